@@ -1,0 +1,5 @@
+"""The HTTP service, its command and its client. It owns no mathematics."""
+
+from importlib.metadata import version
+
+__version__ = version("nabla")

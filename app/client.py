@@ -1,0 +1,121 @@
+"""A typed client of the service, on httpx. Answers are the service's own models; errors are ServiceError."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+from pydantic import BaseModel
+
+from app.schemas.datasets import DatasetView
+from app.schemas.jobs import EpochView, HistoryView, JobView
+from app.schemas.networks import NetworkView
+from app.schemas.predictions import PredictionView
+
+View = TypeVar("View", bound=BaseModel)
+
+
+class ServiceError(Exception):
+    """The service refused. `status` is the HTTP status, `problem` the whole problem document."""
+
+    def __init__(self, status: int, problem: dict[str, Any]) -> None:
+        super().__init__(problem.get("detail") or problem.get("title") or f"HTTP status {status}")
+        self.status = status
+        self.problem = problem
+
+
+class Client:
+    """Speaks to one service. Use it as a context manager, so that its connections are closed."""
+
+    def __init__(self, url: str, *, timeout: float = 60.0) -> None:
+        self._http = httpx.Client(base_url=url, timeout=timeout)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+    def create_network(self, **fields: Any) -> NetworkView:
+        """Fields as in POST /v1/networks."""
+        return self._ask(NetworkView, "POST", "/v1/networks", json=fields)
+
+    def create_dataset(self, **fields: Any) -> DatasetView:
+        """Fields as in POST /v1/datasets."""
+        return self._ask(DatasetView, "POST", "/v1/datasets", json=fields)
+
+    def upload_dataset(self, path: Path, **options: str) -> DatasetView:
+        """An .npz or .csv file; options as the form's fields."""
+        with path.open("rb") as file:
+            return self._ask(DatasetView, "POST", "/v1/datasets", files={"file": (path.name, file)}, data=options)
+
+    def create_job(self, **fields: Any) -> JobView:
+        """Fields as in POST /v1/jobs."""
+        return self._ask(JobView, "POST", "/v1/jobs", json=fields)
+
+    def job(self, job: str) -> JobView:
+        return self._ask(JobView, "GET", f"/v1/jobs/{job}")
+
+    def cancel(self, job: str) -> JobView:
+        return self._ask(JobView, "POST", f"/v1/jobs/{job}/cancel")
+
+    def follow(self, job: str) -> Iterator[EpochView | JobView]:
+        """What happens to a job, as it happens, until it has ended: its epochs, and itself at each change of state."""
+        last_id = "0"
+        while True:
+            with self._http.stream(
+                "GET", f"/v1/jobs/{job}/events", headers={"Last-Event-ID": last_id}, timeout=60.0
+            ) as answer:
+                _check(answer)
+                for kind, last_id, data in _events(answer.iter_lines()):  # noqa: B007
+                    view = JobView if kind == "state" else EpochView
+                    event = view.model_validate(data)
+                    yield event
+                    if isinstance(event, JobView) and event.finished_at is not None:
+                        return
+
+    def history(self, job: str) -> list[EpochView]:
+        """All of it, however many pages it has."""
+        epochs: list[EpochView] = []
+        while True:
+            after = epochs[-1].epoch if epochs else 0
+            page = self._ask(HistoryView, "GET", f"/v1/jobs/{job}/history", params={"after": after})
+            epochs += page.data
+            if not page.has_more:
+                return epochs
+
+    def predict(self, network: str, inputs: Sequence[Sequence[float]]) -> PredictionView:
+        path = f"/v1/networks/{network}/predictions"
+        return self._ask(PredictionView, "POST", path, json={"inputs": inputs})
+
+    def _ask(self, view: type[View], method: str, path: str, **request: Any) -> View:
+        answer = self._http.request(method, path, **request)
+        _check(answer)
+        return view.model_validate(answer.json())
+
+
+def _check(answer: httpx.Response) -> None:
+    if answer.is_error:
+        answer.read()
+        try:
+            problem = answer.json()
+        except ValueError:
+            problem = {"detail": answer.text[:200]}
+        raise ServiceError(answer.status_code, problem)
+
+
+def _events(lines: Iterator[str]) -> Iterator[tuple[str, str, Any]]:
+    """(event, id, data) of a stream of Server-Sent Events."""
+    fields: dict[str, str] = {}
+    for line in lines:
+        if not line:
+            if "data" in fields:
+                yield fields.get("event", "message"), fields.get("id", "0"), json.loads(fields["data"])
+            fields = {}
+        elif not line.startswith(":"):
+            name, _, value = line.partition(":")
+            fields[name] = value.removeprefix(" ")

@@ -1,0 +1,148 @@
+"""`nabla demo`: from an empty service to handwritten digits read right, through the HTTP API only."""
+
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import plotext
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from app.client import Client
+from app.schemas.jobs import EpochView, JobView
+from app.server import listen
+
+_TEST_SHARE = 0.2
+_SHOWN = 5
+
+
+def run(epochs: int) -> int:
+    """The exit code: 0 if the digits were learned."""
+    console = Console(highlight=False)
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError:
+        console.print("The digits come with scikit-learn: pip install 'nabla[demo]'.")
+        return 1
+    digits = load_digits()
+    images, labels = np.asarray(digits.data, np.float64) / 16, np.asarray(digits.target, np.int64)
+    order = np.random.default_rng(7).permutation(len(images))
+    test, training = np.split(order, [int(_TEST_SHARE * len(order))])
+    with tempfile.TemporaryDirectory(prefix="nabla-demo-") as folder, _service(Path(folder), console) as url:
+        console.print(f"Service on {url} - {len(training)} images of 8 x 8 pixels to learn, {len(test)} kept to test.")
+        with Client(url) as client:
+            return _learn(client, console, epochs, images, labels, training, test, Path(folder))
+
+
+@contextmanager
+def _service(folder: Path, console: Console) -> Iterator[str]:
+    """The URL of a service of our own, that ends with the block."""
+    with listen("127.0.0.1", 0) as listening:
+        port = listening.getsockname()[1]
+        console.print("Starting a service (the very first start compiles the engine, which takes a few seconds) …")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "app.cli", "serve", "--fd", str(listening.fileno()), "--data-dir", str(folder)],
+            pass_fds=[listening.fileno()],
+            stdout=subprocess.DEVNULL,
+        )
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+
+
+def _learn(
+    client: Client,
+    console: Console,
+    epochs: int,
+    images: npt.NDArray[np.float64],
+    labels: npt.NDArray[np.int64],
+    training: npt.NDArray[np.int64],
+    test: npt.NDArray[np.int64],
+    folder: Path,
+) -> int:
+    file = folder / "digits.npz"
+    np.savez(file, inputs=images[training].astype(np.float32), labels=labels[training])
+    dataset = client.upload_dataset(file, name="digits")
+    network = client.create_network(
+        name="digits",
+        inputs=dataset.inputs,
+        layers=[{"units": 64, "activation": "relu"}, {"units": dataset.targets, "activation": "softmax"}],
+        cost="categorical_cross_entropy",
+        initializer="he_normal",
+        seed=7,
+    )
+    job = client.create_job(
+        name="digits",
+        network_id=network.id,
+        dataset_id=dataset.id,
+        epochs=epochs,
+        batch_size=16,
+        learning_rate=0.1,
+        seed=7,
+    )
+    job = _watch(client, console, job)
+    if job.state != "succeeded":
+        console.print(f"The job {job.state}: {job.error.message if job.error else ''}")
+        return 1
+    _draw(client.history(job.id))
+    answers = client.predict(network.id, images[test].tolist()).labels or []
+    truth = [str(label) for label in labels[test]]
+    accuracy = sum(a == b for a, b in zip(answers, truth, strict=True)) / len(truth)
+    _show(console, images[test], answers, truth)
+    console.print(f"Test accuracy: {accuracy:.4f} on {len(truth)} images the network has never seen.")
+    return 0
+
+
+def _watch(client: Client, console: Console, job: JobView) -> JobView:
+    """Follow the job to its end, with a live bar."""
+    columns = (
+        TextColumn("training"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("epochs   cost {task.fields[cost]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task("training", total=job.epochs, cost="…")
+        for event in client.follow(job.id):
+            if isinstance(event, EpochView):
+                progress.update(bar, completed=event.epoch, cost=f"{event.cost:.4f}")
+            else:
+                job = event
+    return job
+
+
+def _draw(history: list[EpochView]) -> None:
+    plotext.clear_figure()
+    plotext.theme("clear")
+    plotext.plot_size(72, 14)
+    plotext.plot([epoch.epoch for epoch in history], [epoch.cost for epoch in history], marker="braille")
+    plotext.title("cost")
+    plotext.xlabel("epoch")
+    plotext.show()
+
+
+def _show(console: Console, images: npt.NDArray[np.float64], answers: list[str], truth: list[str]) -> None:
+    """The first few test images with what the network says; a wrong answer among them if there is one."""
+    wrong = [place for place in range(len(truth)) if answers[place] != truth[place]]
+    places = [*range(_SHOWN), *wrong[:1]]
+    table = Table(show_header=False, box=None, padding=(0, 2))
+    table.add_row(*["\n".join(_picture(images[place])) for place in places])
+    table.add_row(*[f"says {answers[place]}, is {truth[place]}" for place in places])
+    console.print(table)
+
+
+def _picture(image: npt.NDArray[np.float64]) -> Iterator[str]:
+    """Eight rows of pixels as four lines of text."""
+    dark = image.reshape(8, 8) > 0.4
+    for upper, lower in zip(dark[::2], dark[1::2], strict=True):
+        yield "".join(" ▄▀█"[2 * int(u) + int(d)] * 2 for u, d in zip(upper, lower, strict=True))

@@ -1,0 +1,70 @@
+"""create_app(settings): assembles, nothing else."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+
+from app import __version__, problems
+from app.bodies import LimitBody
+from app.context import Context
+from app.live import Changes
+from app.routes import datasets, health, jobs, networks, predictions
+from app.settings import Settings
+from engine.jobs.catalog import Catalog
+from engine.jobs.executor import Slot
+from engine.jobs.folder import DataFolder
+from engine.jobs.journal import Journal
+from engine.jobs.registry import Registry
+from engine.jobs.service import JobService
+
+_DESCRIPTION = """
+Train fully connected neural networks over HTTP. In order: create a network, create a dataset, train, watch the cost
+history, predict. The examples below are one story and run as they stand, from top to bottom.
+
+Wherever an id is asked for, a name may stand; it means the newest one that has it.
+"""
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The service over the data folder of the settings. The folder is opened when the app starts."""
+    app = FastAPIOffline(
+        title="Nabla",
+        version=__version__,
+        description=_DESCRIPTION,
+        lifespan=_lifespan(settings),
+        redoc_url=None,
+        swagger_ui_parameters={"tryItOutEnabled": True, "displayRequestDuration": True},
+    )
+    for module in (networks, datasets, jobs, predictions, health):
+        app.include_router(module.router)
+    problems.install(app)
+    app.add_middleware(LimitBody, json_bytes=settings.max_json_bytes, upload_bytes=settings.max_upload_bytes)
+    return app
+
+
+def _lifespan(settings: Settings):  # type: ignore[no-untyped-def]
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        folder = DataFolder(settings.data_dir)
+        journal = Journal(folder.journal)
+        registry = Registry(journal)
+        catalog = Catalog(registry, folder, settings.max_parameters)
+        catalog.sweep()
+        changes = Changes(asyncio.get_running_loop())
+        registry.changed = changes.announce
+        slots = [Slot(f"cpu-{number}", "cpu", settings.cores_per_slot) for number in range(settings.cpu_slots)]
+        service = JobService(registry, folder, slots, settings.checkpoint_seconds)
+        app.state.context = Context(settings, registry, catalog, service, changes)
+        service.start()
+        try:
+            yield
+        finally:
+            changes.close()
+            await asyncio.to_thread(service.stop, settings.drain_seconds)
+            journal.close()
+            folder.close()
+
+    return lifespan

@@ -1,0 +1,145 @@
+"""Errors as RFC 9457 problem details. One table says what each kind of error is to a client."""
+
+import logging
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field, ValidationError
+from starlette.exceptions import HTTPException
+
+from engine.errors import Conflict, InvalidInput, NablaError, NotFound, StorageFailed, TooLarge
+
+log = logging.getLogger(__name__)
+
+_MOST_ERRORS_SHOWN = 20
+
+
+class FieldError(BaseModel):
+    """What is wrong with one field, and what would be accepted."""
+
+    field: str = Field(examples=["layers.1.activation"])
+    message: str
+
+
+class Problem(BaseModel):
+    """An error as RFC 9457 describes it (application/problem+json)."""
+
+    type: str = Field(description="Stable name of the kind of error.", examples=["/problems/unknown-network"])
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldError] = []
+
+
+def problem(
+    slug: str,
+    title: str,
+    status: int,
+    detail: str,
+    errors: Sequence[FieldError] = (),
+    headers: dict[str, str] | None = None,
+) -> JSONResponse:
+    body = Problem(type=f"/problems/{slug}", title=title, status=status, detail=detail, errors=list(errors))
+    return JSONResponse(body.model_dump(), status, headers, media_type="application/problem+json")
+
+
+def _from_engine(error: NablaError) -> JSONResponse:
+    """The table. The most specific kinds come first."""
+    match error:
+        case TooLarge():
+            return problem("too-large", "Too large", 413, str(error), _fields(error))
+        case InvalidInput():
+            return problem("invalid-input", "Invalid input", 422, str(error), _fields(error))
+        case NotFound():
+            return problem(f"unknown-{error.kind}", f"Unknown {error.kind}", 404, str(error))
+        case Conflict():
+            return problem("conflict", "Does not fit the present state", 409, str(error))
+        case StorageFailed():
+            return _unexpected(error, 503, "storage-failed", "The data folder cannot be read or written")
+        case _:
+            return _unexpected(error, 500, "internal-error", "An error of the service")
+
+
+def _fields(error: InvalidInput) -> list[FieldError]:
+    return [FieldError(field=field, message=message) for field, message in error.problems]
+
+
+def _unexpected(error: Exception, status: int, slug: str, title: str) -> JSONResponse:
+    """What the client cannot have caused: the log has the details under an id, the client gets the id."""
+    id = uuid.uuid4().hex[:12]
+    log.error("error %s: %s", id, error, exc_info=error)
+    return problem(slug, title, status, f"The log of the service has the details under the id {id}.")
+
+
+def _from_validation(errors: Sequence[Any], inside: str = "") -> JSONResponse:
+    """What pydantic found, without its words for Python programmers."""
+    if errors and errors[0]["type"] == "json_invalid":
+        where = errors[0].get("ctx", {}).get("error", "")
+        return problem("malformed-json", "Malformed JSON", 400, f"The body is not valid JSON: {where}.")
+    found = []
+    for error in errors[:_MOST_ERRORS_SHOWN]:
+        path = [str(part) for part in error["loc"]]
+        if path and path[0] in ("body", "query", "path", "header"):
+            path = path[1:]
+        found.append(FieldError(field=".".join(path) or "body", message=_sentence(error)))
+    more = len(errors) - len(found)
+    detail = f"{found[0].field}: {found[0].message}" + (f" (and {len(errors) - 1} more)" if len(errors) > 1 else "")
+    if more > 0:
+        detail += f"; the first {len(found)} are listed"
+    return problem("invalid-input", "Invalid input", 422, detail, found)
+
+
+def _sentence(error: Any) -> str:
+    """Pydantic's message, or a better one where its message says too little."""
+    match error["type"]:
+        case "extra_forbidden":
+            return "This field is not known here."
+        case "missing":
+            return "This field is required."
+        case "finite_number":
+            return "Only finite numbers are accepted, no NaN or infinity."
+        case _:
+            return str(error["msg"]) + "."
+
+
+Handler = Callable[[Request, Exception], Awaitable[JSONResponse]]
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of the service a problem."""
+
+    async def from_engine(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, NablaError)
+        return _from_engine(error)
+
+    async def from_validation(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError | ValidationError)
+        return _from_validation(error.errors())
+
+    async def from_http(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        phrase = HTTPStatus(error.status_code).phrase
+        slug = phrase.lower().replace(" ", "-")
+        headers = dict(error.headers) if error.headers else None
+        detail = str(error.detail)
+        if error.status_code == 404 and detail == phrase:
+            detail = f"There is nothing at {request.url.path}; /docs lists what there is."
+        return problem(slug, phrase, error.status_code, detail, headers=headers)
+
+    async def from_anything(request: Request, error: Exception) -> JSONResponse:
+        return _unexpected(error, 500, "internal-error", "An error of the service")
+
+    handlers: dict[type[Exception], Handler] = {
+        NablaError: from_engine,
+        RequestValidationError: from_validation,
+        ValidationError: from_validation,
+        HTTPException: from_http,
+        Exception: from_anything,
+    }
+    for kind, handler in handlers.items():
+        app.add_exception_handler(kind, handler)

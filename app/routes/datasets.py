@@ -1,0 +1,136 @@
+"""/v1/datasets"""
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.openapi.constants import REF_TEMPLATE
+from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+
+from app.bodies import parse
+from app.context import After, Context, DatasetId, Here, Limit
+from app.routes import problems
+from app.schemas.base import Page
+from app.schemas.datasets import EXAMPLE, DatasetFile, DatasetView, NewDataset
+from engine.data.dataset import Dataset
+from engine.data.examples import examples, from_rows
+from engine.data.readers import Reading, read_file, read_pair
+from engine.errors import InvalidInput
+
+router = APIRouter(prefix="/v1/datasets", tags=["2 datasets"])
+
+
+def _schema(model: type[BaseModel]) -> dict[str, Any]:
+    return model.model_json_schema(ref_template=REF_TEMPLATE)
+
+
+_BODY = {
+    "required": True,
+    "content": {
+        "application/json": {"schema": _schema(NewDataset), "example": EXAMPLE},
+        "multipart/form-data": {"schema": _schema(DatasetFile)},
+    },
+}
+
+
+@router.post(
+    "",
+    status_code=201,
+    summary="Create a dataset",
+    responses=problems(400, 413, 415, 422),
+    openapi_extra={"requestBody": _BODY},
+)
+async def create_dataset(request: Request, here: Here, response: Response) -> DatasetView:
+    """Hand in training data: as JSON, or as a file in a form.
+
+    - **JSON**: `inputs` with `targets` (numbers) or `labels` (classes).
+    - **.npz** in the field `file`, with arrays `inputs` and `targets` or `labels`.
+    - **.npy** files in the fields `inputs` and `targets` or `labels`.
+    - **.csv** in the field `file`, with a header; `target` names the columns to learn as numbers, or `label` the one
+      that holds the class. All other columns are inputs.
+
+    Everything is checked before anything is stored.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "application/json":
+        dataset = await _from_json(request, here)
+    elif kind == "multipart/form-data":
+        dataset = await _from_form(request, here)
+    else:
+        raise HTTPException(
+            415, f"The body is {kind or 'of no stated kind'}; accepted: application/json, multipart/form-data."
+        )
+    response.headers["Location"] = f"/v1/datasets/{dataset.id}"
+    return DatasetView.of(dataset)
+
+
+async def _from_json(request: Request, here: Context) -> Dataset:
+    new = await parse(request, NewDataset)
+
+    def store() -> Dataset:
+        found = examples(
+            from_rows(new.inputs, "inputs"),
+            targets=None if new.targets is None else from_rows(new.targets, "targets"),
+            labels=new.labels,
+            classes=new.classes,
+        )
+        return here.catalog.create_dataset(found, new.name)
+
+    return await run_in_threadpool(store)
+
+
+async def _from_form(request: Request, here: Context) -> Dataset:
+    async with request.form(max_files=4, max_fields=20) as form:
+        files = {field: value for field, value in form.items() if isinstance(value, UploadFile)}
+        options = DatasetFile.model_validate(
+            {field: value.filename or "" if isinstance(value, UploadFile) else value for field, value in form.items()}
+        )
+        return await run_in_threadpool(_read_form, files, options, here)
+
+
+def _read_form(files: dict[str, UploadFile], options: DatasetFile, here: Context) -> Dataset:
+    reading = Reading(
+        target=_listed(options.target),
+        label=options.label,
+        classes=_listed(options.classes) or None,
+        largest=here.settings.max_upload_bytes,
+    )
+    fields = frozenset(files)
+    if fields == {"file"}:
+        name = options.file or ""
+        found = read_file(files["file"].file, name, reading)
+    elif fields in ({"inputs", "targets"}, {"inputs", "labels"}):
+        answers = "targets" if "targets" in fields else "labels"
+        found = read_pair(files["inputs"].file, files[answers].file, answers, reading)
+    else:
+        raise InvalidInput(
+            "file",
+            "Send one file in the field file (.npz or .csv), or two .npy files in inputs and targets or labels; got "
+            f"{' and '.join(sorted(fields)) or 'no file'}.",
+        )
+    return here.catalog.create_dataset(found, options.name)
+
+
+def _listed(text: str | None) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",")) if text else ()
+
+
+@router.get("", summary="List datasets", responses=problems(422))
+def list_datasets(here: Here, limit: Limit = 20, after: After = None) -> Page[DatasetView]:
+    """Newest first."""
+    datasets, has_more = here.registry.datasets.page(after, limit)
+    return Page(data=[DatasetView.of(dataset) for dataset in datasets], has_more=has_more)
+
+
+@router.get("/{dataset_id}", summary="Get a dataset", responses=problems(404))
+def get_dataset(dataset_id: DatasetId, here: Here) -> DatasetView:
+    """Its size and its classes."""
+    return DatasetView.of(here.registry.datasets.find(dataset_id))
+
+
+@router.delete("/{dataset_id}", status_code=204, summary="Delete a dataset", responses=problems(404, 409))
+def delete_dataset(dataset_id: DatasetId, here: Here) -> None:
+    """Refused while a job that is not finished needs it."""
+    here.catalog.delete_dataset(here.registry.datasets.find(dataset_id))

@@ -1,0 +1,37 @@
+"""/v1/networks"""
+
+from fastapi import APIRouter, Response
+
+from app.context import After, Here, Limit, NetworkId
+from app.routes import problems
+from app.schemas.base import Page
+from app.schemas.networks import NetworkView, NewNetwork
+
+router = APIRouter(prefix="/v1/networks", tags=["1 networks"])
+
+
+@router.post("", status_code=201, summary="Create a network", responses=problems(400, 413, 422))
+def create_network(new: NewNetwork, here: Here, response: Response) -> NetworkView:
+    """Describe a network, layer by layer. Its start is drawn from the seed and published as version 0."""
+    network = here.catalog.create_network(new.architecture(), new.name)
+    response.headers["Location"] = f"/v1/networks/{network.id}"
+    return NetworkView.of(network)
+
+
+@router.get("", summary="List networks", responses=problems(422))
+def list_networks(here: Here, limit: Limit = 20, after: After = None) -> Page[NetworkView]:
+    """Newest first."""
+    networks, has_more = here.registry.networks.page(after, limit)
+    return Page(data=[NetworkView.of(network) for network in networks], has_more=has_more)
+
+
+@router.get("/{network_id}", summary="Get a network", responses=problems(404))
+def get_network(network_id: NetworkId, here: Here) -> NetworkView:
+    """Its layers, and the number of its current version."""
+    return NetworkView.of(here.registry.networks.find(network_id))
+
+
+@router.delete("/{network_id}", status_code=204, summary="Delete a network", responses=problems(404, 409))
+def delete_network(network_id: NetworkId, here: Here) -> None:
+    """With all its versions. Refused while a job that is not finished needs it."""
+    here.catalog.delete_network(here.registry.networks.find(network_id))

@@ -1,0 +1,93 @@
+"""Networks in requests and answers."""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+from app.schemas.base import Name, Request
+from engine.jobs.registry import NetworkRecord
+from engine.nn.activations import ActivationName
+from engine.nn.costs import CostName
+from engine.nn.initializers import InitializerName
+from engine.nn.network import LARGEST_SEED, Architecture, DtypeName, Layer
+
+
+class LayerFields(Request):
+    units: Annotated[int, Field(ge=1, le=2**24, description="How many outputs the layer has.", examples=[30])]
+    activation: Annotated[ActivationName, Field(description="What is applied to W a + b.")] = "sigmoid"
+
+
+Layers = Annotated[list[LayerFields], Field(min_length=1, max_length=1000)]
+
+_EXAMPLE = {
+    "name": "xor",
+    "inputs": 2,
+    "layers": [{"units": 8, "activation": "tanh"}, {"units": 1, "activation": "sigmoid"}],
+    "cost": "binary_cross_entropy",
+    "initializer": "glorot_uniform",
+    "seed": 7,
+    "dtype": "float32",
+}
+
+
+class NewNetwork(Request):
+    """A fully connected network."""
+
+    model_config = {"json_schema_extra": {"examples": [_EXAMPLE]}}
+
+    name: Name | None = None
+    inputs: Annotated[int, Field(ge=1, le=2**24, description="How many numbers a row of inputs has.")]
+    layers: Annotated[Layers, Field(description="From the first hidden layer to the output layer.")]
+    cost: Annotated[
+        CostName,
+        Field(
+            description="quadratic goes with every output activation, binary_cross_entropy with sigmoid, "
+            "categorical_cross_entropy with softmax."
+        ),
+    ] = "quadratic"
+    initializer: Annotated[
+        InitializerName,
+        Field(description="How weights start. Biases start at 0, with standard_normal like the weights."),
+    ] = "glorot_uniform"
+    seed: Annotated[int, Field(ge=0, le=LARGEST_SEED, description="The same seed draws the same weights.")] = 0
+    dtype: Annotated[DtypeName, Field(description="Precision of parameters and training.")] = "float32"
+
+    def architecture(self) -> Architecture:
+        layers = tuple(Layer(layer.units, layer.activation) for layer in self.layers)
+        return Architecture(self.inputs, layers, self.cost, self.initializer, self.seed, self.dtype)
+
+
+class NetworkView(BaseModel):
+    """A network. `version` counts published weights: 0 is the start, each job that succeeds publishes the next."""
+
+    id: str
+    name: str | None
+    inputs: int
+    outputs: int
+    layers: list[LayerFields]
+    cost: CostName
+    initializer: InitializerName
+    seed: int
+    dtype: DtypeName
+    parameters: int
+    version: int
+    created_at: datetime
+
+    @classmethod
+    def of(cls, record: NetworkRecord) -> "NetworkView":
+        architecture = record.architecture
+        return cls(
+            id=record.id,
+            name=record.name,
+            inputs=architecture.inputs,
+            outputs=architecture.outputs,
+            layers=[LayerFields(units=layer.units, activation=layer.activation) for layer in architecture.layers],
+            cost=architecture.cost,
+            initializer=architecture.initializer,
+            seed=architecture.seed,
+            dtype=architecture.dtype,
+            parameters=architecture.parameters,
+            version=record.versions[-1].number,
+            created_at=record.created_at,
+        )

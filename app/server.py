@@ -1,0 +1,50 @@
+"""Running the service: uvicorn on a socket that listens already, ended in order by SIGTERM or Ctrl-C."""
+
+import logging
+import socket
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from app.main import create_app
+from app.settings import Settings
+
+# An open event stream ends at once; any other answer still being sent gets so long.
+_SECONDS_FOR_ANSWERS = 2
+
+
+class _Server(uvicorn.Server):
+    """Ends event streams first: uvicorn waits for open connections before it lets the application end."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+        super().__init__(config)
+        self._app = app
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        context = getattr(self._app.state, "context", None)
+        if context is not None:
+            context.changes.close()
+        super().handle_exit(sig, frame)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens; port 0 takes a free one. Raises OSError."""
+    listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listening.set_inheritable(True)
+    return listening
+
+
+def serve(settings: Settings, listening: socket.socket) -> bool:
+    """Serve until a signal; true if the service had started."""
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=settings.log_level == "debug",
+        timeout_graceful_shutdown=_SECONDS_FOR_ANSWERS,
+    )
+    server = _Server(config, app)
+    server.run([listening])
+    return server.started

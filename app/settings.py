@@ -1,0 +1,39 @@
+"""The settings of the service: the only place that reads the environment."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MiB = 2**20
+
+
+class Settings(BaseSettings):
+    """Each field is read from the variable NABLA_ and its name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix="NABLA_", frozen=True)
+
+    host: Annotated[str, Field(description="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535, description="Port to listen on.")] = 8000
+    data_dir: Annotated[Path, Field(description="Folder for everything that is kept.")] = Path("data")
+    cpu_slots: Annotated[int, Field(ge=1, le=256, description="Jobs that train at the same time.")] = 1
+    slot_cores: Annotated[
+        int | None, Field(ge=1, description="Cores of one slot. Default: the machine's, shared out evenly.")
+    ] = None
+    checkpoint_seconds: Annotated[float, Field(gt=0, description="Time between checkpoints of a job.")] = 10.0
+    drain_seconds: Annotated[
+        float, Field(gt=0, description="How long jobs may take to save themselves when the service is stopped.")
+    ] = 5.0
+    max_json_bytes: Annotated[int, Field(ge=1024, description="Largest JSON body.")] = 8 * MiB
+    max_upload_bytes: Annotated[
+        int, Field(ge=1024, description="Largest uploaded file, and largest array in it once unpacked.")
+    ] = 4096 * MiB
+    max_parameters: Annotated[int, Field(ge=1, description="Most weights and biases of one network.")] = 200_000_000
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @property
+    def cores_per_slot(self) -> int:
+        """Cores of one slot, as set or as the machine has them."""
+        return self.slot_cores or max(1, len(os.sched_getaffinity(0)) // self.cpu_slots)

@@ -1,0 +1,1 @@
+"""Datasets: reading, checking, storing, and opening them for training."""

@@ -1,0 +1,154 @@
+"""A stored dataset: what is known of it, and its files opened for training."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from engine import durable
+from engine.data.examples import Examples
+from engine.errors import InvalidInput, StorageFailed
+from engine.nn.network import Architecture
+
+Matrix = npt.NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """`targets` counts the columns of the answers; for labels it is the number of classes.
+
+    `smallest`, `largest`: over all targets; `distributions`: each row of targets is ≥ 0 and sums to 1;
+    `magnitude`: the largest absolute value of all inputs and targets.
+    """
+
+    id: str
+    name: str | None
+    rows: int
+    inputs: int
+    targets: int
+    classes: tuple[str, ...] | None
+    bytes: int
+    smallest: float
+    largest: float
+    distributions: bool
+    magnitude: float
+    created_at: datetime
+
+    def check_fits(self, architecture: Architecture) -> None:
+        """Raises InvalidInput (field `dataset_id`) if the network cannot be trained on this."""
+        self._check_width(architecture)
+        if self.magnitude > np.finfo(architecture.dtype).max:
+            raise InvalidInput(
+                "dataset_id",
+                f"The dataset reaches to ±{self.magnitude:g}, beyond {architecture.dtype}; use a float64 network.",
+            )
+        if architecture.cost == "binary_cross_entropy" and not 0 <= self.smallest <= self.largest <= 1:
+            raise InvalidInput(
+                "dataset_id",
+                f"The cost binary_cross_entropy needs targets from 0 to 1; these reach from {self.smallest:g} to "
+                f"{self.largest:g}.",
+            )
+        if architecture.cost == "categorical_cross_entropy" and not self.distributions:
+            raise InvalidInput(
+                "dataset_id",
+                "The cost categorical_cross_entropy needs targets that are probabilities: in each row at least 0, "
+                "with the sum 1. For classes give labels instead of targets.",
+            )
+
+    def _check_width(self, architecture: Architecture) -> None:
+        if architecture.inputs != self.inputs:
+            raise InvalidInput(
+                "dataset_id",
+                f"The network has {architecture.inputs} inputs, the dataset {self.inputs}.",
+            )
+        two_classes = self.classes is not None and len(self.classes) == 2
+        if architecture.outputs != self.targets and not (two_classes and architecture.outputs == 1):
+            accepted = "1 or 2" if two_classes else str(self.targets)
+            what = "classes" if self.classes else "targets"
+            raise InvalidInput(
+                "dataset_id",
+                f"The network has {architecture.outputs} outputs; a dataset of {self.targets} {what} needs {accepted}.",
+            )
+
+
+def store(folder: Path, found: Examples, *, id: str, name: str | None, created_at: datetime) -> Dataset:
+    """Write examples durably into the new folder `folder`. Raises StorageFailed."""
+    targets = found.targets
+    with durable.new_folder(folder) as place:
+        _write(place / "inputs.npy", found.inputs)
+        if targets is not None:
+            _write(place / "targets.npy", targets)
+        if found.codes is not None:
+            _write(place / "codes.npy", found.codes)
+        size = sum(file.stat().st_size for file in place.iterdir())
+    return Dataset(
+        id=id,
+        name=name,
+        rows=len(found.inputs),
+        inputs=found.inputs.shape[1],
+        targets=len(found.classes or ()) if targets is None else targets.shape[1],
+        classes=found.classes,
+        bytes=size,
+        smallest=0.0 if targets is None else float(targets.min()),
+        largest=1.0 if targets is None else float(targets.max()),
+        distributions=targets is None or _are_distributions(targets),
+        magnitude=max(_magnitude(found.inputs), 1.0 if targets is None else _magnitude(targets)),
+        created_at=created_at,
+    )
+
+
+def _magnitude(matrix: Matrix) -> float:
+    return max(abs(float(matrix.min())), abs(float(matrix.max())))
+
+
+def _are_distributions(targets: Matrix) -> bool:
+    sums = targets.sum(axis=1, dtype=np.float64)
+    return bool(targets.min() >= 0 and np.allclose(sums, 1, rtol=0, atol=1e-5))
+
+
+def _write(path: Path, array: npt.NDArray[np.generic]) -> None:
+    durable.write_file(path, lambda file: np.lib.format.write_array(file, array, allow_pickle=False))
+
+
+def open_for_training(folder: Path, outputs: int, dtype: str) -> tuple[Matrix, Matrix]:
+    """inputs (rows, inputs) and targets (rows, outputs) in `dtype`, mapped from disk and read-only.
+
+    What is stored otherwise is converted once and kept beside the original. Labels become one-hot targets, or 0
+    and 1 for a single output.
+    """
+    inputs = _load(folder / "inputs.npy")
+    if inputs.dtype != dtype:
+        inputs = _converted(folder / f"inputs.{dtype}.npy", lambda: inputs.astype(dtype))
+    if (folder / "codes.npy").exists():
+        codes = _load(folder / "codes.npy")
+        targets = _converted(folder / f"targets.{outputs}.{dtype}.npy", lambda: _one_hot(codes, outputs, dtype))
+    else:
+        targets = _load(folder / "targets.npy")
+        if targets.dtype != dtype:
+            targets = _converted(folder / f"targets.{dtype}.npy", lambda: targets.astype(dtype))
+    return inputs, targets
+
+
+def _one_hot(codes: npt.NDArray[np.generic], outputs: int, dtype: str) -> Matrix:
+    if outputs == 1:
+        return codes.reshape(-1, 1).astype(dtype)
+    targets = np.zeros((len(codes), outputs), dtype)
+    targets[np.arange(len(codes)), codes] = 1  # type: ignore[index]  # stored as int32
+    return targets
+
+
+def _converted(path: Path, make: Callable[[], Matrix]) -> Matrix:
+    if not path.exists():
+        _write(path, make())
+    return _load(path)
+
+
+def _load(path: Path) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    except (OSError, ValueError) as problem:
+        raise StorageFailed(f"The stored file {path.parent.name}/{path.name} cannot be read.") from problem

@@ -1,0 +1,150 @@
+"""Examples as they come from a reader: checked arrays of inputs with targets or labels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.errors import InvalidInput
+
+Label = str | int | bool
+Array = npt.NDArray[np.generic]
+
+# Whole numbers up to here are the same in float32.
+_EXACT_IN_FLOAT32 = 2**24
+
+
+@dataclass(frozen=True)
+class Examples:
+    """inputs (rows, inputs); and either targets (rows, targets), or `codes` (rows) into `classes`."""
+
+    inputs: npt.NDArray[np.floating]
+    targets: npt.NDArray[np.floating] | None
+    codes: npt.NDArray[np.int32] | None
+    classes: tuple[str, ...] | None
+
+
+def examples(
+    inputs: Array,
+    *,
+    targets: Array | None = None,
+    labels: Array | Sequence[Label] | None = None,
+    classes: Sequence[Label] | None = None,
+) -> Examples:
+    """Check and convert what a reader found. Raises InvalidInput naming the array, row and column."""
+    if (targets is None) == (labels is None):
+        raise InvalidInput("targets", "Give either targets (numbers) or labels (classes), exactly one of them.")
+    x = _matrix(inputs, "inputs")
+    answers, field = (targets, "targets") if labels is None else (labels, "labels")
+    if answers is not None and len(answers) != len(x):
+        raise InvalidInput(field, f"There are {len(answers)} {field} for {len(x)} rows of inputs.")
+    if targets is not None:
+        if classes is not None:
+            raise InvalidInput("classes", "Classes go with labels; these are targets.")
+        return Examples(x, _matrix(targets, "targets"), None, None)
+    codes, names = _encode(labels if labels is not None else (), classes)
+    return Examples(x, None, codes, names)
+
+
+def _matrix(array: Array, field: str) -> npt.NDArray[np.floating]:
+    """As float32 where that changes no number, else float64; two-dimensional, in row order, finite."""
+    if array.dtype.kind not in "buif" or array.dtype.itemsize > 8:
+        raise InvalidInput(field, f"Expected numbers, got an array of type {array.dtype}.")
+    if array.ndim == 1:
+        array = array.reshape(-1, 1)
+    if array.ndim != 2:
+        raise InvalidInput(
+            field, f"Expected one row per example, got an array of {array.ndim} dimensions {array.shape}."
+        )
+    if 0 in array.shape:
+        raise InvalidInput(field, "There is no data: at least 1 row with at least 1 number is needed.")
+    narrow = array.dtype.itemsize <= 2 or array.dtype == np.float32
+    if not narrow and array.dtype.kind in "iu":
+        narrow = bool(array.min() >= -_EXACT_IN_FLOAT32 and array.max() <= _EXACT_IN_FLOAT32)
+    matrix = np.ascontiguousarray(array, np.float32 if narrow else np.float64)
+    _check_finite(matrix, field)
+    return matrix
+
+
+def _check_finite(matrix: npt.NDArray[np.floating], field: str) -> None:
+    rows_at_once = max(1, 2**20 // matrix.shape[1])
+    for start in range(0, len(matrix), rows_at_once):
+        finite = np.isfinite(matrix[start : start + rows_at_once])
+        if not finite.all():
+            row, column = np.argwhere(~finite)[0]
+            value = matrix[start + row, column]
+            raise InvalidInput(
+                f"{field}.{start + row}.{column}",
+                f"The value is {'not a number' if np.isnan(value) else 'infinite'}; only finite numbers are accepted.",
+            )
+
+
+def _encode(
+    labels: Array | Sequence[Label], classes: Sequence[Label] | None
+) -> tuple[npt.NDArray[np.int32], tuple[str, ...]]:
+    column = _label_column(labels, "labels")
+    if classes is None:
+        known, codes = np.unique(column, return_inverse=True)
+    else:
+        known = _label_column(classes, "classes")
+        if len(np.unique(known)) != len(known):
+            raise InvalidInput("classes", "Every class is listed once.")
+        if known.dtype.kind != column.dtype.kind:
+            known, column = known.astype(str), column.astype(str)
+        order = np.argsort(known, kind="stable")
+        places = np.minimum(np.searchsorted(known[order], column), len(known) - 1)
+        codes = order[places]
+        wrong = np.flatnonzero(known[codes] != column)
+        if wrong.size:
+            row = int(wrong[0])
+            raise InvalidInput(
+                f"labels.{row}", f"The label {_name(column[row])!r} is not one of the classes {_listed(known)}."
+            )
+    if len(known) < 2:
+        raise InvalidInput("labels", "There is only one class; a classifier needs at least 2.")
+    return codes.reshape(-1).astype(np.int32), tuple(_name(label) for label in known)
+
+
+def _label_column(labels: Array | Sequence[Label], field: str) -> npt.NDArray[np.generic]:
+    """One label per row: whole numbers (sorted as numbers), truth values, or text."""
+    column = np.asarray(labels)
+    if column.ndim == 2 and column.shape[1] == 1:
+        column = column.reshape(-1)
+    if not isinstance(labels, np.ndarray) and len({type(label) for label in labels}) > 1:
+        column = np.array([_name(label) for label in labels])
+    if column.dtype.kind == "S":
+        column = np.char.decode(column, "utf-8", "replace")
+    if column.dtype.kind == "f" and np.array_equal(column, np.floor(column)) and np.abs(column).max() < 2**53:
+        column = column.astype(np.int64)
+    if column.ndim != 1 or column.dtype.kind not in "buiU":
+        raise InvalidInput(
+            field,
+            f"Expected one label per row, whole numbers or text, got {column.dtype} of shape {column.shape}; "
+            "numbers to be met as they are go into targets.",
+        )
+    if column.size == 0:
+        raise InvalidInput(field, f"There are no {field}.")
+    return column
+
+
+def _name(label: object) -> str:
+    if isinstance(label, bool | np.bool_):
+        return "true" if label else "false"
+    return str(label)
+
+
+def _listed(known: npt.NDArray[np.generic]) -> str:
+    shown = ", ".join(_name(label) for label in known[:20])
+    return shown if len(known) <= 20 else f"{shown}, … ({len(known)} in all)"
+
+
+def from_rows(rows: Sequence[Sequence[float]], field: str) -> npt.NDArray[np.float64]:
+    """Rows of numbers as an array. Raises InvalidInput naming the first row of another length."""
+    width = len(rows[0])
+    for place, row in enumerate(rows):
+        if len(row) != width:
+            raise InvalidInput(
+                f"{field}.{place}", f"This row has {len(row)} numbers, the first has {width}; all rows have the same."
+            )
+    return np.array(rows, np.float64)

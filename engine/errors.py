@@ -1,0 +1,55 @@
+"""The tree of errors.
+
+    NablaError
+    ├── InvalidInput         the caller asked for something that cannot be; names the field
+    │   └── TooLarge         … because it is beyond a limit of this service
+    ├── NotFound             an id or a name that stands for nothing
+    ├── Conflict             what is asked does not fit the present state
+    ├── Diverged             a cost or a weight left the finite numbers
+    └── StorageFailed        the data folder cannot be read or written
+        └── Damaged          a stored file is not what was written
+"""
+
+
+class NablaError(Exception):
+    """Anything the engine refuses or reports. Its message is a sentence for the user."""
+
+
+class InvalidInput(NablaError):
+    """A request that cannot be carried out as it stands.
+
+    `problems` are pairs of a dotted field path (`layers.1.activation`) and a sentence that says what is accepted.
+    """
+
+    def __init__(self, field: str, message: str, *others: tuple[str, str]) -> None:
+        super().__init__(message)
+        self.problems: tuple[tuple[str, str], ...] = ((field, message), *others)
+
+
+class TooLarge(InvalidInput):
+    """More than this service takes; the message names the limit."""
+
+
+class NotFound(NablaError):
+    """No resource of `kind` has this id or name."""
+
+    def __init__(self, kind: str, reference: str) -> None:
+        super().__init__(f"There is no {kind} with the id or name {reference!r}.")
+        self.kind = kind
+        self.reference = reference
+
+
+class Conflict(NablaError):
+    """The request is sound but does not fit the state of what it addresses."""
+
+
+class Diverged(NablaError):
+    """The cost or a weight became infinite or not a number."""
+
+
+class StorageFailed(NablaError):
+    """The data folder could not be read or written."""
+
+
+class Damaged(StorageFailed):
+    """A stored file does not hold what was written to it."""

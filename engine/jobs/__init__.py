@@ -1,0 +1,1 @@
+"""Jobs: the registry, the journal behind it, and the processes that do the work."""

@@ -1,0 +1,99 @@
+"""Networks and datasets: created, found, deleted, and networks loaded for predictions."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from engine import durable
+from engine.data.dataset import Dataset, store
+from engine.data.examples import Examples
+from engine.errors import Conflict, NotFound, TooLarge
+from engine.jobs import ids
+from engine.jobs.folder import DataFolder
+from engine.jobs.job import Job
+from engine.jobs.registry import NetworkRecord, Registry, Version
+from engine.nn.network import Architecture, Network
+from engine.training.checkpoint import load_weights, save_weights
+
+_NETWORKS_KEPT_LOADED = 16
+
+
+class Catalog:
+    """What jobs work with. Files come before their record, and go after it."""
+
+    def __init__(self, registry: Registry, folder: DataFolder, max_parameters: int) -> None:
+        self._registry = registry
+        self._folder = folder
+        self._max_parameters = max_parameters
+        self._loading = threading.Lock()
+        self._loaded: OrderedDict[tuple[str, int], Network] = OrderedDict()
+
+    def sweep(self) -> None:
+        """At start: remove files that no record speaks of."""
+        networks = {
+            network.id: {version.file for version in network.versions} for network in self._registry.networks
+        }
+        for job in self._registry.jobs:
+            if job.saved is not None and job.network_id in networks:
+                networks[job.network_id].add(job.saved.file)
+        self._folder.sweep(networks, {dataset.id for dataset in self._registry.datasets})
+
+    def create_network(self, architecture: Architecture, name: str | None) -> NetworkRecord:
+        """Draw its start and keep it. Raises TooLarge beyond the service's limit."""
+        if architecture.parameters > self._max_parameters:
+            raise TooLarge(
+                "layers",
+                f"The network would have {architecture.parameters} parameters; this service takes at most "
+                f"{self._max_parameters}.",
+            )
+        now = datetime.now(UTC)
+        start = Version(0, "0.safetensors", None, None, now)
+        network = NetworkRecord(ids.new_id(ids.NETWORK), name, architecture, (start,), now)
+        with durable.new_folder(self._folder.of_network(network.id)) as folder:
+            save_weights(folder / start.file, Network(architecture))
+        self._registry.add(self._registry.networks, network)
+        return network
+
+    def create_dataset(self, examples: Examples, name: str | None) -> Dataset:
+        """Keep checked examples."""
+        id = ids.new_id(ids.DATASET)
+        folder = self._folder.of_dataset(id)
+        dataset = store(folder, examples, id=id, name=name, created_at=datetime.now(UTC))
+        self._registry.add(self._registry.datasets, dataset)
+        return dataset
+
+    def delete_network(self, network: NetworkRecord) -> None:
+        """Raises Conflict while a job that is not finished needs it."""
+        with self._registry.lock:
+            self._check_unused(network.id, "network", lambda job: job.network_id)
+            self._registry.remove(self._registry.networks, network)
+        self._folder.remove(self._folder.of_network(network.id))
+
+    def delete_dataset(self, dataset: Dataset) -> None:
+        """Raises Conflict while a job that is not finished needs it."""
+        with self._registry.lock:
+            self._check_unused(dataset.id, "dataset", lambda job: job.dataset_id)
+            self._registry.remove(self._registry.datasets, dataset)
+        self._folder.remove(self._folder.of_dataset(dataset.id))
+
+    def _check_unused(self, id: str, kind: str, needed_by: Callable[[Job], str]) -> None:
+        for job in self._registry.jobs:
+            if not job.finished and needed_by(job) == id:
+                raise Conflict(f"The job {job.id} ({job.state}) needs this {kind}; cancel it or let it finish.")
+
+    def load(self, record: NetworkRecord, number: int | None) -> tuple[Version, Network]:
+        """The network with the weights of a version, by default the current one. Raises NotFound."""
+        wanted = record.versions[-1].number if number is None else number
+        version = next((version for version in record.versions if version.number == wanted), None)
+        if version is None:
+            raise NotFound("version", f"{wanted} of {record.id}")
+        key = (record.id, version.number)
+        with self._loading:
+            if key not in self._loaded:
+                path = self._folder.of_network(record.id) / version.file
+                self._loaded[key] = load_weights(path, record.architecture)
+            self._loaded.move_to_end(key)
+            while len(self._loaded) > _NETWORKS_KEPT_LOADED:
+                self._loaded.popitem(last=False)
+            return version, self._loaded[key]

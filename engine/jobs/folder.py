@@ -1,0 +1,66 @@
+"""The data folder: who owns it, and where things lie in it."""
+
+import fcntl
+import shutil
+from pathlib import Path
+
+from engine import durable
+from engine.errors import StorageFailed
+
+
+class DataFolder:
+    """`lock`, `journal.sqlite`, `datasets/ds_…/`, `networks/net_…/` (weights and checkpoints).
+
+    One service owns it at a time. Raises StorageFailed, in one line, if another one does or it cannot be used.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        try:
+            for folder in (self.path, self._networks, self._datasets):
+                folder.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.path / "lock").open("w")
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as problem:
+            raise StorageFailed(f"Another service uses the data folder {self.path}.") from problem
+        except OSError as problem:
+            raise StorageFailed(f"The data folder {self.path} cannot be used: {problem.strerror}.") from problem
+
+    @property
+    def journal(self) -> Path:
+        return self.path / "journal.sqlite"
+
+    @property
+    def _networks(self) -> Path:
+        return self.path / "networks"
+
+    @property
+    def _datasets(self) -> Path:
+        return self.path / "datasets"
+
+    def of_network(self, network_id: str) -> Path:
+        return self._networks / network_id
+
+    def of_dataset(self, dataset_id: str) -> Path:
+        return self._datasets / dataset_id
+
+    def sweep(self, networks: dict[str, set[str]], datasets: set[str]) -> None:
+        """Remove what an interrupted service left behind: all but these networks with these files, these datasets."""
+        durable.remove_unfinished(self.path)
+        for folder in self._datasets.iterdir():
+            if folder.name not in datasets:
+                shutil.rmtree(folder, ignore_errors=True)
+        for folder in self._networks.iterdir():
+            if folder.name not in networks:
+                shutil.rmtree(folder, ignore_errors=True)
+                continue
+            for file in folder.iterdir():
+                if file.name not in networks[folder.name]:
+                    file.unlink(missing_ok=True)
+
+    def remove(self, folder: Path) -> None:
+        """Remove the folder of something that the journal has forgotten already."""
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def close(self) -> None:
+        self._lock.close()

@@ -1,0 +1,171 @@
+"""A job, its states, and what may happen to it. `apply` is the only way from one state to the next, and it is pure."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Literal
+
+from engine.errors import Conflict
+from engine.training.spec import Epoch, TrainingSpec
+
+State = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
+FINISHED: tuple[State, ...] = ("succeeded", "failed", "cancelled")
+ErrorKind = Literal["diverged", "invalid_data", "out_of_memory", "worker_died", "storage_failed", "internal"]
+
+
+@dataclass(frozen=True)
+class JobError:
+    """Why a job failed, in a sentence for its owner."""
+
+    kind: ErrorKind
+    message: str
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """A checkpoint that the journal knows: its file, and the job's epoch, cost and seconds of that moment."""
+
+    file: str
+    epoch: int
+    cost: float | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Job:
+    """`attempt` counts starts; what a worker says under an older attempt is not believed. `worker_deaths` counts the
+    workers that died with it. `cost` is that of the last finished epoch; `seconds` that of all of them."""
+
+    id: str
+    name: str | None
+    network_id: str
+    dataset_id: str
+    spec: TrainingSpec
+    created_at: datetime
+    state: State = "queued"
+    epoch: int = 0
+    cost: float | None = None
+    seconds: float = 0.0
+    attempt: int = 0
+    worker_deaths: int = 0
+    device: str | None = None
+    saved: SavedRun | None = None
+    network_version: int | None = None
+    error: JobError | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+    @property
+    def finished(self) -> bool:
+        return self.state in FINISHED
+
+
+@dataclass(frozen=True)
+class Started:
+    """A slot took the job."""
+
+    at: datetime
+    device: str
+
+
+@dataclass(frozen=True)
+class EpochsDone:
+    epochs: tuple[Epoch, ...]
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint of everything reported so far is on disk."""
+
+    file: str
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """The work stopped without being asked to; it goes on from the last checkpoint."""
+
+    worker_died: bool
+
+
+@dataclass(frozen=True)
+class Paused:
+    """The work stopped on request, with everything saved."""
+
+
+@dataclass(frozen=True)
+class Resumed:
+    pass
+
+
+@dataclass(frozen=True)
+class Succeeded:
+    at: datetime
+    network_version: int
+
+
+@dataclass(frozen=True)
+class Failed:
+    at: datetime
+    error: JobError
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    at: datetime
+
+
+Event = Started | EpochsDone | Saved | Interrupted | Paused | Resumed | Succeeded | Failed | Cancelled
+
+# In which states an event may happen, and what to call it where it may not.
+TRANSITIONS: dict[type[Event], tuple[str, tuple[State, ...]]] = {
+    Started: ("started", ("queued",)),
+    EpochsDone: ("trained", ("running",)),
+    Saved: ("saved", ("running",)),
+    Interrupted: ("interrupted", ("running",)),
+    Paused: ("paused", ("queued", "running")),
+    Resumed: ("resumed", ("paused",)),
+    Succeeded: ("finished", ("running",)),
+    Failed: ("failed", ("running",)),
+    Cancelled: ("cancelled", ("queued", "running", "paused")),
+}
+
+
+def check(job: Job, event: type[Event]) -> None:
+    """Raises Conflict, naming the states in which the event fits, if it does not fit the job's."""
+    verb, states = TRANSITIONS[event]
+    if job.state not in states:
+        raise Conflict(f"The job is {job.state}; only a job that is {' or '.join(states)} can be {verb}.")
+
+
+def apply(job: Job, event: Event) -> Job:
+    """The job after the event. Raises Conflict if the event does not fit the job's state."""
+    check(job, type(event))
+    match event:
+        case Started(at, device):
+            return replace(
+                job, state="running", attempt=job.attempt + 1, device=device, started_at=job.started_at or at
+            )
+        case EpochsDone(epochs):
+            seconds = job.seconds + sum(epoch.seconds for epoch in epochs)
+            return replace(job, epoch=epochs[-1].epoch, cost=epochs[-1].cost, seconds=seconds)
+        case Saved(file):
+            return replace(job, saved=SavedRun(file, job.epoch, job.cost, job.seconds))
+        case Interrupted(worker_died):
+            start = job.saved or SavedRun("", 0, None, 0.0)
+            return replace(
+                job,
+                state="queued",
+                epoch=start.epoch,
+                cost=start.cost,
+                seconds=start.seconds,
+                worker_deaths=job.worker_deaths + worker_died,
+            )
+        case Paused():
+            return replace(job, state="paused")
+        case Resumed():
+            return replace(job, state="queued")
+        case Succeeded(at, version):
+            return replace(job, state="succeeded", network_version=version, finished_at=at, saved=None)
+        case Failed(at, error):
+            return replace(job, state="failed", error=error, finished_at=at, saved=None)
+        case Cancelled(at):
+            return replace(job, state="cancelled", finished_at=at, saved=None)

@@ -1,0 +1,198 @@
+"""A worker: the process of one slot. Receives a run, drives a Trainer, sends messages, waits for the next.
+
+Started by the executor as `python -m engine.jobs.worker DESCRIPTOR CORES`.
+"""
+
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+
+from engine.data.dataset import open_for_training
+from engine.errors import Diverged, InvalidInput, StorageFailed
+from engine.jobs.job import ErrorKind
+from engine.jobs.messages import (
+    Abandon,
+    Broken,
+    Checkpointed,
+    Finished,
+    FromWorker,
+    Pause,
+    Ready,
+    Released,
+    Run,
+    Stop,
+    Trained,
+    receive_in_worker,
+    send,
+)
+from engine.nn.device import BlasThreads, threads_for
+from engine.nn.network import Architecture, Layer, Network
+from engine.training.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    load_weights,
+    save_checkpoint,
+    save_weights,
+)
+from engine.training.spec import Epoch, TrainingSpec
+from engine.training.trainer import Trainer
+
+# Epochs are reported together, at most so many times a second.
+_REPORTS_PER_SECOND = 20
+
+
+class Worker:
+    """One run at a time; a thread of its own listens, so that a word of the service is heard during a long step."""
+
+    def __init__(self, connection: Connection, cores: int) -> None:
+        self._connection = connection
+        self._cores = cores
+        self._blas = BlasThreads()
+        self._runs: queue.SimpleQueue[Run | Stop] = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        # The newest attempt of a job that was to be paused or abandoned.
+        self._unwanted: Pause | Abandon | None = None
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                message = receive_in_worker(self._connection)
+            except (EOFError, OSError):
+                os._exit(0)  # the service is gone: nobody wants what this process still computes
+            match message:
+                case Run():
+                    self._runs.put(message)
+                case Stop():
+                    self._stopping.set()
+                    self._runs.put(message)
+                case Pause() | Abandon():
+                    self._unwanted = message
+
+    def _say(self, message: FromWorker) -> None:
+        try:
+            send(self._connection, message)
+        except OSError:
+            os._exit(0)
+
+    def work(self) -> None:
+        """Until told to stop."""
+        compile_engine()
+        self._say(Ready())
+        while isinstance(run := self._runs.get(), Run):
+            outcome = self._attempt(run)
+            if outcome is not None:
+                self._say(outcome)
+            self._say(Released(run.job_id, run.attempt))
+
+    def _attempt(self, run: Run) -> Finished | Broken | None:
+        """Everything that can go wrong in a run ends here, as a kind and a sentence."""
+
+        def broken(kind: ErrorKind, message: str) -> Broken:
+            return Broken(run.job_id, run.attempt, kind, message)
+
+        try:
+            return self._train(run)
+        except Diverged as problem:
+            return broken("diverged", str(problem))
+        except MemoryError:
+            return broken("out_of_memory", "The run needs more memory than there is; try a smaller batch_size.")
+        except InvalidInput as problem:
+            return broken("invalid_data", str(problem))
+        except StorageFailed as problem:
+            return broken("storage_failed", str(problem))
+        except Exception as problem:
+            sys.excepthook(type(problem), problem, problem.__traceback__)  # onto the service's standard error
+            return broken("internal", "The run met an error of the service; its log has the details.")
+
+    def _train(self, run: Run) -> Finished | None:
+        trainer = self._prepare(run)
+        folder = Path(run.folder)
+        pending: list[Epoch] = []
+        reported = saved = time.monotonic()
+
+        def report() -> None:
+            if pending:
+                self._say(Trained(run.job_id, run.attempt, tuple(pending)))
+                pending.clear()
+
+        def save() -> None:
+            report()  # what a checkpoint contains is known before the checkpoint is
+            file = f"{run.job_id}-{run.attempt}-{trainer.position.epoch}-{trainer.position.row}.checkpoint"
+            save_checkpoint(folder / file, Checkpoint(trainer.network.parameters, trainer.position))
+            self._say(Checkpointed(run.job_id, run.attempt, file))
+
+        try:
+            for epoch in trainer.run():
+                now = time.monotonic()
+                if epoch is not None:
+                    pending.append(epoch)
+                    if now - reported >= 1 / _REPORTS_PER_SECOND:
+                        report()
+                        reported = now
+                unwanted = self._unwanted_now(run)
+                if isinstance(unwanted, Abandon):
+                    return None
+                if unwanted is not None or self._stopping.is_set():
+                    save()
+                    return None
+                if now - saved >= run.checkpoint_seconds:
+                    save()
+                    saved = time.monotonic()
+        finally:
+            report()
+        file = f"{run.job_id}-{run.attempt}.safetensors"
+        save_weights(folder / file, trainer.network)
+        return Finished(run.job_id, run.attempt, file)
+
+    def _prepare(self, run: Run) -> Trainer:
+        run.dataset.check_fits(run.architecture)
+        x, y = open_for_training(Path(run.dataset_folder), run.architecture.outputs, run.architecture.dtype)
+        network = load_weights(Path(run.weights), run.architecture)
+        position = None
+        if run.checkpoint is not None:
+            checkpoint = load_checkpoint(Path(run.checkpoint), run.architecture)
+            network.parameters[:] = checkpoint.parameters
+            position = checkpoint.position
+        rows = min(run.spec.batch_size, run.dataset.rows)
+        self._blas.set(threads_for(run.architecture, rows, self._cores))
+        classify = run.dataset.classes is not None
+        return Trainer(network, x, y, run.spec, classify=classify, position=position)
+
+    def _unwanted_now(self, run: Run) -> Pause | Abandon | None:
+        word = self._unwanted
+        if word is not None and (word.job_id, word.attempt) == (run.job_id, run.attempt):
+            return word
+        return None
+
+
+def compile_engine() -> None:
+    """Make or load the machine code of everything a run calls, so that no job waits for it."""
+    for dtype in ("float32", "float64"):
+        architecture = Architecture(1, (Layer(1, "identity"),), "quadratic", dtype=dtype)
+        x = np.zeros((2, 1), dtype)
+        x.flags.writeable = False  # as data mapped from disk is
+        spec = TrainingSpec(epochs=1, batch_size=1, learning_rate=0.1, validation_fraction=0.5)
+        network = Network(architecture)
+        for _ in Trainer(network, x, x, spec, classify=True).run():
+            pass
+        network.predict(x)
+        Network(Architecture(1, (Layer(1, "identity"),), "quadratic", "standard_normal", dtype=dtype))
+
+
+def main(arguments: list[str]) -> None:
+    descriptor, cores = (int(argument) for argument in arguments)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the service decides
+    os.nice(5)  # answering requests goes before training
+    Worker(Connection(descriptor), cores).work()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,1 @@
+"""Mathematics only: no files, no processes, no clock."""

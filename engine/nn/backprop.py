@@ -1,0 +1,222 @@
+"""Forward and backward: the four equations, written once.
+
+Shapes: a mini-batch has m rows; layer l has uˡ units; activations aˡ and deltas δˡ are (m, uˡ), weights Wˡ are
+(uˡ, uˡ⁻¹), biases bˡ are (uˡ). With the rows of a mini-batch stacked, and C the mean over them:
+
+    (1) δᴸ = ∇ₐC ⊙ σ′(zᴸ) / m
+    (2) δˡ = (δˡ⁺¹ Wˡ⁺¹) ⊙ σ′(zˡ)
+    (3) ∂C/∂bˡ = Σ over rows of δˡ
+    (4) ∂C/∂Wˡ = δˡᵀ aˡ⁻¹
+
+Source: Nielsen, "Neural Networks and Deep Learning", chapter 2, whose column vectors are rows here.
+
+Everything works in buffers made once per run: nothing is allocated while steps are made.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.nn.activations import ACTIVATIONS, Matrix, Vector
+from engine.nn.compiling import entry, formula
+from engine.nn.costs import COSTS
+from engine.nn.dispatch import by_code
+from engine.nn.optimizers import OPTIMIZERS
+
+Rows = npt.NDArray[np.int64]
+
+# Columns of Plan.layers.
+INPUTS, UNITS, ACTIVATION, WEIGHTS_AT, BIASES_AT, OUTPUT_AT = range(6)
+# Columns of Buffers.totals.
+COST, CORRECT = range(2)
+
+_activate = by_code([activation.forward for activation in ACTIVATIONS.values()])
+_through_activation = by_code([activation.backward for activation in ACTIVATIONS.values()])
+_total_cost = by_code([cost.total for cost in COSTS.values()])
+_differentiate_cost = by_code([cost.differentiate for cost in COSTS.values()])
+_update = by_code([optimizer.update for optimizer in OPTIMIZERS.values()])
+
+
+class Plan(NamedTuple):
+    """A network as numbers. `layers` has a row for each layer and the columns named above; positions of weights
+    and biases are in the flat parameter vector, positions of outputs are in units per row of a mini-batch."""
+
+    layers: npt.NDArray[np.int64]
+    cost: int
+    cost_to_input: bool
+    classify: bool
+
+
+class Buffers(NamedTuple):
+    """Where a mini-batch of at most `rows` rows is worked out.
+
+    `activations`: inputs and outputs of all layers, one block of rows after the other; `deltas`: likewise, its last
+    block receives the targets and becomes δᴸ. `totals`: sums over the rows seen since it was last cleared.
+    """
+
+    rows: int
+    activations: Vector
+    deltas: Vector
+    totals: npt.NDArray[np.float64]
+
+
+@formula
+def _block(flat: Vector, at: int, rows: int, columns: int) -> Matrix:
+    """The matrix (rows, columns) that begins at position `at` of a flat vector; a view."""
+    return flat[at : at + rows * columns].reshape(rows, columns)
+
+
+@formula
+def _gather(source: Matrix, order: Rows, first: int, out: Matrix) -> None:
+    for i in range(out.shape[0]):
+        row = order[first + i]
+        for j in range(out.shape[1]):
+            out[i, j] = source[row, j]
+
+
+@formula
+def _correct(a: Matrix, y: Matrix) -> int:
+    """How many rows name the right class: the largest output, or for a single output the side of ½."""
+    count = 0
+    for i in range(a.shape[0]):
+        if a.shape[1] == 1:
+            count += (a[i, 0] >= 0.5) == (y[i, 0] >= 0.5)
+        else:
+            count += np.argmax(a[i]) == np.argmax(y[i])
+    return count
+
+
+@formula
+def _forward(parameters: Vector, plan: Plan, buffers: Buffers, m: int) -> Matrix:
+    """Work the inputs in the first block of activations through all layers; returns aᴸ."""
+    a = _block(buffers.activations, 0, m, plan.layers[0, INPUTS])
+    for layer in range(plan.layers.shape[0]):
+        inputs, units = plan.layers[layer, INPUTS], plan.layers[layer, UNITS]
+        w = _block(parameters, plan.layers[layer, WEIGHTS_AT], units, inputs)
+        b_at = plan.layers[layer, BIASES_AT]
+        z = _block(buffers.activations, plan.layers[layer, OUTPUT_AT] * buffers.rows, m, units)
+        np.dot(a, w.T, z)
+        _activate(plan.layers[layer, ACTIVATION], z, parameters[b_at : b_at + units])
+        a = z
+    return a
+
+
+@formula
+def _measure(plan: Plan, buffers: Buffers, a: Matrix, y: Matrix) -> None:
+    buffers.totals[COST] += _total_cost(plan.cost, a, y)
+    if plan.classify:
+        buffers.totals[CORRECT] += _correct(a, y)
+
+
+@formula
+def _backward(parameters: Vector, gradient: Vector, plan: Plan, buffers: Buffers, m: int) -> None:
+    """From the targets in the last block of deltas to the gradient of every parameter."""
+    last = plan.layers.shape[0] - 1
+    inputs_of_net = plan.layers[0, INPUTS]
+    for layer in range(last, -1, -1):
+        inputs, units = plan.layers[layer, INPUTS], plan.layers[layer, UNITS]
+        output_at = plan.layers[layer, OUTPUT_AT]
+        a = _block(buffers.activations, output_at * buffers.rows, m, units)
+        delta = _block(buffers.deltas, (output_at - inputs_of_net) * buffers.rows, m, units)
+        if layer == last:
+            _differentiate_cost(plan.cost, a, delta)
+        if layer < last or not plan.cost_to_input:
+            _through_activation(plan.layers[layer, ACTIVATION], a, delta)
+        if layer == last:
+            _average(delta, m)
+
+        a_before_at = 0 if layer == 0 else plan.layers[layer - 1, OUTPUT_AT] * buffers.rows
+        a_before = _block(buffers.activations, a_before_at, m, inputs)
+        w_at, b_at = plan.layers[layer, WEIGHTS_AT], plan.layers[layer, BIASES_AT]
+        np.dot(delta.T, a_before, _block(gradient, w_at, units, inputs))
+        _sum_rows(delta, gradient[b_at : b_at + units])
+        if layer > 0:
+            before_at = (plan.layers[layer - 1, OUTPUT_AT] - inputs_of_net) * buffers.rows
+            w = _block(parameters, w_at, units, inputs)
+            np.dot(delta, w, _block(buffers.deltas, before_at, m, inputs))
+
+
+@formula
+def _average(delta: Matrix, m: int) -> None:
+    for i in range(delta.shape[0]):
+        for j in range(delta.shape[1]):
+            delta[i, j] /= m
+
+
+@formula
+def _sum_rows(delta: Matrix, out: Vector) -> None:
+    out[:] = 0
+    for i in range(delta.shape[0]):
+        for j in range(delta.shape[1]):
+            out[j] += delta[i, j]
+
+
+@formula
+def _load(plan: Plan, buffers: Buffers, x: Matrix, y: Matrix, order: Rows, first: int, m: int) -> Matrix:
+    """Copy m rows into the buffers, in the order given; returns the targets' block."""
+    last = plan.layers.shape[0] - 1
+    _gather(x, order, first, _block(buffers.activations, 0, m, x.shape[1]))
+    y_at = (plan.layers[last, OUTPUT_AT] - plan.layers[0, INPUTS]) * buffers.rows
+    targets = _block(buffers.deltas, y_at, m, y.shape[1])
+    _gather(y, order, first, targets)
+    return targets
+
+
+@entry
+def train_steps(
+    parameters: Vector,
+    gradient: Vector,
+    optimizer: int,
+    rates: Vector,
+    plan: Plan,
+    buffers: Buffers,
+    x: Matrix,
+    y: Matrix,
+    order: Rows,
+    first: int,
+    last: int,
+) -> None:
+    """Train on rows order[first:last], a mini-batch of `buffers.rows` at a time; the last may be shorter.
+
+    The gradient of a mini-batch is the mean over its own rows. Adds to `buffers.totals` the cost and the correct
+    answers that the forward passes see, before each update.
+    """
+    for start in range(first, last, buffers.rows):
+        m = min(buffers.rows, last - start)
+        targets = _load(plan, buffers, x, y, order, start, m)
+        outputs = _forward(parameters, plan, buffers, m)
+        _measure(plan, buffers, outputs, targets)
+        _backward(parameters, gradient, plan, buffers, m)
+        _update(optimizer, parameters, gradient, rates)
+
+
+@entry
+def evaluate_rows(
+    parameters: Vector, plan: Plan, buffers: Buffers, x: Matrix, y: Matrix, order: Rows, first: int, last: int
+) -> None:
+    """Add to `buffers.totals` the cost and the correct answers over rows order[first:last]."""
+    for start in range(first, last, buffers.rows):
+        m = min(buffers.rows, last - start)
+        targets = _load(plan, buffers, x, y, order, start, m)
+        _measure(plan, buffers, _forward(parameters, plan, buffers, m), targets)
+
+
+@entry
+def predict_rows(parameters: Vector, plan: Plan, buffers: Buffers, x: Matrix, out: Matrix) -> None:
+    """Work x (rows, inputs) through the network into out (rows, outputs)."""
+    for start in range(0, x.shape[0], buffers.rows):
+        m = min(buffers.rows, x.shape[0] - start)
+        _block(buffers.activations, 0, m, x.shape[1])[:] = x[start : start + m]
+        out[start : start + m] = _forward(parameters, plan, buffers, m)
+
+
+@entry
+def differentiate(
+    parameters: Vector, gradient: Vector, plan: Plan, buffers: Buffers, x: Matrix, y: Matrix, order: Rows
+) -> None:
+    """The gradient of the mean cost over rows `order`, at most `buffers.rows` of them, without an update."""
+    m = order.size
+    targets = _load(plan, buffers, x, y, order, 0, m)
+    _measure(plan, buffers, _forward(parameters, plan, buffers, m), targets)
+    _backward(parameters, gradient, plan, buffers, m)

@@ -1,0 +1,76 @@
+"""How the mathematics becomes machine code.
+
+A `formula` stays an ordinary Python function (so tests and other devices can run it as it stands) and is
+compiled together with whatever calls it. An `entry` is what Python calls: compiled once, kept on disk,
+and run without the interpreter's lock.
+"""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import numba
+from numba.extending import overload, register_jitable
+
+Function = TypeVar("Function", bound=Callable[..., object])
+
+# Divisions by zero give infinities as in NumPy. Of the fast-math flags those that assume the absence of NaN and
+# infinity are left out: a diverging cost must be seen.
+_FASTMATH = {"contract", "reassoc", "nsz", "arcp"}
+
+
+def _fingerprint_of_sources() -> str:
+    """A hash of every file of this package.
+
+    Numba looks only at the file of the compiled entry to see whether its cache is stale; a change in a formula
+    of another file would go unseen.
+    """
+    digest = hashlib.sha256(numba.__version__.encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _cache_folder() -> str:
+    """Beside the package where that can be written, else empty: Numba then takes the user's cache folder."""
+    folder = Path(__file__).parent / "__pycache__" / f"compiled-{_fingerprint_of_sources()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return ""
+    return str(folder)
+
+
+# Only where the user has not chosen a folder with NUMBA_CACHE_DIR.
+if not numba.config.CACHE_DIR:
+    numba.config.CACHE_DIR = _cache_folder()
+
+
+def formula(function: Function) -> Function:
+    """Mark a function that compiled code may call; called from Python it runs as it is written."""
+    registered: Function = register_jitable(error_model="numpy", fastmath=_FASTMATH)(function)
+    return registered
+
+
+def entry(function: Function) -> Function:
+    """Compile a function that Python calls. Machine code is cached on disk per argument types."""
+    compiled: Function = numba.njit(
+        nogil=True, cache=True, error_model="numpy", fastmath=_FASTMATH
+    )(function)
+    return compiled
+
+
+def scalar(value: float, like: float) -> float:
+    """The constant `value` in the type of `like`: compiled code would widen float32 to float64 otherwise."""
+    return type(like)(value)
+
+
+@overload(scalar)
+def _scalar(value: float, like: float) -> Callable[[float, float], float]:
+    kind = like
+
+    def cast(value: float, like: float) -> float:
+        return kind(value)  # type: ignore[operator]  # Numba calls the type of `like`
+
+    return cast
