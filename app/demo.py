@@ -1,5 +1,6 @@
 """`nabla demo`: from an empty service to handwritten digits read right, through the HTTP API only."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import plotext
+import plotille
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -51,6 +52,7 @@ def _service(folder: Path, console: Console) -> Iterator[str]:
             [sys.executable, "-m", "app.cli", "serve", "--fd", str(listening.fileno()), "--data-dir", str(folder)],
             pass_fds=[listening.fileno()],
             stdout=subprocess.DEVNULL,
+            env={**os.environ, "NABLA_LOG_LEVEL": "warning"},
         )
     try:
         yield f"http://127.0.0.1:{port}"
@@ -93,7 +95,7 @@ def _learn(
     if job.state != "succeeded":
         console.print(f"The job {job.state}: {job.error.message if job.error else ''}")
         return 1
-    _draw(client.history(job.id))
+    _draw(console, client.history(job.id))
     answers = client.predict(network.id, images[test].tolist()).labels or []
     truth = [str(label) for label in labels[test]]
     accuracy = sum(a == b for a, b in zip(answers, truth, strict=True)) / len(truth)
@@ -121,14 +123,17 @@ def _watch(client: Client, console: Console, job: JobView) -> JobView:
     return job
 
 
-def _draw(history: list[EpochView]) -> None:
-    plotext.clear_figure()
-    plotext.theme("clear")
-    plotext.plot_size(72, 14)
-    plotext.plot([epoch.epoch for epoch in history], [epoch.cost for epoch in history], marker="braille")
-    plotext.title("cost")
-    plotext.xlabel("epoch")
-    plotext.show()
+def _draw(console: Console, history: list[EpochView]) -> None:
+    figure = plotille.Figure()
+    figure.width, figure.height = 60, 12
+    figure.x_label, figure.y_label = "epoch", "cost"
+    figure.set_x_limits(min_=0, max_=len(history))
+    figure.set_y_limits(min_=0)
+    figure.color_mode = "names"
+    figure.x_ticks_fkt = lambda value, _: f"{value:.0f}"
+    figure.y_ticks_fkt = lambda value, _: f"{value:.3f}"
+    figure.plot([epoch.epoch for epoch in history], [epoch.cost for epoch in history])
+    console.print(figure.show())
 
 
 def _show(console: Console, images: npt.NDArray[np.float64], answers: list[str], truth: list[str]) -> None:

@@ -76,7 +76,7 @@ def _unexpected(error: Exception, status: int, slug: str, title: str) -> JSONRes
     return problem(slug, title, status, f"The log of the service has the details under the id {id}.")
 
 
-def _from_validation(errors: Sequence[Any], inside: str = "") -> JSONResponse:
+def _from_validation(errors: Sequence[Any]) -> JSONResponse:
     """What pydantic found, without its words for Python programmers."""
     if errors and errors[0]["type"] == "json_invalid":
         where = errors[0].get("ctx", {}).get("error", "")

@@ -1,13 +1,13 @@
 """The tree of errors.
 
-    NablaError
-    ├── InvalidInput         the caller asked for something that cannot be; names the field
-    │   └── TooLarge         … because it is beyond a limit of this service
-    ├── NotFound             an id or a name that stands for nothing
-    ├── Conflict             what is asked does not fit the present state
-    ├── Diverged             a cost or a weight left the finite numbers
-    └── StorageFailed        the data folder cannot be read or written
-        └── Damaged          a stored file is not what was written
+NablaError
+├── InvalidInput         the caller asked for something that cannot be; names the field
+│   └── TooLarge         … because it is beyond a limit of this service
+├── NotFound             an id or a name that stands for nothing
+├── Conflict             what is asked does not fit the present state
+├── Diverged             a cost or a weight left the finite numbers
+└── StorageFailed        the data folder cannot be read or written
+    └── Damaged          a stored file is not what was written
 """
 
 

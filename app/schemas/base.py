@@ -21,7 +21,7 @@ Name = Annotated[
     str,
     Field(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}$",
-        description="A name to find it by: wherever an id is asked for, the name stands for the newest one that has it.",
+        description="To find it by: wherever an id is asked for, a name stands for the newest one that has it.",
     ),
     AfterValidator(_not_like_an_id),
 ]

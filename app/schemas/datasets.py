@@ -28,8 +28,8 @@ class NewDataset(Request):
         list[Label] | None,
         Field(
             min_length=1,
-            description="Or the class of each example. Learned as one-hot targets over the sorted classes (0 and 1 for a "
-            "network with one output), and given back in predictions.",
+            description="Or the class of each example. Learned as one-hot targets over the sorted classes (0 and 1 for "
+            "a network with one output), and given back in predictions.",
         ),
     ] = None
     classes: Annotated[

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from app.schemas.base import Name, Request
 from engine.jobs.job import ErrorKind, Job, State
@@ -22,7 +22,7 @@ class ValidationFields(Request):
     fraction: Annotated[float, Field(gt=0, lt=1, description="Share of the rows, drawn by the seed.")]
 
 
-_EXAMPLE = {
+_EXAMPLE: dict[str, JsonValue] = {
     "name": "xor",
     "network_id": "xor",
     "dataset_id": "xor",
@@ -38,7 +38,7 @@ _EXAMPLE = {
 class NewJob(Request):
     """Train a network, from its start, on a dataset."""
 
-    model_config = {"json_schema_extra": {"examples": [_EXAMPLE]}}
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
     network_id: Annotated[str, Field(description="Id or name of the network.")]
     dataset_id: Annotated[str, Field(description="Id or name of the dataset.")]

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from app.schemas.base import Name, Request
 from engine.jobs.registry import NetworkRecord
@@ -20,7 +20,7 @@ class LayerFields(Request):
 
 Layers = Annotated[list[LayerFields], Field(min_length=1, max_length=1000)]
 
-_EXAMPLE = {
+_EXAMPLE: dict[str, JsonValue] = {
     "name": "xor",
     "inputs": 2,
     "layers": [{"units": 8, "activation": "tanh"}, {"units": 1, "activation": "sigmoid"}],
@@ -34,7 +34,7 @@ _EXAMPLE = {
 class NewNetwork(Request):
     """A fully connected network."""
 
-    model_config = {"json_schema_extra": {"examples": [_EXAMPLE]}}
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
     name: Name | None = None
     inputs: Annotated[int, Field(ge=1, le=2**24, description="How many numbers a row of inputs has.")]

@@ -133,11 +133,11 @@ def open_for_training(folder: Path, outputs: int, dtype: str) -> tuple[Matrix, M
     return inputs, targets
 
 
-def _one_hot(codes: npt.NDArray[np.generic], outputs: int, dtype: str) -> Matrix:
+def _one_hot(codes: npt.NDArray[np.int32], outputs: int, dtype: str) -> Matrix:
     if outputs == 1:
         return codes.reshape(-1, 1).astype(dtype)
     targets = np.zeros((len(codes), outputs), dtype)
-    targets[np.arange(len(codes)), codes] = 1  # type: ignore[index]  # stored as int32
+    targets[np.arange(len(codes)), codes] = 1
     return targets
 
 

@@ -62,7 +62,9 @@ def _matrix(array: Array, field: str) -> npt.NDArray[np.floating]:
     narrow = array.dtype.itemsize <= 2 or array.dtype == np.float32
     if not narrow and array.dtype.kind in "iu":
         narrow = bool(array.min() >= -_EXACT_IN_FLOAT32 and array.max() <= _EXACT_IN_FLOAT32)
-    matrix = np.ascontiguousarray(array, np.float32 if narrow else np.float64)
+    matrix: npt.NDArray[np.floating] = np.ascontiguousarray(array).astype(
+        np.float32 if narrow else np.float64, copy=False
+    )
     _check_finite(matrix, field)
     return matrix
 

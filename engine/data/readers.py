@@ -1,4 +1,7 @@
-"""Files as people have them, read into examples. Nothing is ever unpickled; sizes are checked before they are believed."""
+"""Files as people have them, read into examples.
+
+Nothing is ever unpickled, and sizes are checked before they are believed.
+"""
 
 import csv
 import io
@@ -7,7 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 
@@ -97,13 +100,14 @@ def _read_npz(file: BinaryIO, reading: Reading) -> Examples:
             for field in ("inputs", "targets", "labels"):
                 if field in names:
                     with archive.open(names[field]) as member:
-                        arrays[field] = _read_npy(member, names[field].file_size, field, reading)  # type: ignore[arg-type]
+                        arrays[field] = _read_npy(cast(BinaryIO, member), names[field].file_size, field, reading)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as problem:
         raise InvalidInput("file", "The .npz archive is damaged, or packed in a way that is not accepted.") from problem
     if "inputs" not in arrays:
         raise InvalidInput(
             "file",
-            f"The archive has the arrays {', '.join(sorted(names)) or '(none)'}; expected inputs, and targets or labels.",
+            f"The archive has the arrays {', '.join(sorted(names)) or '(none)'}; expected inputs, and targets or "
+            "labels.",
         )
     return examples(
         arrays["inputs"],

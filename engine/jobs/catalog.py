@@ -31,9 +31,7 @@ class Catalog:
 
     def sweep(self) -> None:
         """At start: remove files that no record speaks of."""
-        networks = {
-            network.id: {version.file for version in network.versions} for network in self._registry.networks
-        }
+        networks = {network.id: {version.file for version in network.versions} for network in self._registry.networks}
         for job in self._registry.jobs:
             if job.saved is not None and job.network_id in networks:
                 networks[job.network_id].add(job.saved.file)

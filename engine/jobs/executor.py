@@ -42,8 +42,8 @@ class Slot:
 class ProcessExecutor:
     """Keeps a worker alive in every slot and carries messages to and from it.
 
-    `heard(slot, message)` and `died(slot, exit_code)` are called in the watching thread, one at a time; every message of
-    a worker comes before its death.
+    `heard(slot, message)` and `died(slot, exit_code)` are called in the watching thread, one at a time; every message
+    of a worker comes before its death.
     """
 
     def __init__(

@@ -89,8 +89,8 @@ class Released(OfAttempt, frozen=True):
 
 FromWorker = Ready | Trained | Checkpointed | Finished | Broken | Released
 
-_to_worker = msgspec.json.Decoder(ToWorker)
-_from_worker = msgspec.json.Decoder(FromWorker)
+_to_worker: msgspec.json.Decoder[ToWorker] = msgspec.json.Decoder(ToWorker)
+_from_worker: msgspec.json.Decoder[FromWorker] = msgspec.json.Decoder(FromWorker)
 
 
 def send(connection: Connection, message: ToWorker | FromWorker) -> None:

@@ -108,7 +108,7 @@ class Worker:
             return broken("invalid_data", str(problem))
         except StorageFailed as problem:
             return broken("storage_failed", str(problem))
-        except Exception as problem:
+        except Exception as problem:  # noqa: BLE001  # whatever it is, it ends this run and not the worker
             sys.excepthook(type(problem), problem, problem.__traceback__)  # onto the service's standard error
             return broken("internal", "The run met an error of the service; its log has the details.")
 

@@ -76,6 +76,13 @@ def _gather(source: Matrix, order: Rows, first: int, out: Matrix) -> None:
 
 
 @formula
+def _copy(source: Matrix, first: int, out: Matrix, out_first: int, rows: int) -> None:
+    for i in range(rows):
+        for j in range(out.shape[1]):
+            out[out_first + i, j] = source[first + i, j]
+
+
+@formula
 def _correct(a: Matrix, y: Matrix) -> int:
     """How many rows name the right class: the largest output, or for a single output the side of ½."""
     count = 0
@@ -146,7 +153,8 @@ def _average(delta: Matrix, m: int) -> None:
 
 @formula
 def _sum_rows(delta: Matrix, out: Vector) -> None:
-    out[:] = 0
+    for j in range(out.size):
+        out[j] = 0
     for i in range(delta.shape[0]):
         for j in range(delta.shape[1]):
             out[j] += delta[i, j]
@@ -207,16 +215,5 @@ def predict_rows(parameters: Vector, plan: Plan, buffers: Buffers, x: Matrix, ou
     """Work x (rows, inputs) through the network into out (rows, outputs)."""
     for start in range(0, x.shape[0], buffers.rows):
         m = min(buffers.rows, x.shape[0] - start)
-        _block(buffers.activations, 0, m, x.shape[1])[:] = x[start : start + m]
-        out[start : start + m] = _forward(parameters, plan, buffers, m)
-
-
-@entry
-def differentiate(
-    parameters: Vector, gradient: Vector, plan: Plan, buffers: Buffers, x: Matrix, y: Matrix, order: Rows
-) -> None:
-    """The gradient of the mean cost over rows `order`, at most `buffers.rows` of them, without an update."""
-    m = order.size
-    targets = _load(plan, buffers, x, y, order, 0, m)
-    _measure(plan, buffers, _forward(parameters, plan, buffers, m), targets)
-    _backward(parameters, gradient, plan, buffers, m)
+        _copy(x, start, _block(buffers.activations, 0, m, x.shape[1]), 0, m)
+        _copy(_forward(parameters, plan, buffers, m), 0, out, start, m)

@@ -8,9 +8,10 @@ and run without the interpreter's lock.
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
+from numba.core import config
 from numba.extending import overload, register_jitable
 
 Function = TypeVar("Function", bound=Callable[..., object])
@@ -43,8 +44,8 @@ def _cache_folder() -> str:
 
 
 # Only where the user has not chosen a folder with NUMBA_CACHE_DIR.
-if not numba.config.CACHE_DIR:
-    numba.config.CACHE_DIR = _cache_folder()
+if not config.CACHE_DIR:  # type: ignore[attr-defined]  # Numba makes these names when it is imported
+    config.CACHE_DIR = _cache_folder()  # type: ignore[attr-defined]
 
 
 def formula(function: Function) -> Function:
@@ -55,10 +56,8 @@ def formula(function: Function) -> Function:
 
 def entry(function: Function) -> Function:
     """Compile a function that Python calls. Machine code is cached on disk per argument types."""
-    compiled: Function = numba.njit(
-        nogil=True, cache=True, error_model="numpy", fastmath=_FASTMATH
-    )(function)
-    return compiled
+    compiled: Any = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=_FASTMATH)(function)
+    return cast(Function, compiled)
 
 
 def scalar(value: float, like: float) -> float:
@@ -67,10 +66,11 @@ def scalar(value: float, like: float) -> float:
 
 
 @overload(scalar)
-def _scalar(value: float, like: float) -> Callable[[float, float], float]:
-    kind = like
+def _scalar(value: float, like: Any) -> Callable[[float, Any], float]:
+    kind = like  # when compiled, the arguments stand for their types
 
-    def cast(value: float, like: float) -> float:
-        return kind(value)  # type: ignore[operator]  # Numba calls the type of `like`
+    def convert(value: float, like: Any) -> float:
+        converted: float = kind(value)
+        return converted
 
-    return cast
+    return convert

@@ -91,13 +91,7 @@ def _elementwise(
 
 
 COSTS: dict[CostName, Cost] = {
-    "quadratic": _elementwise(
-        quadratic, error, to_input=False, outputs=get_args(ActivationName)
-    ),
-    "binary_cross_entropy": _elementwise(
-        binary_cross_entropy, error, to_input=True, outputs=("sigmoid",)
-    ),
-    "categorical_cross_entropy": _elementwise(
-        categorical_cross_entropy, error, to_input=True, outputs=("softmax",)
-    ),
+    "quadratic": _elementwise(quadratic, error, to_input=False, outputs=get_args(ActivationName)),
+    "binary_cross_entropy": _elementwise(binary_cross_entropy, error, to_input=True, outputs=("sigmoid",)),
+    "categorical_cross_entropy": _elementwise(categorical_cross_entropy, error, to_input=True, outputs=("softmax",)),
 }

@@ -29,9 +29,7 @@ class Initializer:
     variance: Callable[[int, int], float]
     biases: bool = False
 
-    def fill(
-        self, w: npt.NDArray[np.floating], b: npt.NDArray[np.floating], seed: int, layer: int
-    ) -> None:
+    def fill(self, w: npt.NDArray[np.floating], b: npt.NDArray[np.floating], seed: int, layer: int) -> None:
         """Fill w (units, inputs) and b (units) of a layer from the random stream of (seed, layer)."""
         units, inputs = w.shape
         deviation = math.sqrt(self.variance(inputs, units))

@@ -1,5 +1,6 @@
 """A network: its architecture, and its layers as views into one flat parameter vector."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -47,7 +48,7 @@ class Architecture:
             _known(layer.activation, ACTIVATIONS, f"layers.{position}.activation")
         _known(self.cost, COSTS, "cost")
         _known(self.initializer, INITIALIZERS, "initializer")
-        _known(self.dtype, dict.fromkeys(get_args(DtypeName)), "dtype")
+        _known(self.dtype, get_args(DtypeName), "dtype")
         if not 0 <= self.seed <= LARGEST_SEED:
             raise InvalidInput("seed", f"A seed is a whole number from 0 to {LARGEST_SEED}.")
         accepted = COSTS[self.cost].outputs
@@ -101,7 +102,7 @@ class Architecture:
         )
 
 
-def _known(name: str, table: dict[str, object] | dict[ActivationName, object], field: str) -> None:
+def _known(name: str, table: Iterable[str], field: str) -> None:
     if name not in table:
         raise InvalidInput(field, f"Unknown: {name!r}. Accepted: {', '.join(table)}.")
 

@@ -1,0 +1,117 @@
+"""A real service for tests: its own process on a real port, over a folder of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from app.client import Client
+from app.schemas.jobs import EpochView, JobView
+from app.server import listen
+
+# Nothing here takes longer even on a busy machine; only a failing test waits for it.
+PATIENCE = 60.0
+
+
+class RunningService:
+    """`nabla serve` on a free port of 127.0.0.1. The socket stays open across `kill` and `start`: the address stays."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self.folder = folder
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("NABLA_")},
+            "NABLA_LOG_LEVEL": "warning",
+            **{f"NABLA_{name.upper()}": value for name, value in settings.items()},
+        }
+        self._socket = listen("127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self.http = httpx.Client(base_url=self.url, timeout=PATIENCE)
+        self.log = folder.with_name(f"{folder.name}.log")
+        self.process: subprocess.Popen[bytes]
+        self.start()
+
+    def start(self) -> None:
+        descriptor = self._socket.fileno()
+        command = [sys.executable, "-m", "app.cli", "serve", "--fd", str(descriptor), "--data-dir", str(self.folder)]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, pass_fds=[descriptor], env=self._environment, stdout=log, stderr=log
+            )
+
+    def kill(self) -> None:
+        """kill -9, as a crash would."""
+        self.process.kill()
+        self.process.wait()
+        self.http.close()
+        self.http = httpx.Client(base_url=self.url, timeout=PATIENCE)
+
+    def terminate(self) -> int:
+        """SIGTERM; the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(PATIENCE)
+
+    def workers(self) -> list[int]:
+        """The process ids of the service's workers."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        threads = Path(f"/proc/{self.process.pid}/task").iterdir()
+        assert children.exists()
+        return [int(pid) for thread in threads for pid in (thread / "children").read_text().split()]
+
+    def ready(self) -> None:
+        """Wait until a worker is ready."""
+        deadline = time.monotonic() + PATIENCE
+        while self.http.get("/health/ready").status_code != 200:
+            assert time.monotonic() < deadline, self.log.read_text()
+            assert self.process.poll() is None, self.log.read_text()
+            time.sleep(0.05)
+
+    def post(self, path: str, body: Any = None, status: int | None = None) -> dict[str, Any]:
+        answer = self.http.post(path, json=body)
+        if status is None:
+            assert answer.is_success, answer.text
+        else:
+            assert answer.status_code == status, answer.text
+        return dict(answer.json())
+
+    def get(self, path: str) -> dict[str, Any]:
+        answer = self.http.get(path)
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    def follow(self, job_id: str) -> Iterator[EpochView | JobView]:
+        with Client(self.url, timeout=PATIENCE) as client:
+            yield from client.follow(job_id)
+
+    def finished(self, job_id: str) -> JobView:
+        """Wait for the job's last state."""
+        *_, last = self.follow(job_id)
+        assert isinstance(last, JobView)
+        return last
+
+    def trained(self, job_id: str, epochs: int) -> None:
+        """Wait until the job has finished so many epochs."""
+        for event in self.follow(job_id):
+            if isinstance(event, EpochView) and event.epoch >= epochs:
+                return
+        raise AssertionError(f"the job ended before epoch {epochs}")
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.terminate()
+        self.http.close()
+        self._socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
