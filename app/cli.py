@@ -9,6 +9,7 @@ import typer
 from pydantic import ValidationError
 
 from app.settings import Settings
+from engine.errors import StorageFailed
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -42,8 +43,12 @@ def serve(
         raise typer.Exit(1) from problem
     address, bound_port = listening.getsockname()[:2]
     print(f"Nabla on http://{address}:{bound_port} - try /docs. Data in {settings.data_dir.absolute()}.", flush=True)
-    if not server.serve(settings, listening):
-        raise typer.Exit(1)
+    try:
+        started = server.serve(settings, listening)
+    except StorageFailed as problem:
+        print(f"nabla: {problem}", file=sys.stderr)
+        raise typer.Exit(1) from problem
+    raise typer.Exit(0 if started else 1)
 
 
 @cli.command()

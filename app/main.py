@@ -1,8 +1,9 @@
 """create_app(settings): assembles, nothing else."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
@@ -19,6 +20,7 @@ from engine.jobs.folder import DataFolder
 from engine.jobs.journal import Journal
 from engine.jobs.registry import Registry
 from engine.jobs.service import JobService
+from engine.training.compiled import compile_predictions
 
 _DESCRIPTION = """
 Train fully connected neural networks over HTTP. In order: create a network, create a dataset, train, watch the cost
@@ -29,12 +31,39 @@ Wherever an id is asked for, a name may stand; it means the newest one that has 
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The service over the data folder of the settings. The folder is opened when the app starts."""
+    """The service over the data folder of the settings.
+
+    The folder is opened and everything in it recovered at once, before there is anything to answer; it is closed when
+    the app has ended. Raises StorageFailed if it cannot be used.
+    """
+    folder = DataFolder(settings.data_dir)
+    journal = Journal(folder.journal)
+    registry = Registry(journal)
+    catalog = Catalog(registry, folder, settings.max_parameters)
+    catalog.sweep()
+    slots = [Slot(f"cpu-{number}", "cpu", settings.cores_per_slot) for number in range(settings.cpu_slots)]
+    service = JobService(registry, folder, slots, settings.checkpoint_seconds)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        changes = Changes(asyncio.get_running_loop())
+        registry.changed = changes.announce
+        app.state.context = Context(settings, registry, catalog, service, changes)
+        service.start()
+        threading.Thread(target=_compile_when_ready, args=(service,), daemon=True).start()
+        try:
+            yield
+        finally:
+            changes.close()
+            await asyncio.to_thread(service.stop, settings.drain_seconds)
+            journal.close()
+            folder.close()
+
     app = FastAPIOffline(
         title="Nabla",
         version=__version__,
         description=_DESCRIPTION,
-        lifespan=_lifespan(settings),
+        lifespan=lifespan,
         redoc_url=None,
         swagger_ui_parameters={"tryItOutEnabled": True, "displayRequestDuration": True},
     )
@@ -45,26 +74,7 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
-def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        folder = DataFolder(settings.data_dir)
-        journal = Journal(folder.journal)
-        registry = Registry(journal)
-        catalog = Catalog(registry, folder, settings.max_parameters)
-        catalog.sweep()
-        changes = Changes(asyncio.get_running_loop())
-        registry.changed = changes.announce
-        slots = [Slot(f"cpu-{number}", "cpu", settings.cores_per_slot) for number in range(settings.cpu_slots)]
-        service = JobService(registry, folder, slots, settings.checkpoint_seconds)
-        app.state.context = Context(settings, registry, catalog, service, changes)
-        service.start()
-        try:
-            yield
-        finally:
-            changes.close()
-            await asyncio.to_thread(service.stop, settings.drain_seconds)
-            journal.close()
-            folder.close()
-
-    return lifespan
+def _compile_when_ready(service: JobService) -> None:
+    """The worker compiles; once it has, this process loads from the cache what it needs itself."""
+    service.ready.wait()
+    compile_predictions()

@@ -81,6 +81,8 @@ def _from_validation(errors: Sequence[Any]) -> JSONResponse:
     if errors and errors[0]["type"] == "json_invalid":
         where = errors[0].get("ctx", {}).get("error", "")
         return problem("malformed-json", "Malformed JSON", 400, f"The body is not valid JSON: {where}.")
+    if errors and errors[0]["type"] == "missing" and tuple(errors[0]["loc"]) == ("body",):
+        return problem("malformed-json", "Malformed JSON", 400, "The body is empty; a JSON object is expected.")
     found = []
     for error in errors[:_MOST_ERRORS_SHOWN]:
         path = [str(part) for part in error["loc"]]

@@ -1,6 +1,7 @@
 """Running the service: uvicorn on a socket that listens already, ended in order by SIGTERM or Ctrl-C."""
 
 import logging
+import signal
 import socket
 from types import FrameType
 
@@ -25,7 +26,10 @@ class _Server(uvicorn.Server):
         context = getattr(self._app.state, "context", None)
         if context is not None:
             context.changes.close()
-        super().handle_exit(sig, frame)
+        # Not uvicorn's own: it would raise the signal again afterwards, and an orderly end exits with 0.
+        if self.should_exit and sig == signal.SIGINT:
+            self.force_exit = True
+        self.should_exit = True
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -36,7 +40,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def serve(settings: Settings, listening: socket.socket) -> bool:
-    """Serve until a signal; true if the service had started."""
+    """Serve until a signal; true if the service had started. Raises StorageFailed if the data folder cannot be used."""
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     app = create_app(settings)
     config = uvicorn.Config(

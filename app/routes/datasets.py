@@ -1,10 +1,11 @@
 """/v1/datasets"""
 
+from pathlib import PurePath
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.openapi.constants import REF_TEMPLATE
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
@@ -12,7 +13,7 @@ from starlette.exceptions import HTTPException
 from app.bodies import parse
 from app.context import After, Context, DatasetId, Here, Limit
 from app.routes import problems
-from app.schemas.base import Page
+from app.schemas.base import Name, Page
 from app.schemas.datasets import EXAMPLE, DatasetFile, DatasetView, NewDataset
 from engine.data.dataset import Dataset
 from engine.data.examples import examples, from_rows
@@ -20,6 +21,9 @@ from engine.data.readers import Reading, read_file, read_pair
 from engine.errors import InvalidInput
 
 router = APIRouter(prefix="/v1/datasets", tags=["2 datasets"])
+
+
+_NAME: TypeAdapter[str] = TypeAdapter(Name)
 
 
 def _schema(model: type[BaseModel]) -> dict[str, Any]:
@@ -90,6 +94,16 @@ async def _from_form(request: Request, here: Context) -> Dataset:
         return await run_in_threadpool(_read_form, files, options, here)
 
 
+def _name_for(options: DatasetFile) -> str | None:
+    """As asked for; or that of the file, where it can be one."""
+    if options.name is not None or options.file is None:
+        return options.name
+    try:
+        return _NAME.validate_python(PurePath(options.file).stem)
+    except ValidationError:
+        return None
+
+
 def _read_form(files: dict[str, UploadFile], options: DatasetFile, here: Context) -> Dataset:
     reading = Reading(
         target=_listed(options.target),
@@ -110,7 +124,7 @@ def _read_form(files: dict[str, UploadFile], options: DatasetFile, here: Context
             "Send one file in the field file (.npz or .csv), or two .npy files in inputs and targets or labels; got "
             f"{' and '.join(sorted(fields)) or 'no file'}.",
         )
-    return here.catalog.create_dataset(found, options.name)
+    return here.catalog.create_dataset(found, _name_for(options))
 
 
 def _listed(text: str | None) -> tuple[str, ...]:

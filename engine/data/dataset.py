@@ -41,7 +41,7 @@ class Dataset:
     def check_fits(self, architecture: Architecture) -> None:
         """Raises InvalidInput (field `dataset_id`) if the network cannot be trained on this."""
         self._check_width(architecture)
-        if self.magnitude > np.finfo(architecture.dtype).max:
+        if self.magnitude > float(np.finfo(architecture.dtype).max):
             raise InvalidInput(
                 "dataset_id",
                 f"The dataset reaches to ±{self.magnitude:g}, beyond {architecture.dtype}; use a float64 network.",

@@ -70,6 +70,8 @@ def _read_npy(file: BinaryIO, size: int, field: str, reading: Reading) -> Array:
         if read_header is None:
             raise InvalidInput(field, f"Version {version} of the .npy format is not known; 1.0 and 2.0 are.")
         shape, fortran_order, dtype = read_header(file)
+        if any(dimension < 0 for dimension in shape):
+            raise ValueError("a dimension below 0")
     except (ValueError, EOFError) as problem:
         raise InvalidInput(field, "This is not a .npy file: its header cannot be read.") from problem
     if dtype.kind not in "buifUS":

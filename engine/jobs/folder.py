@@ -20,11 +20,13 @@ class DataFolder:
             for folder in (self.path, self._networks, self._datasets):
                 folder.mkdir(parents=True, exist_ok=True)
             self._lock = (self.path / "lock").open("w")
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as problem:
-            raise StorageFailed(f"Another service uses the data folder {self.path}.") from problem
         except OSError as problem:
             raise StorageFailed(f"The data folder {self.path} cannot be used: {problem.strerror}.") from problem
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as problem:
+            self._lock.close()
+            raise StorageFailed(f"Another service uses the data folder {self.path}.") from problem
 
     @property
     def journal(self) -> Path:

@@ -46,6 +46,8 @@ class JobService:
         self.registry = registry
         self.failure: str | None = None
         """Why nothing is started any more, in a sentence; None while all is well."""
+        self.ready = threading.Event()
+        """Set when the first worker has been ready."""
         self._folder = folder
         self._checkpoint_seconds = checkpoint_seconds
         self._executor = ProcessExecutor(slots, heard=self._heard, died=self._died)
@@ -162,6 +164,7 @@ class JobService:
     def _heard(self, slot: Slot, message: messages.FromWorker) -> None:
         with self.registry.lock, self._noting_failure(slot):
             if isinstance(message, messages.Ready):
+                self.ready.set()
                 self._dispatch()
             elif self._busy.get(slot) == (message.job_id, message.attempt):
                 self._take(slot, message)

@@ -12,8 +12,6 @@ import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-import numpy as np
-
 from engine.data.dataset import open_for_training
 from engine.errors import Diverged, InvalidInput, StorageFailed
 from engine.jobs.job import ErrorKind
@@ -33,7 +31,6 @@ from engine.jobs.messages import (
     send,
 )
 from engine.nn.device import BlasThreads, threads_for
-from engine.nn.network import Architecture, Layer, Network
 from engine.training.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -41,7 +38,8 @@ from engine.training.checkpoint import (
     save_checkpoint,
     save_weights,
 )
-from engine.training.spec import Epoch, TrainingSpec
+from engine.training.compiled import compile_training
+from engine.training.spec import Epoch
 from engine.training.trainer import Trainer
 
 # Epochs are reported together, at most so many times a second.
@@ -84,7 +82,7 @@ class Worker:
 
     def work(self) -> None:
         """Until told to stop."""
-        compile_engine()
+        compile_training()
         self._say(Ready())
         while isinstance(run := self._runs.get(), Run):
             outcome = self._attempt(run)
@@ -171,20 +169,6 @@ class Worker:
         if word is not None and (word.job_id, word.attempt) == (run.job_id, run.attempt):
             return word
         return None
-
-
-def compile_engine() -> None:
-    """Make or load the machine code of everything a run calls, so that no job waits for it."""
-    for dtype in ("float32", "float64"):
-        architecture = Architecture(1, (Layer(1, "identity"),), "quadratic", dtype=dtype)
-        x = np.zeros((2, 1), dtype)
-        x.flags.writeable = False  # as data mapped from disk is
-        spec = TrainingSpec(epochs=1, batch_size=1, learning_rate=0.1, validation_fraction=0.5)
-        network = Network(architecture)
-        for _ in Trainer(network, x, x, spec, classify=True).run():
-            pass
-        network.predict(x)
-        Network(Architecture(1, (Layer(1, "identity"),), "quadratic", "standard_normal", dtype=dtype))
 
 
 def main(arguments: list[str]) -> None:

@@ -151,11 +151,16 @@ class Network:
 
     def predict(self, x: npt.ArrayLike) -> Matrix:
         """The outputs (rows, outputs) for inputs x (rows, inputs)."""
-        rows = np.ascontiguousarray(x, self.architecture.dtype)
+        with np.errstate(over="ignore"):  # seen below
+            rows = np.ascontiguousarray(x, self.architecture.dtype)
         if rows.ndim != 2 or rows.shape[1] != self.architecture.inputs:
             raise InvalidInput(
                 "inputs", f"Expected rows of {self.architecture.inputs} numbers, got shape {rows.shape}."
             )
+        if not np.isfinite(rows).all():
+            raise InvalidInput("inputs", f"A number is too large for {self.architecture.dtype}, or is none.")
+        rows = rows.view()
+        rows.flags.writeable = False  # compiled code is made for read-only inputs
         out = np.empty((len(rows), self.architecture.outputs), self.architecture.dtype)
         buffers = self.architecture.buffers(max(1, min(len(rows), _PREDICTED_AT_ONCE)))
         predict_rows(self.parameters, self.architecture.plan(), buffers, rows, out)

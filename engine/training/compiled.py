@@ -1,0 +1,38 @@
+"""Making or loading all machine code ahead of time, so that no user waits for it.
+
+The first time on a machine this takes about half a minute; afterwards the code comes from a cache on disk.
+"""
+
+from typing import get_args
+
+import numpy as np
+
+from engine.nn.initializers import InitializerName
+from engine.nn.network import Architecture, DtypeName, Layer, Network
+from engine.training.spec import TrainingSpec
+from engine.training.trainer import Trainer
+
+_STARTS: tuple[InitializerName, InitializerName] = ("glorot_uniform", "standard_normal")
+
+
+def compile_predictions() -> None:
+    """What creating a network and predicting need."""
+    for dtype in get_args(DtypeName):
+        for start in _STARTS:
+            network = _smallest(dtype, start)
+        network.predict(np.zeros((1, 1)))
+
+
+def compile_training() -> None:
+    """What a run needs, besides the start of a network and predictions."""
+    compile_predictions()
+    spec = TrainingSpec(epochs=1, batch_size=1, learning_rate=0.1, validation_fraction=0.5)
+    for dtype in get_args(DtypeName):
+        rows = np.zeros((3, 1), dtype)
+        rows.flags.writeable = False  # as data mapped from disk is
+        for _ in Trainer(_smallest(dtype, _STARTS[0]), rows, rows, spec, classify=True).run():
+            pass
+
+
+def _smallest(dtype: DtypeName, start: InitializerName) -> Network:
+    return Network(Architecture(1, (Layer(1, "identity"),), "quadratic", start, dtype=dtype))

@@ -1,0 +1,235 @@
+"""Bad input: the status, the field, a sentence with what is accepted, and nothing stored."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.app import stories
+from tests.running import RunningService
+
+LAYERS = [{"units": 3, "activation": "tanh"}, {"units": 1, "activation": "sigmoid"}]
+NETWORK = {"inputs": 2, "layers": LAYERS, "cost": "quadratic"}
+DATASET = {"inputs": [[0, 1], [1, 0]], "targets": [[1], [0]]}
+
+
+def refused(service: RunningService, path: str, status: int, **request: Any) -> dict[str, Any]:
+    """The problem, after checking that it is one and that nothing new exists."""
+
+    def counted() -> list[str]:
+        lists = ("networks", "datasets", "jobs")
+        return [service.get(f"/v1/{kind}?limit=1")["data"][:1] for kind in lists]  # type: ignore[misc]
+
+    before = counted()
+    answer = service.http.post(path, **request)
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem["status"] == status
+    assert problem["type"].startswith("/problems/")
+    assert problem["title"]
+    assert problem["detail"]
+    assert counted() == before
+    return dict(problem)
+
+
+def check(problem: dict[str, Any], field: str, words: str) -> None:
+    messages = {error["field"]: error["message"] for error in problem["errors"]}
+    assert field in messages, problem
+    assert words in messages[field]
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "words"),
+    [
+        ({"layers": [{"units": 1, "activation": "swoosh"}]}, "layers.0.activation", "'identity', 'sigmoid', 'tanh'"),
+        ({"cost": "hinge"}, "cost", "'quadratic', 'binary_cross_entropy'"),
+        ({"layers": []}, "layers", "at least 1 item"),
+        ({"layers": [{"units": 0}]}, "layers.0.units", "greater than or equal to 1"),
+        ({"layers": [{"units": -3}]}, "layers.0.units", "greater than or equal to 1"),
+        ({"layers": [{"units": 1.5}]}, "layers.0.units", "integer"),
+        ({"inputs": 0}, "inputs", "greater than or equal to 1"),
+        ({"inputs": "2"}, "inputs", "integer"),
+        ({"inputs": True}, "inputs", "integer"),
+        ({"colour": "red"}, "colour", "not known"),
+        ({"seed": -1}, "seed", "greater than or equal to 0"),
+        ({"dtype": "int8"}, "dtype", "'float32' or 'float64'"),
+        ({"initializer": "zeros"}, "initializer", "'glorot_uniform'"),
+        ({"name": "net_1"}, "name", "does not begin with net_"),
+        ({"name": "a/b"}, "name", "pattern"),
+        ({"cost": "categorical_cross_entropy"}, "layers.1.activation", "needs softmax"),
+        (
+            {"layers": [{"units": 1, "activation": "relu"}], "cost": "binary_cross_entropy"},
+            "layers.0.activation",
+            "needs sigmoid",
+        ),
+    ],
+)
+def test_networks(service: RunningService, change: dict[str, Any], field: str, words: str) -> None:
+    check(refused(service, "/v1/networks", 422, json={**NETWORK, **change}), field, words)
+
+
+def test_a_network_beyond_the_limit(service: RunningService) -> None:
+    layers = [{"units": 2**20, "activation": "relu"}, {"units": 1000, "activation": "identity"}]
+    problem = refused(service, "/v1/networks", 413, json={**NETWORK, "layers": layers})
+    check(problem, "layers", "at most 200000000")
+
+
+def test_missing_fields(service: RunningService) -> None:
+    problem = refused(service, "/v1/networks", 422, json={})
+    check(problem, "inputs", "required")
+    check(problem, "layers", "required")
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "words"),
+    [
+        ({"inputs": [[0, 1], [1]]}, "inputs.1", "1 numbers, the first has 2"),
+        ({"inputs": []}, "inputs", "at least 1"),
+        ({"inputs": [[], []]}, "inputs.0", "at least 1"),
+        ({"inputs": [[0, "1"], [1, 0]]}, "inputs.0.1", "number"),
+        ({"inputs": [[0, None], [1, 0]]}, "inputs.0.1", "number"),
+        ({"inputs": [[0, True], [1, 0]]}, "inputs.0.1", "number"),
+        ({"targets": None}, "targets", "exactly one"),
+        ({"labels": [0, 1]}, "targets", "exactly one"),
+        ({"targets": [[1]]}, "targets", "1 targets for 2 rows"),
+        ({"targets": None, "labels": ["a", "b"], "classes": ["a", "c"]}, "labels.1", "'b' is not one of the classes"),
+        ({"targets": None, "labels": [1.5, 2]}, "labels.0.int", "integer"),
+        ({"weights": [1, 1]}, "weights", "not known"),
+    ],
+)
+def test_datasets(service: RunningService, change: dict[str, Any], field: str, words: str) -> None:
+    check(refused(service, "/v1/datasets", 422, json={**DATASET, **change}), field, words)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_numbers_that_are_none(service: RunningService, number: str) -> None:
+    body = json.dumps(DATASET).replace("[0, 1]", f"[0, {number}]", 1)
+    headers = {"content-type": "application/json"}
+    problem = refused(service, "/v1/datasets", 422, content=body, headers=headers)
+    check(problem, "inputs.0.1", "finite")
+
+
+MALFORMED = ['{"inputs": 2', "", "[" * 200_000, '{"inputs": ' + "9" * 10_000 + "}", "\xff\xfe", "null", '"x"', "[]"]
+
+
+@pytest.mark.parametrize("path", ["/v1/networks", "/v1/datasets", "/v1/jobs"])
+@pytest.mark.parametrize("body", MALFORMED, ids=range(len(MALFORMED)))
+def test_malformed_json(service: RunningService, path: str, body: str) -> None:
+    """What is no JSON gets 400, what is JSON of another shape 422."""
+    valid = body in ("null", '"x"', "[]") or body.startswith('{"inputs": 9')
+    answer = service.http.post(path, content=body.encode("latin-1"), headers={"content-type": "application/json"})
+    assert answer.status_code in ((422, 400) if valid else (400,)), answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "fields", "field", "words"),
+    [
+        ("data.npz", b"a,b\n1,2\n", {}, "file", "not an .npz"),
+        ("data.csv", b"PK\x03\x04\x00\x00", {"target": "a"}, "file", "not text"),
+        ("data.csv", b"a,b\n1,2\n3\n", {"target": "a"}, "file", "Line 3 has 1 cells"),
+        ("data.csv", b"a,b\n1,2\n", {}, "target", "The columns are: a, b"),
+        ("data.csv", b"a,b\n1,2\n", {"target": "a", "speed": "fast"}, "speed", "not known"),
+        ("photo.jpg", b"\xff\xd8\xff", {}, "file", "Accepted: .npz"),
+        ("", b"", {}, "file", "no file"),
+    ],
+)
+def test_files(
+    service: RunningService, name: str, content: bytes, fields: dict[str, str], field: str, words: str
+) -> None:
+    problem = refused(service, "/v1/datasets", 422, files={"file": (name, content)}, data=fields)
+    messages = {error["field"]: error["message"] for error in problem["errors"]}
+    assert words in messages[field], problem
+
+
+def test_a_form_without_a_file_and_a_body_of_another_kind(service: RunningService) -> None:
+    problem = refused(service, "/v1/datasets", 422, files={"picture": ("x.npy", b"")})
+    check(problem, "picture", "not known")
+    problem = refused(service, "/v1/datasets", 415, content=b"a,b", headers={"content-type": "text/csv"})
+    assert "accepted: application/json, multipart/form-data" in problem["detail"]
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    refused(service, "/v1/datasets", 400, content=b"no parts", headers=headers)
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "words"),
+    [
+        ({"epochs": 0}, "epochs", "greater than or equal to 1"),
+        ({"batch_size": -1}, "batch_size", "greater than or equal to 1"),
+        ({"learning_rate": 0}, "learning_rate", "greater than 0"),
+        ({"learning_rate": "fast"}, "learning_rate", "number"),
+        ({"optimizer": "magic"}, "optimizer.literal['sgd']", "'sgd'"),
+        ({"optimizer": {"type": "sgd", "beta": 1}}, "optimizer.OptimizerFields.beta", "not known"),
+        ({"validation": {"fraction": 1}}, "validation.fraction", "less than 1"),
+        ({"validation": {"fraction": 0.9}, "dataset_id": "tiny"}, "validation.fraction", "none would be left"),
+        ({"device": "tpu"}, "device", "'auto', 'cpu' or 'cuda'"),
+        ({"device": "cuda"}, "device", "Accepted: auto, cpu"),
+        ({"dataset_id": "wide"}, "dataset_id", "The network has 2 inputs, the dataset 3"),
+        ({"dataset_id": "many"}, "dataset_id", "needs 3"),
+        ({"dataset_id": "large"}, "dataset_id", "needs targets from 0 to 1"),
+    ],
+)
+def test_jobs(service: RunningService, change: dict[str, Any], field: str, words: str) -> None:
+    stories.network(service, name="fit")
+    stories.dataset(service, name="fit")
+    stories.dataset(service, name="tiny", inputs=[[0, 0], [1, 1]], labels=[0, 1])
+    stories.dataset(service, name="wide", inputs=[[0, 0, 0], [1, 1, 1]], labels=[0, 1])
+    stories.dataset(service, name="many", inputs=[[0, 0], [1, 1], [0, 1]], labels=[0, 1, 2])
+    stories.dataset(service, name="large", inputs=[[0, 0], [1, 1]], labels=None, targets=[[0], [2]])
+    body = {"network_id": "fit", "dataset_id": "fit", **change}
+    check(refused(service, "/v1/jobs", 422, json=body), field, words)
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "words"),
+    [
+        ({"inputs": [[1, 2, 3]]}, "inputs.0", "3 numbers; the network has 2 inputs"),
+        ({"inputs": [[1, 2], [1]]}, "inputs.1", "all rows have the same"),
+        ({"inputs": []}, "inputs", "at least 1"),
+        ({"inputs": [[1, "x"]]}, "inputs.0.1", "number"),
+        ({"inputs": [[1, 1e300]]}, "inputs", "too large"),
+        ({}, "inputs", "required"),
+    ],
+)
+def test_predictions(service: RunningService, body: dict[str, Any], field: str, words: str) -> None:
+    network = stories.network(service)
+    check(refused(service, f"/v1/networks/{network['id']}/predictions", 422, json=body), field, words)
+
+
+def test_unknown_ids(service: RunningService) -> None:
+    network, dataset = stories.network(service)["id"], stories.dataset(service)["id"]
+    for method, path, kind in (
+        ("GET", "/v1/networks/net_0", "network"),
+        ("DELETE", "/v1/networks/net_0", "network"),
+        ("GET", "/v1/datasets/ds_0", "dataset"),
+        ("DELETE", "/v1/datasets/ds_0", "dataset"),
+        ("GET", "/v1/jobs/job_0", "job"),
+        ("GET", "/v1/jobs/job_0/history", "job"),
+        ("GET", "/v1/jobs/job_0/events", "job"),
+        ("POST", "/v1/jobs/job_0/cancel", "job"),
+        ("POST", "/v1/jobs/job_0/pause", "job"),
+        ("POST", "/v1/jobs/job_0/resume", "job"),
+        ("DELETE", "/v1/jobs/job_0", "job"),
+    ):
+        answer = service.http.request(method, path)
+        assert (answer.status_code, answer.json()["type"]) == (404, f"/problems/unknown-{kind}")
+        assert path.split("/")[3] in answer.json()["detail"]
+    for body, kind in (
+        ({"network_id": "net_0", "dataset_id": dataset}, "network"),
+        ({"network_id": network, "dataset_id": "ds_0"}, "dataset"),
+    ):
+        assert refused(service, "/v1/jobs", 404, json=body)["type"] == f"/problems/unknown-{kind}"
+    path = f"/v1/networks/{network}/predictions"
+    assert refused(service, path, 404, json={"inputs": [[0, 0]], "version": 5})["type"] == "/problems/unknown-version"
+    nowhere = service.http.get("/v2/nothing")
+    assert (nowhere.status_code, nowhere.headers["content-type"]) == (404, "application/problem+json")
+    wrong = service.http.put("/v1/networks")
+    assert (wrong.status_code, wrong.headers["content-type"]) == (405, "application/problem+json")
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=1001", "limit=x"])
+def test_pages(service: RunningService, query: str) -> None:
+    answer = service.http.get(f"/v1/jobs?{query}")
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"] == "limit"

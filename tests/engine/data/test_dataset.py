@@ -1,0 +1,86 @@
+"""Storing examples and opening them for training; which networks they fit."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine.data.dataset import Dataset, open_for_training, store
+from engine.data.examples import examples
+from engine.errors import InvalidInput, StorageFailed
+from engine.nn.activations import ActivationName
+from engine.nn.costs import CostName
+from engine.nn.network import Architecture, DtypeName, Layer
+
+X = np.array([[0.1, 2], [3, 4], [5, 6]])
+
+
+def stored(folder: Path, **answers: Any) -> Dataset:
+    found = examples(answers.pop("inputs", X), **answers)
+    return store(folder / "ds", found, id="ds", name="d", created_at=datetime.now(UTC))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_targets_come_back_in_the_networks_precision(tmp_path: Path, dtype: str) -> None:
+    dataset = stored(tmp_path, targets=[[1.5], [2.5], [3.5]] * np.ones((3, 1)))
+    for _ in range(2):  # the second time from the converted files
+        x, y = open_for_training(tmp_path / "ds", 1, dtype)
+        assert (x.dtype, y.dtype) == (dtype, dtype)
+        np.testing.assert_array_equal(x, X.astype(dtype))
+        assert y.tolist() == [[1.5], [2.5], [3.5]]
+        assert not x.flags.writeable
+    assert (dataset.rows, dataset.inputs, dataset.targets, dataset.classes) == (3, 2, 1, None)
+
+
+def test_labels_become_one_hot_or_a_single_column(tmp_path: Path) -> None:
+    dataset = stored(tmp_path, labels=["no", "yes", "no"])
+    assert (dataset.targets, dataset.classes) == (2, ("no", "yes"))
+    assert open_for_training(tmp_path / "ds", 2, "float32")[1].tolist() == [[1, 0], [0, 1], [1, 0]]
+    assert open_for_training(tmp_path / "ds", 1, "float32")[1].tolist() == [[0], [1], [0]]
+
+
+def network(
+    inputs: int, outputs: int, activation: ActivationName, cost: CostName, dtype: DtypeName = "float32"
+) -> Architecture:
+    return Architecture(inputs, (Layer(outputs, activation),), cost, dtype=dtype)
+
+
+def test_networks_that_fit(tmp_path: Path) -> None:
+    classes = stored(tmp_path / "1", labels=["a", "b", "a"])
+    for outputs in (1, 2):
+        classes.check_fits(network(2, outputs, "sigmoid", "binary_cross_entropy"))
+    classes.check_fits(network(2, 2, "softmax", "categorical_cross_entropy"))
+    stored(tmp_path / "2", targets=np.array([7.0, 8, 9])).check_fits(network(2, 1, "identity", "quadratic"))
+
+
+@pytest.mark.parametrize(
+    ("answers", "architecture", "words"),
+    [
+        ({"labels": [0, 1, 2]}, network(3, 3, "softmax", "quadratic"), "3 inputs, the dataset 2"),
+        ({"labels": [0, 1, 2]}, network(2, 1, "sigmoid", "quadratic"), "1 outputs; a dataset of 3 classes needs 3"),
+        ({"labels": [0, 1, 0]}, network(2, 3, "sigmoid", "quadratic"), "needs 1 or 2"),
+        ({"targets": X}, network(2, 1, "identity", "quadratic"), "2 targets needs 2"),
+        (
+            {"targets": X[:, 1]},
+            network(2, 1, "sigmoid", "binary_cross_entropy"),
+            "from 0 to 1; these reach from 2 to 6",
+        ),
+        ({"targets": X}, network(2, 2, "softmax", "categorical_cross_entropy"), "with the sum 1"),
+        ({"targets": X, "inputs": X * 1e38}, network(2, 2, "identity", "quadratic"), "beyond float32"),
+    ],
+)
+def test_networks_that_do_not_fit(
+    tmp_path: Path, answers: dict[str, Any], architecture: Architecture, words: str
+) -> None:
+    with pytest.raises(InvalidInput, match=words) as refused:
+        stored(tmp_path, **answers).check_fits(architecture)
+    assert refused.value.problems[0][0] == "dataset_id"
+
+
+def test_a_missing_or_damaged_file_is_said_so(tmp_path: Path) -> None:
+    stored(tmp_path, targets=X)
+    (tmp_path / "ds" / "inputs.npy").write_bytes(b"\x93NUMPY")
+    with pytest.raises(StorageFailed, match=r"ds/inputs\.npy cannot be read"):
+        open_for_training(tmp_path / "ds", 2, "float64")
