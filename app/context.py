@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Path, Query, Request
+from fastapi.openapi.models import Example
 
 from app.live import Changes
 from app.settings import Settings
@@ -29,8 +30,11 @@ def _context(request: Request) -> Context:
 
 Here = Annotated[Context, Depends(_context)]
 
-NetworkId = Annotated[str, Path(description="Id or name of the network.", examples=["xor"])]
-DatasetId = Annotated[str, Path(description="Id or name of the dataset.", examples=["xor"])]
-JobId = Annotated[str, Path(description="Id or name of the job.", examples=["xor"])]
+# What the examples of the other operations have made, so that Swagger UI can go on with it.
+_EXAMPLE: dict[str, Example] = {"xor": {"value": "xor"}}
+
+NetworkId = Annotated[str, Path(description="Id or name of the network.", openapi_examples=_EXAMPLE)]
+DatasetId = Annotated[str, Path(description="Id or name of the dataset.", openapi_examples=_EXAMPLE)]
+JobId = Annotated[str, Path(description="Id or name of the job.", openapi_examples=_EXAMPLE)]
 Limit = Annotated[int, Query(ge=1, le=1000, description="How many at most.")]
 After = Annotated[str | None, Query(description="The id after which to go on: the last of the page before.")]

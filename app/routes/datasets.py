@@ -138,13 +138,13 @@ def list_datasets(here: Here, limit: Limit = 20, after: After = None) -> Page[Da
     return Page(data=[DatasetView.of(dataset) for dataset in datasets], has_more=has_more)
 
 
-@router.get("/{dataset_id}", summary="Get a dataset", responses=problems(404))
+@router.get("/{dataset_id}", summary="Get a dataset", responses=problems(404, 422))
 def get_dataset(dataset_id: DatasetId, here: Here) -> DatasetView:
     """Its size and its classes."""
     return DatasetView.of(here.registry.datasets.find(dataset_id))
 
 
-@router.delete("/{dataset_id}", status_code=204, summary="Delete a dataset", responses=problems(404, 409))
+@router.delete("/{dataset_id}", status_code=204, summary="Delete a dataset", responses=problems(404, 409, 422))
 def delete_dataset(dataset_id: DatasetId, here: Here) -> None:
     """Refused while a job that is not finished needs it."""
     here.catalog.delete_dataset(here.registry.datasets.find(dataset_id))

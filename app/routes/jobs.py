@@ -51,7 +51,7 @@ def list_jobs(here: Here, limit: Limit = 20, after: After = None) -> Page[JobVie
     return Page(data=[_view(here, job) for job in jobs], has_more=has_more)
 
 
-@router.get("/{job_id}", summary="Get a job", responses=problems(404))
+@router.get("/{job_id}", summary="Get a job", responses=problems(404, 422))
 async def get_job(job: Found, here: Here) -> JobView:
     """Its state, how far it is, and what is left."""
     return _view(here, job)
@@ -73,7 +73,7 @@ def get_history(
     "/{job_id}/events",
     summary="Follow a job",
     response_class=EventSourceResponse,
-    responses=problems(404),
+    responses=problems(404, 422),
 )
 async def follow_job(
     job: Found,
@@ -98,13 +98,13 @@ async def follow_job(
             await changed.wait()
 
 
-@router.post("/{job_id}/cancel", summary="Cancel a job", responses=problems(404, 409))
+@router.post("/{job_id}/cancel", summary="Cancel a job", responses=problems(404, 409, 422))
 def cancel_job(job: Found, here: Here) -> JobView:
     """The job is cancelled when the answer comes. Its history stays; no version is published."""
     return _view(here, here.jobs.cancel(job.id))
 
 
-@router.post("/{job_id}/pause", summary="Pause a job", responses=problems(404, 409))
+@router.post("/{job_id}/pause", summary="Pause a job", responses=problems(404, 409, 422))
 async def pause_job(job: Found, here: Here) -> JobView:
     """A running job is saved at its next step and frees its slot; the answer comes when that is done."""
     now = await run_in_threadpool(here.jobs.pause, job.id)
@@ -118,13 +118,13 @@ async def pause_job(job: Found, here: Here) -> JobView:
     return _view(here, now)
 
 
-@router.post("/{job_id}/resume", summary="Resume a paused job", responses=problems(404, 409))
+@router.post("/{job_id}/resume", summary="Resume a paused job", responses=problems(404, 409, 422))
 def resume_job(job: Found, here: Here) -> JobView:
     """Back into the queue; it goes on exactly where it was paused."""
     return _view(here, here.jobs.resume(job.id))
 
 
-@router.delete("/{job_id}", status_code=204, summary="Delete a finished job", responses=problems(404, 409))
+@router.delete("/{job_id}", status_code=204, summary="Delete a finished job", responses=problems(404, 409, 422))
 def delete_job(job: Found, here: Here) -> None:
     """With its history. The version it published stays."""
     here.jobs.delete(job)

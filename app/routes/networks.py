@@ -25,13 +25,13 @@ def list_networks(here: Here, limit: Limit = 20, after: After = None) -> Page[Ne
     return Page(data=[NetworkView.of(network) for network in networks], has_more=has_more)
 
 
-@router.get("/{network_id}", summary="Get a network", responses=problems(404))
+@router.get("/{network_id}", summary="Get a network", responses=problems(404, 422))
 def get_network(network_id: NetworkId, here: Here) -> NetworkView:
     """Its layers, and the number of its current version."""
     return NetworkView.of(here.registry.networks.find(network_id))
 
 
-@router.delete("/{network_id}", status_code=204, summary="Delete a network", responses=problems(404, 409))
+@router.delete("/{network_id}", status_code=204, summary="Delete a network", responses=problems(404, 409, 422))
 def delete_network(network_id: NetworkId, here: Here) -> None:
     """With all its versions. Refused while a job that is not finished needs it."""
     here.catalog.delete_network(here.registry.networks.find(network_id))

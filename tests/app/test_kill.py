@@ -140,7 +140,7 @@ def test_sigterm_saves_what_runs_while_somebody_follows(start_service: StartServ
     stream = service.follow(job["id"])
     next(stream)
     assert service.terminate() == 0
-    stream.close()
+    del stream
     service.http.close()
     service.http = type(service.http)(base_url=service.url, timeout=60)
     service.start()

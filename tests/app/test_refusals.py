@@ -18,7 +18,7 @@ def refused(service: RunningService, path: str, status: int, **request: Any) -> 
 
     def counted() -> list[str]:
         lists = ("networks", "datasets", "jobs")
-        return [service.get(f"/v1/{kind}?limit=1")["data"][:1] for kind in lists]  # type: ignore[misc]
+        return [service.get(f"/v1/{kind}?limit=1")["data"][:1] for kind in lists]
 
     before = counted()
     answer = service.http.post(path, **request)

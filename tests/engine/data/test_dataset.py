@@ -27,7 +27,7 @@ def test_targets_come_back_in_the_networks_precision(tmp_path: Path, dtype: str)
     dataset = stored(tmp_path, targets=[[1.5], [2.5], [3.5]] * np.ones((3, 1)))
     for _ in range(2):  # the second time from the converted files
         x, y = open_for_training(tmp_path / "ds", 1, dtype)
-        assert (x.dtype, y.dtype) == (dtype, dtype)
+        assert {x.dtype, y.dtype} == {np.dtype(dtype)}
         np.testing.assert_array_equal(x, X.astype(dtype))
         assert y.tolist() == [[1.5], [2.5], [3.5]]
         assert not x.flags.writeable

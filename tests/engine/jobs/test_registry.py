@@ -45,9 +45,14 @@ def test_pages_are_newest_first() -> None:
 
 def test_what_was_not_written_is_said_and_forgotten(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal.sqlite")
-    with pytest.raises(ZeroDivisionError), journal.transaction():
-        journal.put("job", "a", b"x")
-        raise ZeroDivisionError
+
+    def fail() -> None:
+        with journal.transaction():
+            journal.put("job", "a", b"x")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert journal.records("job") == []
     journal.close()
     with pytest.raises(StorageFailed), journal.transaction():

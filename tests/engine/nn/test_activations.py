@@ -33,7 +33,8 @@ def test_sigmoid_saturates_without_overflow(z: float) -> None:
 def test_softmax_of_large_values_is_a_distribution() -> None:
     z = np.array([[1e30, 0.0, -1e30], [5.0, 5.0, 5.0]])
     ACTIVATIONS["softmax"].forward(z, np.zeros(3))
-    np.testing.assert_allclose(z, [[1, 0, 0], [1 / 3, 1 / 3, 1 / 3]], rtol=1e-15)
+    expected = np.array([[1.0, 0.0, 0.0], [1 / 3] * 3])
+    np.testing.assert_allclose(z, expected, rtol=1e-15)
 
 
 def test_relu_lets_a_nan_through_so_that_divergence_is_seen() -> None:

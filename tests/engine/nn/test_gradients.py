@@ -41,7 +41,7 @@ def gradient_of(network: Network, x: Array, y: Array) -> Array:
         0,
         ROWS,
     )
-    return gradient
+    return np.asarray(gradient, np.float64)
 
 
 def cost_of(network: Network, x: Array, y: Array) -> float:

@@ -31,8 +31,8 @@ def test_layers_are_views_into_one_vector() -> None:
     network.parameters[:] = 0
     for w, b in network.layers:
         assert np.shares_memory(w, network.parameters)
-        w += 1
-        b += 1
+        w[:] += 1
+        b[:] += 1
     assert (network.parameters == 1).all()
 
 

@@ -128,11 +128,10 @@ def test_divergence_is_said_and_leaves_a_finite_history(validation: float) -> No
     architecture = Architecture(4, (Layer(8, "identity"), Layer(3, "identity")), "quadratic")
     x, y = (array.astype(np.float32) for array in classes(60))
     spec = TrainingSpec(epochs=1000, batch_size=60, learning_rate=50.0, validation_fraction=validation)
-    history = []
+    history: list[Epoch] = []
+    run = Trainer(Network(architecture), x, y, spec, classify=False).run()
     with pytest.raises(Diverged, match=r"learning rate that is too large \(now 50\)"):
-        for item in Trainer(Network(architecture), x, y, spec, classify=False).run():
-            if item is not None:
-                history.append(item)
+        history.extend(item for item in run if item is not None)
     assert history
     assert all(np.isfinite(epoch.cost) for epoch in history)
 

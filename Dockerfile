@@ -1,0 +1,34 @@
+# The CPU image by default; with --build-arg EXTRA=cuda12 (or cuda13) CuPy and the CUDA libraries come along.
+FROM python:3.13-slim-bookworm AS build
+ARG EXTRA=run
+WORKDIR /build
+RUN python -m venv /nabla
+COPY requirements/ requirements/
+RUN /nabla/bin/pip install --no-cache-dir --require-hashes -r requirements/${EXTRA}.txt
+COPY pyproject.toml README.md LICENSE ./
+COPY app/ app/
+COPY engine/ engine/
+RUN python -m venv /packaging \
+ && /packaging/bin/pip install --no-cache-dir --require-hashes -r requirements/build.txt \
+ && /packaging/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir wheels . \
+ && /nabla/bin/pip install --no-cache-dir --no-deps wheels/*.whl \
+ && /nabla/bin/pip uninstall --yes pip
+# Machine code for the processor of the build; on another one the service compiles anew into the same folder.
+ENV NUMBA_CACHE_DIR=/compiled
+RUN /nabla/bin/python -c "from engine.training.compiled import compile_training; compile_training()"
+
+FROM python:3.13-slim-bookworm
+RUN useradd --system --uid 10001 --home-dir /data --shell /usr/sbin/nologin nabla \
+ && mkdir /data \
+ && chown nabla:nabla /data \
+ && pip uninstall --yes pip
+COPY --from=build /nabla /nabla
+COPY --from=build --chown=nabla:nabla /compiled /compiled
+USER 10001
+ENV NUMBA_CACHE_DIR=/compiled NABLA_HOST=0.0.0.0 NABLA_PORT=8000 NABLA_DATA_DIR=/data PYTHONUNBUFFERED=1
+WORKDIR /data
+VOLUME /data
+EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 \
+  CMD ["/nabla/bin/python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health/live', timeout=2)"]
+CMD ["/nabla/bin/nabla", "serve"]

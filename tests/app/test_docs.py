@@ -1,0 +1,77 @@
+"""Swagger UI: it loads nothing from elsewhere, and its examples run as they stand."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from tests.running import RunningService
+
+
+@pytest.fixture(scope="module")
+def openapi(service: RunningService) -> dict[str, Any]:
+    return service.get("/openapi.json")
+
+
+def test_the_page_loads_nothing_from_another_host(service: RunningService) -> None:
+    page = service.http.get("/docs").text
+    links = re.findall(r"""(?:src|href)=["']([^"']+)""", page)
+    assert len(links) >= 3
+    for link in links:
+        assert link.startswith("/"), link
+        answer = service.http.get(link)
+        assert answer.status_code == 200, link
+        if link.endswith((".css", ".js")):
+            assert not re.search(rb"@import|url\(['\"]?https?:", answer.content)
+
+
+def test_every_operation_is_described(openapi: dict[str, Any]) -> None:
+    operations = [operation for path in openapi["paths"].values() for operation in path.values()]
+    assert len(operations) >= 20
+    for operation in operations:
+        assert operation["summary"]
+        assert operation["description"]
+        assert operation["tags"]
+        for name, answer in operation["responses"].items():
+            if name.startswith(("4", "5")):
+                assert "application/problem+json" in answer["content"], operation["summary"]
+
+
+def test_the_examples_run_as_they_stand_in_the_order_of_the_page(
+    service: RunningService, openapi: dict[str, Any]
+) -> None:
+    run(service, openapi, "post", "/v1/networks", 201)
+    run(service, openapi, "post", "/v1/datasets", 201)
+    job = run(service, openapi, "post", "/v1/jobs", 202)
+    run(service, openapi, "get", "/v1/jobs/{job_id}/history", 200)
+    run(service, openapi, "post", "/v1/networks/{network_id}/predictions", 200)
+    assert service.finished(job["id"]).state == "succeeded"
+    history = run(service, openapi, "get", "/v1/jobs/{job_id}/history", 200)
+    assert len(history["data"]) == 500
+    answer = run(service, openapi, "post", "/v1/networks/{network_id}/predictions", 200)
+    assert answer["labels"] == ["no", "yes", "yes", "no"]
+    for path, operations in openapi["paths"].items():
+        if "get" in operations and not path.endswith("/events"):
+            run(service, openapi, "get", path, 200)
+
+
+def run(service: RunningService, openapi: dict[str, Any], method: str, path: str, status: int) -> dict[str, Any]:
+    """Execute an operation with nothing but its examples."""
+    operation = openapi["paths"][path][method]
+    for parameter in operation.get("parameters", []):
+        if parameter["in"] == "path":
+            path = path.replace(f"{{{parameter['name']}}}", next(iter(parameter["examples"].values()))["value"])
+    body = None
+    if "requestBody" in operation:
+        content = operation["requestBody"]["content"]["application/json"]
+        body = content.get("example") or example_of(openapi, content["schema"])
+    answer = service.http.request(method.upper(), path, json=body)
+    assert answer.status_code == status, answer.text
+    return dict(json.loads(answer.text)) if "json" in answer.headers["content-type"] else {}
+
+
+def example_of(openapi: dict[str, Any], schema: dict[str, Any]) -> Any:
+    if "$ref" in schema:
+        schema = openapi["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    return schema["examples"][0]

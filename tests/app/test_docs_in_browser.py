@@ -1,0 +1,64 @@
+"""Swagger UI in a real browser: the five steps of the story, executed as they stand."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Page, Request, expect, sync_playwright
+
+from tests.running import RunningService
+
+CHROMIUM = shutil.which("chromium")
+# No sandbox, as root has none; and no calls of its own to anywhere.
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser.new_page()
+        browser.close()
+
+
+def test_the_story_runs_as_it_stands_and_nothing_comes_from_elsewhere(service: RunningService, page: Page) -> None:
+    asked: list[str] = []
+    errors: list[str] = []
+
+    def note(request: Request) -> None:
+        asked.append(request.url)
+
+    page.on("request", note)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(f"{service.url}/docs")
+    execute(page, "post", "/v1/networks", "201")
+    execute(page, "post", "/v1/datasets", "201")
+    execute(page, "post", "/v1/jobs", "202")
+    assert service.finished("xor").state == "succeeded"
+    execute(page, "get", "/v1/jobs/{job_id}/history", "200")
+    answer = execute(page, "post", "/v1/networks/{network_id}/predictions", "200")
+    assert re.findall(r'"(no|yes)"', answer) == ["no", "yes", "yes", "no"]
+    assert {urlsplit(url).netloc for url in asked if not url.startswith("data:")} == {urlsplit(service.url).netloc}
+    assert errors == []
+
+
+def execute(page: Page, method: str, path: str, status: str) -> str:
+    """Open an operation, press Execute, and give back the answer's text."""
+    operation = page.locator(f".opblock-{method}").filter(has=page.locator(f'[data-path="{path}"]'))
+    operation.locator(".opblock-summary-control").click()
+    operation.locator("button.execute").click()
+    answer = operation.locator(".live-responses-table tbody .response").first
+    expect(answer.locator(".response-col_status")).to_have_text(re.compile(f"^{status}"))
+    return answer.locator(".response-col_description").inner_text()
