@@ -5,9 +5,8 @@ from typing import TypeVar
 from fastapi import Request
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from engine.errors import TooLarge
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -35,7 +34,7 @@ class LimitBody:
             received += len(message.get("body", b""))
             if received > limit:
                 what = "an upload" if upload else "a JSON body; larger data go in as a file"
-                raise TooLarge("body", f"At most {limit} bytes are accepted in {what}.")
+                raise HTTPException(413, f"At most {limit} bytes are accepted in {what}.")
             return message
 
         await self._app(scope, counted, send)

@@ -142,7 +142,7 @@ def _show(console: Console, images: npt.NDArray[np.float64], answers: list[str],
     places = [*range(_SHOWN), *wrong[:1]]
     table = Table(show_header=False, box=None, padding=(0, 2))
     table.add_row(*["\n".join(_picture(images[place])) for place in places])
-    table.add_row(*[f"says {answers[place]}, is {truth[place]}" for place in places])
+    table.add_row(*[f"says {answers[place]}\nis   {truth[place]}" for place in places])
     console.print(table)
 
 
@@ -150,4 +150,4 @@ def _picture(image: npt.NDArray[np.float64]) -> Iterator[str]:
     """Eight rows of pixels as four lines of text."""
     dark = image.reshape(8, 8) > 0.4
     for upper, lower in zip(dark[::2], dark[1::2], strict=True):
-        yield "".join(" ▄▀█"[2 * int(u) + int(d)] * 2 for u, d in zip(upper, lower, strict=True))
+        yield "".join(" ▄▀█"[2 * int(u) + int(d)] for u, d in zip(upper, lower, strict=True))

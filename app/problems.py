@@ -17,6 +17,8 @@ from engine.errors import Conflict, InvalidInput, NablaError, NotFound, StorageF
 log = logging.getLogger(__name__)
 
 _MOST_ERRORS_SHOWN = 20
+# Python has changed some names of statuses; the types of problems stay.
+_PHRASES = {413: "Too large"}
 
 
 class FieldError(BaseModel):
@@ -125,7 +127,7 @@ def install(app: FastAPI) -> None:
 
     async def from_http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
-        phrase = HTTPStatus(error.status_code).phrase
+        phrase = _PHRASES.get(error.status_code) or HTTPStatus(error.status_code).phrase
         slug = phrase.lower().replace(" ", "-")
         headers = dict(error.headers) if error.headers else None
         detail = str(error.detail)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.app import stories
+from tests.conftest import StartService
 from tests.running import RunningService
 
 LAYERS = [{"units": 3, "activation": "tanh"}, {"units": 1, "activation": "sigmoid"}]
@@ -233,3 +234,19 @@ def test_pages(service: RunningService, query: str) -> None:
     answer = service.http.get(f"/v1/jobs?{query}")
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] == "limit"
+
+
+def test_bodies_beyond_the_limits(start_service: StartService) -> None:
+    service = start_service(max_json_bytes="2000", max_upload_bytes="5000")
+    spaces = {"content-type": "application/json"}
+    for path in ("/v1/networks", "/v1/datasets", "/v1/jobs"):
+        problem = refused(service, path, 413, content=b" " * 3000, headers=spaces)
+        assert problem["type"] == "/problems/too-large"
+        assert "2000 bytes" in problem["detail"]
+    upload = {"file": ("data.csv", b"a,b\n" + b"1,2\n" * 3000)}
+    problem = refused(service, "/v1/datasets", 413, files=upload, data={"target": "b"})
+    assert "5000 bytes" in problem["detail"]
+    endless = (b" " * 1000 for _ in range(1000))  # without a Content-Length
+    assert refused(service, "/v1/networks", 413, content=endless, headers=spaces)["status"] == 413
+    answer = service.http.post("/v1/datasets", files={"file": ("data.csv", b"a,b\n1,2\n")}, data={"target": "b"})
+    assert answer.status_code == 201
