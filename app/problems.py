@@ -17,6 +17,8 @@ from engine.errors import Conflict, InvalidInput, NablaError, NotFound, StorageF
 log = logging.getLogger(__name__)
 
 _MOST_ERRORS_SHOWN = 20
+# Objects of one of several kinds: pydantic puts the kind behind the field's name, where a client has none.
+_FIELDS_OF_KINDS = ("optimizer",)
 # Python has changed some names of statuses; the types of problems stay.
 _PHRASES = {413: "Too large"}
 
@@ -90,6 +92,7 @@ def _from_validation(errors: Sequence[Any]) -> JSONResponse:
         path = [str(part) for part in error["loc"]]
         if path and path[0] in ("body", "query", "path", "header"):
             path = path[1:]
+        path = [part for place, part in enumerate(path) if place == 0 or path[place - 1] not in _FIELDS_OF_KINDS]
         found.append(FieldError(field=".".join(path) or "body", message=_sentence(error)))
     more = len(errors) - len(found)
     detail = f"{found[0].field}: {found[0].message}" + (f" (and {len(errors) - 1} more)" if len(errors) > 1 else "")

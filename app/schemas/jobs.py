@@ -6,14 +6,10 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from app.schemas.base import Name, Request
+from app.schemas.optimizers import OptimizerFields, Sgd, settings_of, view_of
 from engine.jobs.job import ErrorKind, Job, State
 from engine.nn.network import LARGEST_SEED
-from engine.nn.optimizers import OptimizerName
 from engine.training.spec import DeviceChoice, Epoch, TrainingSpec
-
-
-class OptimizerFields(Request):
-    type: OptimizerName
 
 
 class ValidationFields(Request):
@@ -35,6 +31,10 @@ _EXAMPLE: dict[str, JsonValue] = {
 }
 
 
+def _sgd() -> Sgd:
+    return Sgd(type="sgd")
+
+
 class NewJob(Request):
     """Train a network, from its start, on a dataset."""
 
@@ -49,10 +49,11 @@ class NewJob(Request):
     ] = 32
     learning_rate: Annotated[float, Field(gt=0, description="η: how far a step follows the gradient.")] = 0.1
     optimizer: Annotated[
-        OptimizerName | OptimizerFields, Field(description="A name, or an object with its settings.")
-    ] = "sgd"
+        OptimizerFields, Field(description="A name, or an object with its settings.", default_factory=_sgd)
+    ]
     validation: ValidationFields | None = None
     seed: Annotated[int, Field(ge=0, le=LARGEST_SEED, description="The same seed shuffles the same way.")] = 0
+    shuffle: Annotated[bool, Field(description="Draw a new order of the rows for every epoch.")] = True
     device: Annotated[DeviceChoice, Field(description="Where to train.")] = "auto"
 
     def spec(self) -> TrainingSpec:
@@ -60,9 +61,11 @@ class NewJob(Request):
             epochs=self.epochs,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
-            optimizer=self.optimizer if isinstance(self.optimizer, str) else self.optimizer.type,
+            optimizer=self.optimizer.type,
+            optimizer_settings=settings_of(self.optimizer),
             validation_fraction=self.validation.fraction if self.validation else 0.0,
             seed=self.seed,
+            shuffle=self.shuffle,
             device=self.device,
         )
 
@@ -86,9 +89,10 @@ class JobView(BaseModel):
     cost: float | None
     batch_size: int
     learning_rate: float
-    optimizer: OptimizerName
+    optimizer: OptimizerFields
     validation: ValidationFields | None
     seed: int
+    shuffle: bool
     device: str | None
     attempt: int
     seconds_elapsed: float
@@ -118,9 +122,10 @@ class JobView(BaseModel):
             cost=job.cost,
             batch_size=spec.batch_size,
             learning_rate=spec.learning_rate,
-            optimizer=spec.optimizer,
+            optimizer=view_of(spec.optimizer, spec.optimizer_settings),
             validation=ValidationFields(fraction=fraction) if fraction else None,
             seed=spec.seed,
+            shuffle=spec.shuffle,
             device=job.device,
             attempt=job.attempt,
             seconds_elapsed=job.seconds,

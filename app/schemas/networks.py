@@ -42,10 +42,17 @@ class NewNetwork(Request):
     cost: Annotated[
         CostName,
         Field(
-            description="quadratic goes with every output activation, binary_cross_entropy with sigmoid, "
-            "categorical_cross_entropy with softmax."
+            description="quadratic, mean_absolute and huber go with every output activation, poisson with softplus, "
+            "binary_cross_entropy (also for several labels at once) with sigmoid, categorical_cross_entropy with "
+            "softmax."
         ),
     ] = "quadratic"
+    label_smoothing: Annotated[
+        float, Field(ge=0, lt=1, description="categorical_cross_entropy: share of a target spread over all classes.")
+    ] = 0.0
+    huber_delta: Annotated[
+        float, Field(gt=0, description="huber: the error up to which the cost is quadratic; beyond, it is linear.")
+    ] = 1.0
     initializer: Annotated[
         InitializerName,
         Field(description="How weights start. Biases start at 0, with standard_normal like the weights."),
@@ -55,7 +62,16 @@ class NewNetwork(Request):
 
     def architecture(self) -> Architecture:
         layers = tuple(Layer(layer.units, layer.activation) for layer in self.layers)
-        return Architecture(self.inputs, layers, self.cost, self.initializer, self.seed, self.dtype)
+        return Architecture(
+            self.inputs,
+            layers,
+            self.cost,
+            self.initializer,
+            self.seed,
+            self.dtype,
+            self.label_smoothing,
+            self.huber_delta,
+        )
 
 
 class NetworkView(BaseModel):
@@ -67,6 +83,8 @@ class NetworkView(BaseModel):
     outputs: int
     layers: list[LayerFields]
     cost: CostName
+    label_smoothing: float
+    huber_delta: float
     initializer: InitializerName
     seed: int
     dtype: DtypeName
@@ -84,6 +102,8 @@ class NetworkView(BaseModel):
             outputs=architecture.outputs,
             layers=[LayerFields(units=layer.units, activation=layer.activation) for layer in architecture.layers],
             cost=architecture.cost,
+            label_smoothing=architecture.label_smoothing,
+            huber_delta=architecture.huber_delta,
             initializer=architecture.initializer,
             seed=architecture.seed,
             dtype=architecture.dtype,

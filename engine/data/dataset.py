@@ -52,6 +52,10 @@ class Dataset:
                 f"The cost binary_cross_entropy needs targets from 0 to 1; these reach from {self.smallest:g} to "
                 f"{self.largest:g}.",
             )
+        if architecture.cost == "poisson" and self.smallest < 0:
+            raise InvalidInput(
+                "dataset_id", f"The cost poisson needs targets of at least 0; these begin at {self.smallest:g}."
+            )
         if architecture.cost == "categorical_cross_entropy" and not self.distributions:
             raise InvalidInput(
                 "dataset_id",

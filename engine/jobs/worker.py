@@ -124,7 +124,7 @@ class Worker:
         def save() -> None:
             report()  # what a checkpoint contains is known before the checkpoint is
             file = f"{run.job_id}-{run.attempt}-{trainer.position.epoch}-{trainer.position.row}.checkpoint"
-            save_checkpoint(folder / file, Checkpoint(trainer.network.parameters, trainer.position))
+            save_checkpoint(folder / file, Checkpoint.of(trainer))
             self._say(Checkpointed(run.job_id, run.attempt, file))
 
         try:
@@ -154,15 +154,13 @@ class Worker:
         run.dataset.check_fits(run.architecture)
         x, y = open_for_training(Path(run.dataset_folder), run.architecture.outputs, run.architecture.dtype)
         network = load_weights(Path(run.weights), run.architecture)
-        position = None
-        if run.checkpoint is not None:
-            checkpoint = load_checkpoint(Path(run.checkpoint), run.architecture)
-            network.parameters[:] = checkpoint.parameters
-            position = checkpoint.position
         rows = min(run.spec.batch_size, run.dataset.rows)
         self._blas.set(threads_for(run.architecture, rows, self._cores))
         classify = run.dataset.classes is not None
-        return Trainer(network, x, y, run.spec, classify=classify, position=position)
+        trainer = Trainer(network, x, y, run.spec, classify=classify)
+        if run.checkpoint is not None:
+            load_checkpoint(Path(run.checkpoint), run.architecture).restore(trainer)
+        return trainer
 
     def _unwanted_now(self, run: Run) -> Pause | Abandon | None:
         word = self._unwanted

@@ -1,6 +1,6 @@
-"""Each activation once: its value, and its slope as a function of its output.
+"""Each activation once: its value a = σ(z), and its slope σ′.
 
-Writing the slope σ′ in terms of a = σ(z) lets a layer overwrite z with a and still run backwards.
+Where the slope can be written in terms of a, a layer overwrites z with a and still runs backwards; the others keep z.
 """
 
 import math
@@ -10,9 +10,23 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from engine.nn import elementary
 from engine.nn.compiling import formula, scalar
 
-ActivationName = Literal["identity", "sigmoid", "tanh", "relu", "softmax"]
+ActivationName = Literal[
+    "identity",
+    "sigmoid",
+    "tanh",
+    "relu",
+    "leaky_relu",
+    "elu",
+    "selu",
+    "gelu",
+    "silu",
+    "softplus",
+    "sin",
+    "softmax",
+]
 Matrix = npt.NDArray[np.floating]
 Vector = npt.NDArray[np.floating]
 
@@ -31,7 +45,7 @@ def identity_slope(a: float) -> float:
 def sigmoid(z: float) -> float:
     """1 / (1 + e⁻ᶻ), written so that it cannot overflow: ½ + ½ tanh(z/2)."""
     half = scalar(0.5, z)
-    return half + half * math.tanh(half * z)
+    return half + half * elementary.tanh(half * z)
 
 
 @formula
@@ -41,7 +55,7 @@ def sigmoid_slope(a: float) -> float:
 
 @formula
 def tanh(z: float) -> float:
-    return math.tanh(z)
+    return elementary.tanh(z)
 
 
 @formula
@@ -60,35 +74,148 @@ def relu_slope(a: float) -> float:
     return scalar(1.0, a) if a > scalar(0.0, a) else scalar(0.0, a)
 
 
-class Activation(NamedTuple):
-    """What a layer needs of an activation, over a whole mini-batch and in place.
+@formula
+def leaky_relu(z: float) -> float:
+    """z, or 0.01 z below 0. Maas, Hannun and Ng, "Rectifier nonlinearities improve neural network acoustic models"."""
+    return scalar(0.01, z) * z if z < scalar(0.0, z) else z
 
-    `forward(z, b)`: z (rows, units) becomes σ(z + b), b (units).
-    `backward(a, delta)`: delta (rows, units) holds ∂C/∂a and becomes ∂C/∂z.
+
+@formula
+def leaky_relu_slope(a: float) -> float:
+    return scalar(1.0, a) if a > scalar(0.0, a) else scalar(0.01, a)
+
+
+@formula
+def elu(z: float) -> float:
+    """z, or eᶻ − 1 below 0. Clevert, Unterthiner and Hochreiter, "Fast and accurate deep network learning", 2016."""
+    below = elementary.expm1(z)
+    return below if z < scalar(0.0, z) else z
+
+
+@formula
+def elu_slope(a: float) -> float:
+    return scalar(1.0, a) if a > scalar(0.0, a) else a + scalar(1.0, a)
+
+
+# λ and α of selu, which keep mean 0 and variance 1 from layer to layer.
+_SELU_SCALE = 1.0507009873554805
+_SELU_ALPHA = 1.6732632423543772
+
+
+@formula
+def selu(z: float) -> float:
+    """λ z, or λ α (eᶻ − 1) below 0. Klambauer et al., "Self-normalizing neural networks", 2017."""
+    below = scalar(_SELU_SCALE * _SELU_ALPHA, z) * elementary.expm1(z)
+    return below if z < scalar(0.0, z) else scalar(_SELU_SCALE, z) * z
+
+
+@formula
+def selu_slope(a: float) -> float:
+    return scalar(_SELU_SCALE, a) if a > scalar(0.0, a) else a + scalar(_SELU_SCALE * _SELU_ALPHA, a)
+
+
+@formula
+def gelu(z: float) -> float:
+    """z Φ(z), Φ the normal distribution. Hendrycks and Gimpel, "Gaussian error linear units", 2016."""
+    half = scalar(0.5, z)
+    return half * z * (scalar(1.0, z) + math.erf(z * scalar(math.sqrt(0.5), z)))
+
+
+@formula
+def gelu_slope(z: float) -> float:
+    half = scalar(0.5, z)
+    share = half * (scalar(1.0, z) + math.erf(z * scalar(math.sqrt(0.5), z)))
+    return share + z * scalar(1 / math.sqrt(2 * math.pi), z) * elementary.exp(-half * z * z)
+
+
+@formula
+def silu(z: float) -> float:
+    """z σ(z) with the sigmoid σ. Elfwing, Uchibe and Doya, "Sigmoid-weighted linear units", 2018."""
+    return z * sigmoid(z)
+
+
+@formula
+def silu_slope(z: float) -> float:
+    share = sigmoid(z)
+    return share * (scalar(1.0, z) + z * (scalar(1.0, z) - share))
+
+
+@formula
+def softplus(z: float) -> float:
+    """ln(1 + eᶻ), written so that eᶻ cannot overflow. Dugas et al., 2000."""
+    linear = scalar(0.0, z) if z < scalar(0.0, z) else z
+    return linear + math.log1p(elementary.exp(-abs(z)))
+
+
+@formula
+def softplus_slope(a: float) -> float:
+    """σ(z) = 1 − e⁻ᵃ."""
+    return -elementary.expm1(-a)
+
+
+@formula
+def sin(z: float) -> float:
+    """Sitzmann et al., "Implicit neural representations with periodic activation functions", 2020."""
+    return math.sin(z)
+
+
+@formula
+def sin_slope(z: float) -> float:
+    return math.cos(z)
+
+
+class Activation(NamedTuple):
+    """What a layer needs of an activation, over a whole mini-batch. z, a and delta are (rows, units), b is (units).
+
+    `forward(z, b, a)`: a becomes σ(z + b), and z becomes z + b.
+    `backward(z, a, delta)`: delta holds ∂C/∂a and becomes ∂C/∂z.
+    `keeps_input`: z and a are different memory; else they are the same, and hold a.
     """
 
-    forward: Callable[[Matrix, Vector], None]
-    backward: Callable[[Matrix, Matrix], None]
+    forward: Callable[[Matrix, Vector, Matrix], None]
+    backward: Callable[[Matrix, Matrix, Matrix], None]
+    keeps_input: bool
 
 
-def _elementwise(value: Callable[[float], float], slope: Callable[[float], float]) -> Activation:
+def _from_output(value: Callable[[float], float], slope: Callable[[float], float]) -> Activation:
+    """An activation whose slope is a function of its output, worked out in place."""
+
     @formula
-    def forward(z: Matrix, b: Vector) -> None:
+    def forward(z: Matrix, b: Vector, a: Matrix) -> None:
         for i in range(z.shape[0]):
             for j in range(z.shape[1]):
                 z[i, j] = value(z[i, j] + b[j])
 
     @formula
-    def backward(a: Matrix, delta: Matrix) -> None:
+    def backward(z: Matrix, a: Matrix, delta: Matrix) -> None:
         for i in range(a.shape[0]):
             for j in range(a.shape[1]):
                 delta[i, j] *= slope(a[i, j])
 
-    return Activation(forward, backward)
+    return Activation(forward, backward, keeps_input=False)
+
+
+def _from_input(value: Callable[[float], float], slope: Callable[[float], float]) -> Activation:
+    """An activation whose slope is a function of its input."""
+
+    @formula
+    def forward(z: Matrix, b: Vector, a: Matrix) -> None:
+        for i in range(z.shape[0]):
+            for j in range(z.shape[1]):
+                z[i, j] += b[j]
+                a[i, j] = value(z[i, j])
+
+    @formula
+    def backward(z: Matrix, a: Matrix, delta: Matrix) -> None:
+        for i in range(z.shape[0]):
+            for j in range(z.shape[1]):
+                delta[i, j] *= slope(z[i, j])
+
+    return Activation(forward, backward, keeps_input=True)
 
 
 @formula
-def _softmax_forward(z: Matrix, b: Vector) -> None:
+def _softmax_forward(z: Matrix, b: Vector, a: Matrix) -> None:
     """aⱼ = e^(zⱼ − max z) / Σ e^(zₖ − max z): the largest is subtracted so that nothing overflows."""
     for i in range(z.shape[0]):
         largest = z[i, 0] + b[0]
@@ -97,7 +224,7 @@ def _softmax_forward(z: Matrix, b: Vector) -> None:
             largest = max(largest, z[i, j])
         total = scalar(0.0, largest)
         for j in range(z.shape[1]):
-            z[i, j] = math.exp(z[i, j] - largest)
+            z[i, j] = elementary.exp(z[i, j] - largest)
             total += z[i, j]
         share = scalar(1.0, total) / total
         for j in range(z.shape[1]):
@@ -105,7 +232,7 @@ def _softmax_forward(z: Matrix, b: Vector) -> None:
 
 
 @formula
-def _softmax_backward(a: Matrix, delta: Matrix) -> None:
+def _softmax_backward(z: Matrix, a: Matrix, delta: Matrix) -> None:
     """∂aⱼ/∂zₖ = aⱼ (1{j=k} − aₖ), so ∂C/∂zₖ = aₖ (∂C/∂aₖ − Σⱼ aⱼ ∂C/∂aⱼ)."""
     for i in range(a.shape[0]):
         mean = scalar(0.0, a[i, 0])
@@ -116,9 +243,16 @@ def _softmax_backward(a: Matrix, delta: Matrix) -> None:
 
 
 ACTIVATIONS: dict[ActivationName, Activation] = {
-    "identity": _elementwise(identity, identity_slope),
-    "sigmoid": _elementwise(sigmoid, sigmoid_slope),
-    "tanh": _elementwise(tanh, tanh_slope),
-    "relu": _elementwise(relu, relu_slope),
-    "softmax": Activation(_softmax_forward, _softmax_backward),
+    "identity": _from_output(identity, identity_slope),
+    "sigmoid": _from_output(sigmoid, sigmoid_slope),
+    "tanh": _from_output(tanh, tanh_slope),
+    "relu": _from_output(relu, relu_slope),
+    "leaky_relu": _from_output(leaky_relu, leaky_relu_slope),
+    "elu": _from_output(elu, elu_slope),
+    "selu": _from_output(selu, selu_slope),
+    "gelu": _from_input(gelu, gelu_slope),
+    "silu": _from_input(silu, silu_slope),
+    "softplus": _from_output(softplus, softplus_slope),
+    "sin": _from_input(sin, sin_slope),
+    "softmax": Activation(_softmax_forward, _softmax_backward, keeps_input=False),
 }

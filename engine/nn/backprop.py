@@ -19,15 +19,15 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.nn.activations import ACTIVATIONS, Matrix, Vector
-from engine.nn.compiling import entry, formula
+from engine.nn.compiling import entry, formula, scalar
 from engine.nn.costs import COSTS
 from engine.nn.dispatch import by_code
-from engine.nn.optimizers import OPTIMIZERS
+from engine.nn.optimizers import OPTIMIZERS, STEP, Settings
 
 Rows = npt.NDArray[np.int64]
 
 # Columns of Plan.layers.
-INPUTS, UNITS, ACTIVATION, WEIGHTS_AT, BIASES_AT, OUTPUT_AT = range(6)
+INPUTS, UNITS, ACTIVATION, WEIGHTS_AT, BIASES_AT, SUM_AT, OUTPUT_AT, DELTA_AT = range(8)
 # Columns of Buffers.totals.
 COST, CORRECT = range(2)
 
@@ -39,26 +39,43 @@ _update = by_code([optimizer.update for optimizer in OPTIMIZERS.values()])
 
 
 class Plan(NamedTuple):
-    """A network as numbers. `layers` has a row for each layer and the columns named above; positions of weights
-    and biases are in the flat parameter vector, positions of outputs are in units per row of a mini-batch."""
+    """A network as numbers.
+
+    `layers` has a row for each layer and the columns named above; positions of weights and biases are in the flat
+    parameter vector; positions of weighted sums z, of outputs a and of deltas are in units per row of a mini-batch.
+    `cost_setting` goes to the cost as it is; `label_smoothing` is the share of a target spread over all classes.
+    """
 
     layers: npt.NDArray[np.int64]
     cost: int
+    cost_setting: float
     cost_to_input: bool
+    label_smoothing: float
     classify: bool
 
 
 class Buffers(NamedTuple):
     """Where a mini-batch of at most `rows` rows is worked out.
 
-    `activations`: inputs and outputs of all layers, one block of rows after the other; `deltas`: likewise, its last
-    block receives the targets and becomes δᴸ. `totals`: sums over the rows seen since it was last cleared.
+    `activations`: the inputs, then what every layer keeps, one block of rows after the other; `deltas`: a block for
+    each layer, of which the last receives the targets and becomes δᴸ. `totals`: sums over the rows seen since it was
+    last cleared.
     """
 
     rows: int
     activations: Vector
     deltas: Vector
     totals: npt.NDArray[np.float64]
+
+
+class Optimization(NamedTuple):
+    """How parameters change: the rule's number, its settings, moments and memory, and η for each step of the epoch."""
+
+    rule: int
+    settings: Settings
+    moments: Matrix
+    memory: Settings
+    rates: Settings
 
 
 @formula
@@ -102,16 +119,16 @@ def _forward(parameters: Vector, plan: Plan, buffers: Buffers, m: int) -> Matrix
         inputs, units = plan.layers[layer, INPUTS], plan.layers[layer, UNITS]
         w = _block(parameters, plan.layers[layer, WEIGHTS_AT], units, inputs)
         b_at = plan.layers[layer, BIASES_AT]
-        z = _block(buffers.activations, plan.layers[layer, OUTPUT_AT] * buffers.rows, m, units)
+        z = _block(buffers.activations, plan.layers[layer, SUM_AT] * buffers.rows, m, units)
         np.dot(a, w.T, z)
-        _activate(plan.layers[layer, ACTIVATION], z, parameters[b_at : b_at + units])
-        a = z
+        a = _block(buffers.activations, plan.layers[layer, OUTPUT_AT] * buffers.rows, m, units)
+        _activate(plan.layers[layer, ACTIVATION], z, parameters[b_at : b_at + units], a)
     return a
 
 
 @formula
 def _measure(plan: Plan, buffers: Buffers, a: Matrix, y: Matrix) -> None:
-    buffers.totals[COST] += _total_cost(plan.cost, a, y)
+    buffers.totals[COST] += _total_cost(plan.cost, a, y, plan.cost_setting)
     if plan.classify:
         buffers.totals[CORRECT] += _correct(a, y)
 
@@ -120,16 +137,15 @@ def _measure(plan: Plan, buffers: Buffers, a: Matrix, y: Matrix) -> None:
 def _backward(parameters: Vector, gradient: Vector, plan: Plan, buffers: Buffers, m: int) -> None:
     """From the targets in the last block of deltas to the gradient of every parameter."""
     last = plan.layers.shape[0] - 1
-    inputs_of_net = plan.layers[0, INPUTS]
     for layer in range(last, -1, -1):
         inputs, units = plan.layers[layer, INPUTS], plan.layers[layer, UNITS]
-        output_at = plan.layers[layer, OUTPUT_AT]
-        a = _block(buffers.activations, output_at * buffers.rows, m, units)
-        delta = _block(buffers.deltas, (output_at - inputs_of_net) * buffers.rows, m, units)
+        z = _block(buffers.activations, plan.layers[layer, SUM_AT] * buffers.rows, m, units)
+        a = _block(buffers.activations, plan.layers[layer, OUTPUT_AT] * buffers.rows, m, units)
+        delta = _block(buffers.deltas, plan.layers[layer, DELTA_AT] * buffers.rows, m, units)
         if layer == last:
-            _differentiate_cost(plan.cost, a, delta)
+            _differentiate_cost(plan.cost, a, delta, plan.cost_setting)
         if layer < last or not plan.cost_to_input:
-            _through_activation(plan.layers[layer, ACTIVATION], a, delta)
+            _through_activation(plan.layers[layer, ACTIVATION], z, a, delta)
         if layer == last:
             _average(delta, m)
 
@@ -139,7 +155,7 @@ def _backward(parameters: Vector, gradient: Vector, plan: Plan, buffers: Buffers
         np.dot(delta.T, a_before, _block(gradient, w_at, units, inputs))
         _sum_rows(delta, gradient[b_at : b_at + units])
         if layer > 0:
-            before_at = (plan.layers[layer - 1, OUTPUT_AT] - inputs_of_net) * buffers.rows
+            before_at = plan.layers[layer - 1, DELTA_AT] * buffers.rows
             w = _block(parameters, w_at, units, inputs)
             np.dot(delta, w, _block(buffers.deltas, before_at, m, inputs))
 
@@ -165,18 +181,27 @@ def _load(plan: Plan, buffers: Buffers, x: Matrix, y: Matrix, order: Rows, first
     """Copy m rows into the buffers, in the order given; returns the targets' block."""
     last = plan.layers.shape[0] - 1
     _gather(x, order, first, _block(buffers.activations, 0, m, x.shape[1]))
-    y_at = (plan.layers[last, OUTPUT_AT] - plan.layers[0, INPUTS]) * buffers.rows
-    targets = _block(buffers.deltas, y_at, m, y.shape[1])
+    targets = _block(buffers.deltas, plan.layers[last, DELTA_AT] * buffers.rows, m, y.shape[1])
     _gather(y, order, first, targets)
+    if plan.label_smoothing > 0.0:
+        _smooth(targets, plan.label_smoothing)
     return targets
+
+
+@formula
+def _smooth(y: Matrix, share: float) -> None:
+    """y ← (1 − s) y + s / K over K classes. Szegedy et al., "Rethinking the Inception architecture", 2016."""
+    kept, even = scalar(1.0 - share, y[0, 0]), scalar(share / y.shape[1], y[0, 0])
+    for i in range(y.shape[0]):
+        for j in range(y.shape[1]):
+            y[i, j] = kept * y[i, j] + even
 
 
 @entry
 def train_steps(
     parameters: Vector,
     gradient: Vector,
-    optimizer: int,
-    rates: Vector,
+    optimization: Optimization,
     plan: Plan,
     buffers: Buffers,
     x: Matrix,
@@ -196,7 +221,16 @@ def train_steps(
         outputs = _forward(parameters, plan, buffers, m)
         _measure(plan, buffers, outputs, targets)
         _backward(parameters, gradient, plan, buffers, m)
-        _update(optimizer, parameters, gradient, rates)
+        optimization.memory[STEP] += 1.0
+        _update(
+            optimization.rule,
+            parameters,
+            gradient,
+            optimization.moments,
+            optimization.settings,
+            optimization.rates[start // buffers.rows],
+            optimization.memory,
+        )
 
 
 @entry

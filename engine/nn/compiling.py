@@ -54,6 +54,13 @@ def formula(function: Function) -> Function:
     return registered
 
 
+def exact_formula(function: Function) -> Function:
+    """A formula whose operations must be done in the order in which they are written: what compensates a rounding
+    error would be simplified away."""
+    registered: Function = register_jitable(error_model="numpy", fastmath={"contract"})(function)
+    return registered
+
+
 def entry(function: Function) -> Function:
     """Compile a function that Python calls. Machine code is cached on disk per argument types."""
     compiled: Any = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=_FASTMATH)(function)

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from engine.nn.activations import ActivationName, Matrix
-from engine.nn.compiling import formula
+from engine.nn.compiling import formula, scalar
 
-CostName = Literal["quadratic", "binary_cross_entropy", "categorical_cross_entropy"]
+CostName = Literal[
+    "quadratic", "mean_absolute", "huber", "poisson", "binary_cross_entropy", "categorical_cross_entropy"
+]
 
 # Logarithms are taken of at least this much, so that a saturated output that is wrong has a large cost and not
 # an infinite one. Only the reported cost is touched: deltas do not pass through here.
@@ -19,29 +21,13 @@ _FLOOR = 1e-30
 
 
 @formula
-def quadratic(a: float, y: float) -> float:
+def quadratic(a: float, y: float, setting: float) -> float:
     """½ (a − y)². Nielsen, "Neural Networks and Deep Learning", chapter 2."""
     return 0.5 * float(a - y) * float(a - y)
 
 
 @formula
-def binary_cross_entropy(a: float, y: float) -> float:
-    """−y ln a − (1 − y) ln(1 − a). Nielsen, chapter 3."""
-    at_one = y * math.log(max(float(a), _FLOOR))
-    at_zero = (1.0 - y) * math.log(max(1.0 - float(a), _FLOOR))
-    return -(at_one + at_zero)
-
-
-@formula
-def categorical_cross_entropy(a: float, y: float) -> float:
-    """−y ln a, over outputs that sum to one. Bishop, "Pattern Recognition and Machine Learning", 4.3.4."""
-    if y == 0.0:
-        return 0.0
-    return -y * math.log(max(float(a), _FLOOR))
-
-
-@formula
-def error(a: float, y: float) -> float:
+def error(a: float, y: float, setting: float) -> float:
     """a − y: ∂C/∂a of the quadratic cost, and ∂C/∂z of a cross-entropy whose output activation is its own.
 
     For cross-entropy with sigmoid or softmax the slope of the activation cancels (Nielsen, chapter 3), and the
@@ -50,48 +36,105 @@ def error(a: float, y: float) -> float:
     return a - y
 
 
+@formula
+def mean_absolute(a: float, y: float, setting: float) -> float:
+    """|a − y|."""
+    return abs(float(a - y))
+
+
+@formula
+def mean_absolute_slope(a: float, y: float, setting: float) -> float:
+    """The sign of a − y; 0 where it is 0."""
+    one, zero = scalar(1.0, a), scalar(0.0, a)
+    return one if a > y else (-one if a < y else zero * (a - y))
+
+
+@formula
+def huber(a: float, y: float, setting: float) -> float:
+    """½ e² for |e| = |a − y| up to `setting`, and linear beyond. Huber, "Robust estimation of a location parameter"."""
+    e = abs(float(a - y))
+    return 0.5 * e * e if e <= setting else setting * (e - 0.5 * setting)
+
+
+@formula
+def huber_slope(a: float, y: float, setting: float) -> float:
+    e, limit = a - y, scalar(setting, a)
+    return limit if e > limit else (-limit if e < -limit else e)
+
+
+@formula
+def poisson(a: float, y: float, setting: float) -> float:
+    """a − y ln a: the negative logarithm of a Poisson likelihood with mean a, less what does not depend on a."""
+    return float(a) - float(y) * math.log(max(float(a), _FLOOR))
+
+
+@formula
+def poisson_slope(a: float, y: float, setting: float) -> float:
+    return scalar(1.0, a) - y / a
+
+
+@formula
+def binary_cross_entropy(a: float, y: float, setting: float) -> float:
+    """−y ln a − (1 − y) ln(1 − a). Nielsen, chapter 3."""
+    at_one = y * math.log(max(float(a), _FLOOR))
+    at_zero = (1.0 - y) * math.log(max(1.0 - float(a), _FLOOR))
+    return -(at_one + at_zero)
+
+
+@formula
+def categorical_cross_entropy(a: float, y: float, setting: float) -> float:
+    """−y ln a, over outputs that sum to one. Bishop, "Pattern Recognition and Machine Learning", 4.3.4."""
+    if y == 0.0:
+        return 0.0
+    return -y * math.log(max(float(a), _FLOOR))
+
+
 @dataclass(frozen=True)
 class Cost:
     """A cost as compiled code uses it, over a whole mini-batch.
 
-    `total(a, y)`: the sum over rows and outputs, in float64; a and y are (rows, outputs).
-    `differentiate(a, y)`: y becomes the derivative of that sum, element by element.
+    `total(a, y, setting)`: the sum over rows and outputs, in float64; a and y are (rows, outputs).
+    `differentiate(a, y, setting)`: y becomes the derivative of that sum, element by element.
     `to_input`: that derivative is ∂C/∂z already; else it is ∂C/∂a and goes back through the activation.
     `outputs`: the output activations for which this is right.
+    The setting is the δ of huber; the others have none.
     """
 
-    total: Callable[[Matrix, Matrix], float]
-    differentiate: Callable[[Matrix, Matrix], None]
+    total: Callable[[Matrix, Matrix, float], float]
+    differentiate: Callable[[Matrix, Matrix, float], None]
     to_input: bool
     outputs: tuple[ActivationName, ...]
 
 
 def _elementwise(
-    value: Callable[[float, float], float],
-    slope: Callable[[float, float], float],
+    value: Callable[[float, float, float], float],
+    slope: Callable[[float, float, float], float],
     *,
-    to_input: bool,
-    outputs: tuple[ActivationName, ...],
+    to_input: bool = False,
+    outputs: tuple[ActivationName, ...] = get_args(ActivationName),
 ) -> Cost:
     @formula
-    def total(a: Matrix, y: Matrix) -> float:
+    def total(a: Matrix, y: Matrix, setting: float) -> float:
         summed = 0.0
         for i in range(a.shape[0]):
             for j in range(a.shape[1]):
-                summed += value(a[i, j], y[i, j])
+                summed += value(a[i, j], y[i, j], setting)
         return summed
 
     @formula
-    def differentiate(a: Matrix, y: Matrix) -> None:
+    def differentiate(a: Matrix, y: Matrix, setting: float) -> None:
         for i in range(a.shape[0]):
             for j in range(a.shape[1]):
-                y[i, j] = slope(a[i, j], y[i, j])
+                y[i, j] = slope(a[i, j], y[i, j], setting)
 
     return Cost(total, differentiate, to_input, outputs)
 
 
 COSTS: dict[CostName, Cost] = {
-    "quadratic": _elementwise(quadratic, error, to_input=False, outputs=get_args(ActivationName)),
+    "quadratic": _elementwise(quadratic, error),
+    "mean_absolute": _elementwise(mean_absolute, mean_absolute_slope),
+    "huber": _elementwise(huber, huber_slope),
+    "poisson": _elementwise(poisson, poisson_slope, outputs=("softplus",)),
     "binary_cross_entropy": _elementwise(binary_cross_entropy, error, to_input=True, outputs=("sigmoid",)),
     "categorical_cross_entropy": _elementwise(categorical_cross_entropy, error, to_input=True, outputs=("softmax",)),
 }

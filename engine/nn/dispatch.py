@@ -1,7 +1,8 @@
 """Choose a formula by its number inside compiled code.
 
-Compiled code cannot hold a table of functions of different types; a chain of comparisons, made here from the
-table, costs a few nanoseconds a layer and keeps the table the only place where a formula is listed.
+Compiled code cannot hold a table of functions of different types. A function that compares its first argument with
+every number is written here from the table, which so stays the only place where a formula is listed. (Written as text,
+it is one function to compile; built from nested functions it would be one for each formula, at 0.3 s each.)
 """
 
 from collections.abc import Callable, Sequence
@@ -14,27 +15,12 @@ Formula = Callable[..., Any]
 
 def by_code(formulas: Sequence[Formula]) -> Formula:
     """A function (code, …) that calls `formulas[code](…)`. Codes come from `code_of`, so none is out of range."""
-
-    def link(code: int) -> Formula:
-        here = formulas[code]
-        if code == len(formulas) - 1:
-
-            @formula
-            def last(wanted: int, *arguments: Any) -> Any:
-                return here(*arguments)
-
-            return last
-        rest = link(code + 1)
-
-        @formula
-        def choose(wanted: int, *arguments: Any) -> Any:
-            if wanted == code:
-                return here(*arguments)
-            return rest(wanted, *arguments)
-
-        return choose
-
-    return link(0)
+    names: dict[str, Any] = {f"formula_{code}": function for code, function in enumerate(formulas)}
+    branches = [f"    if code == {code}: return formula_{code}(*arguments)" for code in range(len(formulas) - 1)]
+    source = ["def choose(code, *arguments):", *branches, f"    return formula_{len(formulas) - 1}(*arguments)"]
+    exec("\n".join(source), names)
+    choose: Formula = names["choose"]
+    return formula(choose)
 
 
 def code_of(name: str, table: dict[Any, Any]) -> int:

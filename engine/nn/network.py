@@ -36,6 +36,8 @@ class Architecture:
     initializer: InitializerName = "glorot_uniform"
     seed: int = 0
     dtype: DtypeName = "float32"
+    label_smoothing: float = 0.0
+    huber_delta: float = 1.0
 
     def __post_init__(self) -> None:
         if self.inputs < 1:
@@ -51,12 +53,18 @@ class Architecture:
         _known(self.dtype, get_args(DtypeName), "dtype")
         if not 0 <= self.seed <= LARGEST_SEED:
             raise InvalidInput("seed", f"A seed is a whole number from 0 to {LARGEST_SEED}.")
+        if not 0 <= self.label_smoothing < 1:
+            raise InvalidInput("label_smoothing", "Label smoothing is at least 0 and below 1.")
+        if self.label_smoothing and self.cost != "categorical_cross_entropy":
+            raise InvalidInput("label_smoothing", "Label smoothing goes with the cost categorical_cross_entropy.")
+        if not 0 < self.huber_delta < float("inf"):
+            raise InvalidInput("huber_delta", "The δ of the cost huber is a finite number above 0.")
         accepted = COSTS[self.cost].outputs
         if self.layers[-1].activation not in accepted:
             raise InvalidInput(
                 f"layers.{len(self.layers) - 1}.activation",
-                f"The cost {self.cost} needs {' or '.join(accepted)} in the last layer: it is computed from outputs "
-                f"that are probabilities. For {self.layers[-1].activation} outputs use the cost quadratic.",
+                f"The cost {self.cost} needs {' or '.join(accepted)} in the last layer: it takes logarithms of the "
+                f"outputs. For {self.layers[-1].activation} outputs use quadratic, mean_absolute or huber.",
             )
         if self.layers[-1].activation == "softmax" and self.outputs == 1:
             raise InvalidInput(
@@ -82,23 +90,32 @@ class Architecture:
     def plan(self, *, classify: bool = False) -> Plan:
         """The architecture as compiled code reads it."""
         rows = []
-        at, output_at = 0, self.inputs
+        at, kept, delta_at = 0, self.inputs, 0
         for (inputs, units), layer in zip(self.shapes, self.layers, strict=True):
-            activation = code_of(layer.activation, ACTIVATIONS)
-            rows.append((inputs, units, activation, at, at + units * inputs, output_at))
+            output_at = kept + units * ACTIVATIONS[layer.activation].keeps_input
+            code = code_of(layer.activation, ACTIVATIONS)
+            rows.append((inputs, units, code, at, at + units * inputs, kept, output_at, delta_at))
             at += units * (inputs + 1)
-            output_at += units
-        cost = COSTS[self.cost]
-        return Plan(np.array(rows, np.int64), code_of(self.cost, COSTS), cost.to_input, classify)
+            kept = output_at + units
+            delta_at += units
+        return Plan(
+            layers=np.array(rows, np.int64),
+            cost=code_of(self.cost, COSTS),
+            cost_setting=self.huber_delta,
+            cost_to_input=COSTS[self.cost].to_input,
+            label_smoothing=self.label_smoothing,
+            classify=classify,
+        )
 
     def buffers(self, rows: int) -> Buffers:
         """Room to work out `rows` rows at a time."""
         units = sum(layer.units for layer in self.layers)
+        sums = sum(layer.units for layer in self.layers if ACTIVATIONS[layer.activation].keeps_input)
         return Buffers(
-            rows,
-            np.zeros(rows * (self.inputs + units), self.dtype),
-            np.zeros(rows * units, self.dtype),
-            np.zeros(2, np.float64),
+            rows=rows,
+            activations=np.zeros(rows * (self.inputs + units + sums), self.dtype),
+            deltas=np.zeros(rows * units, self.dtype),
+            totals=np.zeros(2, np.float64),
         )
 
 

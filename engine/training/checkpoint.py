@@ -12,7 +12,7 @@ import safetensors.numpy
 from engine import durable
 from engine.errors import Damaged
 from engine.nn.network import Architecture, Network
-from engine.training.trainer import Position
+from engine.training.trainer import Position, Trainer
 
 
 def save_weights(path: Path, network: Network) -> None:
@@ -39,28 +39,46 @@ def load_weights(path: Path, architecture: Architecture) -> Network:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A run in the middle: the flat parameter vector and where the run stands."""
+    """A run in the middle: the flat parameter vector, what the optimizer carries on, and where the run stands."""
 
     parameters: npt.NDArray[np.floating]
+    moments: npt.NDArray[np.floating]
+    memory: npt.NDArray[np.float64]
     position: Position
+
+    @classmethod
+    def of(cls, trainer: Trainer) -> "Checkpoint":
+        """The run as it is now; a view, to be saved before it goes on."""
+        optimization = trainer.optimization
+        return cls(trainer.network.parameters, optimization.moments, optimization.memory, trainer.position)
+
+    def restore(self, trainer: Trainer) -> None:
+        """Put a new run where this one was. Raises Damaged if it is another run's."""
+        if trainer.optimization.moments.shape != self.moments.shape:
+            raise Damaged("The checkpoint does not fit the job's optimizer.")
+        trainer.network.parameters[:] = self.parameters
+        trainer.optimization.moments[:] = self.moments
+        trainer.optimization.memory[:] = self.memory
+        trainer.position = self.position
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Raises StorageFailed."""
-    _save(path, {"parameters": checkpoint.parameters}, {"position": json.dumps(asdict(checkpoint.position))})
+    tensors = {"parameters": checkpoint.parameters, "moments": checkpoint.moments, "memory": checkpoint.memory}
+    _save(path, tensors, {"position": json.dumps(asdict(checkpoint.position))})
 
 
 def load_checkpoint(path: Path, architecture: Architecture) -> Checkpoint:
     """Raises Damaged."""
     tensors, metadata = _load(path)
     try:
-        parameters = tensors["parameters"]
+        parameters, moments, memory = (tensors[name] for name in ("parameters", "moments", "memory"))
         position = Position(**json.loads(metadata["position"]))
     except (KeyError, TypeError, ValueError) as problem:
         raise Damaged(f"The checkpoint {path.name} is not complete.") from problem
     if parameters.shape != (architecture.parameters,) or parameters.dtype != architecture.dtype:
         raise Damaged(f"The checkpoint {path.name} does not fit its network.")
-    return Checkpoint(parameters, position)
+    return Checkpoint(parameters, moments, memory.astype(np.float64), position)
 
 
 def _save(path: Path, tensors: dict[str, npt.NDArray[np.floating]], metadata: dict[str, str]) -> None:

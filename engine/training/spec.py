@@ -1,6 +1,6 @@
 """What to train, and what an epoch reports."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from engine.errors import InvalidInput
@@ -14,16 +14,19 @@ DeviceChoice = Literal["auto", "cpu", "cuda"]
 class TrainingSpec:
     """The settings of a job. Raises InvalidInput, naming the field.
 
-    `validation_fraction` of the rows, drawn by the seed, are kept from training and measured after every epoch.
-    A `batch_size` of at least the number of rows is full-batch gradient descent.
+    `optimizer_settings` are those that differ from the optimizer's defaults. `validation_fraction` of the rows, drawn
+    by the seed, are kept from training and measured after every epoch. Without `shuffle` the rows of every epoch come
+    in the order of the dataset. A `batch_size` of at least the number of rows is full-batch gradient descent.
     """
 
     epochs: int
     batch_size: int
     learning_rate: float
     optimizer: OptimizerName = "sgd"
+    optimizer_settings: dict[str, float] = field(default_factory=dict)
     validation_fraction: float = 0.0
     seed: int = 0
+    shuffle: bool = True
     device: DeviceChoice = "auto"
 
     def __post_init__(self) -> None:
@@ -35,6 +38,13 @@ class TrainingSpec:
             raise InvalidInput("learning_rate", "A learning rate is a finite number above 0.")
         if self.optimizer not in OPTIMIZERS:
             raise InvalidInput("optimizer", f"Unknown: {self.optimizer!r}. Accepted: {', '.join(OPTIMIZERS)}.")
+        known = OPTIMIZERS[self.optimizer].settings
+        for name, value in self.optimizer_settings.items():
+            if name not in known:
+                accepted = ", ".join(known) or "none"
+                raise InvalidInput(f"optimizer.{name}", f"{self.optimizer} has no such setting. Accepted: {accepted}.")
+            if not 0 <= value < float("inf"):
+                raise InvalidInput(f"optimizer.{name}", "A setting of an optimizer is a finite number of at least 0.")
         if not 0 <= self.validation_fraction < 1:
             raise InvalidInput("validation.fraction", "A fraction is at least 0 and below 1.")
         if not 0 <= self.seed <= LARGEST_SEED:

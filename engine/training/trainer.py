@@ -9,10 +9,10 @@ import numpy as np
 from engine.errors import Diverged
 from engine.nn import random
 from engine.nn.activations import Matrix, Vector
-from engine.nn.backprop import CORRECT, COST, Buffers, Rows, evaluate_rows, train_steps
+from engine.nn.backprop import CORRECT, COST, Buffers, Optimization, Rows, evaluate_rows, train_steps
 from engine.nn.dispatch import code_of
 from engine.nn.network import Network
-from engine.nn.optimizers import OPTIMIZERS
+from engine.nn.optimizers import OPTIMIZERS, fresh_memory
 from engine.training.spec import Epoch, TrainingSpec
 
 # Compiled code is left about this often, to see whether anything else is wanted of the worker.
@@ -35,7 +35,7 @@ class Trainer:
     """Trains a network in place.
 
     The order of the rows in epoch e depends on (seed, e) alone, so that a run continued from a `Position` and the
-    parameters of that moment ends with the same bits as one that was never interrupted.
+    parameters, moments and memory of that moment ends with the same bits as one that was never interrupted.
     """
 
     def __init__(
@@ -46,12 +46,11 @@ class Trainer:
         spec: TrainingSpec,
         *,
         classify: bool,
-        position: Position | None = None,
     ) -> None:
         """x (rows, inputs) and y (rows, outputs) in the network's dtype; `classify`: y holds classes."""
         self.network = network
         self.spec = spec
-        self.position = position or Position()
+        self.position = Position()
         self._x, self._y = x, y
         rows = np.arange(len(x), dtype=np.int64)
         held_back = spec.validation_rows(len(x))
@@ -64,14 +63,27 @@ class Trainer:
         self._plan = architecture.plan(classify=classify)
         self._buffers: Buffers = architecture.buffers(min(spec.batch_size, len(self._training)))
         self._gradient: Vector = np.zeros_like(network.parameters)
-        self._rates = np.array([spec.learning_rate], architecture.dtype)
-        self._optimizer = code_of(spec.optimizer, OPTIMIZERS)
+        self.optimization = self._optimization()
         self._seconds_per_row = 0.0
+
+    def _optimization(self) -> Optimization:
+        spec = self.spec
+        optimizer = OPTIMIZERS[spec.optimizer]
+        settings = {**optimizer.settings, **spec.optimizer_settings}
+        steps = -(-len(self._training) // self._buffers.rows)
+        return Optimization(
+            rule=code_of(spec.optimizer, OPTIMIZERS),
+            settings=np.array([settings[name] for name in optimizer.settings], np.float64),
+            moments=np.zeros((optimizer.moments, self.network.parameters.size), self.network.parameters.dtype),
+            memory=fresh_memory(),
+            rates=np.full(steps, spec.learning_rate, np.float64),
+        )
 
     def run(self) -> Iterator[Epoch | None]:
         """Train to the last epoch. Yields each epoch's record, and None every few steps in between.
 
-        Between two items `position` and the network's parameters belong together. Raises Diverged.
+        Between two items `position`, the network's parameters, and the moments and memory of `optimization` belong
+        together. Raises Diverged.
         """
         while self.position.epoch < self.spec.epochs:
             yield from self._train_epoch()
@@ -92,8 +104,7 @@ class Trainer:
             train_steps(
                 self.network.parameters,
                 self._gradient,
-                self._optimizer,
-                self._rates,
+                self.optimization,
                 self._plan,
                 self._buffers,
                 self._x,
@@ -160,7 +171,7 @@ class Trainer:
 
     def _shuffle(self) -> None:
         """Full-batch steps see every row anyway; their order stays as it is."""
-        if self._buffers.rows < len(self._training):
+        if self.spec.shuffle and self._buffers.rows < len(self._training):
             self._order[:] = self._training
             random.shuffle(self._order, self.spec.seed, random.SHUFFLE, self.position.epoch)
 

@@ -67,6 +67,7 @@ def test_networks_that_fit(tmp_path: Path) -> None:
             network(2, 1, "sigmoid", "binary_cross_entropy"),
             "from 0 to 1; these reach from 2 to 6",
         ),
+        ({"targets": -X}, network(2, 2, "softplus", "poisson"), "at least 0; these begin at -6"),
         ({"targets": X}, network(2, 2, "softmax", "categorical_cross_entropy"), "with the sum 1"),
         ({"targets": X, "inputs": X * 1e38}, network(2, 2, "identity", "quadratic"), "beyond float32"),
     ],

@@ -8,12 +8,21 @@ import pytest
 
 from engine.errors import InvalidInput
 from engine.nn.activations import ACTIVATIONS, ActivationName
-from engine.nn.backprop import COST, evaluate_rows, train_steps
+from engine.nn.backprop import COST, Optimization, evaluate_rows, train_steps
 from engine.nn.costs import COSTS, CostName
+from engine.nn.dispatch import code_of
 from engine.nn.network import Architecture, Layer, Network
+from engine.nn.optimizers import OPTIMIZERS, fresh_memory
 
 ROWS = 7
 Array = npt.NDArray[np.float64]
+STANDING_STILL = Optimization(
+    rule=code_of("sgd", OPTIMIZERS),
+    settings=np.zeros(0),
+    moments=np.zeros((0, 0)),
+    memory=fresh_memory(),
+    rates=np.zeros(1),
+)
 PAIRS = [(cost, output) for cost in COSTS for output in ACTIVATIONS]
 
 
@@ -31,8 +40,7 @@ def gradient_of(network: Network, x: Array, y: Array) -> Array:
     train_steps(
         network.parameters,
         gradient,
-        0,
-        np.zeros(1),
+        STANDING_STILL,
         architecture.plan(),
         architecture.buffers(ROWS),
         x,
@@ -89,8 +97,7 @@ def test_the_mean_is_over_the_rows_of_the_mini_batch() -> None:
     train_steps(
         network.parameters,
         one,
-        0,
-        np.zeros(1),
+        STANDING_STILL,
         architecture.plan(),
         architecture.buffers(1),
         x,

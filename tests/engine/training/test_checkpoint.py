@@ -14,6 +14,11 @@ ARCHITECTURE = Architecture(3, (Layer(4, "tanh"), Layer(2, "softmax")), "quadrat
 POSITION = Position(epoch=3, row=20, cost=1 / 3, correct=7.0, seconds=0.1)
 
 
+def checkpoint() -> Checkpoint:
+    parameters = Network(ARCHITECTURE).parameters
+    return Checkpoint(parameters, np.stack([parameters, parameters]), np.array([7.0, 0.1]), POSITION)
+
+
 def test_weights(tmp_path: Path) -> None:
     network = Network(ARCHITECTURE)
     save_weights(tmp_path / "w", network)
@@ -22,17 +27,19 @@ def test_weights(tmp_path: Path) -> None:
 
 
 def test_checkpoint(tmp_path: Path) -> None:
-    parameters = Network(ARCHITECTURE).parameters
-    save_checkpoint(tmp_path / "c", Checkpoint(parameters, POSITION))
+    saved = checkpoint()
+    save_checkpoint(tmp_path / "c", saved)
     found = load_checkpoint(tmp_path / "c", ARCHITECTURE)
     assert found.position == POSITION
-    assert np.array_equal(found.parameters, parameters)
+    assert np.array_equal(found.parameters, saved.parameters)
+    assert np.array_equal(found.moments, saved.moments)
+    assert np.array_equal(found.memory, saved.memory)
 
 
 def test_what_is_missing_cut_short_or_of_another_network_is_refused(tmp_path: Path) -> None:
     other = Architecture(3, (Layer(5, "tanh"), Layer(2, "softmax")), "quadratic")
     save_weights(tmp_path / "w", Network(ARCHITECTURE))
-    save_checkpoint(tmp_path / "c", Checkpoint(Network(ARCHITECTURE).parameters, POSITION))
+    save_checkpoint(tmp_path / "c", checkpoint())
     for file, load in (("w", load_weights), ("c", load_checkpoint)):
         path = tmp_path / file
         with pytest.raises(Damaged, match="does not fit"):

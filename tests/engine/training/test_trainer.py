@@ -1,5 +1,6 @@
 """Epochs: mini-batches, validation, divergence, and runs that go on where they stopped."""
 
+import copy
 from collections.abc import Iterable
 
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 
 from engine.errors import Diverged, InvalidInput
 from engine.nn.network import Architecture, Layer, Network
+from engine.nn.optimizers import OPTIMIZERS, OptimizerName
+from engine.training.checkpoint import Checkpoint
 from engine.training.spec import Epoch, TrainingSpec
 from engine.training.trainer import Trainer
 
@@ -87,25 +90,30 @@ def test_a_validation_that_leaves_nothing_to_train_on_is_refused() -> None:
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64, 1000])
-def test_a_run_continued_from_any_point_ends_with_the_same_bits(batch_size: int) -> None:
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_run_continued_from_any_point_ends_with_the_same_bits(batch_size: int, optimizer: OptimizerName) -> None:
     x, y = classes(64)
-    spec = TrainingSpec(epochs=3, batch_size=batch_size, learning_rate=0.3, validation_fraction=0.2, seed=9)
+    spec = TrainingSpec(
+        epochs=3, batch_size=batch_size, learning_rate=0.01, validation_fraction=0.2, seed=9, optimizer=optimizer
+    )
     whole = Network(ARCHITECTURE)
     trainer = Trainer(whole, x, y, spec, classify=True)
-    stops = [(trainer.position, whole.parameters.copy())]
+    stops = [copy.deepcopy(Checkpoint.of(trainer))]
     history = []
     for item in trainer.run():
-        stops.append((trainer.position, whole.parameters.copy()))
+        stops.append(copy.deepcopy(Checkpoint.of(trainer)))
         if item is not None:
             history.append(item)
 
     assert len(stops) > 6
-    for position, parameters in stops:
-        network = Network(ARCHITECTURE, parameters.copy())
-        again = epochs_of(Trainer(network, x, y, spec, classify=True, position=position).run())
+    for stop in stops:
+        network = Network(ARCHITECTURE)
+        resumed = Trainer(network, x, y, spec, classify=True)
+        stop.restore(resumed)
+        again = epochs_of(resumed.run())
         assert np.array_equal(network.parameters, whole.parameters)
         assert [(e.epoch, e.cost, e.accuracy, e.validation_cost) for e in again] == [
-            (e.epoch, e.cost, e.accuracy, e.validation_cost) for e in history[position.epoch :]
+            (e.epoch, e.cost, e.accuracy, e.validation_cost) for e in history[stop.position.epoch :]
         ]
 
 

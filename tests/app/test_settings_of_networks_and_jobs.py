@@ -1,0 +1,88 @@
+"""Every setting over HTTP: what is left out has its default, and what is set does something."""
+
+from typing import Any, get_args
+
+import pytest
+
+from app.schemas.optimizers import OptimizerFields
+from engine.nn.activations import ACTIVATIONS
+from engine.nn.optimizers import OPTIMIZERS
+from tests.app import stories
+from tests.running import RunningService
+
+
+def test_the_defaults_in_the_schema_are_those_of_the_engine() -> None:
+    union = get_args(OptimizerFields)[0]
+    models = {model.model_fields["type"].annotation.__args__[0]: model for model in get_args(union)}
+    assert set(models) == set(OPTIMIZERS)
+    for name, model in models.items():
+        defaults = {field: info.default for field, info in model.model_fields.items() if field != "type"}
+        assert defaults == OPTIMIZERS[name].settings
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_optimizers_by_name_and_as_objects(service: RunningService, optimizer: str) -> None:
+    by_name = stories.job(service, optimizer=optimizer, epochs=20, learning_rate=0.01)
+    whole = {"type": optimizer, **OPTIMIZERS[optimizer].settings}  # type: ignore[index]
+    assert by_name["optimizer"] == whole
+    by_object = stories.job(service, optimizer=whole, epochs=20, learning_rate=0.01)
+    costs = [service.finished(job["id"]).cost for job in (by_name, by_object)]
+    assert costs[0] == costs[1]
+    assert costs[0] is not None
+    if OPTIMIZERS[optimizer].settings:  # type: ignore[index]
+        setting = next(iter(OPTIMIZERS[optimizer].settings))  # type: ignore[index]
+        other = stories.job(service, optimizer={**whole, setting: 0.5}, epochs=20, learning_rate=0.01)
+        assert service.finished(other["id"]).cost != costs[0]
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_every_activation_learns(service: RunningService, activation: str) -> None:
+    layers = [{"units": 12, "activation": activation}, {"units": 1, "activation": "sigmoid"}]
+    network = stories.network(service, layers=layers)
+    job = stories.job(service, network_id=network["id"], optimizer="adam", learning_rate=0.05, epochs=200)
+    done = service.finished(job["id"])
+    first = service.get(f"/v1/jobs/{job['id']}/history?limit=1")["data"][0]
+    assert done.cost is not None
+    assert done.cost < first["cost"] * (1.0 if activation == "identity" else 0.5)  # no line separates XOR
+
+
+@pytest.mark.parametrize(
+    ("network", "targets"),
+    [
+        ({"cost": "mean_absolute"}, [[0], [5], [5], [0]]),
+        ({"cost": "huber", "huber_delta": 0.5}, [[0], [5], [5], [0]]),
+        ({"cost": "poisson", "output": "softplus"}, [[0], [5], [5], [0]]),
+        ({"cost": "binary_cross_entropy", "output": "sigmoid", "units": 2}, [[0, 1], [1, 1], [1, 0], [0, 0]]),
+        (
+            {"cost": "categorical_cross_entropy", "output": "softmax", "units": 2, "label_smoothing": 0.1},
+            [[0, 1], [1, 0], [1, 0], [0, 1]],
+        ),
+    ],
+)
+def test_every_cost_learns(service: RunningService, network: dict[str, Any], targets: list[list[float]]) -> None:
+    output = {"units": network.pop("units", 1), "activation": network.pop("output", "identity")}
+    made = stories.network(service, layers=[{"units": 12, "activation": "tanh"}, output], **network)
+    assert {name: made[name] for name in network} == network
+    dataset = stories.dataset(service, labels=None, targets=targets)
+    job = stories.job(
+        service,
+        network_id=made["id"],
+        dataset_id=dataset["id"],
+        optimizer="adam",
+        learning_rate=0.05,
+        epochs=500,
+    )
+    done = service.finished(job["id"])
+    assert done.state == "succeeded"
+    answers = service.post(f"/v1/networks/{made['id']}/predictions", {"inputs": stories.XOR_INPUTS})["outputs"]
+    for found, wanted in zip(answers, targets, strict=True):
+        assert found == pytest.approx(wanted, abs=0.4)
+
+
+def test_without_shuffling_the_order_is_that_of_the_dataset(service: RunningService) -> None:
+    job = stories.job(service, shuffle=False, batch_size=1, epochs=5)
+    assert job["shuffle"] is False
+    other = stories.job(service, shuffle=False, batch_size=1, epochs=5, seed=8)
+    assert service.finished(job["id"]).cost == service.finished(other["id"]).cost
+    shuffled = stories.job(service, batch_size=1, epochs=5)
+    assert service.finished(shuffled["id"]).cost != service.finished(job["id"]).cost
