@@ -11,6 +11,7 @@ from app.settings import Settings
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+# The peers are not locked.
 LOCKS = ["run", "demo", "test", "cuda12", "cuda13"]
 
 

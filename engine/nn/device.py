@@ -1,12 +1,14 @@
 """Where a network can be trained here: what exists, and how many threads a step is worth."""
 
+import importlib
+
 from threadpoolctl import ThreadpoolController
 
 from engine.errors import InvalidInput
 from engine.nn.network import Architecture
 
 # Multiply-adds of the largest product of a step from which a second BLAS thread gains more than it costs.
-_WORTH_THREADS = 20_000_000
+_WORTH_THREADS = 1_000_000
 
 
 def choose(wanted: str) -> str:
@@ -29,6 +31,8 @@ class BlasThreads:
     """
 
     def __init__(self) -> None:
+        # Compiled code calls SciPy's BLAS, which Numba loads at the first product: too late to be found here.
+        importlib.import_module("scipy.linalg.cython_blas")
         self._controller = ThreadpoolController().select(user_api="blas")
 
     def set(self, threads: int) -> None:
