@@ -17,7 +17,7 @@ from app.schemas.jobs import EpochView, JobView
 from app.server import listen
 
 # Nothing here takes longer even on a busy machine; only a failing test waits for it.
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 class RunningService:

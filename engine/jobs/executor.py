@@ -25,6 +25,13 @@ SlotState = Literal["starting", "ready", "lost"]
 _RETRY_SECONDS = (0.0, 0.5, 2.0, 10.0)
 
 
+def _environment(cores: int) -> dict[str, str]:
+    """The most threads a BLAS library may ever use is fixed when it is loaded. And a folder called `engine` where the
+    service was started is not taken for ours."""
+    threads = {"OPENBLAS_NUM_THREADS": str(cores), "OMP_NUM_THREADS": str(cores)}
+    return {**os.environ, **threads, "PYTHONSAFEPATH": "1"}
+
+
 @dataclass(eq=False)
 class Slot:
     """A place where one job runs. `state` tells of its worker; `starts_failed` counts those that died before ready."""
@@ -143,8 +150,7 @@ class ProcessExecutor:
                 [sys.executable, "-m", "engine.jobs.worker", str(theirs.fileno()), str(slot.cores)],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
-                # The most threads a BLAS library may ever use is fixed when it is loaded.
-                env={**os.environ, "OPENBLAS_NUM_THREADS": str(slot.cores), "OMP_NUM_THREADS": str(slot.cores)},
+                env=_environment(slot.cores),
             )
         slot.connection = Connection(ours.detach())
         slot.state = "starting"

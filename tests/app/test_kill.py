@@ -15,7 +15,7 @@ from tests.app.test_jobs import result, started
 from tests.conftest import StartService
 from tests.running import RunningService
 
-EPOCHS = 6000
+EPOCHS = 3000
 STEP = EPOCHS // 8
 
 
@@ -28,7 +28,7 @@ def long(service: RunningService, **change: Any) -> dict[str, Any]:
 
 def many_rows(service: RunningService, **change: Any) -> dict[str, Any]:
     labels = ["no", "yes", "yes", "no"]
-    return stories.dataset(service, inputs=stories.XOR_INPUTS * 50, labels=labels * 50, **change)
+    return stories.dataset(service, inputs=stories.XOR_INPUTS * 500, labels=labels * 500, **change)
 
 
 def test_kill_of_the_service_loses_nothing_and_the_job_goes_on(start_service: StartService) -> None:
