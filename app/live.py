@@ -2,16 +2,20 @@
 
 import asyncio
 from contextlib import suppress
+from weakref import WeakValueDictionary
 
 from engine.jobs.job import Job
 
 
 class Changes:
-    """Listeners of a job share one asyncio event, which is replaced each time it has fired."""
+    """Listeners of a job share one asyncio event, which is replaced each time it has fired.
+
+    Only the listeners keep an event alive, so that nothing is left of a job that nobody listens to.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._next: dict[str, asyncio.Event] = {}
+        self._next: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
         self.closed = False
 
     def announce(self, job: Job) -> None:
