@@ -108,6 +108,8 @@ def _sentence(error: Any) -> str:
             return "This field is not known here."
         case "missing":
             return "This field is required."
+        case "model_type" | "model_attributes_type" | "dict_type":
+            return "A JSON object is expected."
         case "finite_number":
             return "Only finite numbers are accepted, no NaN or infinity."
         case _:
@@ -126,6 +128,10 @@ def install(app: FastAPI) -> None:
 
     async def from_validation(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError | ValidationError)
+        kind = request.headers.get("content-type", "")
+        if not kind.startswith("application/json") and tuple(error.errors()[0]["loc"]) == ("body",):
+            detail = f"The Content-Type is {kind or 'missing'}; JSON is expected, as application/json."
+            return problem("unsupported-media-type", "Unsupported media type", 415, detail)
         return _from_validation(error.errors())
 
     async def from_http(request: Request, error: Exception) -> JSONResponse:

@@ -238,6 +238,16 @@ def test_pages(service: RunningService, query: str) -> None:
     assert answer.json()["errors"][0]["field"] == "limit"
 
 
+@pytest.mark.parametrize("path", ["/v1/networks", "/v1/jobs"])
+def test_json_that_is_not_called_so(service: RunningService, path: str) -> None:
+    """As curl -d sends it by itself."""
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    problem = refused(service, path, 415, content=b"{}", headers=headers)
+    assert "JSON is expected, as application/json" in problem["detail"]
+    problem = refused(service, path, 422, json=[1])
+    check(problem, "body", "A JSON object is expected")
+
+
 def test_bodies_beyond_the_limits(start_service: StartService) -> None:
     service = start_service(max_json_bytes="2000", max_upload_bytes="5000")
     spaces = {"content-type": "application/json"}
