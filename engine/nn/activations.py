@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.nn import elementary
-from engine.nn.compiling import formula, scalar
+from engine.nn.compiling import formula, named, scalar
 
 ActivationName = Literal[
     "identity",
@@ -181,12 +181,14 @@ def _from_output(value: Callable[[float], float], slope: Callable[[float], float
     """An activation whose slope is a function of its output, worked out in place."""
 
     @formula
+    @named(f"{value.__name__}_forward")
     def forward(z: Matrix, b: Vector, a: Matrix) -> None:
         for i in range(z.shape[0]):
             for j in range(z.shape[1]):
                 z[i, j] = value(z[i, j] + b[j])
 
     @formula
+    @named(f"{value.__name__}_backward")
     def backward(z: Matrix, a: Matrix, delta: Matrix) -> None:
         for i in range(a.shape[0]):
             for j in range(a.shape[1]):
@@ -199,6 +201,7 @@ def _from_input(value: Callable[[float], float], slope: Callable[[float], float]
     """An activation whose slope is a function of its input."""
 
     @formula
+    @named(f"{value.__name__}_forward")
     def forward(z: Matrix, b: Vector, a: Matrix) -> None:
         for i in range(z.shape[0]):
             for j in range(z.shape[1]):
@@ -206,6 +209,7 @@ def _from_input(value: Callable[[float], float], slope: Callable[[float], float]
                 a[i, j] = value(z[i, j])
 
     @formula
+    @named(f"{value.__name__}_backward")
     def backward(z: Matrix, a: Matrix, delta: Matrix) -> None:
         for i in range(z.shape[0]):
             for j in range(z.shape[1]):

@@ -31,11 +31,11 @@ INPUTS, UNITS, ACTIVATION, WEIGHTS_AT, BIASES_AT, SUM_AT, OUTPUT_AT, DELTA_AT = 
 # Columns of Buffers.totals.
 COST, CORRECT = range(2)
 
-_activate = by_code([activation.forward for activation in ACTIVATIONS.values()])
-_through_activation = by_code([activation.backward for activation in ACTIVATIONS.values()])
-_total_cost = by_code([cost.total for cost in COSTS.values()])
-_differentiate_cost = by_code([cost.differentiate for cost in COSTS.values()])
-_update = by_code([optimizer.update for optimizer in OPTIMIZERS.values()])
+_activate = by_code("activate", [activation.forward for activation in ACTIVATIONS.values()])
+_through_activation = by_code("through_activation", [activation.backward for activation in ACTIVATIONS.values()])
+_total_cost = by_code("total_cost", [cost.total for cost in COSTS.values()])
+_differentiate_cost = by_code("differentiate_cost", [cost.differentiate for cost in COSTS.values()])
+_update = by_code("update", [optimizer.update for optimizer in OPTIMIZERS.values()])
 
 
 class Plan(NamedTuple):

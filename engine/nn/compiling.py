@@ -48,8 +48,34 @@ if not config.CACHE_DIR:  # type: ignore[attr-defined]  # Numba makes these name
     config.CACHE_DIR = _cache_folder()  # type: ignore[attr-defined]
 
 
+# Compiled code calls a function by its module, its name, the types of its arguments, and a number that Numba counts
+# anew in every process. Two functions of one name, cached by different processes, can so be taken for each other.
+_names: set[str] = set()
+
+
+def named(name: str) -> Callable[[Function], Function]:
+    """Give a function that is made several times over, for different formulas, a name of its own."""
+
+    def rename(function: Function) -> Function:
+        function.__name__ = function.__qualname__ = name
+        return function
+
+    return rename
+
+
+def _claim_name(function: Callable[..., object]) -> None:
+    name = f"{function.__module__}.{function.__qualname__}"
+    if name in _names:
+        raise ValueError(f"There is a formula called {name} already.")
+    _names.add(name)
+
+
 def formula(function: Function) -> Function:
-    """Mark a function that compiled code may call; called from Python it runs as it is written."""
+    """Mark a function that compiled code may call; called from Python it runs as it is written.
+
+    Raises ValueError if there is another of its name.
+    """
+    _claim_name(function)
     registered: Function = register_jitable(error_model="numpy", fastmath=_FASTMATH)(function)
     return registered
 
@@ -57,6 +83,7 @@ def formula(function: Function) -> Function:
 def exact_formula(function: Function) -> Function:
     """A formula whose operations must be done in the order in which they are written: what compensates a rounding
     error would be simplified away."""
+    _claim_name(function)
     registered: Function = register_jitable(error_model="numpy", fastmath={"contract"})(function)
     return registered
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from engine.nn.activations import ActivationName, Matrix
-from engine.nn.compiling import formula, scalar
+from engine.nn.compiling import formula, named, scalar
 
 CostName = Literal[
     "quadratic", "mean_absolute", "huber", "poisson", "binary_cross_entropy", "categorical_cross_entropy"
@@ -114,6 +114,7 @@ def _elementwise(
     outputs: tuple[ActivationName, ...] = get_args(ActivationName),
 ) -> Cost:
     @formula
+    @named(f"{value.__name__}_total")
     def total(a: Matrix, y: Matrix, setting: float) -> float:
         summed = 0.0
         for i in range(a.shape[0]):
@@ -122,6 +123,7 @@ def _elementwise(
         return summed
 
     @formula
+    @named(f"{value.__name__}_differentiate")
     def differentiate(a: Matrix, y: Matrix, setting: float) -> None:
         for i in range(a.shape[0]):
             for j in range(a.shape[1]):

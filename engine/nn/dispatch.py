@@ -13,13 +13,17 @@ from engine.nn.compiling import formula
 Formula = Callable[..., Any]
 
 
-def by_code(formulas: Sequence[Formula]) -> Formula:
-    """A function (code, …) that calls `formulas[code](…)`. Codes come from `code_of`, so none is out of range."""
+def by_code(name: str, formulas: Sequence[Formula]) -> Formula:
+    """A function called `name`, of (code, …), that calls `formulas[code](…)`.
+
+    Codes come from `code_of`, so none is out of range.
+    """
     names: dict[str, Any] = {f"formula_{code}": function for code, function in enumerate(formulas)}
     branches = [f"    if code == {code}: return formula_{code}(*arguments)" for code in range(len(formulas) - 1)]
-    source = ["def choose(code, *arguments):", *branches, f"    return formula_{len(formulas) - 1}(*arguments)"]
+    names["__name__"] = __name__
+    source = [f"def {name}(code, *arguments):", *branches, f"    return formula_{len(formulas) - 1}(*arguments)"]
     exec("\n".join(source), names)
-    choose: Formula = names["choose"]
+    choose: Formula = names[name]
     return formula(choose)
 
 

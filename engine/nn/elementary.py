@@ -14,7 +14,7 @@ from typing import Any
 from numba import types
 from numba.extending import intrinsic, overload
 
-from engine.nn.compiling import exact_formula, scalar
+from engine.nn.compiling import exact_formula, named, scalar
 
 _PER_LN_2 = 1 / math.log(2)
 # ln 2 in two parts: the first has so few bits that its product with n is exact (in float32 and in float64).
@@ -76,12 +76,13 @@ def _power_of_two(shifted: float) -> float:
     return math.ldexp(1.0, int(shifted - 1.5 * 2**52)) if shifted == shifted else shifted
 
 
-def _by_type(narrow: float, wide: float) -> Callable[[Any], Callable[[Any], float]]:
+def _by_type(name: str, narrow: float, wide: float) -> Callable[[Any], Callable[[Any], float]]:
     """What compiled code uses instead of a function that is constant for each type."""
 
     def choose(like: Any) -> Callable[[Any], float]:
         value = like(narrow if like == types.float32 else wide)
 
+        @named(f"{name}_of_{like}")
         def constant(like: Any) -> float:
             return value  # type: ignore[no-any-return]
 
@@ -90,8 +91,8 @@ def _by_type(narrow: float, wide: float) -> Callable[[Any], Callable[[Any], floa
     return choose
 
 
-overload(_largest_exponent)(_by_type(87.0, 708.0))
-overload(_rounding)(_by_type(1.5 * 2**23, 1.5 * 2**52))
+overload(_largest_exponent)(_by_type("largest_exponent", 87.0, 708.0))
+overload(_rounding)(_by_type("rounding", 1.5 * 2**23, 1.5 * 2**52))
 
 
 def _power_of_two_in_bits(context: Any, shifted: Any) -> Any:
