@@ -13,12 +13,18 @@ from pydantic import BaseModel, Field, ValidationError
 from starlette.exceptions import HTTPException
 
 from engine.errors import Conflict, InvalidInput, NablaError, NotFound, StorageFailed, TooLarge
+from engine.nn.optimizers import OPTIMIZERS
+from engine.nn.schedules import SCHEDULES
 
 log = logging.getLogger(__name__)
 
 _MOST_ERRORS_SHOWN = 20
 # Objects of one of several kinds: pydantic puts the kind behind the field's name, where a client has none.
-_FIELDS_OF_KINDS = ("optimizer",)
+_KINDS: dict[str, set[str]] = {
+    "optimizer": set(OPTIMIZERS),
+    "schedule": {"rule", "stages", *SCHEDULES},
+    "class_weights": {"name", "weights"},
+}
 # Python has changed some names of statuses; the types of problems stay.
 _PHRASES = {413: "Too large"}
 
@@ -92,13 +98,18 @@ def _from_validation(errors: Sequence[Any]) -> JSONResponse:
         path = [str(part) for part in error["loc"]]
         if path and path[0] in ("body", "query", "path", "header"):
             path = path[1:]
-        path = [part for place, part in enumerate(path) if place == 0 or path[place - 1] not in _FIELDS_OF_KINDS]
-        found.append(FieldError(field=".".join(path) or "body", message=_sentence(error)))
+        found.append(FieldError(field=".".join(_without_kinds(path)) or "body", message=_sentence(error)))
     more = len(errors) - len(found)
     detail = f"{found[0].field}: {found[0].message}" + (f" (and {len(errors) - 1} more)" if len(errors) > 1 else "")
     if more > 0:
         detail += f"; the first {len(found)} are listed"
     return problem("invalid-input", "Invalid input", 422, detail, found)
+
+
+def _without_kinds(path: list[str]) -> list[str]:
+    kinds = _KINDS.get(path[0], set()) if path else set()
+    place = next((place for place, part in enumerate(path[1:], 1) if part not in kinds), len(path))
+    return path[:1] + path[place:]
 
 
 def _sentence(error: Any) -> str:
@@ -110,6 +121,8 @@ def _sentence(error: Any) -> str:
             return "This field is required."
         case "model_type" | "model_attributes_type" | "dict_type":
             return "A JSON object is expected."
+        case "value_error":
+            return f"{error['ctx']['error']}."
         case "finite_number":
             return "Only finite numbers are accepted, no NaN or infinity."
         case _:

@@ -39,7 +39,10 @@ def create_job(new: NewJob, here: Here, response: Response) -> JobView:
     """Queue a training job. It starts as soon as a slot is free and trains in a process of its own."""
     network = here.registry.networks.find(new.network_id)
     dataset = here.registry.datasets.find(new.dataset_id)
-    job = here.jobs.submit(network, dataset, new.spec(), new.name)
+    validation = None
+    if new.validation is not None and new.validation.dataset_id is not None:
+        validation = here.registry.datasets.find(new.validation.dataset_id)
+    job = here.jobs.submit(network, dataset, new.spec(), new.name, validation)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return _view(here, job)
 

@@ -13,7 +13,7 @@ class Request(BaseModel):
 
 def _not_like_an_id(name: str) -> str:
     if name.startswith(PREFIXES):
-        raise ValueError(f"a name does not begin with {', '.join(PREFIXES)}: ids do")
+        raise ValueError(f"A name does not begin with {', '.join(PREFIXES)}: ids do")
     return name
 
 

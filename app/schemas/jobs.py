@@ -1,21 +1,20 @@
 """Jobs and their histories in requests and answers."""
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from app.schemas import optimizers, schedules
 from app.schemas.base import Name, Request
-from app.schemas.optimizers import OptimizerFields, Sgd, settings_of, view_of
+from app.schemas.schedules import Constant
+from app.schemas.training import EarlyStoppingFields, TrainingFields, ValidationFields
+from engine.errors import InvalidInput
 from engine.jobs.job import ErrorKind, Job, State
-from engine.nn.network import LARGEST_SEED
-from engine.training.spec import DeviceChoice, Epoch, TrainingSpec
+from engine.training.spec import DeviceChoice, EarlyStopping, Epoch, StopReason, TrainingSpec
 
-
-class ValidationFields(Request):
-    """Rows kept from training, to measure the network after every epoch."""
-
-    fraction: Annotated[float, Field(gt=0, lt=1, description="Share of the rows, drawn by the seed.")]
+_EPOCHS = 30
 
 
 _EXAMPLE: dict[str, JsonValue] = {
@@ -31,39 +30,61 @@ _EXAMPLE: dict[str, JsonValue] = {
 }
 
 
-def _sgd() -> Sgd:
-    return Sgd(type="sgd")
+_FULL_BATCH = "l-bfgs finds its own steps from all training rows; leave this out."
 
 
-class NewJob(Request):
-    """Train a network, from its start, on a dataset."""
+class NewJob(Request, TrainingFields):
+    """Train a network on a dataset."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
     network_id: Annotated[str, Field(description="Id or name of the network.")]
     dataset_id: Annotated[str, Field(description="Id or name of the dataset.")]
     name: Name | None = None
-    epochs: Annotated[int, Field(ge=1, le=10**9, description="Passes over the training rows.")] = 30
+    epochs: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=10**9,
+            description=f"Passes over the training rows; by default {_EPOCHS}, or as many as the stages have.",
+        ),
+    ] = None
     batch_size: Annotated[
         int, Field(ge=1, le=2**31, description="Rows of a mini-batch; at least as many as there are: full batch.")
     ] = 32
     learning_rate: Annotated[float, Field(gt=0, description="η: how far a step follows the gradient.")] = 0.1
-    optimizer: Annotated[
-        OptimizerFields, Field(description="A name, or an object with its settings.", default_factory=_sgd)
-    ]
-    validation: ValidationFields | None = None
-    seed: Annotated[int, Field(ge=0, le=LARGEST_SEED, description="The same seed shuffles the same way.")] = 0
-    shuffle: Annotated[bool, Field(description="Draw a new order of the rows for every epoch.")] = True
     device: Annotated[DeviceChoice, Field(description="Where to train.")] = "auto"
 
     def spec(self) -> TrainingSpec:
+        """Raises InvalidInput if the settings do not go together."""
+        if self.optimizer.type == "l-bfgs":
+            for field in ("batch_size", "learning_rate"):
+                if field in self.model_fields_set:
+                    raise InvalidInput(field, _FULL_BATCH)
+        stages = schedules.stages_of(self.schedule)
+        rule = Constant(type="constant") if isinstance(self.schedule, list) else self.schedule
+        validation, stopping = self.validation, self.early_stopping
         return TrainingSpec(
-            epochs=self.epochs,
+            epochs=self.epochs or sum(stage.epochs for stage in stages) or _EPOCHS,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             optimizer=self.optimizer.type,
-            optimizer_settings=settings_of(self.optimizer),
-            validation_fraction=self.validation.fraction if self.validation else 0.0,
+            optimizer_settings=optimizers.settings_of(self.optimizer),
+            schedule=rule.type,
+            schedule_settings=schedules.settings_of(rule),
+            stages=stages,
+            l1=self.l1,
+            l2=self.l2,
+            clip_value=self.clip_value,
+            clip_norm=self.clip_norm,
+            max_norm=self.max_norm,
+            class_weights=self.class_weights,
+            validation_fraction=(validation.fraction if validation else None) or 0.0,
+            stratified=validation.stratified if validation else True,
+            early_stopping=EarlyStopping(**stopping.model_dump()) if stopping else None,
+            target_cost=self.target_cost,
+            max_seconds=self.max_seconds,
+            warm_start=self.warm_start,
             seed=self.seed,
             shuffle=self.shuffle,
             device=self.device,
@@ -75,8 +96,11 @@ class ErrorView(BaseModel):
     message: str
 
 
-class JobView(BaseModel):
-    """A job. `cost` is that of the last finished epoch; `queue_position` 0 is the next to run."""
+class JobView(TrainingFields):
+    """A job. `cost` is that of the last finished epoch; `queue_position` 0 is the next to run. `start_version`: the
+    version of the network it began with, `network_version` the one it has published; `stopped`: why it ended where it
+    did; `best_epoch`: with early stopping, the one whose weights are published. l-bfgs has no batch size and no
+    learning rate."""
 
     id: str
     name: str | None
@@ -87,17 +111,16 @@ class JobView(BaseModel):
     epoch: int
     epochs: int
     cost: float | None
-    batch_size: int
-    learning_rate: float
-    optimizer: OptimizerFields
-    validation: ValidationFields | None
-    seed: int
-    shuffle: bool
+    batch_size: int | None
+    learning_rate: float | None
     device: str | None
     attempt: int
     seconds_elapsed: float
     seconds_remaining: float | None
+    start_version: int | None
     network_version: int | None
+    stopped: StopReason | None
+    best_epoch: int | None
     error: ErrorView | None
     created_at: datetime
     started_at: datetime | None
@@ -106,10 +129,7 @@ class JobView(BaseModel):
     @classmethod
     def of(cls, job: Job, queue_position: int | None) -> "JobView":
         spec = job.spec
-        remaining = None
-        if job.epoch and not job.finished:
-            remaining = job.seconds / job.epoch * (spec.epochs - job.epoch)
-        fraction = spec.validation_fraction
+        by_steps = spec.optimizer != "l-bfgs"
         return cls(
             id=job.id,
             name=job.name,
@@ -120,17 +140,31 @@ class JobView(BaseModel):
             epoch=job.epoch,
             epochs=spec.epochs,
             cost=job.cost,
-            batch_size=spec.batch_size,
-            learning_rate=spec.learning_rate,
-            optimizer=view_of(spec.optimizer, spec.optimizer_settings),
-            validation=ValidationFields(fraction=fraction) if fraction else None,
+            batch_size=spec.batch_size if by_steps else None,
+            learning_rate=spec.learning_rate if by_steps else None,
+            optimizer=optimizers.view_of(spec.optimizer, spec.optimizer_settings),
+            schedule=schedules.view_of(spec),
+            l1=spec.l1,
+            l2=spec.l2,
+            clip_value=spec.clip_value,
+            clip_norm=spec.clip_norm,
+            max_norm=spec.max_norm,
+            class_weights=spec.class_weights,
+            validation=_validation_of(job),
+            early_stopping=EarlyStoppingFields(**asdict(spec.early_stopping)) if spec.early_stopping else None,
+            target_cost=spec.target_cost,
+            max_seconds=spec.max_seconds,
+            warm_start=spec.warm_start,
             seed=spec.seed,
             shuffle=spec.shuffle,
             device=job.device,
             attempt=job.attempt,
             seconds_elapsed=job.seconds,
-            seconds_remaining=remaining,
+            seconds_remaining=_seconds_remaining(job),
+            start_version=job.start_version,
             network_version=job.network_version,
+            stopped=job.stopped,
+            best_epoch=job.best_epoch,
             error=ErrorView(kind=job.error.kind, message=job.error.message) if job.error else None,
             created_at=job.created_at,
             started_at=job.started_at,
@@ -138,15 +172,43 @@ class JobView(BaseModel):
         )
 
 
+def _validation_of(job: Job) -> ValidationFields | None:
+    if job.validation_dataset_id is not None:
+        return ValidationFields(dataset_id=job.validation_dataset_id)
+    if not job.spec.validation_fraction:
+        return None
+    return ValidationFields(fraction=job.spec.validation_fraction, stratified=job.spec.stratified)
+
+
+def _seconds_remaining(job: Job) -> float | None:
+    """At the pace so far, to the last epoch or to the end of the time allowed."""
+    if not job.epoch or job.finished:
+        return None
+    remaining = job.seconds / job.epoch * (job.spec.epochs - job.epoch)
+    if job.spec.max_seconds is not None:
+        remaining = min(remaining, max(job.spec.max_seconds - job.seconds, 0.0))
+    return remaining
+
+
 class EpochView(BaseModel):
-    """One epoch. Cost and accuracy are means over it, as each step saw them before its update."""
+    """One epoch. What does not begin with `validation_` is a mean over it, as each step saw it before its update. Costs
+    are weighted and include penalties. `accuracy` is there for classes and labels; `r2`, `mae` and `rmse` for numbers.
+    `learning_rate` and `gradient_norm` (before clipping) are those of the last step."""
 
     epoch: int
     cost: float
     accuracy: float | None
+    r2: float | None
+    mae: float | None
+    rmse: float | None
     validation_cost: float | None
     validation_accuracy: float | None
-    learning_rate: float
+    validation_r2: float | None
+    validation_mae: float | None
+    validation_rmse: float | None
+    learning_rate: float | None
+    gradient_norm: float | None
+    rows_per_second: float | None
     seconds: float
 
     @classmethod

@@ -1,5 +1,6 @@
 """Networks in requests and answers."""
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated
 
@@ -8,14 +9,24 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from app.schemas.base import Name, Request
 from engine.jobs.registry import NetworkRecord
 from engine.nn.activations import ActivationName
+from engine.nn.architecture import LARGEST_SEED, Architecture, DtypeName, Layer
 from engine.nn.costs import CostName
 from engine.nn.initializers import InitializerName
-from engine.nn.network import LARGEST_SEED, Architecture, DtypeName, Layer
 
 
 class LayerFields(Request):
     units: Annotated[int, Field(ge=1, le=2**24, description="How many outputs the layer has.", examples=[30])]
     activation: Annotated[ActivationName, Field(description="What is applied to W a + b.")] = "sigmoid"
+    dropout: Annotated[
+        float, Field(ge=0, lt=1, description="Share of the outputs that is dropped in training; 0 in the last layer.")
+    ] = 0.0
+    batch_norm: Annotated[
+        bool,
+        Field(
+            description="Batch normalization of W a before b is added, with a scale for each unit; ε 1e-5, running "
+            "statistics follow each mini-batch by a tenth."
+        ),
+    ] = False
 
 
 Layers = Annotated[list[LayerFields], Field(min_length=1, max_length=1000)]
@@ -53,6 +64,9 @@ class NewNetwork(Request):
     huber_delta: Annotated[
         float, Field(gt=0, description="huber: the error up to which the cost is quadratic; beyond, it is linear.")
     ] = 1.0
+    input_dropout: Annotated[
+        float, Field(ge=0, lt=1, description="Share of the inputs that is dropped in training.")
+    ] = 0.0
     initializer: Annotated[
         InitializerName,
         Field(description="How weights start. Biases start at 0, with standard_normal like the weights."),
@@ -61,16 +75,16 @@ class NewNetwork(Request):
     dtype: Annotated[DtypeName, Field(description="Precision of parameters and training.")] = "float32"
 
     def architecture(self) -> Architecture:
-        layers = tuple(Layer(layer.units, layer.activation) for layer in self.layers)
         return Architecture(
             self.inputs,
-            layers,
+            tuple(Layer(**layer.model_dump()) for layer in self.layers),
             self.cost,
             self.initializer,
             self.seed,
             self.dtype,
             self.label_smoothing,
             self.huber_delta,
+            self.input_dropout,
         )
 
 
@@ -85,6 +99,7 @@ class NetworkView(BaseModel):
     cost: CostName
     label_smoothing: float
     huber_delta: float
+    input_dropout: float
     initializer: InitializerName
     seed: int
     dtype: DtypeName
@@ -100,10 +115,11 @@ class NetworkView(BaseModel):
             name=record.name,
             inputs=architecture.inputs,
             outputs=architecture.outputs,
-            layers=[LayerFields(units=layer.units, activation=layer.activation) for layer in architecture.layers],
+            layers=[LayerFields(**asdict(layer)) for layer in architecture.layers],
             cost=architecture.cost,
             label_smoothing=architecture.label_smoothing,
             huber_delta=architecture.huber_delta,
+            input_dropout=architecture.input_dropout,
             initializer=architecture.initializer,
             seed=architecture.seed,
             dtype=architecture.dtype,

@@ -80,7 +80,19 @@ class Nadam(Request):
     momentum_decay: Annotated[float, Field(ge=0, description="ψ: how fast the momentum rises to β₁.")] = 0.004
 
 
-_Kinds = Sgd | Momentum | Nesterov | Adagrad | Rmsprop | Adam | Adamw | Nadam
+class Lbfgs(Request):
+    """SciPy's L-BFGS, for small data: every epoch is an iteration over all training rows at once. It has no learning
+    rate and no mini-batches, and float64 serves it best."""
+
+    type: Literal["l-bfgs"]
+    maxcor: Annotated[int, Field(ge=1, le=100, description="How many steps it remembers.")] = 10
+    gtol: Annotated[float, Field(ge=0, description="It ends when no component of the gradient is larger.")] = 1e-5
+    ftol: Annotated[float, Field(ge=0, description="It ends when the cost falls by no larger share.")] = (
+        2.220446049250313e-09
+    )
+
+
+_Kinds = Sgd | Momentum | Nesterov | Adagrad | Rmsprop | Adam | Adamw | Nadam | Lbfgs
 
 
 def _by_name(value: object) -> object:
@@ -103,4 +115,4 @@ def settings_of(optimizer: _Kinds) -> dict[str, float]:
 
 def view_of(name: OptimizerName, settings: dict[str, float]) -> _Kinds:
     """With all its settings, defaults included."""
-    return _ANY.validate_python({"type": name, **settings})
+    return _ANY.validate_python({"type": name, **settings}, strict=False)

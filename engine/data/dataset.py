@@ -12,7 +12,7 @@ import numpy.typing as npt
 from engine import durable
 from engine.data.examples import Examples
 from engine.errors import InvalidInput, StorageFailed
-from engine.nn.network import Architecture
+from engine.nn.architecture import Architecture
 
 Matrix = npt.NDArray[np.floating]
 
@@ -118,8 +118,19 @@ def _write(path: Path, array: npt.NDArray[np.generic]) -> None:
     durable.write_file(path, lambda file: np.lib.format.write_array(file, array, allow_pickle=False))
 
 
-def open_for_training(folder: Path, outputs: int, dtype: str) -> tuple[Matrix, Matrix]:
-    """inputs (rows, inputs) and targets (rows, outputs) in `dtype`, mapped from disk and read-only.
+@dataclass(frozen=True)
+class OpenDataset:
+    """x (rows, inputs) and y (rows, outputs) in a network's dtype; `codes` (rows) of the classes and `weights` (rows),
+    where there are any."""
+
+    x: Matrix
+    y: Matrix
+    codes: npt.NDArray[np.int32] | None = None
+    weights: npt.NDArray[np.float64] | None = None
+
+
+def open_for_training(folder: Path, outputs: int, dtype: str) -> OpenDataset:
+    """A stored dataset mapped from disk and read-only.
 
     What is stored otherwise is converted once and kept beside the original. Labels become one-hot targets, or 0
     and 1 for a single output.
@@ -127,6 +138,7 @@ def open_for_training(folder: Path, outputs: int, dtype: str) -> tuple[Matrix, M
     inputs = _load(folder / "inputs.npy")
     if inputs.dtype != dtype:
         inputs = _converted(folder / f"inputs.{dtype}.npy", lambda: inputs.astype(dtype))
+    codes = None
     if (folder / "codes.npy").exists():
         codes = _load(folder / "codes.npy")
         targets = _converted(folder / f"targets.{outputs}.{dtype}.npy", lambda: _one_hot(codes, outputs, dtype))
@@ -134,7 +146,7 @@ def open_for_training(folder: Path, outputs: int, dtype: str) -> tuple[Matrix, M
         targets = _load(folder / "targets.npy")
         if targets.dtype != dtype:
             targets = _converted(folder / f"targets.{dtype}.npy", lambda: targets.astype(dtype))
-    return inputs, targets
+    return OpenDataset(inputs, targets, codes)
 
 
 def _one_hot(codes: npt.NDArray[np.int32], outputs: int, dtype: str) -> Matrix:

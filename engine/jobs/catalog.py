@@ -13,7 +13,8 @@ from engine.jobs import ids
 from engine.jobs.folder import DataFolder
 from engine.jobs.job import Job
 from engine.jobs.registry import NetworkRecord, Registry, Version
-from engine.nn.network import Architecture, Network
+from engine.nn.architecture import Architecture
+from engine.nn.network import Network
 from engine.training.checkpoint import load_weights, save_weights
 
 _NETWORKS_KEPT_LOADED = 16
@@ -64,20 +65,20 @@ class Catalog:
     def delete_network(self, network: NetworkRecord) -> None:
         """Raises Conflict while a job that is not finished needs it."""
         with self._registry.lock:
-            self._check_unused(network.id, "network", lambda job: job.network_id)
+            self._check_unused(network.id, "network", lambda job: {job.network_id})
             self._registry.remove(self._registry.networks, network)
         self._folder.remove(self._folder.of_network(network.id))
 
     def delete_dataset(self, dataset: Dataset) -> None:
         """Raises Conflict while a job that is not finished needs it."""
         with self._registry.lock:
-            self._check_unused(dataset.id, "dataset", lambda job: job.dataset_id)
+            self._check_unused(dataset.id, "dataset", lambda job: job.dataset_ids)
             self._registry.remove(self._registry.datasets, dataset)
         self._folder.remove(self._folder.of_dataset(dataset.id))
 
-    def _check_unused(self, id: str, kind: str, needed_by: Callable[[Job], str]) -> None:
+    def _check_unused(self, id: str, kind: str, needs: Callable[[Job], set[str]]) -> None:
         for job in self._registry.jobs:
-            if not job.finished and needed_by(job) == id:
+            if not job.finished and id in needs(job):
                 raise Conflict(f"The job {job.id} ({job.state}) needs this {kind}; cancel it or let it finish.")
 
     def load(self, record: NetworkRecord, number: int | None) -> tuple[Version, Network]:

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Literal
 
 from engine.errors import Conflict
-from engine.training.spec import Epoch, TrainingSpec
+from engine.training.spec import Epoch, StopReason, TrainingSpec
 
 State = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
 FINISHED: tuple[State, ...] = ("succeeded", "failed", "cancelled")
@@ -33,7 +33,9 @@ class SavedRun:
 @dataclass(frozen=True)
 class Job:
     """`attempt` counts starts; what a worker says under an older attempt is not believed. `worker_deaths` counts the
-    workers that died with it. `cost` is that of the last finished epoch; `seconds` that of all of them."""
+    workers that died with it. `cost` is that of the last finished epoch; `seconds` that of all of them.
+    `start_version`: the version of the network that it began with. `stopped`: why a job that succeeded ended, and
+    `best_epoch` whose weights it published, where it looked for the best."""
 
     id: str
     name: str | None
@@ -53,6 +55,15 @@ class Job:
     error: JobError | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    validation_dataset_id: str | None = None
+    start_version: int | None = None
+    stopped: StopReason | None = None
+    best_epoch: int | None = None
+
+    @property
+    def dataset_ids(self) -> set[str]:
+        """Of all datasets that it needs."""
+        return {self.dataset_id} | ({self.validation_dataset_id} if self.validation_dataset_id else set())
 
     @property
     def finished(self) -> bool:
@@ -61,10 +72,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Started:
-    """A slot took the job."""
+    """A slot took the job, to begin with this version of the network if it has not begun before."""
 
     at: datetime
     device: str
+    version: int = 0
 
 
 @dataclass(frozen=True)
@@ -100,6 +112,8 @@ class Resumed:
 class Succeeded:
     at: datetime
     network_version: int
+    stopped: StopReason = "epochs"
+    best_epoch: int | None = None
 
 
 @dataclass(frozen=True)
@@ -140,9 +154,14 @@ def apply(job: Job, event: Event) -> Job:
     """The job after the event. Raises Conflict if the event does not fit the job's state."""
     check(job, type(event))
     match event:
-        case Started(at, device):
+        case Started(at, device, version):
             return replace(
-                job, state="running", attempt=job.attempt + 1, device=device, started_at=job.started_at or at
+                job,
+                state="running",
+                attempt=job.attempt + 1,
+                device=device,
+                started_at=job.started_at or at,
+                start_version=version if job.start_version is None else job.start_version,
             )
         case EpochsDone(epochs):
             seconds = job.seconds + sum(epoch.seconds for epoch in epochs)
@@ -163,8 +182,16 @@ def apply(job: Job, event: Event) -> Job:
             return replace(job, state="paused")
         case Resumed():
             return replace(job, state="queued")
-        case Succeeded(at, version):
-            return replace(job, state="succeeded", network_version=version, finished_at=at, saved=None)
+        case Succeeded(at, version, stopped, best_epoch):
+            return replace(
+                job,
+                state="succeeded",
+                network_version=version,
+                stopped=stopped,
+                best_epoch=best_epoch,
+                finished_at=at,
+                saved=None,
+            )
         case Failed(at, error):
             return replace(job, state="failed", error=error, finished_at=at, saved=None)
         case Cancelled(at):

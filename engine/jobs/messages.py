@@ -9,8 +9,8 @@ import msgspec
 
 from engine.data.dataset import Dataset
 from engine.jobs.job import ErrorKind
-from engine.nn.network import Architecture
-from engine.training.spec import Epoch, TrainingSpec
+from engine.nn.architecture import Architecture
+from engine.training.spec import Epoch, StopReason, TrainingSpec
 
 
 class _Message(msgspec.Struct, frozen=True, tag=True):
@@ -34,6 +34,8 @@ class Run(OfAttempt, frozen=True):
     spec: TrainingSpec
     dataset: Dataset
     dataset_folder: str
+    validation: Dataset | None
+    validation_folder: str | None
     weights: str
     checkpoint: str | None
     folder: str
@@ -76,6 +78,8 @@ class Finished(OfAttempt, frozen=True):
     """The trained weights are in `file` in the run's folder."""
 
     file: str
+    stopped: StopReason
+    best_epoch: int | None
 
 
 class Broken(OfAttempt, frozen=True):

@@ -13,7 +13,7 @@ from engine.data.dataset import Dataset
 from engine.errors import NotFound
 from engine.jobs.job import EpochsDone, Event, Interrupted, Job, apply
 from engine.jobs.journal import Journal
-from engine.nn.network import Architecture
+from engine.nn.architecture import Architecture
 from engine.training.spec import Epoch
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from engine.data.dataset import Dataset
-from engine.errors import Conflict, StorageFailed
+from engine.errors import Conflict, InvalidInput, StorageFailed
 from engine.jobs import ids, messages
 from engine.jobs.executor import ProcessExecutor, Slot
 from engine.jobs.folder import DataFolder
@@ -29,7 +29,7 @@ from engine.jobs.job import (
 )
 from engine.jobs.registry import NetworkRecord, Registry, Version
 from engine.nn import device
-from engine.training.spec import TrainingSpec
+from engine.training.spec import StopReason, TrainingSpec
 
 log = logging.getLogger(__name__)
 
@@ -72,15 +72,36 @@ class JobService:
     def slots(self) -> list[Slot]:
         return self._executor.slots
 
-    def submit(self, network: NetworkRecord, dataset: Dataset, spec: TrainingSpec, name: str | None) -> Job:
-        """Queue a job. Raises InvalidInput if the data do not fit the network or there is no such device."""
+    def submit(
+        self,
+        network: NetworkRecord,
+        dataset: Dataset,
+        spec: TrainingSpec,
+        name: str | None,
+        validation: Dataset | None = None,
+    ) -> Job:
+        """Queue a job. Raises InvalidInput if data, network and settings do not go together or there is no such device.
+
+        `validation` is measured after every epoch, in place of a fraction of the dataset.
+        """
         dataset.check_fits(network.architecture)
-        spec.validation_rows(dataset.rows)
+        spec.check_fits(network.architecture, dataset.rows, dataset.classes)
+        if validation is not None:
+            _check_validation(validation, dataset, network)
         device.choose(spec.device)
+        job = Job(
+            ids.new_id(ids.JOB),
+            name,
+            network.id,
+            dataset.id,
+            spec,
+            _now(),
+            validation_dataset_id=validation.id if validation else None,
+        )
         with self.registry.lock:
             self.registry.networks.get(network.id)  # it may have been deleted since it was found
-            self.registry.datasets.get(dataset.id)
-            job = Job(ids.new_id(ids.JOB), name, network.id, dataset.id, spec, _now())
+            for dataset_id in job.dataset_ids:
+                self.registry.datasets.get(dataset_id)
             self.registry.add(self.registry.jobs, job)
             self._dispatch()
             return self.registry.jobs.get(job.id)
@@ -141,9 +162,12 @@ class JobService:
                 self._start(slot, self.registry.jobs.get(self.registry.queue[0]))
 
     def _start(self, slot: Slot, job: Job) -> None:
-        job = self.registry.record(job.id, Started(_now(), slot.device))
         network = self.registry.networks.get(job.network_id)
+        newest = network.versions[-1].number if job.spec.warm_start else 0
+        job = self.registry.record(job.id, Started(_now(), slot.device, newest))
+        begun_with = next(version for version in network.versions if version.number == job.start_version)
         folder = self._folder.of_network(network.id)
+        validation = job.validation_dataset_id
         self._busy[slot] = (job.id, job.attempt)
         self._executor.send(
             slot,
@@ -154,7 +178,9 @@ class JobService:
                 spec=job.spec,
                 dataset=self.registry.datasets.get(job.dataset_id),
                 dataset_folder=str(self._folder.of_dataset(job.dataset_id)),
-                weights=str(folder / network.versions[0].file),
+                validation=self.registry.datasets.get(validation) if validation else None,
+                validation_folder=str(self._folder.of_dataset(validation)) if validation else None,
+                weights=str(folder / begun_with.file),
                 checkpoint=str(folder / job.saved.file) if job.saved else None,
                 folder=str(folder),
                 checkpoint_seconds=self._checkpoint_seconds,
@@ -197,18 +223,19 @@ class JobService:
             case messages.Checkpointed(file=file):
                 self.registry.record(job.id, Saved(file))
                 self._remove_checkpoint(job)
-            case messages.Finished(file=file):
-                self._publish(job, file)
+            case messages.Finished(file=file, stopped=stopped, best_epoch=best_epoch):
+                self._publish(job, file, stopped, best_epoch)
                 self._remove_checkpoint(job)
             case messages.Broken(kind=kind, message=text):
                 self._fail(job, kind, text)
 
-    def _publish(self, job: Job, file: str) -> None:
+    def _publish(self, job: Job, file: str, stopped: StopReason, best_epoch: int | None) -> None:
         network = self.registry.networks.get(job.network_id)
         classes = self.registry.datasets.get(job.dataset_id).classes
         version = Version(network.versions[-1].number + 1, file, job.id, classes, _now())
         published = replace(network, versions=(*network.versions, version))
-        self.registry.record(job.id, Succeeded(_now(), version.number), publishes=published)
+        succeeded = Succeeded(_now(), version.number, stopped, best_epoch)
+        self.registry.record(job.id, succeeded, publishes=published)
 
     def _fail(self, job: Job, kind: ErrorKind, message: str) -> None:
         self.registry.record(job.id, Failed(_now(), JobError(kind, message)))
@@ -237,6 +264,18 @@ class JobService:
             how = f"by signal {-exit_code}" if exit_code < 0 else f"with exit code {exit_code}"
             what = "A worker that ends by signal 9 was often killed because the machine ran out of memory."
             self._fail(job, "worker_died", f"The job's worker ended {how}, {job.worker_deaths + 1} times. {what}")
+
+
+def _check_validation(validation: Dataset, dataset: Dataset, network: NetworkRecord) -> None:
+    """Raises InvalidInput, naming `validation.dataset_id`, if it cannot measure what is learned from `dataset`."""
+    field = "validation.dataset_id"
+    try:
+        validation.check_fits(network.architecture)
+    except InvalidInput as refused:
+        raise InvalidInput(field, refused.problems[0][1]) from refused
+    if validation.classes != dataset.classes:
+        expected = f"the classes {', '.join(dataset.classes)}" if dataset.classes else "targets, no classes"
+        raise InvalidInput(field, f"The dataset for training has {expected}; the one for validation needs the same.")
 
 
 def _now() -> datetime:

@@ -148,18 +148,22 @@ class Worker:
             report()
         file = f"{run.job_id}-{run.attempt}.safetensors"
         save_weights(folder / file, trainer.network)
-        return Finished(run.job_id, run.attempt, file)
+        assert trainer.position.stopped is not None
+        return Finished(run.job_id, run.attempt, file, trainer.position.stopped, trainer.position.best_epoch)
 
     def _prepare(self, run: Run) -> Trainer:
-        run.dataset.check_fits(run.architecture)
-        x, y = open_for_training(Path(run.dataset_folder), run.architecture.outputs, run.architecture.dtype)
-        network = load_weights(Path(run.weights), run.architecture)
-        rows = min(run.spec.batch_size, run.dataset.rows)
-        self._blas.set(threads_for(run.architecture, rows, self._cores))
-        classify = run.dataset.classes is not None
-        trainer = Trainer(network, x, y, run.spec, classify=classify)
+        architecture = run.architecture
+        run.dataset.check_fits(architecture)
+        dataset = open_for_training(Path(run.dataset_folder), architecture.outputs, architecture.dtype)
+        validation = None
+        if run.validation_folder is not None:
+            validation = open_for_training(Path(run.validation_folder), architecture.outputs, architecture.dtype)
+        network = load_weights(Path(run.weights), architecture)
+        rows = run.spec.rows_at_once(run.dataset.rows)
+        self._blas.set(threads_for(architecture, rows, self._cores))
+        trainer = Trainer(network, dataset, run.spec, classes=run.dataset.classes, validation=validation)
         if run.checkpoint is not None:
-            load_checkpoint(Path(run.checkpoint), run.architecture).restore(trainer)
+            load_checkpoint(Path(run.checkpoint)).restore(trainer)
         return trainer
 
     def _unwanted_now(self, run: Run) -> Pause | Abandon | None:

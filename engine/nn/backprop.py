@@ -8,163 +8,162 @@ Shapes: a mini-batch has m rows; layer l has uˡ units; activations aˡ and delt
     (3) ∂C/∂bˡ = Σ over rows of δˡ
     (4) ∂C/∂Wˡ = δˡᵀ aˡ⁻¹
 
-Source: Nielsen, "Neural Networks and Deep Learning", chapter 2, whose column vectors are rows here.
+Source: Nielsen, "Neural Networks and Deep Learning", chapter 2, whose column vectors are rows here. A layer with batch
+normalization works with γ x̂ + b instead of W a + b; dropout stands between a layer's outputs and the next one's inputs.
 
 Everything works in buffers made once per run: nothing is allocated while steps are made.
 """
 
-from typing import NamedTuple
-
 import numpy as np
-import numpy.typing as npt
 
 from engine.nn.activations import ACTIVATIONS, Matrix, Vector
-from engine.nn.compiling import entry, formula, scalar
+from engine.nn.batch_norm import (
+    multiply,
+    remember,
+    standardize,
+    standardize_as_remembered,
+    through_batch_norm,
+)
+from engine.nn.compiling import formula
 from engine.nn.costs import COSTS
 from engine.nn.dispatch import by_code
-from engine.nn.optimizers import OPTIMIZERS, STEP, Settings
-
-Rows = npt.NDArray[np.int64]
-
-# Columns of Plan.layers.
-INPUTS, UNITS, ACTIVATION, WEIGHTS_AT, BIASES_AT, SUM_AT, OUTPUT_AT, DELTA_AT = range(8)
-# Columns of Buffers.totals.
-COST, CORRECT = range(2)
+from engine.nn.dropout import drop
+from engine.nn.plan import (
+    ACTIVATION,
+    BIASES_AT,
+    DELTA_AT,
+    INPUT_AT,
+    INPUTS,
+    NORMAL_AT,
+    OUTPUT_AT,
+    SCALES_AT,
+    STATISTICS_AT,
+    SUM_AT,
+    UNITS,
+    WEIGHTS_AT,
+    Buffers,
+    Plan,
+    block,
+)
 
 _activate = by_code("activate", [activation.forward for activation in ACTIVATIONS.values()])
 _through_activation = by_code("through_activation", [activation.backward for activation in ACTIVATIONS.values()])
-_total_cost = by_code("total_cost", [cost.total for cost in COSTS.values()])
 _differentiate_cost = by_code("differentiate_cost", [cost.differentiate for cost in COSTS.values()])
-_update = by_code("update", [optimizer.update for optimizer in OPTIMIZERS.values()])
 
 
-class Plan(NamedTuple):
-    """A network as numbers.
+@formula
+def train_forward(
+    parameters: Vector, statistics: Vector, plan: Plan, buffers: Buffers, mask: np.uint64, m: int
+) -> Matrix:
+    """Work the inputs in the first block of activations through all layers as training does; returns aᴸ (m, outputs).
 
-    `layers` has a row for each layer and the columns named above; positions of weights and biases are in the flat
-    parameter vector; positions of weighted sums z, of outputs a and of deltas are in units per row of a mini-batch.
-    `cost_setting` goes to the cost as it is; `label_smoothing` is the share of a target spread over all classes.
+    `mask` draws what is dropped; the running statistics follow the mini-batch's.
     """
-
-    layers: npt.NDArray[np.int64]
-    cost: int
-    cost_setting: float
-    cost_to_input: bool
-    label_smoothing: float
-    classify: bool
-
-
-class Buffers(NamedTuple):
-    """Where a mini-batch of at most `rows` rows is worked out.
-
-    `activations`: the inputs, then what every layer keeps, one block of rows after the other; `deltas`: a block for
-    each layer, of which the last receives the targets and becomes δᴸ. `totals`: sums over the rows seen since it was
-    last cleared.
-    """
-
-    rows: int
-    activations: Vector
-    deltas: Vector
-    totals: npt.NDArray[np.float64]
-
-
-class Optimization(NamedTuple):
-    """How parameters change: the rule's number, its settings, moments and memory, and η for each step of the epoch."""
-
-    rule: int
-    settings: Settings
-    moments: Matrix
-    memory: Settings
-    rates: Settings
-
-
-@formula
-def _block(flat: Vector, at: int, rows: int, columns: int) -> Matrix:
-    """The matrix (rows, columns) that begins at position `at` of a flat vector; a view."""
-    return flat[at : at + rows * columns].reshape(rows, columns)
-
-
-@formula
-def _gather(source: Matrix, order: Rows, first: int, out: Matrix) -> None:
-    for i in range(out.shape[0]):
-        row = order[first + i]
-        for j in range(out.shape[1]):
-            out[i, j] = source[row, j]
-
-
-@formula
-def _copy(source: Matrix, first: int, out: Matrix, out_first: int, rows: int) -> None:
-    for i in range(rows):
-        for j in range(out.shape[1]):
-            out[out_first + i, j] = source[first + i, j]
-
-
-@formula
-def _correct(a: Matrix, y: Matrix) -> int:
-    """How many rows name the right class: the largest output, or for a single output the side of ½."""
-    count = 0
-    for i in range(a.shape[0]):
-        if a.shape[1] == 1:
-            count += (a[i, 0] >= 0.5) == (y[i, 0] >= 0.5)
-        else:
-            count += np.argmax(a[i]) == np.argmax(y[i])
-    return count
-
-
-@formula
-def _forward(parameters: Vector, plan: Plan, buffers: Buffers, m: int) -> Matrix:
-    """Work the inputs in the first block of activations through all layers; returns aᴸ."""
-    a = _block(buffers.activations, 0, m, plan.layers[0, INPUTS])
+    a = block(buffers.activations, 0, m, plan.layers[0, INPUTS])
     for layer in range(plan.layers.shape[0]):
-        inputs, units = plan.layers[layer, INPUTS], plan.layers[layer, UNITS]
-        w = _block(parameters, plan.layers[layer, WEIGHTS_AT], units, inputs)
-        b_at = plan.layers[layer, BIASES_AT]
-        z = _block(buffers.activations, plan.layers[layer, SUM_AT] * buffers.rows, m, units)
-        np.dot(a, w.T, z)
-        a = _block(buffers.activations, plan.layers[layer, OUTPUT_AT] * buffers.rows, m, units)
-        _activate(plan.layers[layer, ACTIVATION], z, parameters[b_at : b_at + units], a)
+        if plan.dropout[layer] > 0.0:
+            kept_at = plan.layers[layer, INPUT_AT] * buffers.rows
+            kept = block(buffers.activations, kept_at, m, plan.layers[layer, INPUTS])
+            drop(a, mask, kept_at, plan.dropout[layer], kept)
+            a = kept
+        z = _multiply_weights(parameters, plan, buffers, layer, a)
+        at = plan.layers[layer, STATISTICS_AT]
+        if at >= 0:
+            units = plan.layers[layer, UNITS]
+            mean, scale = buffers.normal[0, at : at + units], buffers.normal[1, at : at + units]
+            standardize(z, mean, scale)
+            remember(mean, scale, m, statistics[2 * at : 2 * (at + units)])
+        a = _finish_layer(parameters, plan, buffers, layer, z)
     return a
 
 
 @formula
-def _measure(plan: Plan, buffers: Buffers, a: Matrix, y: Matrix) -> None:
-    buffers.totals[COST] += _total_cost(plan.cost, a, y, plan.cost_setting)
-    if plan.classify:
-        buffers.totals[CORRECT] += _correct(a, y)
+def forward(parameters: Vector, statistics: Vector, plan: Plan, buffers: Buffers, m: int) -> Matrix:
+    """The same for predictions: nothing is dropped, and normalization is by the running statistics."""
+    a = block(buffers.activations, 0, m, plan.layers[0, INPUTS])
+    for layer in range(plan.layers.shape[0]):
+        z = _multiply_weights(parameters, plan, buffers, layer, a)
+        at = plan.layers[layer, STATISTICS_AT]
+        if at >= 0:
+            units = plan.layers[layer, UNITS]
+            mean, scale = buffers.normal[0, at : at + units], buffers.normal[1, at : at + units]
+            standardize_as_remembered(z, mean, scale, statistics[2 * at : 2 * (at + units)])
+        a = _finish_layer(parameters, plan, buffers, layer, z)
+    return a
 
 
 @formula
-def _backward(parameters: Vector, gradient: Vector, plan: Plan, buffers: Buffers, m: int) -> None:
-    """From the targets in the last block of deltas to the gradient of every parameter."""
+def _multiply_weights(parameters: Vector, plan: Plan, buffers: Buffers, layer: int, a: Matrix) -> Matrix:
+    """W a for every row."""
+    inputs, units = plan.layers[layer, INPUTS], plan.layers[layer, UNITS]
+    w = block(parameters, plan.layers[layer, WEIGHTS_AT], units, inputs)
+    z = block(buffers.activations, plan.layers[layer, NORMAL_AT] * buffers.rows, a.shape[0], units)
+    np.dot(a, w.T, z)
+    return z
+
+
+@formula
+def _finish_layer(parameters: Vector, plan: Plan, buffers: Buffers, layer: int, x: Matrix) -> Matrix:
+    """From W a, or what normalization made of it, to the layer's outputs."""
+    m, units = x.shape
+    scales_at, b_at = plan.layers[layer, SCALES_AT], plan.layers[layer, BIASES_AT]
+    z = block(buffers.activations, plan.layers[layer, SUM_AT] * buffers.rows, m, units)
+    if scales_at >= 0:
+        multiply(x, parameters[scales_at : scales_at + units], z)
+    a = block(buffers.activations, plan.layers[layer, OUTPUT_AT] * buffers.rows, m, units)
+    _activate(plan.layers[layer, ACTIVATION], z, parameters[b_at : b_at + units], a)
+    return a
+
+
+@formula
+def backward(
+    parameters: Vector, gradient: Vector, plan: Plan, buffers: Buffers, mask: np.uint64, shares: Vector, m: int
+) -> None:
+    """From the targets in the last block of deltas to the gradient of every parameter.
+
+    `shares` (m): how much each row counts in the mean, 1/m where all count alike.
+    """
     last = plan.layers.shape[0] - 1
     for layer in range(last, -1, -1):
-        inputs, units = plan.layers[layer, INPUTS], plan.layers[layer, UNITS]
-        z = _block(buffers.activations, plan.layers[layer, SUM_AT] * buffers.rows, m, units)
-        a = _block(buffers.activations, plan.layers[layer, OUTPUT_AT] * buffers.rows, m, units)
-        delta = _block(buffers.deltas, plan.layers[layer, DELTA_AT] * buffers.rows, m, units)
+        units = plan.layers[layer, UNITS]
+        z = block(buffers.activations, plan.layers[layer, SUM_AT] * buffers.rows, m, units)
+        a = block(buffers.activations, plan.layers[layer, OUTPUT_AT] * buffers.rows, m, units)
+        delta = block(buffers.deltas, plan.layers[layer, DELTA_AT] * buffers.rows, m, units)
         if layer == last:
             _differentiate_cost(plan.cost, a, delta, plan.cost_setting)
         if layer < last or not plan.cost_to_input:
             _through_activation(plan.layers[layer, ACTIVATION], z, a, delta)
         if layer == last:
-            _average(delta, m)
-
-        a_before_at = 0 if layer == 0 else plan.layers[layer - 1, OUTPUT_AT] * buffers.rows
-        a_before = _block(buffers.activations, a_before_at, m, inputs)
-        w_at, b_at = plan.layers[layer, WEIGHTS_AT], plan.layers[layer, BIASES_AT]
-        np.dot(delta.T, a_before, _block(gradient, w_at, units, inputs))
-        _sum_rows(delta, gradient[b_at : b_at + units])
+            _share(delta, shares)
+        _through_layer(parameters, gradient, plan, buffers, layer, delta)
         if layer > 0:
-            before_at = plan.layers[layer - 1, DELTA_AT] * buffers.rows
-            w = _block(parameters, w_at, units, inputs)
-            np.dot(delta, w, _block(buffers.deltas, before_at, m, inputs))
+            _to_layer_before(parameters, plan, buffers, mask, layer, delta)
 
 
 @formula
-def _average(delta: Matrix, m: int) -> None:
+def _share(delta: Matrix, shares: Vector) -> None:
     for i in range(delta.shape[0]):
         for j in range(delta.shape[1]):
-            delta[i, j] /= m
+            delta[i, j] *= shares[i]
+
+
+@formula
+def _through_layer(
+    parameters: Vector, gradient: Vector, plan: Plan, buffers: Buffers, layer: int, delta: Matrix
+) -> None:
+    """Equations (3) and (4); through batch normalization in between."""
+    m, units = delta.shape
+    inputs = plan.layers[layer, INPUTS]
+    b_at, at = plan.layers[layer, BIASES_AT], plan.layers[layer, STATISTICS_AT]
+    b_gradient = gradient[b_at : b_at + units]
+    _sum_rows(delta, b_gradient)
+    if at >= 0:
+        scales_at = plan.layers[layer, SCALES_AT]
+        x = block(buffers.activations, plan.layers[layer, NORMAL_AT] * buffers.rows, m, units)
+        gamma, gamma_gradient = parameters[scales_at : scales_at + units], gradient[scales_at : scales_at + units]
+        through_batch_norm(x, gamma, buffers.normal[1, at : at + units], b_gradient, gamma_gradient, delta)
+    a_before = block(buffers.activations, plan.layers[layer, INPUT_AT] * buffers.rows, m, inputs)
+    np.dot(delta.T, a_before, block(gradient, plan.layers[layer, WEIGHTS_AT], units, inputs))
 
 
 @formula
@@ -177,77 +176,13 @@ def _sum_rows(delta: Matrix, out: Vector) -> None:
 
 
 @formula
-def _load(plan: Plan, buffers: Buffers, x: Matrix, y: Matrix, order: Rows, first: int, m: int) -> Matrix:
-    """Copy m rows into the buffers, in the order given; returns the targets' block."""
-    last = plan.layers.shape[0] - 1
-    _gather(x, order, first, _block(buffers.activations, 0, m, x.shape[1]))
-    targets = _block(buffers.deltas, plan.layers[last, DELTA_AT] * buffers.rows, m, y.shape[1])
-    _gather(y, order, first, targets)
-    if plan.label_smoothing > 0.0:
-        _smooth(targets, plan.label_smoothing)
-    return targets
-
-
-@formula
-def _smooth(y: Matrix, share: float) -> None:
-    """y ← (1 − s) y + s / K over K classes. Szegedy et al., "Rethinking the Inception architecture", 2016."""
-    kept, even = scalar(1.0 - share, y[0, 0]), scalar(share / y.shape[1], y[0, 0])
-    for i in range(y.shape[0]):
-        for j in range(y.shape[1]):
-            y[i, j] = kept * y[i, j] + even
-
-
-@entry
-def train_steps(
-    parameters: Vector,
-    gradient: Vector,
-    optimization: Optimization,
-    plan: Plan,
-    buffers: Buffers,
-    x: Matrix,
-    y: Matrix,
-    order: Rows,
-    first: int,
-    last: int,
+def _to_layer_before(
+    parameters: Vector, plan: Plan, buffers: Buffers, mask: np.uint64, layer: int, delta: Matrix
 ) -> None:
-    """Train on rows order[first:last], a mini-batch of `buffers.rows` at a time; the last may be shorter.
-
-    The gradient of a mini-batch is the mean over its own rows. Adds to `buffers.totals` the cost and the correct
-    answers that the forward passes see, before each update.
-    """
-    for start in range(first, last, buffers.rows):
-        m = min(buffers.rows, last - start)
-        targets = _load(plan, buffers, x, y, order, start, m)
-        outputs = _forward(parameters, plan, buffers, m)
-        _measure(plan, buffers, outputs, targets)
-        _backward(parameters, gradient, plan, buffers, m)
-        optimization.memory[STEP] += 1.0
-        _update(
-            optimization.rule,
-            parameters,
-            gradient,
-            optimization.moments,
-            optimization.settings,
-            optimization.rates[start // buffers.rows],
-            optimization.memory,
-        )
-
-
-@entry
-def evaluate_rows(
-    parameters: Vector, plan: Plan, buffers: Buffers, x: Matrix, y: Matrix, order: Rows, first: int, last: int
-) -> None:
-    """Add to `buffers.totals` the cost and the correct answers over rows order[first:last]."""
-    for start in range(first, last, buffers.rows):
-        m = min(buffers.rows, last - start)
-        targets = _load(plan, buffers, x, y, order, start, m)
-        _measure(plan, buffers, _forward(parameters, plan, buffers, m), targets)
-
-
-@entry
-def predict_rows(parameters: Vector, plan: Plan, buffers: Buffers, x: Matrix, out: Matrix) -> None:
-    """Work x (rows, inputs) through the network into out (rows, outputs)."""
-    for start in range(0, x.shape[0], buffers.rows):
-        m = min(buffers.rows, x.shape[0] - start)
-        _copy(x, start, _block(buffers.activations, 0, m, x.shape[1]), 0, m)
-        _copy(_forward(parameters, plan, buffers, m), 0, out, start, m)
+    """The product of equation (2), and back through what was dropped."""
+    m, units = delta.shape
+    inputs = plan.layers[layer, INPUTS]
+    before = block(buffers.deltas, plan.layers[layer - 1, DELTA_AT] * buffers.rows, m, inputs)
+    np.dot(delta, block(parameters, plan.layers[layer, WEIGHTS_AT], units, inputs), before)
+    if plan.dropout[layer] > 0.0:
+        drop(before, mask, plan.layers[layer, INPUT_AT] * buffers.rows, plan.dropout[layer], before)

@@ -5,7 +5,7 @@ import importlib
 from threadpoolctl import ThreadpoolController
 
 from engine.errors import InvalidInput
-from engine.nn.network import Architecture
+from engine.nn.architecture import Architecture
 
 # Multiply-adds of the largest product of a step from which a second BLAS thread gains more than it costs.
 _WORTH_THREADS = 1_000_000

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from engine.nn.activations import Matrix, Vector
 from engine.nn.compiling import formula, scalar
 
-OptimizerName = Literal["sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw", "nadam"]
+OptimizerName = Literal["sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw", "nadam", "l-bfgs"]
 
 Settings = npt.NDArray[np.float64]
 Update = Callable[[Vector, Vector, Matrix, Settings, float, Settings], None]
@@ -48,6 +48,13 @@ def sgd(
     eta = scalar(rate, parameters[0])
     for i in range(parameters.size):
         parameters[i] -= eta * gradient[i]
+
+
+@formula
+def stand_still(
+    parameters: Vector, gradient: Vector, moments: Matrix, settings: Settings, rate: float, memory: Settings
+) -> None:
+    """No step is made; the gradient is left to whoever asked for it."""
 
 
 @formula
@@ -174,4 +181,6 @@ OPTIMIZERS: dict[OptimizerName, Optimizer] = {
     "adam": Optimizer(adam, 2, _ADAM),
     "adamw": Optimizer(adamw, 2, {**_ADAM, "weight_decay": 0.01}),
     "nadam": Optimizer(nadam, 2, {**_ADAM, "momentum_decay": 0.004}),
+    # SciPy makes the steps; these are its names and defaults.
+    "l-bfgs": Optimizer(stand_still, 0, {"maxcor": 10.0, "gtol": 1e-5, "ftol": 2.220446049250313e-09}),
 }

@@ -1,9 +1,11 @@
 """Weights and checkpoints as safetensors files: what was saved is read back bit for bit, or refused."""
 
-import json
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import safetensors
@@ -11,82 +13,88 @@ import safetensors.numpy
 
 from engine import durable
 from engine.errors import Damaged
-from engine.nn.network import Architecture, Network
-from engine.training.trainer import Position, Trainer
+from engine.nn.architecture import Architecture
+from engine.nn.network import Network
+from engine.training.position import Position
+from engine.training.trainer import Trainer
+
+Arrays = dict[str, npt.NDArray[Any]]
 
 
 def save_weights(path: Path, network: Network) -> None:
-    """Write W and b of every layer as `layers.N.weights` and `layers.N.biases`. Raises StorageFailed."""
-    tensors = {}
-    for index, (w, b) in enumerate(network.layers):
-        tensors[f"layers.{index}.weights"] = w
-        tensors[f"layers.{index}.biases"] = b
-    _save(path, tensors, {})
+    """Write the tensors of every layer: `layers.N.weights` and `layers.N.biases`, and with batch normalization
+    `layers.N.scales`, `layers.N.means` and `layers.N.variances`. Raises StorageFailed."""
+    _save(path, dict(_tensors(network)), {})
 
 
 def load_weights(path: Path, architecture: Architecture) -> Network:
     """A network with the weights of `save_weights`. Raises Damaged."""
-    tensors, _ = _load(path)
+    stored, _ = _load(path)
     network = Network(architecture, np.empty(architecture.parameters, architecture.dtype))
-    for index, (w, b) in enumerate(network.layers):
-        for view, name in ((w, f"layers.{index}.weights"), (b, f"layers.{index}.biases")):
-            stored = tensors.get(name)
-            if stored is None or stored.shape != view.shape or stored.dtype != view.dtype:
-                raise Damaged(f"The weights file {path.name} does not fit its network ({name}).")
-            view[:] = stored
+    for name, tensor in _tensors(network):
+        if name not in stored or not _alike(stored[name], tensor):
+            raise Damaged(f"The weights file {path.name} does not fit its network ({name}).")
+        tensor[:] = stored[name]
     return network
+
+
+def _tensors(network: Network) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+    """Views by their names in a file."""
+    for index, (w, b) in enumerate(network.layers):
+        yield f"layers.{index}.weights", w
+        yield f"layers.{index}.biases", b
+    for index, normalization in network.normalizations.items():
+        for name, vector in zip(("scales", "means", "variances"), normalization, strict=True):
+            yield f"layers.{index}.{name}", vector
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A run in the middle: the flat parameter vector, what the optimizer carries on, and where the run stands."""
+    """A run in the middle: all that changes from step to step, and where it stands."""
 
-    parameters: npt.NDArray[np.floating]
-    moments: npt.NDArray[np.floating]
-    memory: npt.NDArray[np.float64]
+    arrays: Arrays
     position: Position
 
     @classmethod
     def of(cls, trainer: Trainer) -> "Checkpoint":
-        """The run as it is now; a view, to be saved before it goes on."""
-        optimization = trainer.optimization
-        return cls(trainer.network.parameters, optimization.moments, optimization.memory, trainer.position)
+        """The run as it is now; views, to be saved before it goes on."""
+        return cls(trainer.arrays, trainer.position)
 
     def restore(self, trainer: Trainer) -> None:
         """Put a new run where this one was. Raises Damaged if it is another run's."""
-        if trainer.optimization.moments.shape != self.moments.shape:
-            raise Damaged("The checkpoint does not fit the job's optimizer.")
-        trainer.network.parameters[:] = self.parameters
-        trainer.optimization.moments[:] = self.moments
-        trainer.optimization.memory[:] = self.memory
+        own = trainer.arrays
+        if own.keys() != self.arrays.keys() or not all(_alike(own[name], self.arrays[name]) for name in own):
+            raise Damaged("The checkpoint does not fit the job's network and settings.")
+        for name, array in own.items():
+            array[:] = self.arrays[name]
         trainer.position = self.position
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Raises StorageFailed."""
-    tensors = {"parameters": checkpoint.parameters, "moments": checkpoint.moments, "memory": checkpoint.memory}
-    _save(path, tensors, {"position": json.dumps(asdict(checkpoint.position))})
+    _save(path, checkpoint.arrays, {"position": msgspec.json.encode(checkpoint.position).decode()})
 
 
-def load_checkpoint(path: Path, architecture: Architecture) -> Checkpoint:
+def load_checkpoint(path: Path) -> Checkpoint:
     """Raises Damaged."""
-    tensors, metadata = _load(path)
+    arrays, metadata = _load(path)
     try:
-        parameters, moments, memory = (tensors[name] for name in ("parameters", "moments", "memory"))
-        position = Position(**json.loads(metadata["position"]))
-    except (KeyError, TypeError, ValueError) as problem:
+        position = msgspec.json.decode(metadata["position"], type=Position)
+    except (KeyError, msgspec.DecodeError) as problem:
         raise Damaged(f"The checkpoint {path.name} is not complete.") from problem
-    if parameters.shape != (architecture.parameters,) or parameters.dtype != architecture.dtype:
-        raise Damaged(f"The checkpoint {path.name} does not fit its network.")
-    return Checkpoint(parameters, moments, memory.astype(np.float64), position)
+    return Checkpoint(arrays, position)
 
 
-def _save(path: Path, tensors: dict[str, npt.NDArray[np.floating]], metadata: dict[str, str]) -> None:
+def _alike(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> bool:
+    return one.shape == other.shape and one.dtype == other.dtype
+
+
+def _save(path: Path, tensors: Arrays, metadata: dict[str, str]) -> None:
     content = safetensors.numpy.save(tensors, metadata=metadata)
     durable.write_file(path, lambda file: file.write(content))
 
 
-def _load(path: Path) -> tuple[dict[str, npt.NDArray[np.floating]], dict[str, str]]:
+def _load(path: Path) -> tuple[Arrays, dict[str, str]]:
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118

@@ -7,8 +7,10 @@ from typing import get_args
 
 import numpy as np
 
+from engine.data.dataset import OpenDataset
+from engine.nn.architecture import Architecture, DtypeName, Layer
 from engine.nn.initializers import InitializerName
-from engine.nn.network import Architecture, DtypeName, Layer, Network
+from engine.nn.network import Network
 from engine.training.spec import TrainingSpec
 from engine.training.trainer import Trainer
 
@@ -26,11 +28,11 @@ def compile_predictions() -> None:
 def compile_training() -> None:
     """What a run needs, besides the start of a network and predictions."""
     compile_predictions()
-    spec = TrainingSpec(epochs=1, batch_size=1, learning_rate=0.1, validation_fraction=0.5)
+    spec = TrainingSpec(epochs=1, batch_size=1, learning_rate=0.1, validation_fraction=0.5, l2=1.0)
     for dtype in get_args(DtypeName):
         rows = np.zeros((3, 1), dtype)
         rows.flags.writeable = False  # as data mapped from disk is
-        for _ in Trainer(_smallest(dtype, _STARTS[0]), rows, rows, spec, classify=True).run():
+        for _ in Trainer(_smallest(dtype, _STARTS[0]), OpenDataset(rows, rows), spec).run():
             pass
 
 

@@ -1,22 +1,52 @@
 """What to train, and what an epoch reports."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
 from engine.errors import InvalidInput
-from engine.nn.network import LARGEST_SEED
+from engine.nn.architecture import LARGEST_SEED, Architecture
 from engine.nn.optimizers import OPTIMIZERS, OptimizerName
+from engine.nn.schedules import SCHEDULES, ScheduleName
 
 DeviceChoice = Literal["auto", "cpu", "cuda"]
+StopReason = Literal["epochs", "patience", "target_cost", "max_seconds", "converged"]
+_INFINITE = float("inf")
+# Settings of optimizers and schedules that count something.
+_AT_LEAST_ONE = ("every", "patience", "maxcor")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """So many epochs with other settings; what is None stays as it was in the stage before."""
+
+    epochs: int
+    learning_rate: float | None = None
+    l2: float | None = None
+    momentum: float | None = None
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """End when the cost has not fallen by more than `min_delta` for `patience` epochs. With `restore_best` the weights
+    of the best epoch are the result."""
+
+    patience: int = 10
+    min_delta: float = 0.0
+    restore_best: bool = True
 
 
 @dataclass(frozen=True)
 class TrainingSpec:
     """The settings of a job. Raises InvalidInput, naming the field.
 
-    `optimizer_settings` are those that differ from the optimizer's defaults. `validation_fraction` of the rows, drawn
-    by the seed, are kept from training and measured after every epoch. Without `shuffle` the rows of every epoch come
-    in the order of the dataset. A `batch_size` of at least the number of rows is full-batch gradient descent.
+    `optimizer_settings` and `schedule_settings` are those that differ from the defaults. `stages`, where there are any,
+    take the place of a schedule. `l1` and `l2` are λ; the cost has λ/n for n training rows. `class_weights`: how much a
+    row of each class counts. `validation_fraction` of the rows, drawn by the seed, are kept from training and measured
+    after every epoch; `stratified`: of each class its share. `target_cost`, `early_stopping` and the schedule plateau
+    look at the validation cost where there is one. `warm_start`: begin with the network's current weights. Without
+    `shuffle` the rows of every epoch come in the order of the dataset. A `batch_size` of at least the number of rows is
+    full-batch gradient descent.
     """
 
     epochs: int
@@ -24,7 +54,21 @@ class TrainingSpec:
     learning_rate: float
     optimizer: OptimizerName = "sgd"
     optimizer_settings: dict[str, float] = field(default_factory=dict)
+    schedule: ScheduleName = "constant"
+    schedule_settings: dict[str, float] = field(default_factory=dict)
+    stages: tuple[Stage, ...] = ()
+    l1: float = 0.0
+    l2: float = 0.0
+    clip_value: float | None = None
+    clip_norm: float | None = None
+    max_norm: float | None = None
+    class_weights: Literal["balanced"] | dict[str, float] | None = None
     validation_fraction: float = 0.0
+    stratified: bool = True
+    early_stopping: EarlyStopping | None = None
+    target_cost: float | None = None
+    max_seconds: float | None = None
+    warm_start: bool = False
     seed: int = 0
     shuffle: bool = True
     device: DeviceChoice = "auto"
@@ -34,21 +78,99 @@ class TrainingSpec:
             raise InvalidInput("epochs", "At least 1 epoch is needed.")
         if self.batch_size < 1:
             raise InvalidInput("batch_size", "A mini-batch has at least 1 row.")
-        if not 0 < self.learning_rate < float("inf"):
-            raise InvalidInput("learning_rate", "A learning rate is a finite number above 0.")
-        if self.optimizer not in OPTIMIZERS:
-            raise InvalidInput("optimizer", f"Unknown: {self.optimizer!r}. Accepted: {', '.join(OPTIMIZERS)}.")
-        known = OPTIMIZERS[self.optimizer].settings
-        for name, value in self.optimizer_settings.items():
-            if name not in known:
-                accepted = ", ".join(known) or "none"
-                raise InvalidInput(f"optimizer.{name}", f"{self.optimizer} has no such setting. Accepted: {accepted}.")
-            if not 0 <= value < float("inf"):
-                raise InvalidInput(f"optimizer.{name}", "A setting of an optimizer is a finite number of at least 0.")
+        _check_known(self.optimizer, OPTIMIZERS, "optimizer")
+        _check_settings(self.optimizer_settings, OPTIMIZERS[self.optimizer].settings, "optimizer", self.optimizer)
+        _check_known(self.schedule, SCHEDULES, "schedule")
+        _check_settings(self.schedule_settings, SCHEDULES[self.schedule].settings, "schedule", self.schedule)
+        for name, limit in (
+            ("learning_rate", self.learning_rate),
+            ("clip_value", self.clip_value),
+            ("clip_norm", self.clip_norm),
+            ("max_norm", self.max_norm),
+            ("max_seconds", self.max_seconds),
+        ):
+            if limit is not None and not 0 < limit < _INFINITE:
+                raise InvalidInput(name, "A finite number above 0 is needed.")
+        for name, penalty in (("l1", self.l1), ("l2", self.l2)):
+            if not 0 <= penalty < _INFINITE:
+                raise InvalidInput(name, "A penalty is a finite number of at least 0.")
         if not 0 <= self.validation_fraction < 1:
             raise InvalidInput("validation.fraction", "A fraction is at least 0 and below 1.")
         if not 0 <= self.seed <= LARGEST_SEED:
             raise InvalidInput("seed", f"A seed is a whole number from 0 to {LARGEST_SEED}.")
+        self._check_stages()
+        self._check_stopping()
+        self._check_class_weights()
+        self._check_full_batch_optimizer()
+
+    def _check_stages(self) -> None:
+        if not self.stages:
+            return
+        if self.schedule != "constant":
+            raise InvalidInput("schedule", "Stages take the place of a schedule; give one of them.")
+        for place, stage in enumerate(self.stages):
+            field = f"schedule.{place}.1"
+            if stage.epochs < 1:
+                raise InvalidInput(f"schedule.{place}.0", "A stage has at least 1 epoch.")
+            if stage.learning_rate is not None and not 0 < stage.learning_rate < _INFINITE:
+                raise InvalidInput(f"{field}.learning_rate", "A finite number above 0 is needed.")
+            if stage.l2 is not None and not 0 <= stage.l2 < _INFINITE:
+                raise InvalidInput(f"{field}.l2", "A penalty is a finite number of at least 0.")
+            if stage.momentum is not None and "momentum" not in OPTIMIZERS[self.optimizer].settings:
+                raise InvalidInput(
+                    f"{field}.momentum", f"{self.optimizer} has no momentum; momentum and nesterov have."
+                )
+            if stage.momentum is not None and not 0 <= stage.momentum < 1:
+                raise InvalidInput(f"{field}.momentum", "A momentum is at least 0 and below 1.")
+        if sum(stage.epochs for stage in self.stages) != self.epochs:
+            listed = sum(stage.epochs for stage in self.stages)
+            raise InvalidInput("epochs", f"The stages have {listed} epochs together, the job {self.epochs}.")
+
+    def _check_stopping(self) -> None:
+        stopping = self.early_stopping
+        if stopping is not None and stopping.patience < 1:
+            raise InvalidInput("early_stopping.patience", "At least 1 epoch of patience is needed.")
+        if stopping is not None and not 0 <= stopping.min_delta < _INFINITE:
+            raise InvalidInput("early_stopping.min_delta", "A finite number of at least 0 is needed.")
+        if self.target_cost is not None and not abs(self.target_cost) < _INFINITE:
+            raise InvalidInput("target_cost", "A finite number is needed.")
+
+    def _check_class_weights(self) -> None:
+        if isinstance(self.class_weights, dict):
+            for label, weight in self.class_weights.items():
+                if not 0 <= weight < _INFINITE:
+                    raise InvalidInput(f"class_weights.{label}", "A weight is a finite number of at least 0.")
+
+    def _check_full_batch_optimizer(self) -> None:
+        if self.optimizer != "l-bfgs":
+            return
+        why = "l-bfgs finds its own steps from the whole training part"
+        if self.schedule != "constant" or self.stages:
+            raise InvalidInput("schedule", f"{why}; it has no learning rate.")
+        for name in ("clip_value", "clip_norm", "max_norm"):
+            if getattr(self, name) is not None:
+                raise InvalidInput(name, f"{why}; nothing may change its gradients and weights.")
+
+    def check_fits(self, architecture: Architecture, rows: int, classes: tuple[str, ...] | None) -> None:
+        """Raises InvalidInput if this cannot be done with the network, or with so many rows of these classes."""
+        training = rows - self.validation_rows(rows)
+        if self.optimizer == "l-bfgs" and (architecture.drops or architecture.normalized):
+            raise InvalidInput(
+                "optimizer",
+                "l-bfgs needs a cost that is the same at every look; dropout and batch normalization are not for it.",
+            )
+        if architecture.normalized and min(self.batch_size, training) < 2:
+            raise InvalidInput("batch_size", "Batch normalization needs mini-batches of at least 2 rows.")
+        if self.class_weights is None:
+            return
+        if classes is None:
+            raise InvalidInput("class_weights", "The dataset has targets and no classes to weigh.")
+        if isinstance(self.class_weights, dict):
+            for label in self.class_weights:
+                if label not in classes:
+                    raise InvalidInput(f"class_weights.{label}", f"The dataset has the classes {', '.join(classes)}.")
+            if not any(self.class_weights.get(label, 1.0) for label in classes):
+                raise InvalidInput("class_weights", "At least one class must count.")
 
     def validation_rows(self, rows: int) -> int:
         """How many of `rows` rows are kept for validation; at least one where a fraction is given."""
@@ -61,16 +183,45 @@ class TrainingSpec:
             )
         return kept
 
+    def rows_at_once(self, training_rows: int) -> int:
+        """How many rows a step takes."""
+        return training_rows if self.optimizer == "l-bfgs" else min(self.batch_size, training_rows)
+
+
+def _check_known(name: str, table: Iterable[str], field: str) -> None:
+    if name not in table:
+        raise InvalidInput(field, f"Unknown: {name!r}. Accepted: {', '.join(table)}.")
+
+
+def _check_settings(settings: dict[str, float], known: dict[str, float], field: str, owner: str) -> None:
+    for name, value in settings.items():
+        if name not in known:
+            accepted = ", ".join(known) or "none"
+            raise InvalidInput(f"{field}.{name}", f"{owner} has no such setting. Accepted: {accepted}.")
+        least = 1 if name in _AT_LEAST_ONE else 0
+        if not least <= value < _INFINITE:
+            raise InvalidInput(f"{field}.{name}", f"A finite number of at least {least} is needed.")
+
 
 @dataclass(frozen=True)
 class Epoch:
-    """One line of a history. `cost` and `accuracy` are means over the epoch, as each step saw them before its update;
-    the accuracies are None where the dataset has no classes."""
+    """One line of a history. What does not begin with `validation_` is a mean over the epoch, as each step saw it
+    before its update. The costs include penalties. `accuracy` is there for classes and labels, the other measures for
+    numbers. `learning_rate` and `gradient_norm` (before clipping) are those of the last step; `rows_per_second` counts
+    the time of training alone, `seconds` also that of validation."""
 
     epoch: int
     cost: float
-    accuracy: float | None
-    validation_cost: float | None
-    validation_accuracy: float | None
-    learning_rate: float
-    seconds: float
+    accuracy: float | None = None
+    r2: float | None = None
+    mae: float | None = None
+    rmse: float | None = None
+    validation_cost: float | None = None
+    validation_accuracy: float | None = None
+    validation_r2: float | None = None
+    validation_mae: float | None = None
+    validation_rmse: float | None = None
+    learning_rate: float | None = None
+    gradient_norm: float | None = None
+    rows_per_second: float | None = None
+    seconds: float = 0.0

@@ -2,143 +2,216 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from engine.errors import Diverged
+from engine.data.dataset import OpenDataset
+from engine.errors import Diverged, InvalidInput
 from engine.nn import random
-from engine.nn.activations import Matrix, Vector
-from engine.nn.backprop import CORRECT, COST, Buffers, Optimization, Rows, evaluate_rows, train_steps
 from engine.nn.dispatch import code_of
 from engine.nn.network import Network
 from engine.nn.optimizers import OPTIMIZERS, fresh_memory
-from engine.training.spec import Epoch, TrainingSpec
+from engine.nn.plan import CLASSES, COST, GRADIENT_NORM, NUMBERS, SIDES, Rows
+from engine.nn.schedules import SCHEDULES, Moment
+from engine.nn.steps import Examples, Optimization, evaluate_rows, train_steps, weight_penalty
+from engine.training.lbfgs import Lbfgs, Wish
+from engine.training.parts import Measures, Part, divide, weights_of
+from engine.training.position import Position
+from engine.training.spec import Epoch, StopReason, TrainingSpec
 
 # Compiled code is left about this often, to see whether anything else is wanted of the worker.
 _SECONDS_AT_ONCE = 0.05
 
 
-@dataclass(frozen=True)
-class Position:
-    """Where a run stands: `epoch` epochs are complete, and of the next `row` training rows are done, with these sums
-    of cost and correct answers over them and so many seconds."""
-
-    epoch: int = 0
-    row: int = 0
-    cost: float = 0.0
-    correct: float = 0.0
-    seconds: float = 0.0
-
-
 class Trainer:
     """Trains a network in place.
 
-    The order of the rows in epoch e depends on (seed, e) alone, so that a run continued from a `Position` and the
-    parameters, moments and memory of that moment ends with the same bits as one that was never interrupted.
+    The order of the rows in epoch e depends on (seed, e) alone, and what is dropped in a step on (seed, step), so that
+    a run continued from a `Position` and the `arrays` of that moment ends with the same bits as one that was never
+    interrupted.
     """
 
     def __init__(
         self,
         network: Network,
-        x: Matrix,
-        y: Matrix,
+        dataset: OpenDataset,
         spec: TrainingSpec,
         *,
-        classify: bool,
+        classes: tuple[str, ...] | None = None,
+        validation: OpenDataset | None = None,
     ) -> None:
-        """x (rows, inputs) and y (rows, outputs) in the network's dtype; `classify`: y holds classes."""
+        """`dataset` in the network's dtype; `classes`: those of its codes, if it has any. `validation` takes the place
+        of a fraction of the rows. Raises InvalidInput if data, settings and network do not go together."""
+        architecture = network.architecture
+        spec.check_fits(architecture, len(dataset.x), classes)
         self.network = network
         self.spec = spec
         self.position = Position()
-        self._x, self._y = x, y
-        rows = np.arange(len(x), dtype=np.int64)
-        held_back = spec.validation_rows(len(x))
-        if held_back:
-            random.shuffle(rows, spec.seed, random.SPLIT, 0)
-        self._validation = np.sort(rows[:held_back])
-        self._training = np.sort(rows[held_back:])
-        self._order = self._training.copy()
-        architecture = network.architecture
-        self._plan = architecture.plan(classify=classify)
-        self._buffers: Buffers = architecture.buffers(min(spec.batch_size, len(self._training)))
-        self._gradient: Vector = np.zeros_like(network.parameters)
-        self.optimization = self._optimization()
+        self._measure = measure_for(architecture.cost, architecture.outputs, classes)
+        self._plan = architecture.plan(self._measure)
+        training, held_back = divide(dataset, spec)
+        self._training = _part(dataset, spec, classes, training, training, self._measure)
+        self._validation: Part | None = None
+        if validation is not None:
+            everything = np.arange(len(validation.x), dtype=np.int64)
+            self._validation = _part(validation, spec, classes, everything, everything, self._measure)
+        elif len(held_back):
+            self._validation = _part(dataset, spec, classes, training, held_back, self._measure)
+        self._order = training.copy()
+        self._buffers = architecture.buffers(spec.rows_at_once(len(training)))
+        self._gradient = np.zeros_like(network.parameters)
+        self._optimization = self._first_optimization()
+        settings = {**OPTIMIZERS[spec.optimizer].settings, **spec.optimizer_settings}
+        self._lbfgs = Lbfgs(network.parameters, settings) if spec.optimizer == "l-bfgs" else None
+        self._restores = spec.early_stopping is not None and spec.early_stopping.restore_best
+        self._best = [array.copy() for array in (network.parameters, network.statistics) if self._restores]
         self._seconds_per_row = 0.0
 
-    def _optimization(self) -> Optimization:
+    def _first_optimization(self) -> Optimization:
         spec = self.spec
         optimizer = OPTIMIZERS[spec.optimizer]
         settings = {**optimizer.settings, **spec.optimizer_settings}
-        steps = -(-len(self._training) // self._buffers.rows)
+        parameters = self.network.parameters
+        rows = len(self._order)
         return Optimization(
             rule=code_of(spec.optimizer, OPTIMIZERS),
             settings=np.array([settings[name] for name in optimizer.settings], np.float64),
-            moments=np.zeros((optimizer.moments, self.network.parameters.size), self.network.parameters.dtype),
+            moments=np.zeros((optimizer.moments, parameters.size), parameters.dtype),
             memory=fresh_memory(),
-            rates=np.full(steps, spec.learning_rate, np.float64),
+            rates=np.zeros(-(-rows // self._buffers.rows)),
+            l1=spec.l1 / rows,
+            l2=spec.l2 / rows,
+            clip_value=_limit(spec.clip_value),
+            clip_norm=_limit(spec.clip_norm),
+            max_norm=_limit(spec.max_norm),
+            seed=spec.seed,
         )
 
+    @property
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """All that changes from step to step, besides `position`: the arrays themselves, to be saved or written to."""
+        found = {
+            "parameters": self.network.parameters,
+            "statistics": self.network.statistics,
+            "moments": self._optimization.moments,
+            "memory": self._optimization.memory,
+        }
+        found |= {f"best.{place}": array for place, array in enumerate(self._best)}
+        return found | (self._lbfgs.arrays if self._lbfgs else {})
+
     def run(self) -> Iterator[Epoch | None]:
-        """Train to the last epoch. Yields each epoch's record, and None every few steps in between.
+        """Train until the last epoch, or what the settings say should end it before: `position.stopped` tells. Yields
+        each epoch's record, and None every few steps in between.
 
-        Between two items `position`, the network's parameters, and the moments and memory of `optimization` belong
-        together. Raises Diverged.
+        Between two items `position` and `arrays` belong together. Raises Diverged.
         """
-        while self.position.epoch < self.spec.epochs:
-            yield from self._train_epoch()
-            validation_cost, validation_accuracy = None, None
-            if len(self._validation):
-                yield from self._evaluate()
-                validation_cost, validation_accuracy = self._means(self._validation)
-            yield self._finish_epoch(validation_cost, validation_accuracy)
+        while self.position.stopped is None:
+            self._set_rates()
+            yield from self._descend() if self._lbfgs is None else self._iterate(self._lbfgs)
+            if self.position.stopped is None:
+                training = self._training.measures(np.array(self.position.sums), self._measure)
+                validation = None
+                if self._validation is not None:
+                    yield from self._evaluate(self._validation)
+                    validation = self._validated(self._validation)
+                yield self._finish_epoch(training, validation)
+        if self._restores and self.position.best_epoch is not None:
+            self.network.parameters[:], self.network.statistics[:] = self._best
+        if not np.isfinite(self.network.parameters).all():
+            raise Diverged(self._advice())
 
-    def _train_epoch(self) -> Iterator[None]:
+    def _set_rates(self) -> None:
+        """Rates, penalty and momentum of the epoch."""
+        spec, place = self.spec, self.position
+        eta, l2 = spec.learning_rate, spec.l2
+        first = 0
+        for stage in spec.stages:
+            if first <= place.epoch:
+                eta = eta if stage.learning_rate is None else stage.learning_rate
+                l2 = l2 if stage.l2 is None else stage.l2
+                if stage.momentum is not None:
+                    self._optimization.settings[list(OPTIMIZERS[spec.optimizer].settings).index("momentum")] = (
+                        stage.momentum
+                    )
+            first += stage.epochs
+        self._optimization = self._optimization._replace(l2=l2 / len(self._order))
+        schedule = SCHEDULES[spec.schedule]
+        moment = Moment(place.epoch, spec.epochs, self._optimization.rates.size, place.reductions)
+        self._optimization.rates[:] = schedule.rates(eta, moment, {**schedule.settings, **spec.schedule_settings})
+
+    def _descend(self) -> Iterator[None]:
+        """The steps of an epoch."""
         self._shuffle()
-        totals = self._buffers.totals
-        while self.position.row < len(self._training):
-            totals[COST], totals[CORRECT] = self.position.cost, self.position.correct
+        while self.position.row < len(self._order):
             first = self.position.row
-            last = self._end_of_chunk(first, len(self._training))
-            started = time.perf_counter()
-            train_steps(
-                self.network.parameters,
-                self._gradient,
-                self.optimization,
-                self._plan,
-                self._buffers,
-                self._x,
-                self._y,
-                self._order,
-                first,
-                last,
-            )
-            seconds = self._timed(started, last - first)
-            if not np.isfinite(totals[COST]):
-                raise Diverged(self._advice())
-            self.position = replace(
-                self.position,
-                row=last,
-                cost=float(totals[COST]),
-                correct=float(totals[CORRECT]),
-                seconds=self.position.seconds + seconds,
-            )
+            self._train(first, self._end_of_chunk(first, len(self._order)))
+            if self._out_of_time():
+                self.position = replace(self.position, stopped="max_seconds")
+                return
             yield None
 
-    def _evaluate(self) -> Iterator[None]:
-        """Leave the sums over the validation rows in the buffers' totals."""
+    def _iterate(self, lbfgs: Lbfgs) -> Iterator[None]:
+        """One iteration of L-BFGS: as many looks at all training rows as its line search takes."""
+        rows = len(self._order)
+        if self.position.row == rows:
+            return
+        while (wish := lbfgs.advance()) is Wish.EVALUATION:
+            self.network.parameters[:] = lbfgs.x
+            self.position = replace(self.position, sums=())
+            self._train(0, rows)
+            self.position = replace(self.position, row=0)
+            lbfgs.answer(self.position.sums[COST] / self._training.weight, self._gradient)
+            yield None
+        self.network.parameters[:] = lbfgs.x
+        self.position = replace(self.position, row=rows)
+        if wish is Wish.END or self._out_of_time():
+            self.position = replace(self.position, stopped="converged" if wish is Wish.END else "max_seconds")
+
+    def _train(self, first: int, last: int) -> None:
+        """Train on rows first to last of the epoch, on top of the position's sums. Raises Diverged."""
+        totals, place = self._buffers.totals, self.position
+        totals[:] = place.sums or 0.0
+        started = time.perf_counter()
+        train_steps(
+            self.network.parameters,
+            self.network.statistics,
+            self._gradient,
+            self._optimization,
+            self._plan,
+            self._buffers,
+            self._training.examples,
+            self._order,
+            first,
+            last,
+        )
+        seconds = self._timed(started, last - first)
+        if not np.isfinite(totals[COST]):
+            raise Diverged(self._advice())
+        self.position = replace(
+            place,
+            row=last,
+            sums=tuple(totals.tolist()),
+            seconds=place.seconds + seconds,
+            training_seconds=place.training_seconds + seconds,
+        )
+
+    def _evaluate(self, part: Part) -> Iterator[None]:
+        """Leave the sums over the part's rows in the buffers' totals."""
         self._buffers.totals[:] = 0
         first = 0
-        while first < len(self._validation):
-            last = self._end_of_chunk(first, len(self._validation))
+        while first < len(part.rows):
+            last = self._end_of_chunk(first, len(part.rows))
             started = time.perf_counter()
             evaluate_rows(
                 self.network.parameters,
+                self.network.statistics,
                 self._plan,
                 self._buffers,
-                self._x,
-                self._y,
-                self._validation,
+                part.examples,
+                part.rows,
                 first,
                 last,
             )
@@ -147,32 +220,80 @@ class Trainer:
             first = last
             yield None
 
-    def _finish_epoch(self, validation_cost: float | None, validation_accuracy: float | None) -> Epoch:
-        rows = len(self._training)
-        done = self.position
-        last = done.epoch + 1 == self.spec.epochs
-        unusable = validation_cost is not None and not np.isfinite(validation_cost)
-        if unusable or (last and not np.isfinite(self.network.parameters).all()):
+    def _validated(self, part: Part) -> Measures:
+        """With the penalties that the training cost has too."""
+        found = part.measures(self._buffers.totals, self._measure)
+        l1, l2 = self._optimization.l1, self._optimization.l2
+        if l1 or l2:
+            penalty = weight_penalty(self.network.parameters, self._gradient, self._plan, l1, l2)
+            found = replace(found, cost=found.cost + penalty)
+        if not np.isfinite(found.cost):
             raise Diverged(self._advice())
-        self.position = Position(epoch=done.epoch + 1)
+        return found
+
+    def _finish_epoch(self, training: Measures, validation: Measures | None) -> Epoch:
+        done = self.position
+        self.position = self._after_epoch(training.cost if validation is None else validation.cost)
+        if self._restores and self.position.best_epoch == self.position.epoch:
+            self._best[0][:], self._best[1][:] = self.network.parameters, self.network.statistics
         return Epoch(
-            epoch=done.epoch + 1,
-            cost=done.cost / rows,
-            accuracy=done.correct / rows if self._plan.classify else None,
-            validation_cost=validation_cost,
-            validation_accuracy=validation_accuracy,
-            learning_rate=self.spec.learning_rate,
+            epoch=self.position.epoch,
+            cost=training.cost,
+            accuracy=training.accuracy,
+            r2=training.r2,
+            mae=training.mae,
+            rmse=training.rmse,
+            validation_cost=validation.cost if validation else None,
+            validation_accuracy=validation.accuracy if validation else None,
+            validation_r2=validation.r2 if validation else None,
+            validation_mae=validation.mae if validation else None,
+            validation_rmse=validation.rmse if validation else None,
+            learning_rate=None if self._lbfgs else float(self._optimization.rates[-1]),
+            gradient_norm=done.sums[GRADIENT_NORM],
+            rows_per_second=len(self._order) / max(done.training_seconds, 1e-9),
             seconds=done.seconds,
         )
 
-    def _means(self, rows: Rows) -> tuple[float, float | None]:
-        totals = self._buffers.totals / len(rows)
-        return float(totals[COST]), float(totals[CORRECT]) if self._plan.classify else None
+    def _after_epoch(self, watched: float) -> Position:
+        """The position after an epoch whose cost, or validation cost, was `watched`."""
+        done, spec = self.position, self.spec
+        stopping, plateau, reductions = done.stopping, done.plateau, done.reductions
+        best_epoch = done.best_epoch
+        if spec.early_stopping is not None:
+            stopping = stopping.after(watched, spec.early_stopping.min_delta)
+            best_epoch = best_epoch if stopping.waited else done.epoch + 1
+        if spec.schedule == "plateau":
+            settings = {**SCHEDULES["plateau"].settings, **spec.schedule_settings}
+            plateau = plateau.after(watched, settings["min_delta"])
+            if plateau.waited >= settings["patience"]:
+                plateau, reductions = replace(plateau, waited=0), reductions + 1
+        stopped: StopReason | None = None
+        if spec.target_cost is not None and watched <= spec.target_cost:
+            stopped = "target_cost"
+        elif spec.early_stopping is not None and stopping.waited >= spec.early_stopping.patience:
+            stopped = "patience"
+        elif done.epoch + 1 == spec.epochs:
+            stopped = "epochs"
+        elif self._out_of_time():
+            stopped = "max_seconds"
+        return Position(
+            epoch=done.epoch + 1,
+            total_seconds=done.total_seconds + done.seconds,
+            stopping=stopping,
+            plateau=plateau,
+            reductions=reductions,
+            best_epoch=best_epoch,
+            stopped=stopped,
+        )
+
+    def _out_of_time(self) -> bool:
+        spent = self.position.total_seconds + self.position.seconds
+        return self.spec.max_seconds is not None and spent >= self.spec.max_seconds
 
     def _shuffle(self) -> None:
         """Full-batch steps see every row anyway; their order stays as it is."""
-        if self.spec.shuffle and self._buffers.rows < len(self._training):
-            self._order[:] = self._training
+        if self.spec.shuffle and self._buffers.rows < len(self._order):
+            self._order[:] = self._training.rows
             random.shuffle(self._order, self.spec.seed, random.SHUFFLE, self.position.epoch)
 
     def _end_of_chunk(self, first: int, rows: int) -> int:
@@ -193,3 +314,31 @@ class Trainer:
             f"The cost left the finite numbers in epoch {self.position.epoch + 1}. Usual causes: a learning rate that "
             f"is too large (now {self.spec.learning_rate:g}), or inputs that are not scaled."
         )
+
+
+def measure_for(cost: str, outputs: int, classes: tuple[str, ...] | None) -> int:
+    """What to count beside the cost: right classes, labels on the right side of ½, or errors of numbers."""
+    if cost == "binary_cross_entropy" and (classes is None or outputs == 1):
+        return SIDES
+    if classes is not None:
+        return SIDES if outputs == 1 else CLASSES
+    return CLASSES if cost == "categorical_cross_entropy" else NUMBERS
+
+
+def _part(
+    dataset: OpenDataset,
+    spec: TrainingSpec,
+    classes: tuple[str, ...] | None,
+    training: Rows,
+    rows: Rows,
+    measure: int,
+) -> Part:
+    """`rows` of a dataset, weighed as its `training` rows say."""
+    part = Part.of(Examples(dataset.x, dataset.y, weights_of(dataset, spec, classes, training)), rows, measure)
+    if not part.weight > 0:
+        raise InvalidInput("validation", "All rows for validation have the weight 0; at least one must count.")
+    return part
+
+
+def _limit(given: float | None) -> float:
+    return np.inf if given is None else given

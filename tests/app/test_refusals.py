@@ -59,6 +59,9 @@ def check(problem: dict[str, Any], field: str, words: str) -> None:
         ({"name": "net_1"}, "name", "does not begin with net_"),
         ({"name": "a/b"}, "name", "pattern"),
         ({"cost": "categorical_cross_entropy"}, "layers.1.activation", "needs softmax"),
+        ({"input_dropout": 1}, "input_dropout", "less than 1"),
+        ({"layers": [{"units": 1, "dropout": 0.5}]}, "layers.0.dropout", "none are dropped"),
+        ({"layers": [{"units": 1, "batch_norm": 1}]}, "layers.0.batch_norm", "boolean"),
         (
             {"layers": [{"units": 1, "activation": "relu"}], "cost": "binary_cross_entropy"},
             "layers.0.activation",
@@ -166,6 +169,35 @@ def test_a_form_without_a_file_and_a_body_of_another_kind(service: RunningServic
         ({"optimizer": {"type": "adam", "beta_1": 1}}, "optimizer.beta_1", "less than 1"),
         ({"validation": {"fraction": 1}}, "validation.fraction", "less than 1"),
         ({"validation": {"fraction": 0.9}, "dataset_id": "tiny"}, "validation.fraction", "none would be left"),
+        ({"validation": {}}, "validation", "either fraction or dataset_id"),
+        ({"validation": {"fraction": 0.1, "dataset_id": "fit"}}, "validation", "either fraction or dataset_id"),
+        ({"validation": {"dataset_id": "wide"}}, "validation.dataset_id", "The network has 2 inputs"),
+        ({"validation": {"dataset_id": "tiny"}}, "validation.dataset_id", "the classes no, yes"),
+        ({"schedule": "magic"}, "schedule", "'constant', 'step'"),
+        ({"schedule": {"type": "step", "every": 0}}, "schedule.every", "greater than or equal to 1"),
+        ({"schedule": {"type": "step", "power": 1}}, "schedule.power", "not known"),
+        ({"schedule": [[0, {}]]}, "schedule.0.0", "greater than or equal to 1"),
+        ({"schedule": [[5, {"learning_rate": -1}]]}, "schedule.0.1.learning_rate", "greater than 0"),
+        ({"schedule": [[5, {"speed": 1}]]}, "schedule.0.1.speed", "not known"),
+        ({"schedule": [[5, {"momentum": 0.5}]]}, "schedule.0.1.momentum", "sgd has no momentum"),
+        ({"schedule": [[5, {}]], "epochs": 6}, "epochs", "5 epochs together, the job 6"),
+        ({"l1": -1}, "l1", "greater than or equal to 0"),
+        ({"l2": "much"}, "l2", "number"),
+        ({"clip_norm": 0}, "clip_norm", "greater than 0"),
+        ({"clip_value": 0}, "clip_value", "greater than 0"),
+        ({"max_norm": 0}, "max_norm", "greater than 0"),
+        ({"max_seconds": 0}, "max_seconds", "greater than 0"),
+        ({"class_weights": "even"}, "class_weights", "'balanced'"),
+        ({"class_weights": {"no": -1}}, "class_weights.no", "greater than or equal to 0"),
+        ({"class_weights": {"maybe": 1}}, "class_weights.maybe", "the classes no, yes"),
+        ({"class_weights": "balanced", "dataset_id": "numbers"}, "class_weights", "no classes"),
+        ({"early_stopping": {"patience": 0}}, "early_stopping.patience", "greater than or equal to 1"),
+        ({"early_stopping": True}, "early_stopping", "JSON object"),
+        ({"optimizer": "l-bfgs", "learning_rate": 1}, "learning_rate", "leave this out"),
+        ({"optimizer": "l-bfgs", "batch_size": 1}, "batch_size", "leave this out"),
+        ({"optimizer": "l-bfgs", "schedule": "cosine"}, "schedule", "no learning rate"),
+        ({"optimizer": "l-bfgs", "network_id": "dropping"}, "optimizer", "dropout"),
+        ({"batch_size": 1, "network_id": "normalized"}, "batch_size", "at least 2 rows"),
         ({"device": "tpu"}, "device", "'auto', 'cpu' or 'cuda'"),
         ({"device": "cuda"}, "device", "Accepted: auto, cpu"),
         ({"dataset_id": "wide"}, "dataset_id", "The network has 2 inputs, the dataset 3"),
@@ -175,6 +207,10 @@ def test_a_form_without_a_file_and_a_body_of_another_kind(service: RunningServic
 )
 def test_jobs(service: RunningService, change: dict[str, Any], field: str, words: str) -> None:
     stories.network(service, name="fit")
+    output = {"units": 1, "activation": "sigmoid"}
+    stories.network(service, name="dropping", layers=[{"units": 3, "dropout": 0.5}, output])
+    stories.network(service, name="normalized", layers=[{"units": 3, "batch_norm": True}, output])
+    stories.dataset(service, name="numbers", inputs=[[0, 0], [1, 1]], labels=None, targets=[[0], [1]])
     stories.dataset(service, name="fit")
     stories.dataset(service, name="tiny", inputs=[[0, 0], [1, 1]], labels=[0, 1])
     stories.dataset(service, name="wide", inputs=[[0, 0, 0], [1, 1, 1]], labels=[0, 1])

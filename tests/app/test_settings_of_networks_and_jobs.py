@@ -3,10 +3,14 @@
 from typing import Any, get_args
 
 import pytest
+from pydantic import BaseModel
 
 from app.schemas.optimizers import OptimizerFields
+from app.schemas.schedules import view_of
 from engine.nn.activations import ACTIVATIONS
 from engine.nn.optimizers import OPTIMIZERS
+from engine.nn.schedules import SCHEDULES
+from engine.training.spec import TrainingSpec
 from tests.app import stories
 from tests.running import RunningService
 
@@ -20,18 +24,30 @@ def test_the_defaults_in_the_schema_are_those_of_the_engine() -> None:
         assert defaults == OPTIMIZERS[name].settings
 
 
+def test_the_schedules_of_the_schema_are_those_of_the_engine() -> None:
+    for name, schedule in SCHEDULES.items():
+        view = view_of(TrainingSpec(epochs=1, batch_size=1, learning_rate=0.1, schedule=name))
+        assert isinstance(view, BaseModel)
+        assert view.model_dump() == {"type": name, **schedule.settings}
+
+
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_optimizers_by_name_and_as_objects(service: RunningService, optimizer: str) -> None:
-    by_name = stories.job(service, optimizer=optimizer, epochs=20, learning_rate=0.01)
+    by_steps = optimizer != "l-bfgs"
+    usual = {"epochs": 20, "learning_rate": 0.01 if by_steps else None, "batch_size": 4 if by_steps else None}
+    by_name = stories.job(service, optimizer=optimizer, **usual)
     whole = {"type": optimizer, **OPTIMIZERS[optimizer].settings}  # type: ignore[index]
     assert by_name["optimizer"] == whole
-    by_object = stories.job(service, optimizer=whole, epochs=20, learning_rate=0.01)
+    assert (by_name["learning_rate"], by_name["batch_size"]) == (usual["learning_rate"], usual["batch_size"])
+    if not by_steps:
+        whole["maxcor"] = 10
+    by_object = stories.job(service, optimizer=whole, **usual)
     costs = [service.finished(job["id"]).cost for job in (by_name, by_object)]
     assert costs[0] == costs[1]
     assert costs[0] is not None
     if OPTIMIZERS[optimizer].settings:  # type: ignore[index]
         setting = next(iter(OPTIMIZERS[optimizer].settings))  # type: ignore[index]
-        other = stories.job(service, optimizer={**whole, setting: 0.5}, epochs=20, learning_rate=0.01)
+        other = stories.job(service, optimizer={**whole, setting: 0.5 if by_steps else 2}, **usual)
         assert service.finished(other["id"]).cost != costs[0]
 
 

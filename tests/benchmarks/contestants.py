@@ -23,8 +23,10 @@ def nabla(workload: Workload) -> Epoch:
     """The trainer as a job runs it."""
     import os
 
+    from engine.data.dataset import OpenDataset
+    from engine.nn.architecture import Architecture, Layer
     from engine.nn.device import BlasThreads, threads_for
-    from engine.nn.network import Architecture, Layer, Network
+    from engine.nn.network import Network
     from engine.training.spec import TrainingSpec
     from engine.training.trainer import Trainer
 
@@ -34,8 +36,9 @@ def nabla(workload: Workload) -> Epoch:
     BlasThreads().set(threads_for(architecture, workload.batch, len(os.sched_getaffinity(0))))
     x, y = workload.data()
     x.flags.writeable = y.flags.writeable = False
+    classes = tuple(str(unit) for unit in range(outputs)) if outputs > 1 else None
     spec = TrainingSpec(_FOREVER, workload.batch, workload.rate, workload.optimizer)
-    run = Trainer(Network(architecture), x, y, spec, classify=outputs > 1).run()
+    run = Trainer(Network(architecture), OpenDataset(x, y), spec, classes=classes).run()
 
     def epoch() -> float:
         return next(item.cost for item in run if item is not None)
@@ -49,8 +52,8 @@ def gemm(workload: Workload) -> Epoch:
 
     from numba import njit
 
+    from engine.nn.architecture import Architecture, Layer
     from engine.nn.device import BlasThreads, threads_for
-    from engine.nn.network import Architecture, Layer
 
     layers = tuple(Layer(units, "identity") for units in workload.units[1:])
     architecture = Architecture(workload.units[0], layers, "quadratic")

@@ -11,8 +11,8 @@ from engine.data.dataset import Dataset, open_for_training, store
 from engine.data.examples import examples
 from engine.errors import InvalidInput, StorageFailed
 from engine.nn.activations import ActivationName
+from engine.nn.architecture import Architecture, DtypeName, Layer
 from engine.nn.costs import CostName
-from engine.nn.network import Architecture, DtypeName, Layer
 
 X = np.array([[0.1, 2], [3, 4], [5, 6]])
 

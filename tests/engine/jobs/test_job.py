@@ -41,7 +41,7 @@ def job(id: str = "job_1") -> Job:
 
 
 def epoch(number: int) -> Epoch:
-    return Epoch(number, 1 / number, None, None, None, 0.1, 0.25)
+    return Epoch(number, 1 / number, learning_rate=0.1, seconds=0.25)
 
 
 EVENTS: list[Event] = [

@@ -14,8 +14,10 @@ from engine.nn.compiling import formula
 PROGRAM = """
 import sys
 import numba, numpy as np
+from engine.data.dataset import OpenDataset
 from engine.nn.activations import ACTIVATIONS
-from engine.nn.network import Architecture, Layer, Network
+from engine.nn.architecture import Architecture, Layer
+from engine.nn.network import Network
 from engine.training.spec import TrainingSpec
 from engine.training.trainer import Trainer
 
@@ -35,7 +37,7 @@ for activation in ACTIVATIONS:
     if "train" in work:
         y = np.zeros((6, 2))
         y.flags.writeable = x.flags.writeable = False
-        (epoch,) = [e for e in Trainer(network, x, y, TrainingSpec(1, 6, 0.1), classify=True).run() if e]
+        (epoch,) = [e for e in Trainer(network, OpenDataset(x, y), TrainingSpec(1, 6, 0.1)).run() if e]
         np.testing.assert_allclose(epoch.cost, (expected**2).sum() / 12, rtol=1e-12, err_msg=activation)
 """
 

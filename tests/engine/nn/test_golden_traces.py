@@ -5,7 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from engine.nn.network import Architecture, DtypeName, Layer, Network
+from engine.data.dataset import OpenDataset
+from engine.nn.architecture import Architecture, DtypeName, Layer
+from engine.nn.network import Network
 from engine.training.spec import TrainingSpec
 from engine.training.trainer import Trainer
 
@@ -39,7 +41,7 @@ def test_training(dtype: DtypeName, costs: tuple[float, ...], tolerance: float) 
     """Cost before the update of some epochs, over two equal rows. At the end only rounding is left of it."""
     x, y = np.array([X, X], dtype), np.full((2, 1), 0.5, dtype)
     spec = TrainingSpec(epochs=EPOCHS[-1], batch_size=2, learning_rate=0.05)
-    history = [epoch for epoch in Trainer(network(dtype), x, y, spec, classify=False).run() if epoch is not None]
+    history = [epoch for epoch in Trainer(network(dtype), OpenDataset(x, y), spec).run() if epoch is not None]
     found = [history[epoch - 1].cost for epoch in EPOCHS]
     assert found[:3] == pytest.approx(costs[:3], rel=tolerance)
     assert found[3] < 10 * costs[3]

@@ -1,5 +1,10 @@
-"""Gradient check: every activation, hidden and at the output, with every cost it goes with, by central differences."""
+"""Gradient check by central differences: every activation, hidden and at the output, with every cost it goes with.
 
+Each as it is, with batch normalization, with a fixed dropout mask, with row weights, with penalties, and with all of
+them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import get_args
 
 import numpy as np
@@ -8,22 +13,53 @@ import pytest
 
 from engine.errors import InvalidInput
 from engine.nn.activations import ACTIVATIONS, ActivationName
-from engine.nn.backprop import COST, Optimization, evaluate_rows, train_steps
+from engine.nn.architecture import Architecture, Layer
 from engine.nn.costs import COSTS, CostName
 from engine.nn.dispatch import code_of
-from engine.nn.network import Architecture, Layer, Network
+from engine.nn.network import Network
 from engine.nn.optimizers import OPTIMIZERS, fresh_memory
+from engine.nn.plan import COST
+from engine.nn.steps import Examples, Optimization, train_steps
 
 ROWS = 7
 Array = npt.NDArray[np.float64]
-STANDING_STILL = Optimization(
-    rule=code_of("sgd", OPTIMIZERS),
-    settings=np.zeros(0),
-    moments=np.zeros((0, 0)),
-    memory=fresh_memory(),
-    rates=np.zeros(1),
-)
 PAIRS = [(cost, output) for cost in COSTS for output in ACTIVATIONS]
+
+
+@dataclass(frozen=True)
+class Variant:
+    batch_norm: bool = False
+    dropout: float = 0.0
+    weighted: bool = False
+    l1: float = 0.0
+    l2: float = 0.0
+
+
+VARIANTS = {
+    "plain": Variant(),
+    "batch_norm": Variant(batch_norm=True),
+    "dropout": Variant(dropout=0.4),
+    "weighted": Variant(weighted=True),
+    "penalties": Variant(l1=0.03, l2=0.2),
+    "everything": Variant(batch_norm=True, dropout=0.4, weighted=True, l1=0.03, l2=0.2),
+}
+
+
+def standing_still(variant: Variant) -> Optimization:
+    """No step is made, and the mask is that of the first step each time."""
+    return Optimization(
+        rule=code_of("l-bfgs", OPTIMIZERS),
+        settings=np.zeros(0),
+        moments=np.zeros((0, 0)),
+        memory=fresh_memory(),
+        rates=np.zeros(1),
+        l1=variant.l1,
+        l2=variant.l2,
+        clip_value=np.inf,
+        clip_norm=np.inf,
+        max_norm=np.inf,
+        seed=6,
+    )
 
 
 def targets_for(cost: str) -> Array:
@@ -33,58 +69,70 @@ def targets_for(cost: str) -> Array:
     return generator.uniform(0, 1, (ROWS, 3))
 
 
-def gradient_of(network: Network, x: Array, y: Array) -> Array:
-    """What backpropagation finds: a step with the learning rate 0 leaves the parameters and fills the gradient."""
+def cost_and_gradient(network: Network, examples: Examples, variant: Variant, rows: int = ROWS) -> tuple[float, Array]:
+    """What training sees in a step on the first `rows` rows."""
     gradient = np.zeros_like(network.parameters)
-    architecture = network.architecture
+    buffers = network.architecture.buffers(rows)
     train_steps(
         network.parameters,
+        network.statistics,
         gradient,
-        STANDING_STILL,
-        architecture.plan(),
-        architecture.buffers(ROWS),
-        x,
-        y,
-        np.arange(ROWS),
+        standing_still(variant),
+        network.architecture.plan(),
+        buffers,
+        examples,
+        np.arange(rows),
         0,
-        ROWS,
+        rows,
     )
-    return np.asarray(gradient, np.float64)
+    return float(buffers.totals[COST]) / rows, np.asarray(gradient, np.float64)
 
 
-def cost_of(network: Network, x: Array, y: Array) -> float:
-    architecture = network.architecture
-    buffers = architecture.buffers(ROWS)
-    evaluate_rows(network.parameters, architecture.plan(), buffers, x, y, np.arange(ROWS), 0, ROWS)
-    return float(buffers.totals[COST]) / ROWS
+def central_differences(cost: Callable[[], float], parameters: npt.NDArray[np.floating], step: float) -> Array:
+    found = np.empty(parameters.size)
+    for i in range(parameters.size):
+        kept = parameters[i]
+        parameters[i] = kept + step
+        above = cost()
+        parameters[i] = kept - step
+        below = cost()
+        parameters[i] = kept
+        found[i] = (above - below) / (2 * step)
+    return found
 
 
+@pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("hidden", get_args(ActivationName))
-@pytest.mark.parametrize(("cost", "output"), PAIRS)
-def test_gradient(cost: CostName, output: ActivationName, hidden: ActivationName) -> None:
-    layers = (Layer(5, hidden), Layer(4, "tanh"), Layer(3, output))
-    if output not in COSTS[cost].outputs:
-        with pytest.raises(InvalidInput, match=" or ".join(COSTS[cost].outputs)):
-            Architecture(4, layers, cost)
-        return
-    network = Network(Architecture(4, layers, cost, "standard_normal", seed=11, dtype="float64"))
-    x, y = np.random.default_rng(5).normal(size=(ROWS, 4)), targets_for(cost)
+@pytest.mark.parametrize(("cost", "output"), [pair for pair in PAIRS if pair[1] in COSTS[pair[0]].outputs])
+def test_gradient(cost: CostName, output: ActivationName, hidden: ActivationName, variant: str) -> None:
+    chosen = VARIANTS[variant]
+    layers = (
+        Layer(5, hidden, dropout=chosen.dropout, batch_norm=chosen.batch_norm),
+        Layer(4, "tanh", dropout=chosen.dropout),
+        Layer(3, output, batch_norm=chosen.batch_norm),
+    )
+    architecture = Architecture(
+        4, layers, cost, "standard_normal", seed=11, dtype="float64", input_dropout=chosen.dropout / 2
+    )
+    network = Network(architecture)
+    generator = np.random.default_rng(5)
+    x, y = generator.normal(size=(ROWS, 4)), targets_for(cost)
+    weights = generator.uniform(0, 2, ROWS) if chosen.weighted else np.zeros(0)
+    examples = Examples(x, y, weights)
 
-    found = gradient_of(network, x, y)
-
-    step = 1e-5
-    numeric = np.empty_like(found)
-    for i in range(found.size):
-        kept = network.parameters[i]
-        network.parameters[i] = kept + step
-        above = cost_of(network, x, y)
-        network.parameters[i] = kept - step
-        below = cost_of(network, x, y)
-        network.parameters[i] = kept
-        numeric[i] = (above - below) / (2 * step)
+    _, found = cost_and_gradient(network, examples, chosen)
+    numeric = central_differences(
+        lambda: cost_and_gradient(network, examples, chosen)[0], network.parameters, step=1e-5
+    )
     error = np.linalg.norm(found - numeric) / (np.linalg.norm(found) + np.linalg.norm(numeric))
     assert error < 1e-6
     assert np.linalg.norm(found) > 1e-4  # the check would also pass where there is nothing to find
+
+
+@pytest.mark.parametrize(("cost", "output"), [pair for pair in PAIRS if pair[1] not in COSTS[pair[0]].outputs])
+def test_an_output_that_does_not_go_with_the_cost_is_refused(cost: CostName, output: ActivationName) -> None:
+    with pytest.raises(InvalidInput, match=" or ".join(COSTS[cost].outputs)):
+        Architecture(4, (Layer(5, "tanh"), Layer(3, output)), cost)
 
 
 def test_the_mean_is_over_the_rows_of_the_mini_batch() -> None:
@@ -93,17 +141,20 @@ def test_the_mean_is_over_the_rows_of_the_mini_batch() -> None:
     network = Network(architecture)
     x, y = np.random.default_rng(5).normal(size=(ROWS, 4)), targets_for("quadratic")
     x[:], y[:] = x[0], y[0]
-    one = np.zeros_like(network.parameters)
-    train_steps(
-        network.parameters,
-        one,
-        STANDING_STILL,
-        architecture.plan(),
-        architecture.buffers(1),
-        x,
-        y,
-        np.arange(ROWS),
-        0,
-        1,
-    )
-    np.testing.assert_allclose(gradient_of(network, x, y), one, rtol=1e-13)
+    examples = Examples(x, y, np.zeros(0))
+    _, one = cost_and_gradient(network, examples, Variant(), rows=1)
+    _, all_of_them = cost_and_gradient(network, examples, Variant())
+    np.testing.assert_allclose(all_of_them, one, rtol=1e-13)
+
+
+def test_a_row_of_weight_two_counts_like_two_rows() -> None:
+    architecture = Architecture(4, (Layer(3, "sigmoid"),), "quadratic", "standard_normal", dtype="float64")
+    network = Network(architecture)
+    x, y = np.random.default_rng(5).normal(size=(ROWS, 4)), targets_for("quadratic")
+    weights = np.ones(ROWS)
+    weights[2], weights[4] = 2.0, 0.0
+    weighted = cost_and_gradient(network, Examples(x, y, weights), Variant())
+    x[4], y[4] = x[2], y[2]
+    twice = cost_and_gradient(network, Examples(x, y, np.zeros(0)), Variant())
+    assert weighted[0] == pytest.approx(twice[0], rel=1e-13)
+    np.testing.assert_allclose(weighted[1], twice[1], rtol=1e-12)

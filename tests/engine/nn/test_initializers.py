@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from engine.nn.architecture import Architecture, DtypeName, Layer
 from engine.nn.initializers import INITIALIZERS, InitializerName
-from engine.nn.network import Architecture, DtypeName, Layer, Network
+from engine.nn.network import Network
 
 INPUTS, UNITS = 300, 200
 VARIANCES = {"glorot": 2 / (INPUTS + UNITS), "he": 2 / INPUTS, "lecun": 1 / INPUTS, "standard": 1.0}

@@ -7,9 +7,10 @@ import pytest
 
 from engine.errors import InvalidInput
 from engine.nn.activations import ACTIVATIONS, ActivationName
+from engine.nn.architecture import Architecture, Layer
 from engine.nn.costs import COSTS, CostName
 from engine.nn.initializers import INITIALIZERS, InitializerName
-from engine.nn.network import Architecture, Layer, Network
+from engine.nn.network import Network
 from engine.nn.optimizers import OPTIMIZERS, OptimizerName
 
 

@@ -1,0 +1,22 @@
+"""Dropout: in training each input of a layer is 0 with a given probability, and larger by as much otherwise.
+
+The mask is drawn from (seed, step, place) and drawn again on the way back, so that it is neither stored nor lost when a
+run is resumed. Source: Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", 2014;
+outputs are scaled in training rather than in predictions.
+"""
+
+import numpy as np
+
+from engine.nn.activations import Matrix
+from engine.nn.compiling import formula, scalar
+from engine.nn.random import unit
+
+
+@formula
+def drop(source: Matrix, mask: np.uint64, first: int, share: float, out: Matrix) -> None:
+    """out = source ⊙ mask / (1 − share), element by element; `first` is the number of the first element's draw."""
+    zero, scale = scalar(0.0, source[0, 0]), scalar(1.0 / (1.0 - share), source[0, 0])
+    for i in range(source.shape[0]):
+        at = first + i * source.shape[1]
+        for j in range(source.shape[1]):
+            out[i, j] = source[i, j] * (scale if unit(mask, at + j) >= share else zero)

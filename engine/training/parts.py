@@ -1,0 +1,123 @@
+"""The rows that are trained on and those that validate: which they are, what they weigh, and what they measure."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.data.dataset import OpenDataset
+from engine.errors import InvalidInput
+from engine.nn import random
+from engine.nn.plan import ABSOLUTE, CORRECT, COST, NUMBERS, SIDES, SQUARED, Rows
+from engine.nn.steps import Examples
+from engine.training.spec import TrainingSpec
+
+Vector = npt.NDArray[np.float64]
+
+# Targets read at once where their spread is worked out.
+_NUMBERS_AT_ONCE = 2**20
+
+
+@dataclass(frozen=True)
+class Measures:
+    """Means over the rows of a part; None where they do not fit the task."""
+
+    cost: float
+    accuracy: float | None
+    r2: float | None
+    mae: float | None
+    rmse: float | None
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some rows of a dataset. `weight`: their weights together; `spread`: Σ (y − mean of y)² of each output, empty
+    where no numbers are to be met."""
+
+    examples: Examples
+    rows: Rows
+    weight: float
+    spread: Vector
+
+    @classmethod
+    def of(cls, examples: Examples, rows: Rows, measure: int) -> "Part":
+        weight = float(examples.weights[rows].sum()) if examples.weights.size else float(len(rows))
+        spread = _spread(examples.y, rows) if measure == NUMBERS else np.zeros(0)
+        return cls(examples, rows, weight, spread)
+
+    def measures(self, totals: Vector, measure: int) -> Measures:
+        """From sums over all rows of the part."""
+        count = len(self.rows)
+        cost = float(totals[COST]) / self.weight
+        if measure != NUMBERS:
+            answers = self.examples.y.shape[1] if measure == SIDES else 1
+            return Measures(cost, float(totals[CORRECT]) / (count * answers), None, None, None)
+        squared = totals[SQUARED:]
+        numbers = count * squared.size
+        varies = self.spread > 0
+        r2 = float(np.mean(1 - squared[varies] / self.spread[varies])) if varies.any() else None
+        return Measures(cost, None, r2, float(totals[ABSOLUTE]) / numbers, float(np.sqrt(squared.sum() / numbers)))
+
+
+def _spread(y: npt.NDArray[np.floating], rows: Rows) -> Vector:
+    at_once = max(1, _NUMBERS_AT_ONCE // y.shape[1])
+    blocks = [rows[first : first + at_once] for first in range(0, len(rows), at_once)]
+    total = np.zeros(y.shape[1])
+    for block in blocks:
+        total += y[block].sum(axis=0, dtype=np.float64)
+    mean = total / len(rows)
+    spread = np.zeros(y.shape[1])
+    for block in blocks:
+        spread += ((y[block] - mean) ** 2).sum(axis=0)
+    return spread
+
+
+def divide(dataset: OpenDataset, spec: TrainingSpec) -> tuple[Rows, Rows]:
+    """(training rows, validation rows), each in the order of the dataset. Raises InvalidInput if no row is left."""
+    rows = np.arange(len(dataset.x), dtype=np.int64)
+    wanted = spec.validation_rows(len(rows))
+    if not wanted:
+        return rows, rows[:0]
+    random.shuffle(rows, spec.seed, random.SPLIT, 0)
+    if spec.stratified and dataset.codes is not None:
+        rows = _spread_classes(rows, dataset.codes)
+    return np.sort(rows[wanted:]), np.sort(rows[:wanted])
+
+
+def _spread_classes(rows: Rows, codes: npt.NDArray[np.int32]) -> Rows:
+    """The rows in an order in which any first so many have of each class its share, to within a row.
+
+    The k-th of the n rows of a class goes to the place (k + ½) / n of the whole.
+    """
+    classes = codes[rows]
+    place = np.empty(len(rows))
+    for code in np.unique(classes):
+        of_class = np.flatnonzero(classes == code)
+        place[of_class] = (np.arange(len(of_class)) + 0.5) / len(of_class)
+    return rows[np.argsort(place, kind="stable")]
+
+
+def weights_of(dataset: OpenDataset, spec: TrainingSpec, classes: tuple[str, ...] | None, training: Rows) -> Vector:
+    """How much each row counts, from the dataset's weights and those of its class; empty where all count alike.
+
+    They are scaled so that the training rows weigh 1 on average: the learning rate then means what it means without
+    weights. Raises InvalidInput if no training row counts.
+    """
+    weights = np.ones(len(dataset.x)) if dataset.weights is None else np.array(dataset.weights, np.float64)
+    if spec.class_weights is not None and dataset.codes is not None and classes is not None:
+        weights *= _of_classes(dataset, spec, classes, training)[dataset.codes]
+    elif dataset.weights is None:
+        return np.zeros(0)
+    total = weights[training].sum()
+    if not total > 0:
+        raise InvalidInput("dataset_id", "All training rows have the weight 0; at least one must count.")
+    return np.asarray(weights * (len(training) / total))
+
+
+def _of_classes(dataset: OpenDataset, spec: TrainingSpec, classes: tuple[str, ...], training: Rows) -> Vector:
+    """The weight of each class; balanced: n / (K nₖ), so that every class weighs the same in all."""
+    assert dataset.codes is not None
+    if isinstance(spec.class_weights, dict):
+        return np.array([spec.class_weights.get(label, 1.0) for label in classes])
+    counts = np.bincount(dataset.codes[training], minlength=len(classes))
+    return len(training) / (len(classes) * np.maximum(counts, 1.0))

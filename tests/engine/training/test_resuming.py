@@ -1,0 +1,83 @@
+"""A run continued from any point ends with the bits of one that was never interrupted, whatever its settings."""
+
+import copy
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine.errors import Damaged
+from engine.nn.architecture import Architecture, Layer
+from engine.nn.network import Network
+from engine.nn.optimizers import OPTIMIZERS, OptimizerName
+from engine.nn.schedules import SCHEDULES
+from engine.training.checkpoint import Checkpoint
+from engine.training.spec import EarlyStopping, Epoch, Stage, TrainingSpec
+from engine.training.trainer import Trainer
+from tests.engine.training.examples import ARCHITECTURE, CLASSES, corners, epochs_of, spec
+
+EVERYTHING = Architecture(
+    4,
+    (Layer(6, "gelu", dropout=0.3, batch_norm=True), Layer(5, "relu", dropout=0.2), Layer(3, "softmax")),
+    "categorical_cross_entropy",
+    dtype="float64",
+    input_dropout=0.1,
+)
+
+
+def measured(epoch: Epoch) -> Epoch:
+    """An epoch without what the clock says."""
+    return replace(epoch, seconds=0.0, rows_per_second=None)
+
+
+def check(architecture: Architecture, settings: TrainingSpec) -> None:
+    data = corners(64, np.linspace(0.5, 1.5, 64))
+    whole = Network(architecture)
+    trainer = Trainer(whole, data, settings, classes=CLASSES)
+    stops = [copy.deepcopy(Checkpoint.of(trainer))]
+    history = []
+    for item in trainer.run():
+        stops.append(copy.deepcopy(Checkpoint.of(trainer)))
+        if item is not None:
+            history.append(item)
+
+    assert len(stops) > 6
+    for stop in stops:
+        network = Network(architecture)
+        resumed = Trainer(network, data, settings, classes=CLASSES)
+        stop.restore(resumed)
+        again = epochs_of(resumed.run())
+        assert np.array_equal(network.parameters, whole.parameters)
+        assert np.array_equal(network.statistics, whole.statistics)
+        assert [measured(epoch) for epoch in again] == [measured(e) for e in history[stop.position.epoch :]]
+        assert resumed.position.stopped == trainer.position.stopped
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 64, 1000])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_optimizer(batch_size: int, optimizer: OptimizerName) -> None:
+    settings = spec(epochs=3, batch_size=batch_size, learning_rate=0.01, validation_fraction=0.2, optimizer=optimizer)
+    check(ARCHITECTURE, settings)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"schedule": name, "schedule_settings": SCHEDULES[name].settings} for name in SCHEDULES),
+        {"schedule": "plateau", "schedule_settings": {"patience": 1.0, "min_delta": 10.0}},
+        {"stages": (Stage(1), Stage(1, learning_rate=0.01, momentum=0.5), Stage(1, l2=3.0))},
+        {"early_stopping": EarlyStopping(patience=1, min_delta=10.0)},
+        {"l1": 1.0, "l2": 2.0, "clip_value": 0.1, "clip_norm": 0.1, "max_norm": 0.9, "class_weights": "balanced"},
+    ],
+    ids=lambda change: "-".join(change) + "-" + str(change.get("schedule", "")),
+)
+def test_every_schedule_and_limit(change: dict[str, Any]) -> None:
+    check(EVERYTHING, spec(**{"epochs": 3, "optimizer": "momentum", "validation_fraction": 0.2, **change}))
+
+
+def test_a_checkpoint_of_other_settings_is_refused() -> None:
+    data = corners(64)
+    adam = Trainer(Network(ARCHITECTURE), data, spec(optimizer="adam"))
+    with pytest.raises(Damaged, match="does not fit"):
+        Checkpoint.of(adam).restore(Trainer(Network(ARCHITECTURE), data, spec(optimizer="sgd")))
