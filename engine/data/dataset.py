@@ -22,7 +22,7 @@ class Dataset:
     """`targets` counts the columns of the answers; for labels it is the number of classes.
 
     `smallest`, `largest`: over all targets; `distributions`: each row of targets is ≥ 0 and sums to 1;
-    `magnitude`: the largest absolute value of all inputs and targets.
+    `magnitude`: the largest absolute value of all inputs and targets; `weighted`: each row has a weight.
     """
 
     id: str
@@ -37,6 +37,7 @@ class Dataset:
     distributions: bool
     magnitude: float
     created_at: datetime
+    weighted: bool = False
 
     def check_fits(self, architecture: Architecture) -> None:
         """Raises InvalidInput (field `dataset_id`) if the network cannot be trained on this."""
@@ -88,6 +89,8 @@ def store(folder: Path, found: Examples, *, id: str, name: str | None, created_a
             _write(place / "targets.npy", targets)
         if found.codes is not None:
             _write(place / "codes.npy", found.codes)
+        if found.weights is not None:
+            _write(place / "weights.npy", found.weights)
         size = sum(file.stat().st_size for file in place.iterdir())
     return Dataset(
         id=id,
@@ -102,6 +105,7 @@ def store(folder: Path, found: Examples, *, id: str, name: str | None, created_a
         distributions=targets is None or _are_distributions(targets),
         magnitude=max(_magnitude(found.inputs), 1.0 if targets is None else _magnitude(targets)),
         created_at=created_at,
+        weighted=found.weights is not None,
     )
 
 
@@ -118,23 +122,35 @@ def _write(path: Path, array: npt.NDArray[np.generic]) -> None:
     durable.write_file(path, lambda file: np.lib.format.write_array(file, array, allow_pickle=False))
 
 
-def open_for_training(folder: Path, outputs: int, dtype: str) -> tuple[Matrix, Matrix]:
-    """inputs (rows, inputs) and targets (rows, outputs) in `dtype`, mapped from disk and read-only.
+@dataclass(frozen=True)
+class OpenDataset:
+    """Inputs x (rows, inputs) and targets y (rows, outputs) in the dtype asked for; `codes` (rows) of the classes, or
+    None; `weights` (rows), or None where all rows count the same. All are mapped from disk and read-only."""
+
+    x: Matrix
+    y: Matrix
+    codes: npt.NDArray[np.int32] | None
+    weights: npt.NDArray[np.float64] | None
+
+
+def open_for_training(folder: Path, outputs: int, dtype: str) -> OpenDataset:
+    """A stored dataset for a network of so many outputs. Raises StorageFailed.
 
     What is stored otherwise is converted once and kept beside the original. Labels become one-hot targets, or 0
     and 1 for a single output.
     """
+    codes = _load(folder / "codes.npy") if (folder / "codes.npy").exists() else None
+    weights = _load(folder / "weights.npy") if (folder / "weights.npy").exists() else None
     inputs = _load(folder / "inputs.npy")
     if inputs.dtype != dtype:
         inputs = _converted(folder / f"inputs.{dtype}.npy", lambda: inputs.astype(dtype))
-    if (folder / "codes.npy").exists():
-        codes = _load(folder / "codes.npy")
+    if codes is not None:
         targets = _converted(folder / f"targets.{outputs}.{dtype}.npy", lambda: _one_hot(codes, outputs, dtype))
     else:
         targets = _load(folder / "targets.npy")
         if targets.dtype != dtype:
             targets = _converted(folder / f"targets.{dtype}.npy", lambda: targets.astype(dtype))
-    return inputs, targets
+    return OpenDataset(inputs, targets, codes, weights)
 
 
 def _one_hot(codes: npt.NDArray[np.int32], outputs: int, dtype: str) -> Matrix:

@@ -152,12 +152,12 @@ class Worker:
 
     def _prepare(self, run: Run) -> Trainer:
         run.dataset.check_fits(run.architecture)
-        x, y = open_for_training(Path(run.dataset_folder), run.architecture.outputs, run.architecture.dtype)
+        data = open_for_training(Path(run.dataset_folder), run.architecture.outputs, run.architecture.dtype)
         network = load_weights(Path(run.weights), run.architecture)
         rows = min(run.spec.batch_size, run.dataset.rows)
         self._blas.set(threads_for(run.architecture, rows, self._cores))
         classify = run.dataset.classes is not None
-        trainer = Trainer(network, x, y, run.spec, classify=classify)
+        trainer = Trainer(network, data.x, data.y, run.spec, classify=classify)
         if run.checkpoint is not None:
             load_checkpoint(Path(run.checkpoint), run.architecture).restore(trainer)
         return trainer
