@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,9 @@ from engine.errors import InvalidInput, StorageFailed
 from engine.nn.network import Architecture
 
 Matrix = npt.NDArray[np.floating]
+
+# So many numbers are converted at a time.
+_NUMBERS_AT_ONCE = 2**22
 
 
 @dataclass(frozen=True)
@@ -141,16 +144,20 @@ def open_for_training(folder: Path, outputs: int, dtype: str) -> OpenDataset:
     """
     codes = _load(folder / "codes.npy") if (folder / "codes.npy").exists() else None
     weights = _load(folder / "weights.npy") if (folder / "weights.npy").exists() else None
-    inputs = _load(folder / "inputs.npy")
-    if inputs.dtype != dtype:
-        inputs = _converted(folder / f"inputs.{dtype}.npy", lambda: inputs.astype(dtype))
-    if codes is not None:
-        targets = _converted(folder / f"targets.{outputs}.{dtype}.npy", lambda: _one_hot(codes, outputs, dtype))
+    inputs = _in(dtype, folder / "inputs.npy")
+    if codes is None:
+        targets = _in(dtype, folder / "targets.npy")
     else:
-        targets = _load(folder / "targets.npy")
-        if targets.dtype != dtype:
-            targets = _converted(folder / f"targets.{dtype}.npy", lambda: targets.astype(dtype))
+        path = folder / f"targets.{outputs}.{dtype}.npy"
+        targets = _converted(path, codes, lambda part: _one_hot(part, outputs, dtype))
     return OpenDataset(inputs, targets, codes, weights)
+
+
+def _in(dtype: str, path: Path) -> Matrix:
+    stored = _load(path)
+    if stored.dtype == dtype:
+        return stored
+    return _converted(path.with_suffix(f".{dtype}.npy"), stored, lambda part: part.astype(dtype))
 
 
 def _one_hot(codes: npt.NDArray[np.int32], outputs: int, dtype: str) -> Matrix:
@@ -161,9 +168,19 @@ def _one_hot(codes: npt.NDArray[np.int32], outputs: int, dtype: str) -> Matrix:
     return targets
 
 
-def _converted(path: Path, make: Callable[[], Matrix]) -> Matrix:
+def _converted(path: Path, original: npt.NDArray[Any], convert: Callable[[npt.NDArray[Any]], Matrix]) -> Matrix:
+    """What `convert` makes of the rows of `original`, kept at `path`. Written in parts: it may not fit into memory."""
+
+    def write(file: BinaryIO) -> None:
+        first = convert(original[:1])
+        header = np.lib.format.header_data_from_array_1_0(first)
+        np.lib.format.write_array_header_1_0(file, {**header, "shape": (len(original), first.shape[1])})
+        at_once = max(1, _NUMBERS_AT_ONCE // first.shape[1])
+        for start in range(0, len(original), at_once):
+            file.write(convert(original[start : start + at_once]).data)
+
     if not path.exists():
-        _write(path, make())
+        durable.write_file(path, write)
     return _load(path)
 
 

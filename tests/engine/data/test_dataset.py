@@ -49,6 +49,16 @@ def test_labels_become_one_hot_or_a_single_column(tmp_path: Path) -> None:
     assert not opened.codes.flags.writeable
 
 
+def test_what_is_converted_in_parts_is_whole(tmp_path: Path) -> None:
+    codes = np.random.default_rng(0).integers(0, 3000, 5000)
+    codes[:3000] = np.arange(3000)
+    stored(tmp_path, inputs=codes.astype(float), labels=codes)
+    opened = open_for_training(tmp_path / "ds", 3000, "float32")
+    assert (opened.x[:, 0] == codes).all()
+    assert (opened.y.shape, float(opened.y.sum())) == ((5000, 3000), 5000)
+    assert (opened.y.argmax(axis=1) == codes).all()
+
+
 def test_weights_come_back_as_they_are(tmp_path: Path) -> None:
     dataset = stored(tmp_path, targets=X, weights=np.array([0.1, 0, 3]))
     opened = open_for_training(tmp_path / "ds", 2, "float32")
