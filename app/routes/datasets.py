@@ -3,6 +3,7 @@
 from pathlib import PurePath
 from typing import Any
 
+import numpy as np
 from fastapi import APIRouter, Request, Response
 from fastapi.openapi.constants import REF_TEMPLATE
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -17,7 +18,7 @@ from app.schemas.base import Name, Page
 from app.schemas.datasets import EXAMPLE, DatasetFile, DatasetView, NewDataset
 from engine.data.dataset import Dataset
 from engine.data.examples import examples, from_rows
-from engine.data.readers import Reading, read_file, read_pair
+from engine.data.readers import Reading, read_arrays, read_file
 from engine.errors import InvalidInput
 
 router = APIRouter(prefix="/v1/datasets", tags=["2 datasets"])
@@ -55,6 +56,9 @@ async def create_dataset(request: Request, here: Here, response: Response) -> Da
     - **.csv** in the field `file`, with a header; `target` names the columns to learn as numbers, or `label` the one
       that holds the class. All other columns are inputs.
 
+    Rows may have weights, which say how much each counts: `weights` in JSON, an array `weights` in .npz, a third .npy
+    file in the field `weights`, or a column of the .csv that `weight` names.
+
     Everything is checked before anything is stored.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -79,6 +83,7 @@ async def _from_json(request: Request, here: Context) -> Dataset:
             targets=None if new.targets is None else from_rows(new.targets, "targets"),
             labels=new.labels,
             classes=new.classes,
+            weights=None if new.weights is None else np.array(new.weights, np.float64),
         )
         return here.catalog.create_dataset(found, new.name)
 
@@ -108,6 +113,7 @@ def _read_form(files: dict[str, UploadFile], options: DatasetFile, here: Context
     reading = Reading(
         target=_listed(options.target),
         label=options.label,
+        weight=options.weight or None,
         classes=_listed(options.classes) or None,
         largest=here.settings.max_upload_bytes,
     )
@@ -115,14 +121,13 @@ def _read_form(files: dict[str, UploadFile], options: DatasetFile, here: Context
     if fields == {"file"}:
         name = options.file or ""
         found = read_file(files["file"].file, name, reading)
-    elif fields in ({"inputs", "targets"}, {"inputs", "labels"}):
-        answers = "targets" if "targets" in fields else "labels"
-        found = read_pair(files["inputs"].file, files[answers].file, answers, reading)
+    elif fields - {"weights"} in ({"inputs", "targets"}, {"inputs", "labels"}):
+        found = read_arrays({field: upload.file for field, upload in files.items()}, reading)
     else:
         raise InvalidInput(
             "file",
-            "Send one file in the field file (.npz or .csv), or two .npy files in inputs and targets or labels; got "
-            f"{' and '.join(sorted(fields)) or 'no file'}.",
+            "Send one file in the field file (.npz or .csv), or .npy files in inputs and targets or labels, and in "
+            f"weights if rows have them; got {' and '.join(sorted(fields)) or 'no file'}.",
         )
     return here.catalog.create_dataset(found, _name_for(options))
 

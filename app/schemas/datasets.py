@@ -35,25 +35,32 @@ class NewDataset(Request):
     classes: Annotated[
         list[Label] | None, Field(min_length=2, description="All classes in order, if not those that occur.")
     ] = None
+    weights: Annotated[
+        list[float] | None,
+        Field(description="How much each row counts, at least 0; without weights all rows count the same."),
+    ] = None
 
 
 class DatasetFile(Request):
-    """A file: .npz with arrays inputs and targets or labels, or .csv with a header; or two .npy files."""
+    """A file: .npz with arrays inputs and targets or labels, or .csv with a header; or two .npy files. Weights of the
+    rows are another array, column or file."""
 
     file: Annotated[str | None, Field(json_schema_extra={"format": "binary"}, description=".npz or .csv")] = None
     inputs: Annotated[str | None, Field(json_schema_extra={"format": "binary"}, description="inputs.npy")] = None
     targets: Annotated[str | None, Field(json_schema_extra={"format": "binary"}, description="targets.npy")] = None
     labels: Annotated[str | None, Field(json_schema_extra={"format": "binary"}, description="labels.npy")] = None
+    weights: Annotated[str | None, Field(json_schema_extra={"format": "binary"}, description="weights.npy")] = None
     name: Name | None = None
     target: Annotated[
         str | None, Field(description="CSV: the column to learn as a number; several with commas between them.")
     ] = None
     label: Annotated[str | None, Field(description="CSV: the column that holds the class.")] = None
+    weight: Annotated[str | None, Field(description="CSV: the column that says how much a row counts.")] = None
     classes: Annotated[str | None, Field(description="All classes in order, with commas between them.")] = None
 
 
 class DatasetView(BaseModel):
-    """A dataset. With `classes`, `targets` is their number."""
+    """A dataset. With `classes`, `targets` is their number; `weighted`: each row has a weight."""
 
     id: str
     name: str | None
@@ -61,6 +68,7 @@ class DatasetView(BaseModel):
     inputs: int
     targets: int
     classes: list[str] | None
+    weighted: bool
     bytes: int
     created_at: datetime
 
@@ -73,6 +81,7 @@ class DatasetView(BaseModel):
             inputs=dataset.inputs,
             targets=dataset.targets,
             classes=list(dataset.classes) if dataset.classes else None,
+            weighted=dataset.weighted,
             bytes=dataset.bytes,
             created_at=dataset.created_at,
         )

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -16,13 +16,16 @@ from engine.nn.architecture import Architecture
 
 Matrix = npt.NDArray[np.floating]
 
+# So many numbers are converted at a time.
+_NUMBERS_AT_ONCE = 2**22
+
 
 @dataclass(frozen=True)
 class Dataset:
     """`targets` counts the columns of the answers; for labels it is the number of classes.
 
     `smallest`, `largest`: over all targets; `distributions`: each row of targets is ≥ 0 and sums to 1;
-    `magnitude`: the largest absolute value of all inputs and targets.
+    `magnitude`: the largest absolute value of all inputs and targets; `weighted`: each row has a weight.
     """
 
     id: str
@@ -37,6 +40,7 @@ class Dataset:
     distributions: bool
     magnitude: float
     created_at: datetime
+    weighted: bool = False
 
     def check_fits(self, architecture: Architecture) -> None:
         """Raises InvalidInput (field `dataset_id`) if the network cannot be trained on this."""
@@ -88,6 +92,8 @@ def store(folder: Path, found: Examples, *, id: str, name: str | None, created_a
             _write(place / "targets.npy", targets)
         if found.codes is not None:
             _write(place / "codes.npy", found.codes)
+        if found.weights is not None:
+            _write(place / "weights.npy", found.weights)
         size = sum(file.stat().st_size for file in place.iterdir())
     return Dataset(
         id=id,
@@ -102,6 +108,7 @@ def store(folder: Path, found: Examples, *, id: str, name: str | None, created_a
         distributions=targets is None or _are_distributions(targets),
         magnitude=max(_magnitude(found.inputs), 1.0 if targets is None else _magnitude(targets)),
         created_at=created_at,
+        weighted=found.weights is not None,
     )
 
 
@@ -120,8 +127,8 @@ def _write(path: Path, array: npt.NDArray[np.generic]) -> None:
 
 @dataclass(frozen=True)
 class OpenDataset:
-    """x (rows, inputs) and y (rows, outputs) in a network's dtype; `codes` (rows) of the classes and `weights` (rows),
-    where there are any."""
+    """Inputs x (rows, inputs) and targets y (rows, outputs) in the dtype asked for; `codes` (rows) of the classes, or
+    None; `weights` (rows), or None where all rows count the same. All are mapped from disk and read-only."""
 
     x: Matrix
     y: Matrix
@@ -130,23 +137,27 @@ class OpenDataset:
 
 
 def open_for_training(folder: Path, outputs: int, dtype: str) -> OpenDataset:
-    """A stored dataset mapped from disk and read-only.
+    """A stored dataset for a network of so many outputs. Raises StorageFailed.
 
     What is stored otherwise is converted once and kept beside the original. Labels become one-hot targets, or 0
     and 1 for a single output.
     """
-    inputs = _load(folder / "inputs.npy")
-    if inputs.dtype != dtype:
-        inputs = _converted(folder / f"inputs.{dtype}.npy", lambda: inputs.astype(dtype))
-    codes = None
-    if (folder / "codes.npy").exists():
-        codes = _load(folder / "codes.npy")
-        targets = _converted(folder / f"targets.{outputs}.{dtype}.npy", lambda: _one_hot(codes, outputs, dtype))
+    codes = _load(folder / "codes.npy") if (folder / "codes.npy").exists() else None
+    weights = _load(folder / "weights.npy") if (folder / "weights.npy").exists() else None
+    inputs = _in(dtype, folder / "inputs.npy")
+    if codes is None:
+        targets = _in(dtype, folder / "targets.npy")
     else:
-        targets = _load(folder / "targets.npy")
-        if targets.dtype != dtype:
-            targets = _converted(folder / f"targets.{dtype}.npy", lambda: targets.astype(dtype))
-    return OpenDataset(inputs, targets, codes)
+        path = folder / f"targets.{outputs}.{dtype}.npy"
+        targets = _converted(path, codes, lambda part: _one_hot(part, outputs, dtype))
+    return OpenDataset(inputs, targets, codes, weights)
+
+
+def _in(dtype: str, path: Path) -> Matrix:
+    stored = _load(path)
+    if stored.dtype == dtype:
+        return stored
+    return _converted(path.with_suffix(f".{dtype}.npy"), stored, lambda part: part.astype(dtype))
 
 
 def _one_hot(codes: npt.NDArray[np.int32], outputs: int, dtype: str) -> Matrix:
@@ -157,9 +168,19 @@ def _one_hot(codes: npt.NDArray[np.int32], outputs: int, dtype: str) -> Matrix:
     return targets
 
 
-def _converted(path: Path, make: Callable[[], Matrix]) -> Matrix:
+def _converted(path: Path, original: npt.NDArray[Any], convert: Callable[[npt.NDArray[Any]], Matrix]) -> Matrix:
+    """What `convert` makes of the rows of `original`, kept at `path`. Written in parts: it may not fit into memory."""
+
+    def write(file: BinaryIO) -> None:
+        first = convert(original[:1])
+        header = np.lib.format.header_data_from_array_1_0(first)
+        np.lib.format.write_array_header_1_0(file, {**header, "shape": (len(original), first.shape[1])})
+        at_once = max(1, _NUMBERS_AT_ONCE // first.shape[1])
+        for start in range(0, len(original), at_once):
+            file.write(convert(original[start : start + at_once]).data)
+
     if not path.exists():
-        _write(path, make())
+        durable.write_file(path, write)
     return _load(path)
 
 

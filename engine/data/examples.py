@@ -1,4 +1,4 @@
-"""Examples as they come from a reader: checked arrays of inputs with targets or labels."""
+"""Examples as they come from a reader: checked arrays of inputs with targets or labels, and weights."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,12 +17,16 @@ _EXACT_IN_FLOAT32 = 2**24
 
 @dataclass(frozen=True)
 class Examples:
-    """inputs (rows, inputs); and either targets (rows, targets), or `codes` (rows) into `classes`."""
+    """inputs (rows, inputs); either targets (rows, targets), or `codes` (rows) into `classes`.
+
+    `weights` (rows): how much each row counts; None where all count the same.
+    """
 
     inputs: npt.NDArray[np.floating]
     targets: npt.NDArray[np.floating] | None
     codes: npt.NDArray[np.int32] | None
     classes: tuple[str, ...] | None
+    weights: npt.NDArray[np.float64] | None
 
 
 def examples(
@@ -31,6 +35,7 @@ def examples(
     targets: Array | None = None,
     labels: Array | Sequence[Label] | None = None,
     classes: Sequence[Label] | None = None,
+    weights: Array | None = None,
 ) -> Examples:
     """Check and convert what a reader found. Raises InvalidInput naming the array, row and column."""
     if (targets is None) == (labels is None):
@@ -39,12 +44,13 @@ def examples(
     answers, field = (targets, "targets") if labels is None else (labels, "labels")
     if answers is not None and len(answers) != len(x):
         raise InvalidInput(field, f"There are {len(answers)} {field} for {len(x)} rows of inputs.")
+    counts = None if weights is None else _weights(weights, len(x))
     if targets is not None:
         if classes is not None:
             raise InvalidInput("classes", "Classes go with labels; these are targets.")
-        return Examples(x, _matrix(targets, "targets"), None, None)
+        return Examples(x, _matrix(targets, "targets"), None, None, counts)
     codes, names = _encode(labels if labels is not None else (), classes)
-    return Examples(x, None, codes, names)
+    return Examples(x, None, codes, names, counts)
 
 
 def _matrix(array: Array, field: str) -> npt.NDArray[np.floating]:
@@ -80,6 +86,32 @@ def _check_finite(matrix: npt.NDArray[np.floating], field: str) -> None:
                 f"{field}.{start + row}.{column}",
                 f"The value is {'not a number' if np.isnan(value) else 'infinite'}; only finite numbers are accepted.",
             )
+
+
+def _weights(array: Array, rows: int) -> npt.NDArray[np.float64]:
+    """One number for each row: finite, at least 0, with a finite sum above 0."""
+    if array.dtype.kind not in "buif" or array.dtype.itemsize > 8:
+        raise InvalidInput("weights", f"Expected numbers, got an array of type {array.dtype}.")
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array.reshape(-1)
+    if array.ndim != 1:
+        raise InvalidInput("weights", f"Expected one weight per row, got an array of shape {array.shape}.")
+    if len(array) != rows:
+        raise InvalidInput("weights", f"There are {len(array)} weights for {rows} rows of inputs.")
+    weights = array.astype(np.float64)
+    wrong = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
+    if wrong.size:
+        row = int(wrong[0])
+        raise InvalidInput(
+            f"weights.{row}", f"The weight is {weights[row]:g}; a weight is a finite number of at least 0."
+        )
+    with np.errstate(over="ignore"):  # seen below
+        total = weights.sum()
+    if total == 0:
+        raise InvalidInput("weights", "All weights are 0; at least 1 row must count.")
+    if not np.isfinite(total):
+        raise InvalidInput("weights", "The sum of the weights is beyond the finite numbers; give smaller ones.")
+    return weights
 
 
 def _encode(

@@ -7,7 +7,7 @@ import csv
 import io
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -23,10 +23,12 @@ _DELIMITERS = ",;\t"
 
 @dataclass(frozen=True)
 class Reading:
-    """How to read a file. `target` names the CSV columns to learn as numbers, `label` the one that holds classes."""
+    """How to read a file. `target` names the CSV columns to learn as numbers, `label` the one that holds classes,
+    `weight` the one that says how much a row counts."""
 
     target: tuple[str, ...] = ()
     label: str | None = None
+    weight: str | None = None
     classes: tuple[Label, ...] | None = None
     largest: int = 2**33
     """Bytes of one array, after unpacking."""
@@ -40,17 +42,28 @@ def read_file(file: BinaryIO, name: str, reading: Reading) -> Examples:
         raise InvalidInput(
             "file",
             f"{name!r} is of no known kind. Accepted: .npz with arrays inputs and targets or labels, .csv with a "
-            "header; .npy files come as a pair of fields, inputs and targets or labels.",
+            "header; .npy files come in fields of their own, inputs and targets or labels.",
         )
     return readers[suffix](file, reading)
 
 
-def read_pair(inputs: BinaryIO, answers: BinaryIO, field: str, reading: Reading) -> Examples:
-    """The examples in two open .npy files; `field` is what the second holds: targets or labels."""
-    x, y = (_read_npy(file, _size(file), name, reading) for file, name in ((inputs, "inputs"), (answers, field)))
-    if field == "labels":
-        return examples(x, labels=y, classes=reading.classes)
-    return examples(x, targets=y, classes=reading.classes)
+def read_arrays(files: Mapping[str, BinaryIO], reading: Reading) -> Examples:
+    """The examples in open .npy files, by what each holds: inputs; targets or labels; weights if there are any."""
+    return _of_arrays({field: _read_npy(file, _size(file), field, reading) for field, file in files.items()}, reading)
+
+
+def _of_arrays(arrays: Mapping[str, Array], reading: Reading) -> Examples:
+    if reading.weight is not None:
+        raise InvalidInput(
+            "weight", "This names a column of a .csv file; with arrays the weights are an array called weights."
+        )
+    return examples(
+        arrays["inputs"],
+        targets=arrays.get("targets"),
+        labels=arrays.get("labels"),
+        classes=reading.classes,
+        weights=arrays.get("weights"),
+    )
 
 
 def _size(file: BinaryIO) -> int:
@@ -99,7 +112,7 @@ def _read_npz(file: BinaryIO, reading: Reading) -> Examples:
     try:
         with zipfile.ZipFile(file) as archive:
             names = {Path(member.filename).stem: member for member in archive.infolist()}
-            for field in ("inputs", "targets", "labels"):
+            for field in ("inputs", "targets", "labels", "weights"):
                 if field in names:
                     with archive.open(names[field]) as member:
                         arrays[field] = _read_npy(cast(BinaryIO, member), names[field].file_size, field, reading)
@@ -111,12 +124,7 @@ def _read_npz(file: BinaryIO, reading: Reading) -> Examples:
             f"The archive has the arrays {', '.join(sorted(names)) or '(none)'}; expected inputs, and targets or "
             "labels.",
         )
-    return examples(
-        arrays["inputs"],
-        targets=arrays.get("targets"),
-        labels=arrays.get("labels"),
-        classes=reading.classes,
-    )
+    return _of_arrays(arrays, reading)
 
 
 def _read_csv(file: BinaryIO, reading: Reading) -> Examples:
@@ -141,22 +149,30 @@ def _read_table(file: io.TextIOBase, reading: Reading) -> Examples:
     if not any(header):
         raise InvalidInput("file", "There is no data: the first line names the columns.")
     answers = _answer_columns(header, reading)
-    features = [place for place in range(len(header)) if place not in answers]
+    counts = _weight_column(header, answers, reading)
+    features = [place for place in range(len(header)) if place not in (*answers, *counts)]
     if not features:
         raise InvalidInput("target", "No column is left for the inputs.")
     numbers: list[list[float]] = []
     labels: list[str] = []
+    weights: list[float] = []
     numeric = features if reading.label else [*features, *answers]
     for line, row in _rows(file, delimiter, len(header)):
         numbers.append([_number(row[place], header[place], line) for place in numeric])
         if reading.label:
             labels.append(row[answers[0]].strip())
+        weights += [_number(row[place], header[place], line, maybe_class=False) for place in counts]
     if not numbers:
         raise InvalidInput("file", "There is no data below the line that names the columns.")
     table = np.array(numbers, np.float64)
-    if reading.label:
-        return examples(table, labels=_as_whole_numbers(labels), classes=reading.classes)
-    return examples(table[:, : len(features)], targets=table[:, len(features) :], classes=reading.classes)
+    inputs, targets = table[:, : len(features)], table[:, len(features) :]
+    return examples(
+        inputs,
+        targets=None if reading.label else targets,
+        labels=_as_whole_numbers(labels) if reading.label else None,
+        classes=reading.classes,
+        weights=np.array(weights) if counts else None,
+    )
 
 
 def _answer_columns(header: Sequence[str], reading: Reading) -> list[int]:
@@ -168,11 +184,24 @@ def _answer_columns(header: Sequence[str], reading: Reading) -> list[int]:
             "Name what to learn: target=COLUMN for numbers (several with commas), or label=COLUMN for classes. "
             f"The columns are: {', '.join(header)}.",
         )
-    for name in wanted:
-        if header.count(name) != 1:
-            amount = "no column" if name not in header else "more than one column"
-            raise InvalidInput(field, f"There is {amount} called {name!r}. The columns are: {', '.join(header)}.")
-    return [header.index(name) for name in wanted]
+    return [_place(name, header, field) for name in wanted]
+
+
+def _weight_column(header: Sequence[str], answers: Sequence[int], reading: Reading) -> list[int]:
+    """The place of the column that holds weights; none if none is named."""
+    if reading.weight is None:
+        return []
+    place = _place(reading.weight, header, "weight")
+    if place in answers:
+        raise InvalidInput("weight", f"The column {reading.weight!r} is to be learned; weights are in another one.")
+    return [place]
+
+
+def _place(name: str, header: Sequence[str], field: str) -> int:
+    if header.count(name) != 1:
+        amount = "no column" if name not in header else "more than one column"
+        raise InvalidInput(field, f"There is {amount} called {name!r}. The columns are: {', '.join(header)}.")
+    return header.index(name)
 
 
 def _rows(file: io.TextIOBase, delimiter: str, width: int) -> Iterator[tuple[int, list[str]]]:
@@ -185,15 +214,14 @@ def _rows(file: io.TextIOBase, delimiter: str, width: int) -> Iterator[tuple[int
         yield number, row
 
 
-def _number(cell: str, column: str, line: int) -> float:
+def _number(cell: str, column: str, line: int, *, maybe_class: bool = True) -> float:
     try:
         return float(cell)
     except ValueError as problem:
         shown = cell if len(cell) <= 40 else f"{cell[:40]}…"
         what = "is empty" if not cell.strip() else f"holds {shown!r}"
-        raise InvalidInput(
-            "file", f"Line {line}, column {column!r} {what}; a number is expected (for classes: label={column})."
-        ) from problem
+        hint = f" (for classes: label={column})" if maybe_class else ""
+        raise InvalidInput("file", f"Line {line}, column {column!r} {what}; a number is expected{hint}.") from problem
 
 
 def _as_whole_numbers(labels: list[str]) -> list[str] | list[int]:

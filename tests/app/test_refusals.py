@@ -99,7 +99,11 @@ def test_missing_fields(service: RunningService) -> None:
         ({"targets": [[1]]}, "targets", "1 targets for 2 rows"),
         ({"targets": None, "labels": ["a", "b"], "classes": ["a", "c"]}, "labels.1", "'b' is not one of the classes"),
         ({"targets": None, "labels": [1.5, 2]}, "labels.0.int", "integer"),
-        ({"weights": [1, 1]}, "weights", "not known"),
+        ({"weights": [1, 1, 1]}, "weights", "3 weights for 2 rows"),
+        ({"weights": [1, -1]}, "weights.1", "finite number of at least 0"),
+        ({"weights": [0, 0]}, "weights", "All weights are 0"),
+        ({"weights": [1, "1"]}, "weights.1", "number"),
+        ({"colour": "blue"}, "colour", "not known"),
     ],
 )
 def test_datasets(service: RunningService, change: dict[str, Any], field: str, words: str) -> None:
@@ -134,6 +138,7 @@ def test_malformed_json(service: RunningService, path: str, body: str) -> None:
         ("data.csv", b"PK\x03\x04\x00\x00", {"target": "a"}, "file", "not text"),
         ("data.csv", b"a,b\n1,2\n3\n", {"target": "a"}, "file", "Line 3 has 1 cells"),
         ("data.csv", b"a,b\n1,2\n", {}, "target", "The columns are: a, b"),
+        ("data.csv", b"a,b\n1,2\n", {"target": "a", "weight": "w"}, "weight", "no column called 'w'"),
         ("data.csv", b"a,b\n1,2\n", {"target": "a", "speed": "fast"}, "speed", "not known"),
         ("photo.jpg", b"\xff\xd8\xff", {}, "file", "Accepted: .npz"),
         ("", b"", {}, "file", "no file"),

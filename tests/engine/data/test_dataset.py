@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -26,19 +27,53 @@ def stored(folder: Path, **answers: Any) -> Dataset:
 def test_targets_come_back_in_the_networks_precision(tmp_path: Path, dtype: str) -> None:
     dataset = stored(tmp_path, targets=[[1.5], [2.5], [3.5]] * np.ones((3, 1)))
     for _ in range(2):  # the second time from the converted files
-        x, y = open_for_training(tmp_path / "ds", 1, dtype)
-        assert {x.dtype, y.dtype} == {np.dtype(dtype)}
-        np.testing.assert_array_equal(x, X.astype(dtype))
-        assert y.tolist() == [[1.5], [2.5], [3.5]]
-        assert not x.flags.writeable
+        opened = open_for_training(tmp_path / "ds", 1, dtype)
+        assert {opened.x.dtype, opened.y.dtype} == {np.dtype(dtype)}
+        np.testing.assert_array_equal(opened.x, X.astype(dtype))
+        assert opened.y.tolist() == [[1.5], [2.5], [3.5]]
+        assert not opened.x.flags.writeable
+        assert (opened.codes, opened.weights) == (None, None)
     assert (dataset.rows, dataset.inputs, dataset.targets, dataset.classes) == (3, 2, 1, None)
+    assert not dataset.weighted
 
 
 def test_labels_become_one_hot_or_a_single_column(tmp_path: Path) -> None:
     dataset = stored(tmp_path, labels=["no", "yes", "no"])
     assert (dataset.targets, dataset.classes) == (2, ("no", "yes"))
-    assert open_for_training(tmp_path / "ds", 2, "float32")[1].tolist() == [[1, 0], [0, 1], [1, 0]]
-    assert open_for_training(tmp_path / "ds", 1, "float32")[1].tolist() == [[0], [1], [0]]
+    opened = open_for_training(tmp_path / "ds", 2, "float32")
+    assert opened.y.tolist() == [[1, 0], [0, 1], [1, 0]]
+    assert open_for_training(tmp_path / "ds", 1, "float32").y.tolist() == [[0], [1], [0]]
+    assert opened.codes is not None
+    assert opened.codes.dtype == np.int32
+    assert opened.codes.tolist() == [0, 1, 0]
+    assert not opened.codes.flags.writeable
+
+
+def test_what_is_converted_in_parts_is_whole(tmp_path: Path) -> None:
+    codes = np.random.default_rng(0).integers(0, 3000, 5000)
+    codes[:3000] = np.arange(3000)
+    stored(tmp_path, inputs=codes.astype(float), labels=codes)
+    opened = open_for_training(tmp_path / "ds", 3000, "float32")
+    assert (opened.x[:, 0] == codes).all()
+    assert (opened.y.shape, float(opened.y.sum())) == ((5000, 3000), 5000)
+    assert (opened.y.argmax(axis=1) == codes).all()
+
+
+def test_weights_come_back_as_they_are(tmp_path: Path) -> None:
+    dataset = stored(tmp_path, targets=X, weights=np.array([0.1, 0, 3]))
+    opened = open_for_training(tmp_path / "ds", 2, "float32")
+    assert dataset.weighted
+    assert opened.weights is not None
+    assert opened.weights.dtype == np.float64
+    assert opened.weights.tolist() == [0.1, 0, 3]
+    assert not opened.weights.flags.writeable
+
+
+def test_a_record_from_before_there_were_weights_is_read(tmp_path: Path) -> None:
+    dataset = stored(tmp_path, targets=X)
+    record = msgspec.json.decode(msgspec.json.encode(dataset))
+    del record["weighted"]
+    assert msgspec.json.decode(msgspec.json.encode(record), type=Dataset) == dataset
 
 
 def network(

@@ -78,12 +78,30 @@ def test_numbers_are_kept_exactly(array: np.ndarray[Any, Any], dtype: type) -> N
         (np.zeros((1, 1), complex), {"targets": np.zeros(1)}, "inputs", "Expected numbers"),
         (np.array([[0, 1], [2, np.nan]]), {"targets": np.zeros(2)}, "inputs.1.1", "not a number"),
         (np.array([[0.0], [1.0]]), {"targets": np.array([1, np.inf])}, "targets.1.0", "infinite"),
+        (X, {"targets": np.ones(3), "weights": np.ones(2)}, "weights", "2 weights for 3 rows"),
+        (X, {"labels": [0, 1, 0], "weights": np.ones(0)}, "weights", "0 weights for 3 rows"),
+        (X, {"targets": np.ones(3), "weights": np.ones((3, 2))}, "weights", r"array of shape \(3, 2\)"),
+        (X, {"targets": np.ones(3), "weights": np.array(["1", "1", "1"])}, "weights", "Expected numbers"),
+        (X, {"targets": np.ones(3), "weights": np.array([1, 1, -0.5])}, "weights.2", "is -0.5; .* at least 0"),
+        (X, {"targets": np.ones(3), "weights": np.array([1, np.nan, 1])}, "weights.1", "is nan; .* finite"),
+        (X, {"targets": np.ones(3), "weights": np.array([np.inf, 1, 1])}, "weights.0", "is inf; .* finite"),
+        (X, {"targets": np.ones(3), "weights": np.zeros(3)}, "weights", "at least 1 row must count"),
+        (X, {"targets": np.ones(3), "weights": np.full(3, 1e308)}, "weights", "sum of the weights"),
     ],
 )
 def test_what_is_refused(inputs: Any, answers: dict[str, Any], field: str, words: str) -> None:
     with pytest.raises(InvalidInput, match=words) as refused:
         examples(inputs, **answers)
     assert refused.value.problems[0][0] == field
+
+
+@pytest.mark.parametrize("weights", [np.array([0, 1, 2]), np.array([[0], [1], [2]], np.uint8), np.arange(3.0)])
+def test_weights_become_a_vector(weights: np.ndarray[Any, Any]) -> None:
+    found = examples(X, labels=[0, 1, 0], weights=weights).weights
+    assert found is not None
+    assert found.dtype == np.float64
+    assert found.tolist() == [0, 1, 2]
+    assert examples(X, labels=[0, 1, 0]).weights is None
 
 
 @pytest.mark.parametrize("rows", [[[1.0, 2.0], [3.0]], [[1.0], [2.0, 3.0]]])

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from engine.data.examples import Examples
-from engine.data.readers import Reading, read_file, read_pair
+from engine.data.readers import Reading, read_arrays, read_file
 from engine.errors import InvalidInput
 
 INPUTS = np.arange(6.0).reshape(3, 2)
@@ -52,10 +52,29 @@ def test_npz_with_labels_in_column_order() -> None:
     assert found.classes == ("a", "b")
 
 
-def test_npy_pair() -> None:
-    found = read_pair(npy(INPUTS), npy(np.array([0, 1, 1])), "labels", Reading())
+def test_npy_files() -> None:
+    found = read_arrays({"inputs": npy(INPUTS), "labels": npy([0, 1, 1])}, Reading())
     assert (found.inputs == INPUTS).all()
     assert found.classes == ("0", "1")
+    assert found.weights is None
+
+
+def test_weights_are_an_array_or_a_file() -> None:
+    arrays: dict[str, npt.ArrayLike] = {"inputs": INPUTS, "targets": [1.0, 2.0, 3.0], "weights": [0.5, 0.0, 2.0]}
+    for found in (
+        read(npz(**arrays), "data.npz"),
+        read_arrays({field: npy(array) for field, array in arrays.items()}, Reading()),
+    ):
+        assert found.targets is not None
+        assert found.weights is not None
+        assert found.targets.tolist() == [[1], [2], [3]]
+        assert found.weights.tolist() == [0.5, 0, 2]
+
+
+def test_a_column_of_weights_belongs_to_tables() -> None:
+    with pytest.raises(InvalidInput, match="an array called weights") as refused:
+        read(npz(inputs=INPUTS, targets=[1.0, 2.0, 3.0]), "data.npz", weight="w")
+    assert refused.value.problems[0][0] == "weight"
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
@@ -80,6 +99,14 @@ def test_csv_with_labels() -> None:
     assert read(b"x,digit\n1,10\n2,9\n", "d.csv", label="digit").classes == ("9", "10")
 
 
+@pytest.mark.parametrize("reading", [{"target": ("b",)}, {"label": "b"}])
+def test_csv_with_weights(reading: dict[str, Any]) -> None:
+    found = read(b"w,a,b\n0.5,2,3\n0,5,6\n", "t.csv", weight="w", **reading)
+    assert found.weights is not None
+    assert found.inputs.tolist() == [[2], [5]]
+    assert found.weights.tolist() == [0.5, 0]
+
+
 @pytest.mark.parametrize(
     ("content", "reading", "words"),
     [
@@ -94,6 +121,11 @@ def test_csv_with_labels() -> None:
         (b"a,b\n1,2\n", {"target": ("c",)}, "no column called 'c'. The columns are: a, b"),
         (b"a,a,b\n1,2,3\n", {"target": ("a",)}, "more than one column called 'a'"),
         (b"a\n1\n", {"target": ("a",)}, "No column is left"),
+        (b"a,w\n1,1\n", {"target": ("a",), "weight": "w"}, "No column is left"),
+        (b"a,b\n1,2\n", {"target": ("a",), "weight": "w"}, "no column called 'w'. The columns are: a, b"),
+        (b"a,b\n1,2\n", {"label": "a", "weight": "a"}, "The column 'a' is to be learned"),
+        (b"a,b,w\n1,2,x\n", {"target": ("a",), "weight": "w"}, r"column 'w' holds 'x'; a number is expected\."),
+        (b"a,b,w\n1,2,-1\n", {"target": ("a",), "weight": "w"}, "The weight is -1"),
         (b"a,b\n1,\xff\n", {"target": ("a",)}, "not UTF-8"),
         (b"\x00\x01\x02,\n", {"target": ("a",)}, "not text"),
         (b"a,b\n1,2\x00\n", {"target": ("a",)}, "column 'b'"),
