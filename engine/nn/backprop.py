@@ -251,3 +251,23 @@ def predict_rows(parameters: Vector, plan: Plan, buffers: Buffers, x: Matrix, ou
         m = min(buffers.rows, x.shape[0] - start)
         _copy(x, start, _block(buffers.activations, 0, m, x.shape[1]), 0, m)
         _copy(_forward(parameters, plan, buffers, m), 0, out, start, m)
+
+
+@entry
+def cost_of_rows(plan: Plan, a: Matrix, y: Matrix, weights: Vector) -> float:
+    """The sum over the rows of their cost times their weight, for outputs a and targets y, both (rows, outputs).
+
+    An empty vector of weights means that each is 1.
+    """
+    total = 0.0
+    target = np.empty((1, y.shape[1]), y.dtype)
+    for i in range(a.shape[0]):
+        _copy(y, i, target, 0, 1)
+        if plan.label_smoothing > 0.0:
+            _smooth(target, plan.label_smoothing)
+        cost = _total_cost(plan.cost, a[i : i + 1], target, plan.cost_setting)
+        if weights.size == 0:
+            total += cost
+        elif weights[i] > 0.0:
+            total += weights[i] * cost
+    return total

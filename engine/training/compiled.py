@@ -7,6 +7,7 @@ from typing import get_args
 
 import numpy as np
 
+from engine.nn.backprop import cost_of_rows
 from engine.nn.initializers import InitializerName
 from engine.nn.network import Architecture, DtypeName, Layer, Network
 from engine.training.spec import TrainingSpec
@@ -16,11 +17,14 @@ _STARTS: tuple[InitializerName, InitializerName] = ("glorot_uniform", "standard_
 
 
 def compile_predictions() -> None:
-    """What creating a network and predicting need."""
+    """What creating a network, predicting and evaluating need."""
     for dtype in get_args(DtypeName):
         for start in _STARTS:
             network = _smallest(dtype, start)
-        network.predict(np.zeros((1, 1)))
+        outputs = network.predict(np.zeros((1, 1)))
+        targets = np.zeros((1, 1), dtype)
+        targets.flags.writeable = False  # as data mapped from disk is
+        cost_of_rows(network.architecture.plan(), outputs, targets, np.empty(0))
 
 
 def compile_training() -> None:
