@@ -10,6 +10,7 @@ import httpx
 from pydantic import BaseModel
 
 from app.schemas.datasets import DatasetView
+from app.schemas.evaluations import EvaluationView
 from app.schemas.jobs import EpochView, HistoryView, JobView
 from app.schemas.networks import NetworkView
 from app.schemas.predictions import PredictionView
@@ -91,6 +92,11 @@ class Client:
     def predict(self, network: str, inputs: Sequence[Sequence[float]]) -> PredictionView:
         path = f"/v1/networks/{network}/predictions"
         return self._ask(PredictionView, "POST", path, json={"inputs": inputs})
+
+    def evaluate(self, network: str, dataset: str, version: int | None = None) -> EvaluationView:
+        """A version of the network, by default the current one, on a dataset."""
+        path = f"/v1/networks/{network}/evaluations"
+        return self._ask(EvaluationView, "POST", path, json={"dataset_id": dataset, "version": version})
 
     def _ask(self, view: type[View], method: str, path: str, **request: Any) -> View:
         answer = self._http.request(method, path, **request)

@@ -12,7 +12,7 @@ from app import __version__, problems
 from app.bodies import LimitBody
 from app.context import Context
 from app.live import Changes
-from app.routes import datasets, health, jobs, networks, predictions
+from app.routes import datasets, evaluations, health, jobs, networks, predictions
 from app.settings import Settings
 from engine.jobs.catalog import Catalog
 from engine.jobs.executor import Slot
@@ -24,7 +24,7 @@ from engine.training.compiled import compile_predictions
 
 _DESCRIPTION = """
 Train fully connected neural networks over HTTP. In order: create a network, create a dataset, train, watch the cost
-history, predict. The examples below are one story and run as they stand, from top to bottom.
+history, predict, evaluate. The examples below are one story and run as they stand, from top to bottom.
 
 Wherever an id is asked for, a name may stand; it means the newest one that has it.
 """
@@ -67,7 +67,7 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         swagger_ui_parameters={"tryItOutEnabled": True, "displayRequestDuration": True},
     )
-    for module in (networks, datasets, jobs, predictions, health):
+    for module in (networks, datasets, jobs, predictions, evaluations, health):
         app.include_router(module.router)
     problems.install(app)
     app.add_middleware(LimitBody, json_bytes=settings.max_json_bytes, upload_bytes=settings.max_upload_bytes)

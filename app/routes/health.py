@@ -9,7 +9,7 @@ from app.metrics import exposition
 from app.problems import problem
 from app.routes import problems
 
-router = APIRouter(tags=["5 health"])
+router = APIRouter(tags=["6 health"])
 
 
 class Health(BaseModel):

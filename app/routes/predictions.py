@@ -13,6 +13,7 @@ from app.schemas.predictions import EXAMPLE, NewPrediction, PredictionView
 from engine.data.examples import from_rows
 from engine.errors import InvalidInput
 from engine.jobs.registry import NetworkRecord
+from engine.training.evaluation import predicted_codes
 
 router = APIRouter(prefix="/v1/networks", tags=["4 predictions"])
 
@@ -45,6 +46,5 @@ def _predict(record: NetworkRecord, new: NewPrediction, here: Context) -> Predic
         raise InvalidInput("inputs", "For these inputs the outputs are not finite numbers; they are too large.")
     labels = None
     if version.classes is not None:
-        places = (outputs[:, 0] >= 0.5).astype(int) if outputs.shape[1] == 1 else outputs.argmax(axis=1)
-        labels = [version.classes[place] for place in places]
+        labels = [version.classes[code] for code in predicted_codes(outputs)]
     return PredictionView(network_id=record.id, version=version.number, outputs=outputs.tolist(), labels=labels)

@@ -67,6 +67,17 @@ class Dataset:
                 "with the sum 1. For classes give labels instead of targets.",
             )
 
+    def check_classes(self, expected: tuple[str, ...]) -> None:
+        """Raises InvalidInput (field `dataset_id`) if these are not the dataset's classes, in this order."""
+        if self.classes == expected:
+            return
+        has = "numbers as targets, and no classes" if self.classes is None else f"the classes {_listed(self.classes)}"
+        raise InvalidInput(
+            "dataset_id",
+            f"The network was trained to tell apart {_listed(expected)}; it needs a dataset of these classes in this "
+            f"order. This one has {has}.",
+        )
+
     def _check_width(self, architecture: Architecture) -> None:
         if architecture.inputs != self.inputs:
             raise InvalidInput(
@@ -81,6 +92,11 @@ class Dataset:
                 "dataset_id",
                 f"The network has {architecture.outputs} outputs; a dataset of {self.targets} {what} needs {accepted}.",
             )
+
+
+def _listed(classes: tuple[str, ...]) -> str:
+    shown = ", ".join(classes[:20])
+    return shown if len(classes) <= 20 else f"{shown}, … ({len(classes)} in all)"
 
 
 def store(folder: Path, found: Examples, *, id: str, name: str | None, created_at: datetime) -> Dataset:

@@ -1,4 +1,4 @@
-"""Networks and datasets: created, found, deleted, and networks loaded for predictions."""
+"""Networks and datasets: created, deleted, and networks loaded for predictions and evaluations."""
 
 import threading
 from collections import OrderedDict
@@ -6,9 +6,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from engine import durable
-from engine.data.dataset import Dataset, store
+from engine.data.dataset import Dataset, OpenDataset, open_for_training, store
 from engine.data.examples import Examples
-from engine.errors import Conflict, NotFound, TooLarge
+from engine.errors import Conflict, NotFound, StorageFailed, TooLarge
 from engine.jobs import ids
 from engine.jobs.folder import DataFolder
 from engine.jobs.job import Job
@@ -16,6 +16,7 @@ from engine.jobs.registry import NetworkRecord, Registry, Version
 from engine.nn.architecture import Architecture
 from engine.nn.network import Network
 from engine.training.checkpoint import load_weights, save_weights
+from engine.training.evaluation import Evaluation, evaluate
 
 _NETWORKS_KEPT_LOADED = 16
 
@@ -96,3 +97,22 @@ class Catalog:
             while len(self._loaded) > _NETWORKS_KEPT_LOADED:
                 self._loaded.popitem(last=False)
             return version, self._loaded[key]
+
+    def evaluate(self, record: NetworkRecord, number: int | None, dataset: Dataset) -> tuple[Version, Evaluation]:
+        """Measure a version, by default the current one, on a dataset.
+
+        Raises NotFound, or InvalidInput (field `dataset_id`) if the dataset does not fit the network, or has other
+        classes than the version was trained on.
+        """
+        version, network = self.load(record, number)
+        dataset.check_fits(record.architecture)
+        if version.classes is not None:
+            dataset.check_classes(version.classes)
+        return version, evaluate(network, self._open(dataset, record.architecture))
+
+    def _open(self, dataset: Dataset, architecture: Architecture) -> OpenDataset:
+        try:
+            return open_for_training(self._folder.of_dataset(dataset.id), architecture.outputs, architecture.dtype)
+        except StorageFailed:
+            self._registry.datasets.get(dataset.id)  # it may have been deleted since it was found
+            raise

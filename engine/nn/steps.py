@@ -183,6 +183,26 @@ def _copy(source: Matrix, out: Matrix) -> None:
 
 
 @entry
+def cost_of_rows(plan: Plan, a: Matrix, y: Matrix, weights: Settings) -> float:
+    """The sum over the rows of their cost times their weight, for outputs a and targets y, both (rows, outputs).
+
+    An empty vector of weights means that each is 1.
+    """
+    total = 0.0
+    target = np.empty((1, y.shape[1]), y.dtype)
+    for i in range(a.shape[0]):
+        _copy(y[i : i + 1], target)
+        if plan.label_smoothing > 0.0:
+            _smooth(target, plan.label_smoothing)
+        cost = _total_cost(plan.cost, a[i : i + 1], target, plan.cost_setting)
+        if weights.size == 0:
+            total += cost
+        elif weights[i] > 0.0:
+            total += weights[i] * cost
+    return total
+
+
+@entry
 def weight_penalty(parameters: Vector, gradient: Vector, plan: Plan, l1: float, l2: float) -> float:
     """The penalty that training adds to the cost; its gradient is added to `gradient`."""
     return penalize(parameters, gradient, plan.layers, l1, l2)

@@ -11,6 +11,7 @@ from engine.data.dataset import OpenDataset
 from engine.nn.architecture import Architecture, DtypeName, Layer
 from engine.nn.initializers import InitializerName
 from engine.nn.network import Network
+from engine.nn.steps import cost_of_rows
 from engine.training.spec import TrainingSpec
 from engine.training.trainer import Trainer
 
@@ -18,11 +19,14 @@ _STARTS: tuple[InitializerName, InitializerName] = ("glorot_uniform", "standard_
 
 
 def compile_predictions() -> None:
-    """What creating a network and predicting need."""
+    """What creating a network, predicting and evaluating need."""
     for dtype in get_args(DtypeName):
         for start in _STARTS:
             network = _smallest(dtype, start)
-        network.predict(np.zeros((1, 1)))
+        outputs = network.predict(np.zeros((1, 1)))
+        targets = np.zeros((1, 1), dtype)
+        targets.flags.writeable = False  # as data mapped from disk is
+        cost_of_rows(network.architecture.plan(), outputs, targets, np.empty(0))
 
 
 def compile_training() -> None:

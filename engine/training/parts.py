@@ -10,12 +10,10 @@ from engine.errors import InvalidInput
 from engine.nn import random
 from engine.nn.plan import ABSOLUTE, CORRECT, COST, NUMBERS, SIDES, SQUARED, Rows
 from engine.nn.steps import Examples
+from engine.training.determination import mean_r2, spread_of
 from engine.training.spec import TrainingSpec
 
 Vector = npt.NDArray[np.float64]
-
-# Targets read at once where their spread is worked out.
-_NUMBERS_AT_ONCE = 2**20
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class Part:
     @classmethod
     def of(cls, examples: Examples, rows: Rows, measure: int) -> "Part":
         weight = float(examples.weights[rows].sum()) if examples.weights.size else float(len(rows))
-        spread = _spread(examples.y, rows) if measure == NUMBERS else np.zeros(0)
+        spread = spread_of(examples.y, rows) if measure == NUMBERS else np.zeros(0)
         return cls(examples, rows, weight, spread)
 
     def measures(self, totals: Vector, measure: int) -> Measures:
@@ -53,23 +51,8 @@ class Part:
             answers = self.examples.y.shape[1] if measure == SIDES else 1
             return Measures(cost, float(totals[CORRECT]) / (count * answers), None, None, None)
         squared = totals[SQUARED:]
-        numbers = count * squared.size
-        varies = self.spread > 0
-        r2 = float(np.mean(1 - squared[varies] / self.spread[varies])) if varies.any() else None
-        return Measures(cost, None, r2, float(totals[ABSOLUTE]) / numbers, float(np.sqrt(squared.sum() / numbers)))
-
-
-def _spread(y: npt.NDArray[np.floating], rows: Rows) -> Vector:
-    at_once = max(1, _NUMBERS_AT_ONCE // y.shape[1])
-    blocks = [rows[first : first + at_once] for first in range(0, len(rows), at_once)]
-    total = np.zeros(y.shape[1])
-    for block in blocks:
-        total += y[block].sum(axis=0, dtype=np.float64)
-    mean = total / len(rows)
-    spread = np.zeros(y.shape[1])
-    for block in blocks:
-        spread += ((y[block] - mean) ** 2).sum(axis=0)
-    return spread
+        mae = float(totals[ABSOLUTE]) / (count * squared.size)
+        return Measures(cost, None, mean_r2(squared, self.spread), mae, float(np.mean(np.sqrt(squared / count))))
 
 
 def divide(dataset: OpenDataset, spec: TrainingSpec) -> tuple[Rows, Rows]:

@@ -51,6 +51,8 @@ def test_the_examples_run_as_they_stand_in_the_order_of_the_page(
     assert len(history["data"]) == 500
     answer = run(service, openapi, "post", "/v1/networks/{network_id}/predictions", 200)
     assert answer["labels"] == ["no", "yes", "yes", "no"]
+    evaluation = run(service, openapi, "post", "/v1/networks/{network_id}/evaluations", 200)
+    assert (evaluation["accuracy"], evaluation["rows"]) == (1.0, 4)
     for path, operations in openapi["paths"].items():
         if "get" in operations and not path.endswith("/events"):
             run(service, openapi, "get", path, 200)

@@ -1,4 +1,4 @@
-"""Swagger UI in a real browser: the five steps of the story, executed as they stand."""
+"""Swagger UI in a real browser: the six steps of the story, executed as they stand."""
 
 import re
 import shutil
@@ -50,6 +50,8 @@ def test_the_story_runs_as_it_stands_and_nothing_comes_from_elsewhere(service: R
     execute(page, "get", "/v1/jobs/{job_id}/history", "200")
     answer = execute(page, "post", "/v1/networks/{network_id}/predictions", "200")
     assert re.findall(r'"(no|yes)"', answer) == ["no", "yes", "yes", "no"]
+    answer = execute(page, "post", "/v1/networks/{network_id}/evaluations", "200")
+    assert re.search(r'"accuracy": 1\b', answer)
     assert {urlsplit(url).netloc for url in asked if not url.startswith("data:")} == {urlsplit(service.url).netloc}
     assert errors == []
 

@@ -121,7 +121,7 @@ def test_numbers_that_are_none(service: RunningService, number: str) -> None:
 MALFORMED = ['{"inputs": 2', "", "[" * 200_000, '{"inputs": ' + "9" * 10_000 + "}", "\xff\xfe", "null", '"x"', "[]"]
 
 
-@pytest.mark.parametrize("path", ["/v1/networks", "/v1/datasets", "/v1/jobs"])
+@pytest.mark.parametrize("path", ["/v1/networks", "/v1/datasets", "/v1/jobs", "/v1/networks/net_0/evaluations"])
 @pytest.mark.parametrize("body", MALFORMED, ids=range(len(MALFORMED)))
 def test_malformed_json(service: RunningService, path: str, body: str) -> None:
     """What is no JSON gets 400, what is JSON of another shape 422."""
@@ -241,6 +241,28 @@ def test_predictions(service: RunningService, body: dict[str, Any], field: str, 
     check(refused(service, f"/v1/networks/{network['id']}/predictions", 422, json=body), field, words)
 
 
+@pytest.mark.parametrize(
+    ("change", "field", "words"),
+    [
+        ({"dataset_id": "ev-wide"}, "dataset_id", "The network has 2 inputs, the dataset 3"),
+        ({"dataset_id": "ev-many"}, "dataset_id", "a dataset of 2 targets needs 2"),
+        ({"dataset_id": "ev-large"}, "dataset_id", "needs targets from 0 to 1"),
+        ({"dataset_id": None}, "dataset_id", "string"),
+        ({"version": -1}, "version", "greater than or equal to 0"),
+        ({"version": "1"}, "version", "integer"),
+        ({"metrics": ["r2"]}, "metrics", "not known"),
+    ],
+)
+def test_evaluations(service: RunningService, change: dict[str, Any], field: str, words: str) -> None:
+    network = stories.network(service)
+    stories.dataset(service, name="ev-fit")
+    stories.dataset(service, name="ev-wide", inputs=[[0, 0, 0], [1, 1, 1]], labels=[0, 1])
+    stories.dataset(service, name="ev-many", inputs=[[0, 0], [1, 1]], labels=None, targets=[[0, 1], [1, 0]])
+    stories.dataset(service, name="ev-large", inputs=[[0, 0], [1, 1]], labels=None, targets=[[0], [2]])
+    body = {"dataset_id": "ev-fit", **change}
+    check(refused(service, f"/v1/networks/{network['id']}/evaluations", 422, json=body), field, words)
+
+
 def test_unknown_ids(service: RunningService) -> None:
     network, dataset = stories.network(service)["id"], stories.dataset(service)["id"]
     for method, path, kind in (
@@ -266,6 +288,12 @@ def test_unknown_ids(service: RunningService) -> None:
         assert refused(service, "/v1/jobs", 404, json=body)["type"] == f"/problems/unknown-{kind}"
     path = f"/v1/networks/{network}/predictions"
     assert refused(service, path, 404, json={"inputs": [[0, 0]], "version": 5})["type"] == "/problems/unknown-version"
+    for id, body, kind in (
+        ("net_0", {"dataset_id": dataset}, "network"),
+        (network, {"dataset_id": "ds_0"}, "dataset"),
+        (network, {"dataset_id": dataset, "version": 5}, "version"),
+    ):
+        assert refused(service, f"/v1/networks/{id}/evaluations", 404, json=body)["type"] == f"/problems/unknown-{kind}"
     nowhere = service.http.get("/v2/nothing")
     assert (nowhere.status_code, nowhere.headers["content-type"]) == (404, "application/problem+json")
     wrong = service.http.put("/v1/networks")
@@ -279,7 +307,7 @@ def test_pages(service: RunningService, query: str) -> None:
     assert answer.json()["errors"][0]["field"] == "limit"
 
 
-@pytest.mark.parametrize("path", ["/v1/networks", "/v1/jobs"])
+@pytest.mark.parametrize("path", ["/v1/networks", "/v1/jobs", "/v1/networks/net_0/evaluations"])
 def test_json_that_is_not_called_so(service: RunningService, path: str) -> None:
     """As curl -d sends it by itself."""
     headers = {"content-type": "application/x-www-form-urlencoded"}

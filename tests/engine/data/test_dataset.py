@@ -115,6 +115,21 @@ def test_networks_that_do_not_fit(
     assert refused.value.problems[0][0] == "dataset_id"
 
 
+@pytest.mark.parametrize(
+    ("answers", "words"),
+    [
+        ({"labels": ["a", "b", "c"]}, "trained to tell apart a, b; .* This one has the classes a, b, c"),
+        ({"labels": ["b", "a", "b"], "classes": ["b", "a"]}, "This one has the classes b, a"),
+        ({"targets": X}, "This one has numbers as targets"),
+    ],
+)
+def test_other_classes(tmp_path: Path, answers: dict[str, Any], words: str) -> None:
+    stored(tmp_path / "same", labels=["a", "b", "a"]).check_classes(("a", "b"))
+    with pytest.raises(InvalidInput, match=words) as refused:
+        stored(tmp_path / "other", **answers).check_classes(("a", "b"))
+    assert refused.value.problems[0][0] == "dataset_id"
+
+
 def test_a_missing_or_damaged_file_is_said_so(tmp_path: Path) -> None:
     stored(tmp_path, targets=X)
     (tmp_path / "ds" / "inputs.npy").write_bytes(b"\x93NUMPY")

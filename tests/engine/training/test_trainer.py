@@ -95,7 +95,7 @@ def test_errors_of_numbers_are_those_of_scikit_learn() -> None:
     (epoch,) = epochs_of(Trainer(network, data, spec(epochs=1, batch_size=60), validation=other).run())
     assert epoch.r2 == pytest.approx(r2_score(data.y, before), rel=1e-12)
     assert epoch.mae == pytest.approx(mean_absolute_error(data.y, before), rel=1e-12)
-    assert epoch.rmse == pytest.approx(np.sqrt(np.mean((data.y - before) ** 2)), rel=1e-12)
+    assert epoch.rmse == pytest.approx(root_mean_squared_error(data.y, before), rel=1e-12)
     after = network.predict(other.x)
     assert epoch.validation_r2 == pytest.approx(r2_score(other.y[:, :2], after[:, :2]), rel=1e-12)
     assert epoch.validation_mae == pytest.approx(mean_absolute_error(other.y, after), rel=1e-12)
