@@ -43,8 +43,8 @@ from engine.nn.plan import (
     WEIGHTS_AT,
     Buffers,
     Plan,
-    block,
 )
+from engine.nn.views import block, span
 
 _activate = by_code("activate", [activation.forward for activation in ACTIVATIONS.values()])
 _through_activation = by_code("through_activation", [activation.backward for activation in ACTIVATIONS.values()])
@@ -72,7 +72,7 @@ def train_forward(
             units = plan.layers[layer, UNITS]
             mean, scale = buffers.normal[0, at : at + units], buffers.normal[1, at : at + units]
             standardize(z, mean, scale)
-            remember(mean, scale, m, statistics[2 * at : 2 * (at + units)])
+            remember(mean, scale, m, span(statistics, 2 * at, 2 * units))
         a = _finish_layer(parameters, plan, buffers, layer, z)
     return a
 
@@ -87,7 +87,7 @@ def forward(parameters: Vector, statistics: Vector, plan: Plan, buffers: Buffers
         if at >= 0:
             units = plan.layers[layer, UNITS]
             mean, scale = buffers.normal[0, at : at + units], buffers.normal[1, at : at + units]
-            standardize_as_remembered(z, mean, scale, statistics[2 * at : 2 * (at + units)])
+            standardize_as_remembered(z, mean, scale, span(statistics, 2 * at, 2 * units))
         a = _finish_layer(parameters, plan, buffers, layer, z)
     return a
 
@@ -109,9 +109,9 @@ def _finish_layer(parameters: Vector, plan: Plan, buffers: Buffers, layer: int, 
     scales_at, b_at = plan.layers[layer, SCALES_AT], plan.layers[layer, BIASES_AT]
     z = block(buffers.activations, plan.layers[layer, SUM_AT] * buffers.rows, m, units)
     if scales_at >= 0:
-        multiply(x, parameters[scales_at : scales_at + units], z)
+        multiply(x, span(parameters, scales_at, units), z)
     a = block(buffers.activations, plan.layers[layer, OUTPUT_AT] * buffers.rows, m, units)
-    _activate(plan.layers[layer, ACTIVATION], z, parameters[b_at : b_at + units], a)
+    _activate(plan.layers[layer, ACTIVATION], z, span(parameters, b_at, units), a)
     return a
 
 
@@ -155,12 +155,12 @@ def _through_layer(
     m, units = delta.shape
     inputs = plan.layers[layer, INPUTS]
     b_at, at = plan.layers[layer, BIASES_AT], plan.layers[layer, STATISTICS_AT]
-    b_gradient = gradient[b_at : b_at + units]
+    b_gradient = span(gradient, b_at, units)
     _sum_rows(delta, b_gradient)
     if at >= 0:
         scales_at = plan.layers[layer, SCALES_AT]
         x = block(buffers.activations, plan.layers[layer, NORMAL_AT] * buffers.rows, m, units)
-        gamma, gamma_gradient = parameters[scales_at : scales_at + units], gradient[scales_at : scales_at + units]
+        gamma, gamma_gradient = span(parameters, scales_at, units), span(gradient, scales_at, units)
         through_batch_norm(x, gamma, buffers.normal[1, at : at + units], b_gradient, gamma_gradient, delta)
     a_before = block(buffers.activations, plan.layers[layer, INPUT_AT] * buffers.rows, m, inputs)
     np.dot(delta.T, a_before, block(gradient, plan.layers[layer, WEIGHTS_AT], units, inputs))
@@ -168,10 +168,15 @@ def _through_layer(
 
 @formula
 def _sum_rows(delta: Matrix, out: Vector) -> None:
+    """Four rows at a time: each sum is then loaded and stored a quarter as often."""
     for j in range(out.size):
         out[j] = 0
-    for i in range(delta.shape[0]):
-        for j in range(delta.shape[1]):
+    rows = delta.shape[0] - delta.shape[0] % 4
+    for i in range(0, rows, 4):
+        for j in range(out.size):
+            out[j] += (delta[i, j] + delta[i + 1, j]) + (delta[i + 2, j] + delta[i + 3, j])
+    for i in range(rows, delta.shape[0]):
+        for j in range(out.size):
             out[j] += delta[i, j]
 
 

@@ -3,7 +3,8 @@
 The C library computes one value per call; these are plain arithmetic, so that sixteen float32 values are worked out at
 once where the processor can: a hundred times less time in a layer of sigmoids.
 
-eˣ = 2ⁿ eʳ with n = round(x / ln 2) and |r| ≤ ln 2 / 2, where the Taylor series to the 13th degree is exact in float64.
+eˣ = 2ⁿ eʳ with n = round(x / ln 2) and |r| ≤ ln 2 / 2, where the Taylor series to the 13th degree is exact in float64,
+to the 7th in float32.
 Source of the method: Cody and Waite, "Software Manual for the Elementary Functions", 1980, chapter 6.
 """
 
@@ -20,8 +21,9 @@ _PER_LN_2 = 1 / math.log(2)
 # ln 2 in two parts: the first has so few bits that its product with n is exact (in float32 and in float64).
 _LN_2_HIGH = 0.693359375
 _LN_2_LOW = -2.1219444005469058e-4
-# The series of eʳ − 1 − r, divided by r².
-_SERIES = tuple(1 / math.factorial(k) for k in range(13, 1, -1))
+# The series of eʳ − 1 − r, divided by r², to the degree at which what is left out is less than a rounding.
+_WIDE_SERIES = tuple(1 / math.factorial(k) for k in range(13, 1, -1))
+_NARROW_SERIES = _WIDE_SERIES[-6:]
 
 
 @exact_formula
@@ -55,10 +57,31 @@ def _exponential(x: float) -> tuple[float, float]:
     shifted = x * scalar(_PER_LN_2, x) + _rounding(x)
     n = shifted - _rounding(x)
     r = (x - n * scalar(_LN_2_HIGH, x)) - n * scalar(_LN_2_LOW, x)
-    series = scalar(_SERIES[0], x)
-    for coefficient in _SERIES[1:]:
-        series = series * r + scalar(coefficient, x)
-    return _power_of_two(shifted), series * r * r + r
+    return _power_of_two(shifted), _series(r) * r * r + r
+
+
+def _series(r: float) -> float:
+    """(eʳ − 1 − r) / r²."""
+    return _horner(_WIDE_SERIES, r)
+
+
+@exact_formula
+def _horner(coefficients: tuple[float, ...], r: float) -> float:
+    value = scalar(coefficients[0], r)
+    for coefficient in coefficients[1:]:
+        value = value * r + scalar(coefficient, r)
+    return value
+
+
+@overload(_series)
+def _series_of_type(r: Any) -> Callable[[Any], float]:
+    coefficients = _NARROW_SERIES if r == types.float32 else _WIDE_SERIES
+
+    @named(f"series_of_{r}")
+    def compiled(r: Any) -> float:
+        return _horner(coefficients, r)
+
+    return compiled
 
 
 def _largest_exponent(like: float) -> float:

@@ -5,8 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from engine.nn.activations import Matrix, Vector
-from engine.nn.compiling import formula
+from engine.nn.activations import Vector
 
 Rows = npt.NDArray[np.int64]
 
@@ -67,9 +66,3 @@ class Buffers(NamedTuple):
     normal: npt.NDArray[np.float64]
     shares: Vector
     totals: npt.NDArray[np.float64]
-
-
-@formula
-def block(flat: Vector, at: int, rows: int, columns: int) -> Matrix:
-    """The matrix (rows, columns) that begins at position `at` of a flat vector; a view."""
-    return flat[at : at + rows * columns].reshape(rows, columns)

@@ -11,9 +11,10 @@ from engine.nn.costs import COSTS
 from engine.nn.dispatch import by_code
 from engine.nn.measures import count
 from engine.nn.optimizers import OPTIMIZERS, STEP, Settings
-from engine.nn.plan import COST, DELTA_AT, GRADIENT_NORM, Buffers, Plan, Rows, block
+from engine.nn.plan import COST, DELTA_AT, GRADIENT_NORM, Buffers, Plan, Rows
 from engine.nn.random import DROPOUT, key
 from engine.nn.regularization import clip_norm, clip_values, limit_norms, norm, penalize
+from engine.nn.views import block, span
 
 _total_cost = by_code("total_cost", [cost.total for cost in COSTS.values()])
 _update = by_code("update", [optimizer.update for optimizer in OPTIMIZERS.values()])
@@ -123,8 +124,8 @@ def train_steps(
         targets = _load(plan, buffers, examples, order, start, m)
         outputs = train_forward(parameters, statistics, plan, buffers, mask, m)
         _measure(plan, buffers, outputs, targets, examples.weights, order, start)
-        _divide(buffers.shares[:m], examples.weights, order, start)
-        backward(parameters, gradient, plan, buffers, mask, buffers.shares[:m], m)
+        _divide(span(buffers.shares, 0, m), examples.weights, order, start)
+        backward(parameters, gradient, plan, buffers, mask, span(buffers.shares, 0, m), m)
         if optimization.l1 > 0.0 or optimization.l2 > 0.0:
             penalty = penalize(parameters, gradient, plan.layers, optimization.l1, optimization.l2)
             buffers.totals[COST] += m * penalty

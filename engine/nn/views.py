@@ -1,0 +1,67 @@
+"""Parts of flat vectors as vectors and matrices.
+
+In compiled code these are pointers and sizes and nothing else: no copy, no check, and no count of references, which
+NumPy's own slices and reshapes pay for at every step. Whoever calls keeps the flat vector alive.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, overload
+from numba.np import arrayobj
+
+from engine.nn.activations import Matrix, Vector
+
+# Numba's own have no types.
+_unpack: Any = cgutils.unpack_tuple
+_make: Any = arrayobj.make_array
+_populate: Any = arrayobj.populate_array
+
+
+def span(flat: Vector, at: int, size: int) -> Vector:
+    """`size` numbers from position `at` on."""
+    return flat[at : at + size]
+
+
+def block(flat: Vector, at: int, rows: int, columns: int) -> Matrix:
+    """The matrix (rows, columns) that begins at position `at`."""
+    return flat[at : at + rows * columns].reshape(rows, columns)
+
+
+def _view(flat: Any, at: Any, shape: Any) -> Any:
+    kind = flat.copy(ndim=len(shape))
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        source = _make(signature.args[0])(context, builder, arguments[0])
+        view = _make(kind)(context, builder)
+        sizes = _unpack(builder, arguments[2])
+        bytes_per_number = source.itemsize
+        strides = [bytes_per_number]
+        for size in sizes[:0:-1]:
+            strides.insert(0, builder.mul(strides[0], size))
+        first = builder.gep(source.data, [arguments[1]])
+        _populate(view, first, sizes, strides, bytes_per_number, meminfo=None)
+        return view._getvalue()
+
+    return kind(flat, types.intp, shape), generate
+
+
+_compiled_view: Any = intrinsic(lambda typing, flat, at, shape: _view(flat, at, shape))
+
+
+@overload(span)
+def _span(flat: Any, at: Any, size: Any) -> Callable[[Any, Any, Any], Any]:
+    def compiled(flat: Any, at: Any, size: Any) -> Any:
+        return _compiled_view(flat, at, (size,))
+
+    return compiled
+
+
+@overload(block)
+def _block(flat: Any, at: Any, rows: Any, columns: Any) -> Callable[[Any, Any, Any, Any], Any]:
+    def compiled(flat: Any, at: Any, rows: Any, columns: Any) -> Any:
+        return _compiled_view(flat, at, (rows, columns))
+
+    return compiled
