@@ -45,7 +45,7 @@ class InverseScaling(Request):
     """η / (t + 1)^power at step t."""
 
     type: Literal["inverse_scaling"]
-    power: Annotated[float, Field(ge=0)] = 0.5
+    power: Annotated[float, Field(ge=0, description="How fast the rate falls.")] = 0.5
 
 
 class Plateau(Request):
@@ -61,9 +61,11 @@ class Plateau(Request):
 class StageFields(Request):
     """Settings that change; what is left out stays as it was."""
 
-    learning_rate: Annotated[float | None, Field(gt=0)] = None
-    l2: Annotated[float | None, Field(ge=0)] = None
-    momentum: Annotated[float | None, Field(ge=0, lt=1, description="With momentum and nesterov.")] = None
+    learning_rate: Annotated[float | None, Field(gt=0, description="η from here on.")] = None
+    l2: Annotated[float | None, Field(ge=0, description="λ from here on.")] = None
+    momentum: Annotated[float | None, Field(ge=0, lt=1, description="μ from here on, with momentum and nesterov.")] = (
+        None
+    )
 
 
 _Kinds = Constant | Step | Exponential | Cosine | InverseScaling | Plateau

@@ -141,6 +141,20 @@ def test_a_warm_start_goes_on_where_the_network_is(service: RunningService) -> N
     assert costs == [epoch["cost"] for epoch in history(service, third)]
 
 
+def test_a_row_without_weight_teaches_nothing(service: RunningService) -> None:
+    """The last two rows contradict the first two."""
+    rows = {"inputs": [[0], [1], [0], [1]], "labels": None, "targets": [[0], [1], [9], [9]]}
+    network = stories.network(service, inputs=1, layers=[{"units": 1, "activation": "identity"}], cost="quadratic")[
+        "id"
+    ]
+    for weights, expected in (([1, 1, 0, 0], 1.0), ([0, 0, 1, 1], 9.0)):
+        dataset = stories.dataset(service, weights=weights, **rows)
+        job = stories.job(service, network_id=network, dataset_id=dataset["id"], learning_rate=0.3, shuffle=False)
+        assert service.finished(job["id"]).state == "succeeded"
+        found = service.post(f"/v1/networks/{network}/predictions", {"inputs": [[1]]})["outputs"][0][0]
+        assert found == pytest.approx(expected, abs=0.05)
+
+
 def test_dropout_and_batch_normalization_from_end_to_end(service: RunningService) -> None:
     layers = [
         {"units": 32, "activation": "relu", "batch_norm": True, "dropout": 0.1},
