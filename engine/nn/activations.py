@@ -7,11 +7,9 @@ import math
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
 from engine.nn import elementary
 from engine.nn.compiling import formula, named, scalar
+from engine.nn.views import Matrix, Vector, whole
 
 ActivationName = Literal[
     "identity",
@@ -27,8 +25,6 @@ ActivationName = Literal[
     "sin",
     "softmax",
 ]
-Matrix = npt.NDArray[np.floating]
-Vector = npt.NDArray[np.floating]
 
 
 @formula
@@ -177,22 +173,34 @@ class Activation(NamedTuple):
     keeps_input: bool
 
 
+@formula
+def _add_bias(z: Matrix, b: Vector) -> None:
+    for i in range(z.shape[0]):
+        for j in range(z.shape[1]):
+            z[i, j] += b[j]
+
+
+# What follows goes through matrices as if they were vectors: rows of ten outputs would leave most of a processor's
+# lanes empty.
+
+
 def _from_output(value: Callable[[float], float], slope: Callable[[float], float]) -> Activation:
     """An activation whose slope is a function of its output, worked out in place."""
 
     @formula
     @named(f"{value.__name__}_forward")
     def forward(z: Matrix, b: Vector, a: Matrix) -> None:
-        for i in range(z.shape[0]):
-            for j in range(z.shape[1]):
-                z[i, j] = value(z[i, j] + b[j])
+        _add_bias(z, b)
+        flat = whole(z)
+        for k in range(flat.size):
+            flat[k] = value(flat[k])
 
     @formula
     @named(f"{value.__name__}_backward")
     def backward(z: Matrix, a: Matrix, delta: Matrix) -> None:
-        for i in range(a.shape[0]):
-            for j in range(a.shape[1]):
-                delta[i, j] *= slope(a[i, j])
+        flat, outputs = whole(delta), whole(a)
+        for k in range(flat.size):
+            flat[k] *= slope(outputs[k])
 
     return Activation(forward, backward, keeps_input=False)
 
@@ -203,17 +211,17 @@ def _from_input(value: Callable[[float], float], slope: Callable[[float], float]
     @formula
     @named(f"{value.__name__}_forward")
     def forward(z: Matrix, b: Vector, a: Matrix) -> None:
-        for i in range(z.shape[0]):
-            for j in range(z.shape[1]):
-                z[i, j] += b[j]
-                a[i, j] = value(z[i, j])
+        _add_bias(z, b)
+        inputs, outputs = whole(z), whole(a)
+        for k in range(inputs.size):
+            outputs[k] = value(inputs[k])
 
     @formula
     @named(f"{value.__name__}_backward")
     def backward(z: Matrix, a: Matrix, delta: Matrix) -> None:
-        for i in range(z.shape[0]):
-            for j in range(z.shape[1]):
-                delta[i, j] *= slope(z[i, j])
+        flat, inputs = whole(delta), whole(z)
+        for k in range(flat.size):
+            flat[k] *= slope(inputs[k])
 
     return Activation(forward, backward, keeps_input=True)
 

@@ -16,7 +16,7 @@ Everything works in buffers made once per run: nothing is allocated while steps 
 
 import numpy as np
 
-from engine.nn.activations import ACTIVATIONS, Matrix, Vector
+from engine.nn.activations import ACTIVATIONS
 from engine.nn.batch_norm import (
     multiply,
     remember,
@@ -44,7 +44,7 @@ from engine.nn.plan import (
     Buffers,
     Plan,
 )
-from engine.nn.views import block, span
+from engine.nn.views import Matrix, Vector, block, span
 
 _activate = by_code("activate", [activation.forward for activation in ACTIVATIONS.values()])
 _through_activation = by_code("through_activation", [activation.backward for activation in ACTIVATIONS.values()])

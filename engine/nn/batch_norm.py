@@ -8,8 +8,8 @@ mini-batch in the running statistics, and their unbiased variance as in PyTorch.
 import numpy as np
 import numpy.typing as npt
 
-from engine.nn.activations import Matrix, Vector
 from engine.nn.compiling import formula, scalar
+from engine.nn.views import Matrix, Vector
 
 EPSILON = 1e-5
 NEWEST = 0.1

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from engine.nn.activations import ActivationName, Matrix
+from engine.nn.activations import ActivationName
 from engine.nn.compiling import formula, named, scalar
+from engine.nn.views import Matrix, whole
 
 CostName = Literal[
     "quadratic", "mean_absolute", "huber", "poisson", "binary_cross_entropy", "categorical_cross_entropy"
@@ -116,18 +117,18 @@ def _elementwise(
     @formula
     @named(f"{value.__name__}_total")
     def total(a: Matrix, y: Matrix, setting: float) -> float:
+        outputs, targets = whole(a), whole(y)
         summed = 0.0
-        for i in range(a.shape[0]):
-            for j in range(a.shape[1]):
-                summed += value(a[i, j], y[i, j], setting)
+        for k in range(outputs.size):
+            summed += value(outputs[k], targets[k], setting)
         return summed
 
     @formula
     @named(f"{value.__name__}_differentiate")
     def differentiate(a: Matrix, y: Matrix, setting: float) -> None:
-        for i in range(a.shape[0]):
-            for j in range(a.shape[1]):
-                y[i, j] = slope(a[i, j], y[i, j], setting)
+        outputs, targets = whole(a), whole(y)
+        for k in range(outputs.size):
+            targets[k] = slope(outputs[k], targets[k], setting)
 
     return Cost(total, differentiate, to_input, outputs)
 

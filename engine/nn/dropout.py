@@ -7,9 +7,9 @@ outputs are scaled in training rather than in predictions.
 
 import numpy as np
 
-from engine.nn.activations import Matrix
 from engine.nn.compiling import formula, scalar
 from engine.nn.random import unit
+from engine.nn.views import Matrix
 
 
 @formula

@@ -3,9 +3,9 @@
 import numpy as np
 import numpy.typing as npt
 
-from engine.nn.activations import Matrix
 from engine.nn.compiling import formula
 from engine.nn.plan import ABSOLUTE, CLASSES, CORRECT, SIDES, SQUARED
+from engine.nn.views import Matrix
 
 
 @formula

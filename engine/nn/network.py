@@ -4,11 +4,12 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.errors import InvalidInput
-from engine.nn.activations import Matrix, Vector
+from engine.nn import memory
 from engine.nn.architecture import Architecture, DtypeName
 from engine.nn.initializers import INITIALIZERS
 from engine.nn.plan import BIASES_AT, INPUTS, NONE, SCALES_AT, STATISTICS_AT, UNITS, WEIGHTS_AT
 from engine.nn.steps import predict_rows
+from engine.nn.views import Matrix, Vector
 
 
 class Network:
@@ -29,7 +30,7 @@ class Network:
         """
         self.architecture = architecture
         if parameters is None:
-            self.parameters: Vector = np.empty(architecture.parameters, architecture.dtype)
+            self.parameters: Vector = memory.zeros(architecture.parameters, architecture.dtype, 0)
             self._draw()
         else:
             self.parameters = _fitting(parameters, architecture.parameters, architecture.dtype, "parameters")
@@ -39,6 +40,11 @@ class Network:
                 means[:], variances[:] = 0, 1
         else:
             self.statistics = _fitting(statistics, 2 * architecture.normalized, architecture.dtype, "statistics")
+
+    @classmethod
+    def blank(cls, architecture: Architecture) -> "Network":
+        """With parameters that are yet to be written."""
+        return cls(architecture, memory.zeros(architecture.parameters, architecture.dtype, 0))
 
     def _draw(self) -> None:
         initializer = INITIALIZERS[self.architecture.initializer]

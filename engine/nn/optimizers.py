@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from engine.nn.activations import Matrix, Vector
 from engine.nn.compiling import formula, scalar
+from engine.nn.views import Matrix, Vector
 
 OptimizerName = Literal["sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw", "nadam", "l-bfgs"]
 
@@ -31,7 +31,8 @@ def fresh_memory() -> npt.NDArray[np.float64]:
 class Optimizer:
     """`update(parameters, gradient, moments, settings, rate, memory)` changes parameters, moments and memory in place.
 
-    `moments`: how many vectors of the parameters' layout it needs, in a matrix (moments, parameters), 0 at the start.
+    `moments`: how many vectors of the parameters' layout it needs, 0 at the start: rows of a matrix with at least as
+    many columns as there are parameters.
     `settings`: their names and defaults, in the order in which `update` has their values.
     """
 

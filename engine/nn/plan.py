@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from engine.nn.activations import Vector
+from engine.nn.views import Vector
 
 Rows = npt.NDArray[np.int64]
 

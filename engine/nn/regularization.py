@@ -3,9 +3,9 @@
 import numpy as np
 import numpy.typing as npt
 
-from engine.nn.activations import Vector
 from engine.nn.compiling import formula, scalar
 from engine.nn.plan import INPUTS, UNITS, WEIGHTS_AT
+from engine.nn.views import Vector, span
 
 Layers = npt.NDArray[np.int64]
 
@@ -16,18 +16,36 @@ def penalize(parameters: Vector, gradient: Vector, layers: Layers, l1: float, l2
 
     l1 and l2 are λ/n. Nielsen, "Neural Networks and Deep Learning", chapter 3.
     """
-    by_sign, by_weight = scalar(l1, parameters[0]), scalar(l2, parameters[0])
-    one, zero = scalar(1.0, parameters[0]), scalar(0.0, parameters[0])
-    absolute, squared = 0.0, 0.0
+    total = 0.0
     for layer in range(layers.shape[0]):
-        first = layers[layer, WEIGHTS_AT]
-        for i in range(first, first + layers[layer, UNITS] * layers[layer, INPUTS]):
-            w = parameters[i]
-            sign = one if w > zero else (-one if w < zero else zero)
-            gradient[i] += by_weight * w + by_sign * sign
-            absolute += abs(float(w))
-            squared += float(w) * float(w)
-    return l1 * absolute + 0.5 * l2 * squared
+        first, size = layers[layer, WEIGHTS_AT], layers[layer, UNITS] * layers[layer, INPUTS]
+        if l1 > 0.0:
+            total += _penalize_magnitudes(span(parameters, first, size), span(gradient, first, size), l1)
+        if l2 > 0.0:
+            total += _penalize_squares(span(parameters, first, size), span(gradient, first, size), l2)
+    return total
+
+
+@formula
+def _penalize_magnitudes(weights: Vector, gradient: Vector, strength: float) -> float:
+    share, zero = scalar(strength, weights[0]), scalar(0.0, weights[0])
+    total = 0.0
+    for i in range(weights.size):
+        w = weights[i]
+        gradient[i] += share if w > zero else (-share if w < zero else zero)
+        total += abs(float(w))
+    return strength * total
+
+
+@formula
+def _penalize_squares(weights: Vector, gradient: Vector, strength: float) -> float:
+    share = scalar(strength, weights[0])
+    total = 0.0
+    for i in range(weights.size):
+        w = weights[i]
+        gradient[i] += share * w
+        total += float(w) * float(w)
+    return 0.5 * strength * total
 
 
 @formula
@@ -67,8 +85,7 @@ def limit_norms(parameters: Vector, layers: Layers, limit: float) -> None:
     for layer in range(layers.shape[0]):
         inputs = layers[layer, INPUTS]
         for unit in range(layers[layer, UNITS]):
-            first = layers[layer, WEIGHTS_AT] + unit * inputs
-            w = parameters[first : first + inputs]
+            w = span(parameters, layers[layer, WEIGHTS_AT] + unit * inputs, inputs)
             length = norm(w)
             if length > limit:
                 share = scalar(limit / length, w[0])

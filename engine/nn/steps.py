@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from engine.nn.activations import Matrix, Vector
 from engine.nn.backprop import backward, forward, train_forward
 from engine.nn.compiling import entry, formula, scalar
 from engine.nn.costs import COSTS
@@ -14,7 +13,7 @@ from engine.nn.optimizers import OPTIMIZERS, STEP, Settings
 from engine.nn.plan import COST, DELTA_AT, GRADIENT_NORM, Buffers, Plan, Rows
 from engine.nn.random import DROPOUT, key
 from engine.nn.regularization import clip_norm, clip_values, limit_norms, norm, penalize
-from engine.nn.views import block, span
+from engine.nn.views import Matrix, Vector, block, span
 
 _total_cost = by_code("total_cost", [cost.total for cost in COSTS.values()])
 _update = by_code("update", [optimizer.update for optimizer in OPTIMIZERS.values()])

@@ -1,4 +1,4 @@
-"""Parts of flat vectors as vectors and matrices.
+"""Parts of flat vectors as vectors and matrices, and matrices as flat vectors.
 
 In compiled code these are pointers and sizes and nothing else: no copy, no check, and no count of references, which
 NumPy's own slices and reshapes pay for at every step. Whoever calls keeps the flat vector alive.
@@ -7,12 +7,16 @@ NumPy's own slices and reshapes pay for at every step. Whoever calls keeps the f
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from numba import types
 from numba.core import cgutils
+from numba.core.errors import TypingError
 from numba.extending import intrinsic, overload
 from numba.np import arrayobj
 
-from engine.nn.activations import Matrix, Vector
+Matrix = npt.NDArray[np.floating]
+Vector = npt.NDArray[np.floating]
 
 # Numba's own have no types.
 _unpack: Any = cgutils.unpack_tuple
@@ -30,7 +34,14 @@ def block(flat: Vector, at: int, rows: int, columns: int) -> Matrix:
     return flat[at : at + rows * columns].reshape(rows, columns)
 
 
+def whole(matrix: Matrix) -> Vector:
+    """All numbers of a matrix, row by row."""
+    return matrix.reshape(-1)
+
+
 def _view(flat: Any, at: Any, shape: Any) -> Any:
+    if flat.layout != "C":
+        raise TypingError("only of numbers that lie one after the other")
     kind = flat.copy(ndim=len(shape))
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -55,6 +66,14 @@ _compiled_view: Any = intrinsic(lambda typing, flat, at, shape: _view(flat, at, 
 def _span(flat: Any, at: Any, size: Any) -> Callable[[Any, Any, Any], Any]:
     def compiled(flat: Any, at: Any, size: Any) -> Any:
         return _compiled_view(flat, at, (size,))
+
+    return compiled
+
+
+@overload(whole)
+def _whole(matrix: Any) -> Callable[[Any], Any]:
+    def compiled(matrix: Any) -> Any:
+        return _compiled_view(matrix, 0, (matrix.size,))
 
     return compiled
 

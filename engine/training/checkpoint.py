@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 import numpy.typing as npt
 import safetensors
 import safetensors.numpy
@@ -30,7 +29,7 @@ def save_weights(path: Path, network: Network) -> None:
 def load_weights(path: Path, architecture: Architecture) -> Network:
     """A network with the weights of `save_weights`. Raises Damaged."""
     stored, _ = _load(path)
-    network = Network(architecture, np.empty(architecture.parameters, architecture.dtype))
+    network = Network.blank(architecture)
     for name, tensor in _tensors(network):
         if name not in stored or not _alike(stored[name], tensor):
             raise Damaged(f"The weights file {path.name} does not fit its network ({name}).")

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from engine.data.dataset import OpenDataset
 from engine.errors import Diverged, InvalidInput
-from engine.nn import random
+from engine.nn import memory, random
 from engine.nn.dispatch import code_of
 from engine.nn.network import Network
 from engine.nn.optimizers import OPTIMIZERS, fresh_memory
@@ -62,7 +62,7 @@ class Trainer:
             self._validation = _part(dataset, spec, classes, training, held_back, self._measure)
         self._order = training.copy()
         self._buffers = architecture.buffers(spec.rows_at_once(len(training)))
-        self._gradient = np.zeros_like(network.parameters)
+        self._gradient = memory.zeros(network.parameters.size, architecture.dtype, 1)
         self._optimization = self._first_optimization()
         settings = {**OPTIMIZERS[spec.optimizer].settings, **spec.optimizer_settings}
         self._lbfgs = Lbfgs(network.parameters, settings) if spec.optimizer == "l-bfgs" else None
@@ -79,7 +79,7 @@ class Trainer:
         return Optimization(
             rule=code_of(spec.optimizer, OPTIMIZERS),
             settings=np.array([settings[name] for name in optimizer.settings], np.float64),
-            moments=np.zeros((optimizer.moments, parameters.size), parameters.dtype),
+            moments=memory.matrix(optimizer.moments, parameters.size, parameters.dtype, 2),
             memory=fresh_memory(),
             rates=np.zeros(-(-rows // self._buffers.rows)),
             l1=spec.l1 / rows,
