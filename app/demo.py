@@ -47,7 +47,7 @@ def _service(folder: Path, console: Console) -> Iterator[str]:
     """The URL of a service of our own, that ends with the block."""
     with listen("127.0.0.1", 0) as listening:
         port = listening.getsockname()[1]
-        console.print("Starting a service (the very first start compiles the engine: about half a minute) …")
+        console.print("Starting a service (the very first start compiles the engine: up to a minute) …")
         process = subprocess.Popen(
             [sys.executable, "-m", "app.cli", "serve", "--fd", str(listening.fileno()), "--data-dir", str(folder)],
             pass_fds=[listening.fileno()],

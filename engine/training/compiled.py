@@ -1,6 +1,6 @@
 """Making or loading all machine code ahead of time, so that no user waits for it.
 
-The first time on a machine this takes about half a minute; afterwards the code comes from a cache on disk.
+The first time on a machine this takes up to a minute; afterwards the code comes from a cache on disk.
 """
 
 from typing import get_args
