@@ -8,7 +8,7 @@ import numpy.typing as npt
 from engine.data.dataset import OpenDataset
 from engine.errors import InvalidInput
 from engine.nn import random
-from engine.nn.plan import ABSOLUTE, CORRECT, COST, NUMBERS, SIDES, SQUARED, Rows
+from engine.nn.plan import ABSOLUTE, CLASSES, CORRECT, COST, NUMBERS, SIDES, SQUARED, Rows
 from engine.nn.steps import Examples
 from engine.training.determination import mean_r2, spread_of
 from engine.training.spec import TrainingSpec
@@ -53,6 +53,42 @@ class Part:
         squared = totals[SQUARED:]
         mae = float(totals[ABSOLUTE]) / (count * squared.size)
         return Measures(cost, None, mean_r2(squared, self.spread), mae, float(np.mean(np.sqrt(squared / count))))
+
+
+def measure_for(cost: str, outputs: int, classes: tuple[str, ...] | None) -> int:
+    """What to count beside the cost: right classes, labels on the right side of ½, or errors of numbers."""
+    if cost == "binary_cross_entropy" and (classes is None or outputs == 1):
+        return SIDES
+    if classes is not None:
+        return SIDES if outputs == 1 else CLASSES
+    return CLASSES if cost == "categorical_cross_entropy" else NUMBERS
+
+
+def parts_of(
+    dataset: OpenDataset,
+    spec: TrainingSpec,
+    classes: tuple[str, ...] | None,
+    measure: int,
+    validation: OpenDataset | None,
+) -> tuple[Part, Part | None]:
+    """The part to train on, and the one that validates: all rows of `validation`, or a fraction of the dataset's.
+
+    Raises InvalidInput where no row is left, or none that counts.
+    """
+    training, held_back = divide(dataset, spec)
+    weights = weights_of(dataset, spec, classes, training)
+    examples = Examples(dataset.x, dataset.y, weights)
+    if validation is not None:
+        held_back = np.arange(len(validation.x), dtype=np.int64)
+        other = Examples(validation.x, validation.y, weights_of(validation, spec, classes, held_back))
+    else:
+        other = examples
+    if not len(held_back):
+        return Part.of(examples, training, measure), None
+    validating = Part.of(other, held_back, measure)
+    if not validating.weight > 0:
+        raise InvalidInput("validation", "All rows for validation have the weight 0; at least one must count.")
+    return Part.of(examples, training, measure), validating
 
 
 def divide(dataset: OpenDataset, spec: TrainingSpec) -> tuple[Rows, Rows]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from engine.training.spec import StopReason
+from engine.training.spec import StopReason, TrainingSpec
 
 
 @dataclass(frozen=True)
@@ -38,3 +38,35 @@ class Position:
     reductions: int = 0
     best_epoch: int | None = None
     stopped: StopReason | None = None
+
+    def out_of_time(self, spec: TrainingSpec) -> bool:
+        return spec.max_seconds is not None and self.total_seconds + self.seconds >= spec.max_seconds
+
+    def after_epoch(self, watched: float, spec: TrainingSpec) -> "Position":
+        """The position after an epoch whose cost, or validation cost where there is one, was `watched`."""
+        stopping, plateau, reductions, best_epoch = self.stopping, self.plateau, self.reductions, self.best_epoch
+        if spec.early_stopping is not None:
+            stopping = stopping.after(watched, spec.early_stopping.min_delta)
+            best_epoch = best_epoch if stopping.waited else self.epoch + 1
+        if spec.schedule == "plateau":
+            plateau = plateau.after(watched, spec.schedule_in_full["min_delta"])
+            if plateau.waited >= spec.schedule_in_full["patience"]:
+                plateau, reductions = replace(plateau, waited=0), reductions + 1
+        stopped: StopReason | None = None
+        if spec.target_cost is not None and watched <= spec.target_cost:
+            stopped = "target_cost"
+        elif spec.early_stopping is not None and stopping.waited >= spec.early_stopping.patience:
+            stopped = "patience"
+        elif self.epoch + 1 == spec.epochs:
+            stopped = "epochs"
+        elif self.out_of_time(spec):
+            stopped = "max_seconds"
+        return Position(
+            epoch=self.epoch + 1,
+            total_seconds=self.total_seconds + self.seconds,
+            stopping=stopping,
+            plateau=plateau,
+            reductions=reductions,
+            best_epoch=best_epoch,
+            stopped=stopped,
+        )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from engine.errors import InvalidInput
 from engine.nn.architecture import LARGEST_SEED, Architecture
@@ -24,6 +24,14 @@ class Stage:
     learning_rate: float | None = None
     l2: float | None = None
     momentum: float | None = None
+
+
+class Moving(NamedTuple):
+    """What stages change; `momentum` is None where it is the optimizer's."""
+
+    learning_rate: float
+    l2: float
+    momentum: float | None
 
 
 @dataclass(frozen=True)
@@ -150,6 +158,30 @@ class TrainingSpec:
         for name in ("clip_value", "clip_norm", "max_norm"):
             if getattr(self, name) is not None:
                 raise InvalidInput(name, f"{why}; nothing may change its gradients and weights.")
+
+    @property
+    def optimizer_in_full(self) -> dict[str, float]:
+        """All settings of the optimizer."""
+        return {**OPTIMIZERS[self.optimizer].settings, **self.optimizer_settings}
+
+    @property
+    def schedule_in_full(self) -> dict[str, float]:
+        """All settings of the schedule."""
+        return {**SCHEDULES[self.schedule].settings, **self.schedule_settings}
+
+    def in_epoch(self, epoch: int) -> "Moving":
+        """What holds in an epoch, counted from 0, before the schedule has its say."""
+        now = Moving(self.learning_rate, self.l2, None)
+        first = 0
+        for stage in self.stages:
+            if first <= epoch:
+                now = Moving(
+                    now.learning_rate if stage.learning_rate is None else stage.learning_rate,
+                    now.l2 if stage.l2 is None else stage.l2,
+                    now.momentum if stage.momentum is None else stage.momentum,
+                )
+            first += stage.epochs
+        return now
 
     def check_fits(self, architecture: Architecture, rows: int, classes: tuple[str, ...] | None) -> None:
         """Raises InvalidInput if this cannot be done with the network, or with so many rows of these classes."""

@@ -9,18 +9,18 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.data.dataset import OpenDataset
-from engine.errors import Diverged, InvalidInput
+from engine.errors import Diverged
 from engine.nn import memory, random
 from engine.nn.dispatch import code_of
 from engine.nn.network import Network
 from engine.nn.optimizers import OPTIMIZERS, fresh_memory
-from engine.nn.plan import CLASSES, COST, GRADIENT_NORM, NUMBERS, SIDES, Rows
+from engine.nn.plan import COST, GRADIENT_NORM
 from engine.nn.schedules import SCHEDULES, Moment
-from engine.nn.steps import Examples, Optimization, evaluate_rows, train_steps, weight_penalty
+from engine.nn.steps import Optimization, evaluate_rows, train_steps, weight_penalty
 from engine.training.lbfgs import Lbfgs, Wish
-from engine.training.parts import Measures, Part, divide, weights_of
+from engine.training.parts import Measures, Part, measure_for, parts_of
 from engine.training.position import Position
-from engine.training.spec import Epoch, StopReason, TrainingSpec
+from engine.training.spec import Epoch, TrainingSpec
 
 # Compiled code is left about this often, to see whether anything else is wanted of the worker.
 _SECONDS_AT_ONCE = 0.05
@@ -52,20 +52,12 @@ class Trainer:
         self.position = Position()
         self._measure = measure_for(architecture.cost, architecture.outputs, classes)
         self._plan = architecture.plan(self._measure)
-        training, held_back = divide(dataset, spec)
-        self._training = _part(dataset, spec, classes, training, training, self._measure)
-        self._validation: Part | None = None
-        if validation is not None:
-            everything = np.arange(len(validation.x), dtype=np.int64)
-            self._validation = _part(validation, spec, classes, everything, everything, self._measure)
-        elif len(held_back):
-            self._validation = _part(dataset, spec, classes, training, held_back, self._measure)
-        self._order = training.copy()
-        self._buffers = architecture.buffers(spec.rows_at_once(len(training)))
+        self._training, self._validation = parts_of(dataset, spec, classes, self._measure, validation)
+        self._order = self._training.rows.copy()
+        self._buffers = architecture.buffers(spec.rows_at_once(len(self._order)))
         self._gradient = memory.zeros(network.parameters.size, architecture.dtype, 1)
         self._optimization = self._first_optimization()
-        settings = {**OPTIMIZERS[spec.optimizer].settings, **spec.optimizer_settings}
-        self._lbfgs = Lbfgs(network.parameters, settings) if spec.optimizer == "l-bfgs" else None
+        self._lbfgs = Lbfgs(network.parameters, spec.optimizer_in_full) if spec.optimizer == "l-bfgs" else None
         self._restores = spec.early_stopping is not None and spec.early_stopping.restore_best
         self._best = [array.copy() for array in (network.parameters, network.statistics) if self._restores]
         self._seconds_per_row = 0.0
@@ -73,7 +65,7 @@ class Trainer:
     def _first_optimization(self) -> Optimization:
         spec = self.spec
         optimizer = OPTIMIZERS[spec.optimizer]
-        settings = {**optimizer.settings, **spec.optimizer_settings}
+        settings = spec.optimizer_in_full
         parameters = self.network.parameters
         rows = len(self._order)
         return Optimization(
@@ -125,22 +117,13 @@ class Trainer:
 
     def _set_rates(self) -> None:
         """Rates, penalty and momentum of the epoch."""
-        spec, place = self.spec, self.position
-        eta, l2 = spec.learning_rate, spec.l2
-        first = 0
-        for stage in spec.stages:
-            if first <= place.epoch:
-                eta = eta if stage.learning_rate is None else stage.learning_rate
-                l2 = l2 if stage.l2 is None else stage.l2
-                if stage.momentum is not None:
-                    self._optimization.settings[list(OPTIMIZERS[spec.optimizer].settings).index("momentum")] = (
-                        stage.momentum
-                    )
-            first += stage.epochs
-        self._optimization = self._optimization._replace(l2=l2 / len(self._order))
-        schedule = SCHEDULES[spec.schedule]
-        moment = Moment(place.epoch, spec.epochs, self._optimization.rates.size, place.reductions)
-        self._optimization.rates[:] = schedule.rates(eta, moment, {**schedule.settings, **spec.schedule_settings})
+        spec, place, optimization = self.spec, self.position, self._optimization
+        now = spec.in_epoch(place.epoch)
+        if now.momentum is not None:
+            optimization.settings[list(OPTIMIZERS[spec.optimizer].settings).index("momentum")] = now.momentum
+        self._optimization = optimization._replace(l2=now.l2 / len(self._order))
+        moment = Moment(place.epoch, spec.epochs, optimization.rates.size, place.reductions)
+        optimization.rates[:] = SCHEDULES[spec.schedule].rates(now.learning_rate, moment, spec.schedule_in_full)
 
     def _descend(self) -> Iterator[None]:
         """The steps of an epoch."""
@@ -148,7 +131,7 @@ class Trainer:
         while self.position.row < len(self._order):
             first = self.position.row
             self._train(first, self._end_of_chunk(first, len(self._order)))
-            if self._out_of_time():
+            if self.position.out_of_time(self.spec):
                 self.position = replace(self.position, stopped="max_seconds")
                 return
             yield None
@@ -167,7 +150,7 @@ class Trainer:
             yield None
         self.network.parameters[:] = lbfgs.x
         self.position = replace(self.position, row=rows)
-        if wish is Wish.END or self._out_of_time():
+        if wish is Wish.END or self.position.out_of_time(self.spec):
             self.position = replace(self.position, stopped="converged" if wish is Wish.END else "max_seconds")
 
     def _train(self, first: int, last: int) -> None:
@@ -233,7 +216,7 @@ class Trainer:
 
     def _finish_epoch(self, training: Measures, validation: Measures | None) -> Epoch:
         done = self.position
-        self.position = self._after_epoch(training.cost if validation is None else validation.cost)
+        self.position = done.after_epoch(training.cost if validation is None else validation.cost, self.spec)
         if self._restores and self.position.best_epoch == self.position.epoch:
             self._best[0][:], self._best[1][:] = self.network.parameters, self.network.statistics
         return Epoch(
@@ -253,42 +236,6 @@ class Trainer:
             rows_per_second=len(self._order) / max(done.training_seconds, 1e-9),
             seconds=done.seconds,
         )
-
-    def _after_epoch(self, watched: float) -> Position:
-        """The position after an epoch whose cost, or validation cost, was `watched`."""
-        done, spec = self.position, self.spec
-        stopping, plateau, reductions = done.stopping, done.plateau, done.reductions
-        best_epoch = done.best_epoch
-        if spec.early_stopping is not None:
-            stopping = stopping.after(watched, spec.early_stopping.min_delta)
-            best_epoch = best_epoch if stopping.waited else done.epoch + 1
-        if spec.schedule == "plateau":
-            settings = {**SCHEDULES["plateau"].settings, **spec.schedule_settings}
-            plateau = plateau.after(watched, settings["min_delta"])
-            if plateau.waited >= settings["patience"]:
-                plateau, reductions = replace(plateau, waited=0), reductions + 1
-        stopped: StopReason | None = None
-        if spec.target_cost is not None and watched <= spec.target_cost:
-            stopped = "target_cost"
-        elif spec.early_stopping is not None and stopping.waited >= spec.early_stopping.patience:
-            stopped = "patience"
-        elif done.epoch + 1 == spec.epochs:
-            stopped = "epochs"
-        elif self._out_of_time():
-            stopped = "max_seconds"
-        return Position(
-            epoch=done.epoch + 1,
-            total_seconds=done.total_seconds + done.seconds,
-            stopping=stopping,
-            plateau=plateau,
-            reductions=reductions,
-            best_epoch=best_epoch,
-            stopped=stopped,
-        )
-
-    def _out_of_time(self) -> bool:
-        spent = self.position.total_seconds + self.position.seconds
-        return self.spec.max_seconds is not None and spent >= self.spec.max_seconds
 
     def _shuffle(self) -> None:
         """Full-batch steps see every row anyway; their order stays as it is."""
@@ -314,30 +261,6 @@ class Trainer:
             f"The cost left the finite numbers in epoch {self.position.epoch + 1}. Usual causes: a learning rate that "
             f"is too large (now {self.spec.learning_rate:g}), or inputs that are not scaled."
         )
-
-
-def measure_for(cost: str, outputs: int, classes: tuple[str, ...] | None) -> int:
-    """What to count beside the cost: right classes, labels on the right side of ½, or errors of numbers."""
-    if cost == "binary_cross_entropy" and (classes is None or outputs == 1):
-        return SIDES
-    if classes is not None:
-        return SIDES if outputs == 1 else CLASSES
-    return CLASSES if cost == "categorical_cross_entropy" else NUMBERS
-
-
-def _part(
-    dataset: OpenDataset,
-    spec: TrainingSpec,
-    classes: tuple[str, ...] | None,
-    training: Rows,
-    rows: Rows,
-    measure: int,
-) -> Part:
-    """`rows` of a dataset, weighed as its `training` rows say."""
-    part = Part.of(Examples(dataset.x, dataset.y, weights_of(dataset, spec, classes, training)), rows, measure)
-    if not part.weight > 0:
-        raise InvalidInput("validation", "All rows for validation have the weight 0; at least one must count.")
-    return part
 
 
 def _limit(given: float | None) -> float:
