@@ -120,16 +120,19 @@ def weights_of(dataset: OpenDataset, spec: TrainingSpec, classes: tuple[str, ...
     """How much each row counts, from the dataset's weights and those of its class; empty where all count alike.
 
     They are scaled so that the training rows weigh 1 on average: the learning rate then means what it means without
-    weights. Raises InvalidInput if no training row counts.
+    weights. Raises InvalidInput if no training row counts, or the sum is not finite.
     """
     weights = np.ones(len(dataset.x)) if dataset.weights is None else np.array(dataset.weights, np.float64)
-    if spec.class_weights is not None and dataset.codes is not None and classes is not None:
-        weights *= _of_classes(dataset, spec, classes, training)[dataset.codes]
-    elif dataset.weights is None:
+    if dataset.weights is None and spec.class_weights is None:
         return np.zeros(0)
-    total = weights[training].sum()
-    if not total > 0:
-        raise InvalidInput("dataset_id", "All training rows have the weight 0; at least one must count.")
+    with np.errstate(over="ignore"):  # seen below
+        if spec.class_weights is not None and dataset.codes is not None and classes is not None:
+            weights *= _of_classes(dataset, spec, classes, training)[dataset.codes]
+        total = weights[training].sum()
+    if not 0 < total < np.inf:
+        raise InvalidInput(
+            "dataset_id", f"The weights of the training rows have the sum {total:g}; a finite sum above 0 is needed."
+        )
     return np.asarray(weights * (len(training) / total))
 
 

@@ -50,8 +50,10 @@ def test_rows_of_weight_zero_are_as_good_as_absent() -> None:
     short = OpenDataset(data.x[:10], data.y[:10], data.codes[:10])
     without, _ = trained(short, spec(batch_size=30))
     np.testing.assert_allclose(with_zeros.parameters, without.parameters, rtol=1e-10)
-    with pytest.raises(InvalidInput, match="weight 0"):
+    with pytest.raises(InvalidInput, match="the sum 0;"):
         trained(corners(30, np.zeros(30)), spec())
+    with pytest.raises(InvalidInput, match="the sum inf;"):
+        trained(corners(30, np.full(30, 1e300)), spec(class_weights={"0": 1e300}))
 
 
 def test_balanced_classes_weigh_the_same() -> None:
