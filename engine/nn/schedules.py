@@ -46,12 +46,12 @@ def constant(eta: float, moment: Moment, settings: Settings) -> float:
 
 def step(eta: float, moment: Moment, settings: Settings) -> float:
     """η · factor^⌊epoch / every⌋."""
-    return float(eta * settings["factor"] ** (moment.epoch // settings["every"]))
+    return _scaled(eta, settings["factor"], moment.epoch // settings["every"])
 
 
 def exponential(eta: float, moment: Moment, settings: Settings) -> float:
     """η · factor^epoch."""
-    return float(eta * settings["factor"] ** moment.epoch)
+    return _scaled(eta, settings["factor"], moment.epoch)
 
 
 def cosine(eta: float, moment: Moment, settings: Settings) -> Rates:
@@ -70,12 +70,19 @@ def cosine(eta: float, moment: Moment, settings: Settings) -> Rates:
 
 def inverse_scaling(eta: float, moment: Moment, settings: Settings) -> Rates:
     """η / (t + 1)^power at step t. Robbins and Monro, "A stochastic approximation method", 1951."""
-    return eta / (moment.step_numbers + 1) ** settings["power"]
+    with np.errstate(over="ignore"):  # beyond all numbers: the rate is 0
+        return eta / (moment.step_numbers + 1) ** settings["power"]
 
 
 def plateau(eta: float, moment: Moment, settings: Settings) -> float:
     """η · factor^reductions, not below the minimum."""
-    return max(float(eta * settings["factor"] ** moment.reductions), settings["minimum"])
+    return max(_scaled(eta, settings["factor"], moment.reductions), settings["minimum"])
+
+
+def _scaled(eta: float, factor: float, times: float) -> float:
+    """η · factor^times; infinite where that is too large, so that the cost says what is wrong with it."""
+    with np.errstate(over="ignore"):
+        return float(eta * np.float64(factor) ** times)
 
 
 SCHEDULES: dict[ScheduleName, Schedule] = {

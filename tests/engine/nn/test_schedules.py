@@ -28,6 +28,10 @@ def test_by_epochs() -> None:
     assert rates("exponential", 3, 2, factor=0.5) == [1, 1, 0.5, 0.5, 0.25, 0.25]
 
 
+def test_a_rate_beyond_all_numbers_is_infinite() -> None:
+    assert rates("exponential", 3, 1, factor=1e300) == [1, 1e300, np.inf]
+
+
 def test_by_steps() -> None:
     assert rates("inverse_scaling", 2, 2, power=0.5) == pytest.approx([1, 2**-0.5, 3**-0.5, 0.5])
     cosine = rates("cosine", 10, 10, warmup_epochs=2, minimum=0.1)

@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from engine.nn.architecture import Architecture, Layer
 from engine.nn.network import Network
 from engine.nn.optimizers import OPTIMIZERS, OptimizerName
 from engine.nn.schedules import SCHEDULES
-from engine.training.checkpoint import Checkpoint
+from engine.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from engine.training.spec import EarlyStopping, Epoch, Stage, TrainingSpec
 from engine.training.trainer import Trainer
 from tests.engine.training.examples import ARCHITECTURE, CLASSES, corners, epochs_of, spec
@@ -31,7 +32,8 @@ def measured(epoch: Epoch) -> Epoch:
     return replace(epoch, seconds=0.0, rows_per_second=None)
 
 
-def check(architecture: Architecture, settings: TrainingSpec) -> None:
+def check(architecture: Architecture, settings: TrainingSpec, file: Path) -> None:
+    """From every point, and from a file of the one in the middle."""
     data = corners(64, np.linspace(0.5, 1.5, 64))
     whole = Network(architecture)
     trainer = Trainer(whole, data, settings, classes=CLASSES)
@@ -43,6 +45,9 @@ def check(architecture: Architecture, settings: TrainingSpec) -> None:
             history.append(item)
 
     assert len(stops) > 6
+    middle = len(stops) // 2
+    save_checkpoint(file, stops[middle])
+    stops[middle] = load_checkpoint(file)
     for stop in stops:
         network = Network(architecture)
         resumed = Trainer(network, data, settings, classes=CLASSES)
@@ -56,9 +61,9 @@ def check(architecture: Architecture, settings: TrainingSpec) -> None:
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64, 1000])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_every_optimizer(batch_size: int, optimizer: OptimizerName) -> None:
+def test_every_optimizer(batch_size: int, optimizer: OptimizerName, tmp_path: Path) -> None:
     settings = spec(epochs=3, batch_size=batch_size, learning_rate=0.01, validation_fraction=0.2, optimizer=optimizer)
-    check(ARCHITECTURE, settings)
+    check(ARCHITECTURE, settings, tmp_path / "checkpoint")
 
 
 @pytest.mark.parametrize(
@@ -72,8 +77,9 @@ def test_every_optimizer(batch_size: int, optimizer: OptimizerName) -> None:
     ],
     ids=lambda change: "-".join(change) + "-" + str(change.get("schedule", "")),
 )
-def test_every_schedule_and_limit(change: dict[str, Any]) -> None:
-    check(EVERYTHING, spec(**{"epochs": 3, "optimizer": "momentum", "validation_fraction": 0.2, **change}))
+def test_every_schedule_and_limit(change: dict[str, Any], tmp_path: Path) -> None:
+    settings = spec(**{"epochs": 3, "optimizer": "momentum", "validation_fraction": 0.2, **change})
+    check(EVERYTHING, settings, tmp_path / "checkpoint")
 
 
 def test_a_checkpoint_of_other_settings_is_refused() -> None:
