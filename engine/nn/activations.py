@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 
 from engine.nn import elementary
 from engine.nn.compiling import formula, named, scalar
+from engine.nn.kernel import kernel
 from engine.nn.views import Matrix, Vector, whole
 
 ActivationName = Literal[
@@ -187,7 +188,7 @@ def _add_bias(z: Matrix, b: Vector) -> None:
 def _from_output(value: Callable[[float], float], slope: Callable[[float], float]) -> Activation:
     """An activation whose slope is a function of its output, worked out in place."""
 
-    @formula
+    @kernel("forward_from_output", value)
     @named(f"{value.__name__}_forward")
     def forward(z: Matrix, b: Vector, a: Matrix) -> None:
         _add_bias(z, b)
@@ -195,7 +196,7 @@ def _from_output(value: Callable[[float], float], slope: Callable[[float], float
         for k in range(flat.size):
             flat[k] = value(flat[k])
 
-    @formula
+    @kernel("backward_from_output", slope)
     @named(f"{value.__name__}_backward")
     def backward(z: Matrix, a: Matrix, delta: Matrix) -> None:
         flat, outputs = whole(delta), whole(a)
@@ -208,7 +209,7 @@ def _from_output(value: Callable[[float], float], slope: Callable[[float], float
 def _from_input(value: Callable[[float], float], slope: Callable[[float], float]) -> Activation:
     """An activation whose slope is a function of its input."""
 
-    @formula
+    @kernel("forward_from_input", value)
     @named(f"{value.__name__}_forward")
     def forward(z: Matrix, b: Vector, a: Matrix) -> None:
         _add_bias(z, b)
@@ -216,7 +217,7 @@ def _from_input(value: Callable[[float], float], slope: Callable[[float], float]
         for k in range(inputs.size):
             outputs[k] = value(inputs[k])
 
-    @formula
+    @kernel("backward_from_input", slope)
     @named(f"{value.__name__}_backward")
     def backward(z: Matrix, a: Matrix, delta: Matrix) -> None:
         flat, inputs = whole(delta), whole(z)
@@ -227,8 +228,20 @@ def _from_input(value: Callable[[float], float], slope: Callable[[float], float]
 
 
 @formula
+def softmax_power(z: float, largest: float) -> float:
+    """e^(z − max z): the largest of the row is subtracted so that nothing overflows."""
+    return elementary.exp(z - largest)
+
+
+@formula
+def softmax_delta(a: float, delta: float, mean: float) -> float:
+    """∂aⱼ/∂zₖ = aⱼ (1{j=k} − aₖ), so ∂C/∂zₖ = aₖ (∂C/∂aₖ − Σⱼ aⱼ ∂C/∂aⱼ)."""
+    return a * (delta - mean)
+
+
+@kernel("softmax_forward")
 def _softmax_forward(z: Matrix, b: Vector, a: Matrix) -> None:
-    """aⱼ = e^(zⱼ − max z) / Σ e^(zₖ − max z): the largest is subtracted so that nothing overflows."""
+    """aⱼ = e^(zⱼ − max z) / Σ e^(zₖ − max z)."""
     for i in range(z.shape[0]):
         largest = z[i, 0] + b[0]
         for j in range(z.shape[1]):
@@ -236,22 +249,21 @@ def _softmax_forward(z: Matrix, b: Vector, a: Matrix) -> None:
             largest = max(largest, z[i, j])
         total = scalar(0.0, largest)
         for j in range(z.shape[1]):
-            z[i, j] = elementary.exp(z[i, j] - largest)
+            z[i, j] = softmax_power(z[i, j], largest)
             total += z[i, j]
         share = scalar(1.0, total) / total
         for j in range(z.shape[1]):
             z[i, j] *= share
 
 
-@formula
+@kernel("softmax_backward")
 def _softmax_backward(z: Matrix, a: Matrix, delta: Matrix) -> None:
-    """∂aⱼ/∂zₖ = aⱼ (1{j=k} − aₖ), so ∂C/∂zₖ = aₖ (∂C/∂aₖ − Σⱼ aⱼ ∂C/∂aⱼ)."""
     for i in range(a.shape[0]):
         mean = scalar(0.0, a[i, 0])
         for j in range(a.shape[1]):
             mean += a[i, j] * delta[i, j]
         for j in range(a.shape[1]):
-            delta[i, j] = a[i, j] * (delta[i, j] - mean)
+            delta[i, j] = softmax_delta(a[i, j], delta[i, j], mean)
 
 
 ACTIVATIONS: dict[ActivationName, Activation] = {

@@ -11,6 +11,7 @@ from engine.nn.activations import ACTIVATIONS, ActivationName
 from engine.nn.costs import COSTS, CostName
 from engine.nn.dispatch import code_of
 from engine.nn.initializers import INITIALIZERS, InitializerName
+from engine.nn.optimizers import COEFFICIENTS
 from engine.nn.plan import NONE, NUMBERS, SQUARED, Buffers, Plan
 
 DtypeName = Literal["float32", "float64"]
@@ -130,9 +131,13 @@ class Architecture:
             rows=rows,
             activations=np.zeros(rows * layout.kept, self.dtype),
             deltas=np.zeros(rows * layout.deltas, self.dtype),
-            normal=np.zeros((2, self.normalized)),
+            means=np.zeros(self.normalized),
+            scales=np.zeros(self.normalized),
             shares=np.zeros(rows, self.dtype),
+            coefficients=np.zeros(COEFFICIENTS),
+            length=np.zeros(1),
             totals=np.zeros(SQUARED + self.outputs),
+            place=np.zeros(2, np.int64),
         )
 
 

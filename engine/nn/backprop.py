@@ -14,8 +14,6 @@ normalization works with γ x̂ + b instead of W a + b; dropout stands between a
 Everything works in buffers made once per run: nothing is allocated while steps are made.
 """
 
-import numpy as np
-
 from engine.nn.activations import ACTIVATIONS
 from engine.nn.batch_norm import (
     multiply,
@@ -28,6 +26,8 @@ from engine.nn.compiling import formula
 from engine.nn.costs import COSTS
 from engine.nn.dispatch import by_code
 from engine.nn.dropout import drop
+from engine.nn.kernel import kernel
+from engine.nn.optimizers import Settings
 from engine.nn.plan import (
     ACTIVATION,
     BIASES_AT,
@@ -44,6 +44,7 @@ from engine.nn.plan import (
     Buffers,
     Plan,
 )
+from engine.nn.products import multiply_by_transpose, multiply_plainly, multiply_transpose
 from engine.nn.views import Matrix, Vector, block, span
 
 _activate = by_code("activate", [activation.forward for activation in ACTIVATIONS.values()])
@@ -53,26 +54,27 @@ _differentiate_cost = by_code("differentiate_cost", [cost.differentiate for cost
 
 @formula
 def train_forward(
-    parameters: Vector, statistics: Vector, plan: Plan, buffers: Buffers, mask: np.uint64, m: int
+    parameters: Vector, statistics: Vector, plan: Plan, buffers: Buffers, memory: Settings, seed: int, m: int
 ) -> Matrix:
     """Work the inputs in the first block of activations through all layers as training does; returns aᴸ (m, outputs).
 
-    `mask` draws what is dropped; the running statistics follow the mini-batch's.
+    `seed` and the step in the optimizer's `memory` draw what is dropped; the running statistics follow the
+    mini-batch's.
     """
     a = block(buffers.activations, 0, m, plan.layers[0, INPUTS])
     for layer in range(plan.layers.shape[0]):
         if plan.dropout[layer] > 0.0:
             kept_at = plan.layers[layer, INPUT_AT] * buffers.rows
             kept = block(buffers.activations, kept_at, m, plan.layers[layer, INPUTS])
-            drop(a, mask, kept_at, plan.dropout[layer], kept)
+            drop(a, memory, kept, seed, kept_at, plan.dropout[layer])
             a = kept
         z = _multiply_weights(parameters, plan, buffers, layer, a)
         at = plan.layers[layer, STATISTICS_AT]
         if at >= 0:
             units = plan.layers[layer, UNITS]
-            mean, scale = buffers.normal[0, at : at + units], buffers.normal[1, at : at + units]
+            mean, scale = span(buffers.means, at, units), span(buffers.scales, at, units)
             standardize(z, mean, scale)
-            remember(mean, scale, m, span(statistics, 2 * at, 2 * units))
+            remember(mean, scale, span(statistics, 2 * at, 2 * units), m)
         a = _finish_layer(parameters, plan, buffers, layer, z)
     return a
 
@@ -86,7 +88,7 @@ def forward(parameters: Vector, statistics: Vector, plan: Plan, buffers: Buffers
         at = plan.layers[layer, STATISTICS_AT]
         if at >= 0:
             units = plan.layers[layer, UNITS]
-            mean, scale = buffers.normal[0, at : at + units], buffers.normal[1, at : at + units]
+            mean, scale = span(buffers.means, at, units), span(buffers.scales, at, units)
             standardize_as_remembered(z, mean, scale, span(statistics, 2 * at, 2 * units))
         a = _finish_layer(parameters, plan, buffers, layer, z)
     return a
@@ -98,7 +100,7 @@ def _multiply_weights(parameters: Vector, plan: Plan, buffers: Buffers, layer: i
     inputs, units = plan.layers[layer, INPUTS], plan.layers[layer, UNITS]
     w = block(parameters, plan.layers[layer, WEIGHTS_AT], units, inputs)
     z = block(buffers.activations, plan.layers[layer, NORMAL_AT] * buffers.rows, a.shape[0], units)
-    np.dot(a, w.T, z)
+    multiply_by_transpose(a, w, z)
     return z
 
 
@@ -117,11 +119,11 @@ def _finish_layer(parameters: Vector, plan: Plan, buffers: Buffers, layer: int, 
 
 @formula
 def backward(
-    parameters: Vector, gradient: Vector, plan: Plan, buffers: Buffers, mask: np.uint64, shares: Vector, m: int
+    parameters: Vector, gradient: Vector, plan: Plan, buffers: Buffers, memory: Settings, seed: int, m: int
 ) -> None:
     """From the targets in the last block of deltas to the gradient of every parameter.
 
-    `shares` (m): how much each row counts in the mean, 1/m where all count alike.
+    `buffers.shares` (m): how much each row counts in the mean, 1/m where all count alike.
     """
     last = plan.layers.shape[0] - 1
     for layer in range(last, -1, -1):
@@ -130,21 +132,12 @@ def backward(
         a = block(buffers.activations, plan.layers[layer, OUTPUT_AT] * buffers.rows, m, units)
         delta = block(buffers.deltas, plan.layers[layer, DELTA_AT] * buffers.rows, m, units)
         if layer == last:
-            _differentiate_cost(plan.cost, a, delta, plan.cost_setting)
+            _differentiate_cost(plan.cost, a, delta, span(buffers.shares, 0, m), plan.cost_setting)
         if layer < last or not plan.cost_to_input:
             _through_activation(plan.layers[layer, ACTIVATION], z, a, delta)
-        if layer == last:
-            _share(delta, shares)
         _through_layer(parameters, gradient, plan, buffers, layer, delta)
         if layer > 0:
-            _to_layer_before(parameters, plan, buffers, mask, layer, delta)
-
-
-@formula
-def _share(delta: Matrix, shares: Vector) -> None:
-    for i in range(delta.shape[0]):
-        for j in range(delta.shape[1]):
-            delta[i, j] *= shares[i]
+            _to_layer_before(parameters, plan, buffers, memory, seed, layer, delta)
 
 
 @formula
@@ -156,18 +149,18 @@ def _through_layer(
     inputs = plan.layers[layer, INPUTS]
     b_at, at = plan.layers[layer, BIASES_AT], plan.layers[layer, STATISTICS_AT]
     b_gradient = span(gradient, b_at, units)
-    _sum_rows(delta, b_gradient)
+    sum_rows(delta, b_gradient)
     if at >= 0:
         scales_at = plan.layers[layer, SCALES_AT]
         x = block(buffers.activations, plan.layers[layer, NORMAL_AT] * buffers.rows, m, units)
         gamma, gamma_gradient = span(parameters, scales_at, units), span(gradient, scales_at, units)
-        through_batch_norm(x, gamma, buffers.normal[1, at : at + units], b_gradient, gamma_gradient, delta)
+        through_batch_norm(x, gamma, span(buffers.scales, at, units), b_gradient, gamma_gradient, delta)
     a_before = block(buffers.activations, plan.layers[layer, INPUT_AT] * buffers.rows, m, inputs)
-    np.dot(delta.T, a_before, block(gradient, plan.layers[layer, WEIGHTS_AT], units, inputs))
+    multiply_transpose(delta, a_before, block(gradient, plan.layers[layer, WEIGHTS_AT], units, inputs))
 
 
-@formula
-def _sum_rows(delta: Matrix, out: Vector) -> None:
+@kernel("sum_rows")
+def sum_rows(delta: Matrix, out: Vector) -> None:
     """Four rows at a time: each sum is then loaded and stored a quarter as often."""
     for j in range(out.size):
         out[j] = 0
@@ -182,12 +175,12 @@ def _sum_rows(delta: Matrix, out: Vector) -> None:
 
 @formula
 def _to_layer_before(
-    parameters: Vector, plan: Plan, buffers: Buffers, mask: np.uint64, layer: int, delta: Matrix
+    parameters: Vector, plan: Plan, buffers: Buffers, memory: Settings, seed: int, layer: int, delta: Matrix
 ) -> None:
     """The product of equation (2), and back through what was dropped."""
     m, units = delta.shape
     inputs = plan.layers[layer, INPUTS]
     before = block(buffers.deltas, plan.layers[layer - 1, DELTA_AT] * buffers.rows, m, inputs)
-    np.dot(delta, block(parameters, plan.layers[layer, WEIGHTS_AT], units, inputs), before)
+    multiply_plainly(delta, block(parameters, plan.layers[layer, WEIGHTS_AT], units, inputs), before)
     if plan.dropout[layer] > 0.0:
-        drop(before, mask, plan.layers[layer, INPUT_AT] * buffers.rows, plan.dropout[layer], before)
+        drop(before, memory, before, seed, plan.layers[layer, INPUT_AT] * buffers.rows, plan.dropout[layer])

@@ -5,10 +5,13 @@ Source: Ioffe and Szegedy, "Batch normalization: accelerating deep network train
 mini-batch in the running statistics, and their unbiased variance as in PyTorch.
 """
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
 from engine.nn.compiling import formula, scalar
+from engine.nn.kernel import kernel
 from engine.nn.views import Matrix, Vector
 
 EPSILON = 1e-5
@@ -18,6 +21,39 @@ Statistics = npt.NDArray[np.float64]
 
 
 @formula
+def scale_of(variance: float) -> float:
+    return 1.0 / math.sqrt(variance + EPSILON)
+
+
+@formula
+def unbiased_variance(scale: float, rows: int) -> float:
+    """From 1/√(variance + ε) over so many rows."""
+    return (1.0 / (scale * scale) - EPSILON) * (rows / (rows - 1.0))
+
+
+@formula
+def following(running: float, value: float) -> float:
+    """A running statistic after a mini-batch with this value of its own."""
+    return scalar(1.0 - NEWEST, running) * running + scalar(NEWEST, running) * scalar(value, running)
+
+
+@formula
+def standardized(z: float, mean: float, scale: float) -> float:
+    return (z - mean) * scale
+
+
+@formula
+def standardized_delta(
+    delta: float, x: float, gamma: float, scale: float, b_gradient: float, gamma_gradient: float, share: float
+) -> float:
+    """∂C/∂z = γ/σ (δ − mean of δ − x̂ · mean of δ x̂), from sums over the rows, each of which has the share 1/m.
+
+    The equations of the paper's section 3, put together.
+    """
+    return gamma * (delta - share * (b_gradient + x * gamma_gradient)) * scale
+
+
+@kernel("standardize")
 def standardize(z: Matrix, mean: Statistics, scale: Statistics) -> None:
     """z becomes x̂; mean and scale (units) become the mini-batch's mean and 1/√(variance + ε)."""
     rows = z.shape[0]
@@ -32,19 +68,19 @@ def standardize(z: Matrix, mean: Statistics, scale: Statistics) -> None:
         for j in range(z.shape[1]):
             scale[j] += (z[i, j] - mean[j]) ** 2
     for j in range(scale.size):
-        scale[j] = 1.0 / np.sqrt(scale[j] / rows + EPSILON)
-    _shift_and_scale(z, mean, scale)
+        scale[j] = scale_of(scale[j] / rows)
+    _standardize_all(z, mean, scale)
 
 
 @formula
-def _shift_and_scale(z: Matrix, mean: Statistics, scale: Statistics) -> None:
+def _standardize_all(z: Matrix, mean: Statistics, scale: Statistics) -> None:
     for i in range(z.shape[0]):
         for j in range(z.shape[1]):
-            z[i, j] = (z[i, j] - mean[j]) * scale[j]
+            z[i, j] = standardized(z[i, j], mean[j], scale[j])
 
 
-@formula
-def remember(mean: Statistics, scale: Statistics, rows: int, statistics: Vector) -> None:
+@kernel("remember")
+def remember(mean: Statistics, scale: Statistics, statistics: Vector, rows: int) -> None:
     """Let the running means and variances, in this order in `statistics`, follow those of a mini-batch.
 
     A single row has no variance and is passed over.
@@ -52,25 +88,22 @@ def remember(mean: Statistics, scale: Statistics, rows: int, statistics: Vector)
     if rows < 2:
         return
     units = mean.size
-    newest, kept = scalar(NEWEST, statistics[0]), scalar(1.0 - NEWEST, statistics[0])
-    unbiased = rows / (rows - 1.0)
     for j in range(units):
-        variance = (1.0 / (scale[j] * scale[j]) - EPSILON) * unbiased
-        statistics[j] = kept * statistics[j] + newest * scalar(mean[j], statistics[0])
-        statistics[units + j] = kept * statistics[units + j] + newest * scalar(variance, statistics[0])
+        statistics[j] = following(statistics[j], mean[j])
+        statistics[units + j] = following(statistics[units + j], unbiased_variance(scale[j], rows))
 
 
-@formula
+@kernel("standardize_as_remembered")
 def standardize_as_remembered(z: Matrix, mean: Statistics, scale: Statistics, statistics: Vector) -> None:
     """z becomes x̂ by the running statistics; mean and scale are room for it."""
     units = z.shape[1]
     for j in range(units):
         mean[j] = statistics[j]
-        scale[j] = 1.0 / np.sqrt(statistics[units + j] + EPSILON)
-    _shift_and_scale(z, mean, scale)
+        scale[j] = scale_of(statistics[units + j])
+    _standardize_all(z, mean, scale)
 
 
-@formula
+@kernel("multiply")
 def multiply(x: Matrix, gamma: Vector, out: Matrix) -> None:
     """out = γ x̂."""
     for i in range(x.shape[0]):
@@ -78,14 +111,11 @@ def multiply(x: Matrix, gamma: Vector, out: Matrix) -> None:
             out[i, j] = gamma[j] * x[i, j]
 
 
-@formula
+@kernel("through_batch_norm")
 def through_batch_norm(
     x: Matrix, gamma: Vector, scale: Statistics, b_gradient: Vector, gamma_gradient: Vector, delta: Matrix
 ) -> None:
-    """From δ = ∂C/∂(γ x̂ + b) to ∂C/∂γ = Σ δ x̂, and δ becomes ∂C/∂z = γ/σ (δ − mean of δ − x̂ · mean of δ x̂).
-
-    `b_gradient` holds Σ δ already. Equations of the paper's section 3, put together.
-    """
+    """From δ = ∂C/∂(γ x̂ + b) to ∂C/∂γ = Σ δ x̂, and δ becomes ∂C/∂z. `b_gradient` holds Σ δ already."""
     rows = x.shape[0]
     gamma_gradient[:] = 0
     for i in range(rows):
@@ -94,5 +124,6 @@ def through_batch_norm(
     share = scalar(1.0 / rows, delta[0, 0])
     for i in range(rows):
         for j in range(x.shape[1]):
-            centred = delta[i, j] - share * (b_gradient[j] + x[i, j] * gamma_gradient[j])
-            delta[i, j] = gamma[j] * centred * scale[j]
+            delta[i, j] = standardized_delta(
+                delta[i, j], x[i, j], gamma[j], scale[j], b_gradient[j], gamma_gradient[j], share
+            )

@@ -19,6 +19,7 @@ Function = TypeVar("Function", bound=Callable[..., object])
 # Divisions by zero give infinities as in NumPy. Of the fast-math flags those that assume the absence of NaN and
 # infinity are left out: a diverging cost must be seen.
 _FASTMATH = {"contract", "reassoc", "nsz", "arcp"}
+OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": _FASTMATH}
 
 
 def _fingerprint_of_sources() -> str:
@@ -50,7 +51,7 @@ if not config.CACHE_DIR:  # type: ignore[attr-defined]  # Numba makes these name
 
 # Compiled code calls a function by its module, its name, the types of its arguments, and a number that Numba counts
 # anew in every process. Two functions of one name, cached by different processes, can so be taken for each other.
-_names: set[str] = set()
+_functions: dict[str, Callable[..., Any]] = {}
 
 
 def named(name: str) -> Callable[[Function], Function]:
@@ -63,11 +64,20 @@ def named(name: str) -> Callable[[Function], Function]:
     return rename
 
 
-def _claim_name(function: Callable[..., object]) -> None:
+def claim_name(function: Callable[..., object]) -> None:
+    """Raises ValueError if there is another compiled function of its name."""
     name = f"{function.__module__}.{function.__qualname__}"
-    if name in _names:
+    if name in _functions:
         raise ValueError(f"There is a formula called {name} already.")
-    _names.add(name)
+    _functions[name] = function
+
+
+def formula_called(name: str) -> Callable[..., Any]:
+    """The formula of this name, whatever module it stands in. Raises LookupError if there is none, or more than one."""
+    found = [function for full, function in _functions.items() if full.rpartition(".")[2] == name]
+    if len(found) != 1:
+        raise LookupError(f"There are {len(found)} formulas called {name}.")
+    return found[0]
 
 
 def formula(function: Function) -> Function:
@@ -75,22 +85,22 @@ def formula(function: Function) -> Function:
 
     Raises ValueError if there is another of its name.
     """
-    _claim_name(function)
-    registered: Function = register_jitable(error_model="numpy", fastmath=_FASTMATH)(function)
+    claim_name(function)
+    registered: Function = register_jitable(**OPTIONS)(function)
     return registered
 
 
 def exact_formula(function: Function) -> Function:
     """A formula whose operations must be done in the order in which they are written: what compensates a rounding
     error would be simplified away."""
-    _claim_name(function)
+    claim_name(function)
     registered: Function = register_jitable(error_model="numpy", fastmath={"contract"})(function)
     return registered
 
 
 def entry(function: Function) -> Function:
     """Compile a function that Python calls. Machine code is cached on disk per argument types."""
-    compiled: Any = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=_FASTMATH)(function)
+    compiled: Any = numba.njit(nogil=True, cache=True, **OPTIONS)(function)
     return cast(Function, compiled)
 
 

@@ -8,13 +8,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+import numpy as np
+import numpy.typing as npt
+
 from engine.nn.activations import ActivationName
 from engine.nn.compiling import formula, named, scalar
-from engine.nn.views import Matrix, whole
+from engine.nn.kernel import kernel
+from engine.nn.plan import COST, FIRST, Rows
+from engine.nn.views import Matrix, Vector, whole
 
 CostName = Literal[
     "quadratic", "mean_absolute", "huber", "poisson", "binary_cross_entropy", "categorical_cross_entropy"
 ]
+
+Weights = npt.NDArray[np.float64]
 
 # Logarithms are taken of at least this much, so that a saturated output that is wrong has a large cost and not
 # an infinite one. Only the reported cost is touched: deltas do not pass through here.
@@ -90,19 +97,27 @@ def categorical_cross_entropy(a: float, y: float, setting: float) -> float:
     return -y * math.log(max(float(a), _FLOOR))
 
 
+@formula
+def weight_of_row(weights: Weights, order: Rows, place: Rows, i: int) -> float:
+    """How much row i of a mini-batch counts; an empty vector of weights means that each is 1."""
+    return 1.0 if weights.size == 0 else weights[order[place[FIRST] + i]]
+
+
 @dataclass(frozen=True)
 class Cost:
-    """A cost as compiled code uses it, over a whole mini-batch.
+    """A cost as compiled code uses it, over a whole mini-batch. a and y are (rows, outputs).
 
-    `total(a, y, setting)`: the sum over rows and outputs, in float64; a and y are (rows, outputs).
-    `differentiate(a, y, setting)`: y becomes the derivative of that sum, element by element.
+    `add(a, y, weights, order, place, totals, setting)` adds the sum over rows and outputs, in float64, to the totals.
+    `total(a, y, setting)` returns it, all weights being 1.
+    `differentiate(a, y, shares, setting)`: y becomes the derivative of the mean, in which row i has `shares[i]`.
     `to_input`: that derivative is ∂C/∂z already; else it is ∂C/∂a and goes back through the activation.
     `outputs`: the output activations for which this is right.
     The setting is the δ of huber; the others have none.
     """
 
+    add: Callable[[Matrix, Matrix, Weights, Rows, Rows, Weights, float], None]
     total: Callable[[Matrix, Matrix, float], float]
-    differentiate: Callable[[Matrix, Matrix, float], None]
+    differentiate: Callable[[Matrix, Matrix, Vector, float], None]
     to_input: bool
     outputs: tuple[ActivationName, ...]
 
@@ -123,14 +138,24 @@ def _elementwise(
             summed += value(outputs[k], targets[k], setting)
         return summed
 
-    @formula
-    @named(f"{value.__name__}_differentiate")
-    def differentiate(a: Matrix, y: Matrix, setting: float) -> None:
-        outputs, targets = whole(a), whole(y)
-        for k in range(outputs.size):
-            targets[k] = slope(outputs[k], targets[k], setting)
+    @kernel("add_cost", value)
+    @named(f"add_{value.__name__}")
+    def add(a: Matrix, y: Matrix, weights: Weights, order: Rows, place: Rows, totals: Weights, setting: float) -> None:
+        if weights.size == 0:
+            totals[COST] += total(a, y, setting)
+        else:
+            for i in range(a.shape[0]):
+                weight = weight_of_row(weights, order, place, i)
+                totals[COST] += weight * total(a[i : i + 1], y[i : i + 1], setting)
 
-    return Cost(total, differentiate, to_input, outputs)
+    @kernel("differentiate_cost", slope)
+    @named(f"{value.__name__}_differentiate")
+    def differentiate(a: Matrix, y: Matrix, shares: Vector, setting: float) -> None:
+        for i in range(a.shape[0]):
+            for j in range(a.shape[1]):
+                y[i, j] = slope(a[i, j], y[i, j], setting) * shares[i]
+
+    return Cost(add, total, differentiate, to_input, outputs)
 
 
 COSTS: dict[CostName, Cost] = {

@@ -4,45 +4,71 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.nn.compiling import formula
+from engine.nn.kernel import kernel
 from engine.nn.plan import ABSOLUTE, CLASSES, CORRECT, SIDES, SQUARED
 from engine.nn.views import Matrix
 
+Totals = npt.NDArray[np.float64]
+
 
 @formula
-def count(measure: int, a: Matrix, y: Matrix, totals: npt.NDArray[np.float64]) -> None:
+def count(measure: int, a: Matrix, y: Matrix, totals: Totals) -> None:
     """Add to the totals what `measure` names: CLASSES, SIDES or NUMBERS."""
     if measure == CLASSES:
-        totals[CORRECT] += _right_classes(a, y)
+        count_classes(a, y, totals)
     elif measure == SIDES:
-        totals[CORRECT] += _right_sides(a, y)
+        count_sides(a, y, totals)
     else:
-        _add_errors(a, y, totals)
+        add_absolute_errors(a, y, totals)
+        add_squared_errors(a, y, totals)
 
 
-@formula
-def _right_classes(a: Matrix, y: Matrix) -> int:
+@kernel("count_classes")
+def count_classes(a: Matrix, y: Matrix, totals: Totals) -> None:
     """Rows whose largest output is that of the largest target."""
     right = 0
     for i in range(a.shape[0]):
         right += np.argmax(a[i]) == np.argmax(y[i])
-    return right
+    totals[CORRECT] += right
 
 
-@formula
-def _right_sides(a: Matrix, y: Matrix) -> int:
+@kernel("count_sides")
+def count_sides(a: Matrix, y: Matrix, totals: Totals) -> None:
     """Outputs on the same side of ½ as their targets."""
     right = 0
     for i in range(a.shape[0]):
         for j in range(a.shape[1]):
-            right += (a[i, j] >= 0.5) == (y[i, j] >= 0.5)
-    return right
+            right += same_side(a[i, j], y[i, j])
+    totals[CORRECT] += right
 
 
 @formula
-def _add_errors(a: Matrix, y: Matrix, totals: npt.NDArray[np.float64]) -> None:
-    """Absolute errors over all outputs, squared errors for each."""
+def same_side(a: float, y: float) -> bool:
+    return (a >= 0.5) == (y >= 0.5)
+
+
+@kernel("add_absolute_errors")
+def add_absolute_errors(a: Matrix, y: Matrix, totals: Totals) -> None:
+    """Over all outputs."""
     for i in range(a.shape[0]):
         for j in range(a.shape[1]):
-            error = float(a[i, j]) - float(y[i, j])
-            totals[ABSOLUTE] += abs(error)
-            totals[SQUARED + j] += error * error
+            totals[ABSOLUTE] += absolute_error(a[i, j], y[i, j])
+
+
+@formula
+def absolute_error(a: float, y: float) -> float:
+    return abs(float(a) - float(y))
+
+
+@kernel("add_squared_errors")
+def add_squared_errors(a: Matrix, y: Matrix, totals: Totals) -> None:
+    """For each output."""
+    for i in range(a.shape[0]):
+        for j in range(a.shape[1]):
+            totals[SQUARED + j] += squared_error(a[i, j], y[i, j])
+
+
+@formula
+def squared_error(a: float, y: float) -> float:
+    error = float(a) - float(y)
+    return error * error

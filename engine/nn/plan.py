@@ -29,6 +29,8 @@ NONE = -1
 COST, CORRECT, ABSOLUTE, GRADIENT_NORM, SQUARED = range(5)
 # What Plan.measure tells to count: errors of numbers, outputs on the right side of ½, largest outputs that are right.
 NUMBERS, SIDES, CLASSES = range(3)
+# Places of Buffers.place: the rows of the epoch's order at which the mini-batch begins, and at which the next one will.
+FIRST, NEXT = range(2)
 
 
 class Plan(NamedTuple):
@@ -55,14 +57,19 @@ class Buffers(NamedTuple):
     """Where a mini-batch of at most `rows` rows is worked out.
 
     `activations`: the inputs, then what every layer keeps, one block of rows after the other; `deltas`: a block for
-    each layer, of which the last receives the targets and becomes δᴸ; `normal`: mean and 1/σ of the mini-batch, for
-    each unit that has statistics; `shares`: how much each row counts in the mean. `totals`: sums over the rows seen
-    since it was last cleared.
+    each layer, of which the last receives the targets and becomes δᴸ; `means`, `scales`: mean and 1/σ of the
+    mini-batch, for each unit that has statistics; `shares`: how much each row counts in the mean; `coefficients`: those
+    of the step, for the optimizer; `length`: of the gradient. `totals`: sums over the rows seen since it was last
+    cleared. `place`: where in the epoch the mini-batch lies.
     """
 
     rows: int
     activations: Vector
     deltas: Vector
-    normal: npt.NDArray[np.float64]
+    means: npt.NDArray[np.float64]
+    scales: npt.NDArray[np.float64]
     shares: Vector
+    coefficients: npt.NDArray[np.float64]
+    length: npt.NDArray[np.float64]
     totals: npt.NDArray[np.float64]
+    place: Rows

@@ -4,52 +4,72 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.nn.compiling import formula, scalar
-from engine.nn.plan import INPUTS, UNITS, WEIGHTS_AT
-from engine.nn.views import Vector, span
+from engine.nn.kernel import kernel
+from engine.nn.plan import COST, INPUTS, UNITS, WEIGHTS_AT
+from engine.nn.views import Matrix, Vector, block, span
 
 Layers = npt.NDArray[np.int64]
+Totals = npt.NDArray[np.float64]
 
 
 @formula
-def penalize(parameters: Vector, gradient: Vector, layers: Layers, l1: float, l2: float) -> float:
-    """l1 Σ|w| + ½ l2 Σw² over all weights (not over biases and scales); its gradient is added to `gradient`.
+def penalize(
+    parameters: Vector, gradient: Vector, layers: Layers, totals: Totals, l1: float, l2: float, m: int
+) -> None:
+    """Add m (l1 Σ|w| + ½ l2 Σw²) over all weights (not over biases and scales) to the cost in the totals, and the
+    gradient of what is in brackets to `gradient`.
 
     l1 and l2 are λ/n. Nielsen, "Neural Networks and Deep Learning", chapter 3.
     """
-    total = 0.0
     for layer in range(layers.shape[0]):
         first, size = layers[layer, WEIGHTS_AT], layers[layer, UNITS] * layers[layer, INPUTS]
         if l1 > 0.0:
-            total += _penalize_magnitudes(span(parameters, first, size), span(gradient, first, size), l1)
+            penalize_magnitudes(span(parameters, first, size), span(gradient, first, size), totals, l1, m)
         if l2 > 0.0:
-            total += _penalize_squares(span(parameters, first, size), span(gradient, first, size), l2)
-    return total
+            penalize_squares(span(parameters, first, size), span(gradient, first, size), totals, l2, m)
 
 
 @formula
-def _penalize_magnitudes(weights: Vector, gradient: Vector, strength: float) -> float:
-    share, zero = scalar(strength, weights[0]), scalar(0.0, weights[0])
+def magnitude_slope(w: float, strength: float) -> float:
+    share, zero = scalar(strength, w), scalar(0.0, w)
+    return share if w > zero else (-share if w < zero else zero)
+
+
+@formula
+def magnitude_penalty(w: float) -> float:
+    return abs(float(w))
+
+
+@kernel("penalize_magnitudes")
+def penalize_magnitudes(weights: Vector, gradient: Vector, totals: Totals, strength: float, m: int) -> None:
     total = 0.0
     for i in range(weights.size):
-        w = weights[i]
-        gradient[i] += share if w > zero else (-share if w < zero else zero)
-        total += abs(float(w))
-    return strength * total
+        gradient[i] += magnitude_slope(weights[i], strength)
+        total += magnitude_penalty(weights[i])
+    totals[COST] += m * (strength * total)
 
 
 @formula
-def _penalize_squares(weights: Vector, gradient: Vector, strength: float) -> float:
-    share = scalar(strength, weights[0])
+def square_slope(w: float, strength: float) -> float:
+    return scalar(strength, w) * w
+
+
+@formula
+def square_penalty(w: float) -> float:
+    return 0.5 * float(w) * float(w)
+
+
+@kernel("penalize_squares")
+def penalize_squares(weights: Vector, gradient: Vector, totals: Totals, strength: float, m: int) -> None:
     total = 0.0
     for i in range(weights.size):
-        w = weights[i]
-        gradient[i] += share * w
-        total += float(w) * float(w)
-    return 0.5 * strength * total
+        gradient[i] += square_slope(weights[i], strength)
+        total += square_penalty(weights[i])
+    totals[COST] += m * (strength * total)
 
 
 @formula
-def norm(vector: Vector) -> float:
+def length_of(vector: Vector) -> float:
     """√Σv², summed in float64."""
     squared = 0.0
     for i in range(vector.size):
@@ -57,24 +77,40 @@ def norm(vector: Vector) -> float:
     return float(np.sqrt(squared))
 
 
+@kernel("measure_length")
+def measure_length(vector: Vector, length: Totals) -> None:
+    """Its one number becomes √Σv²."""
+    length[0] = length_of(vector)
+
+
 @formula
+def clipped(g: float, limit: float) -> float:
+    """g within ±limit; compared so that a NaN stays one."""
+    most = scalar(limit, g)
+    return most if g > most else (-most if g < -most else g)
+
+
+@kernel("clip_values")
 def clip_values(gradient: Vector, limit: float) -> None:
     """Every component is kept within ±limit."""
-    most = scalar(limit, gradient[0])
     for i in range(gradient.size):
-        g = gradient[i]  # compared so that a NaN stays one
-        gradient[i] = most if g > most else (-most if g < -most else g)
+        gradient[i] = clipped(gradient[i], limit)
 
 
 @formula
-def clip_norm(gradient: Vector, limit: float) -> None:
+def share_kept(length: float, limit: float) -> float:
+    """What a vector is multiplied by to be no longer than `limit`."""
+    return limit / length if length > limit else 1.0
+
+
+@kernel("shorten")
+def shorten(gradient: Vector, length: Totals, limit: float) -> None:
     """A gradient that is longer than `limit` is shortened to it.
 
     Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks", 2013.
     """
-    length = norm(gradient)
-    if length > limit:
-        share = scalar(limit / length, gradient[0])
+    share = scalar(share_kept(length[0], limit), gradient[0])
+    if share < scalar(1.0, gradient[0]):
         for i in range(gradient.size):
             gradient[i] *= share
 
@@ -83,11 +119,14 @@ def clip_norm(gradient: Vector, limit: float) -> None:
 def limit_norms(parameters: Vector, layers: Layers, limit: float) -> None:
     """The weights into a unit, as a vector, are at most `limit` long. Srivastava et al., "Dropout", 2014, 5.1."""
     for layer in range(layers.shape[0]):
-        inputs = layers[layer, INPUTS]
-        for unit in range(layers[layer, UNITS]):
-            w = span(parameters, layers[layer, WEIGHTS_AT] + unit * inputs, inputs)
-            length = norm(w)
-            if length > limit:
-                share = scalar(limit / length, w[0])
-                for i in range(w.size):
-                    w[i] *= share
+        units, inputs = layers[layer, UNITS], layers[layer, INPUTS]
+        limit_rows(block(parameters, layers[layer, WEIGHTS_AT], units, inputs), limit)
+
+
+@kernel("limit_rows")
+def limit_rows(w: Matrix, limit: float) -> None:
+    for i in range(w.shape[0]):
+        share = scalar(share_kept(length_of(w[i]), limit), w[0, 0])
+        if share < scalar(1.0, w[0, 0]):
+            for j in range(w.shape[1]):
+                w[i, j] *= share

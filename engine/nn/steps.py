@@ -1,22 +1,20 @@
 """The loops over mini-batches: training, measuring, predicting. This is the code that Python calls."""
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
 
 from engine.nn.backprop import backward, forward, train_forward
-from engine.nn.compiling import entry, formula, scalar
-from engine.nn.costs import COSTS
-from engine.nn.dispatch import by_code
+from engine.nn.compiling import entry, formula, named, scalar
+from engine.nn.costs import COSTS, weight_of_row
+from engine.nn.dispatch import Formula, by_code
+from engine.nn.kernel import kernel
 from engine.nn.measures import count
 from engine.nn.optimizers import OPTIMIZERS, STEP, Settings
-from engine.nn.plan import COST, DELTA_AT, GRADIENT_NORM, Buffers, Plan, Rows
-from engine.nn.random import DROPOUT, key
-from engine.nn.regularization import clip_norm, clip_values, limit_norms, norm, penalize
+from engine.nn.plan import DELTA_AT, FIRST, GRADIENT_NORM, NEXT, Buffers, Plan, Rows
+from engine.nn.regularization import clip_values, limit_norms, measure_length, penalize, shorten
 from engine.nn.views import Matrix, Vector, block, span
-
-_total_cost = by_code("total_cost", [cost.total for cost in COSTS.values()])
-_update = by_code("update", [optimizer.update for optimizer in OPTIMIZERS.values()])
 
 
 class Optimization(NamedTuple):
@@ -47,54 +45,134 @@ class Examples(NamedTuple):
     weights: Settings
 
 
-@formula
-def _gather(source: Matrix, order: Rows, first: int, out: Matrix) -> None:
+@functools.cache
+def _preparing(prepare: Formula) -> Formula:
+    @kernel("prepare", prepare)
+    @named(f"prepare_{prepare.__name__}")
+    def run(
+        coefficients: Settings, settings: Settings, rates: Settings, memory: Settings, place: Rows, rows: int
+    ) -> None:
+        """Count the step, and work out its coefficients."""
+        memory[STEP] += 1.0
+        prepare(settings, rates[place[FIRST] // rows], memory, coefficients)
+
+    return run
+
+
+_add_cost = by_code("add_cost", [cost.add for cost in COSTS.values()])
+_total_cost = by_code("total_cost", [cost.total for cost in COSTS.values()])
+_prepare = by_code("prepare", [_preparing(optimizer.prepare) for optimizer in OPTIMIZERS.values()])
+_update = by_code("update", [optimizer.update for optimizer in OPTIMIZERS.values()])
+
+
+@kernel("advance")
+def advance(place: Rows, m: int) -> None:
+    """On to the next m rows of the epoch."""
+    place[FIRST] = place[NEXT]
+    place[NEXT] += m
+
+
+@kernel("gather")
+def gather(source: Matrix, order: Rows, place: Rows, out: Matrix) -> None:
+    """The rows of the mini-batch, in the epoch's order."""
     for i in range(out.shape[0]):
-        row = order[first + i]
+        row = order[place[FIRST] + i]
         for j in range(out.shape[1]):
             out[i, j] = source[row, j]
 
 
 @formula
-def _load(plan: Plan, buffers: Buffers, examples: Examples, order: Rows, first: int, m: int) -> Matrix:
-    """Copy m rows into the buffers, in the order given; returns the targets' block."""
+def _load(plan: Plan, buffers: Buffers, examples: Examples, order: Rows, m: int) -> Matrix:
+    """Copy the next m rows into the buffers; returns the targets' block."""
     last = plan.layers.shape[0] - 1
-    _gather(examples.x, order, first, block(buffers.activations, 0, m, examples.x.shape[1]))
+    advance(buffers.place, m)
+    gather(examples.x, order, buffers.place, block(buffers.activations, 0, m, examples.x.shape[1]))
     targets = block(buffers.deltas, plan.layers[last, DELTA_AT] * buffers.rows, m, examples.y.shape[1])
-    _gather(examples.y, order, first, targets)
+    gather(examples.y, order, buffers.place, targets)
     if plan.label_smoothing > 0.0:
-        _smooth(targets, plan.label_smoothing)
+        smooth(targets, plan.label_smoothing)
     return targets
 
 
 @formula
-def _smooth(y: Matrix, share: float) -> None:
-    """y ← (1 − s) y + s / K over K classes. Szegedy et al., "Rethinking the Inception architecture", 2016."""
-    kept, even = scalar(1.0 - share, y[0, 0]), scalar(share / y.shape[1], y[0, 0])
+def smoothed(y: float, share: float, classes: int) -> float:
+    """(1 − s) y + s / K over K classes. Szegedy et al., "Rethinking the Inception architecture", 2016."""
+    return scalar(1.0 - share, y) * y + scalar(share / classes, y)
+
+
+@kernel("smooth")
+def smooth(y: Matrix, share: float) -> None:
     for i in range(y.shape[0]):
         for j in range(y.shape[1]):
-            y[i, j] = kept * y[i, j] + even
+            y[i, j] = smoothed(y[i, j], share, y.shape[1])
 
 
 @formula
-def _measure(plan: Plan, buffers: Buffers, a: Matrix, y: Matrix, weights: Settings, order: Rows, first: int) -> None:
-    """Add the cost of m rows to the totals, and what is counted beside it."""
-    if weights.size == 0:
-        buffers.totals[COST] += _total_cost(plan.cost, a, y, plan.cost_setting)
-    else:
-        for i in range(a.shape[0]):
-            cost = _total_cost(plan.cost, a[i : i + 1], y[i : i + 1], plan.cost_setting)
-            buffers.totals[COST] += weights[order[first + i]] * cost
+def _measure(plan: Plan, buffers: Buffers, a: Matrix, y: Matrix, weights: Settings, order: Rows) -> None:
+    """Add the cost of the mini-batch to the totals, and what is counted beside it."""
+    _add_cost(plan.cost, a, y, weights, order, buffers.place, buffers.totals, plan.cost_setting)
     count(plan.measure, a, y, buffers.totals)
 
 
-@formula
-def _divide(shares: Vector, weights: Settings, order: Rows, first: int) -> None:
+@kernel("divide")
+def divide(shares: Vector, weights: Settings, order: Rows, place: Rows) -> None:
     """How much each row of a mini-batch counts in its mean."""
     m = shares.size
     for i in range(m):
-        weight = 1.0 if weights.size == 0 else weights[order[first + i]]
-        shares[i] = scalar(weight / m, shares[0])
+        shares[i] = scalar(weight_of_row(weights, order, place, i) / m, shares[0])
+
+
+@formula
+def train_step(
+    parameters: Vector,
+    statistics: Vector,
+    gradient: Vector,
+    optimization: Optimization,
+    plan: Plan,
+    buffers: Buffers,
+    examples: Examples,
+    order: Rows,
+    m: int,
+    measures_gradient: bool,
+) -> None:
+    """Train on the next m rows of the epoch's order. Run by Python with recorded arrays, this is the step of a GPU."""
+    memory, totals = optimization.memory, buffers.totals
+    targets = _load(plan, buffers, examples, order, m)
+    _prepare(
+        optimization.rule,
+        buffers.coefficients,
+        optimization.settings,
+        optimization.rates,
+        memory,
+        buffers.place,
+        buffers.rows,
+    )
+    outputs = train_forward(parameters, statistics, plan, buffers, memory, optimization.seed, m)
+    _measure(plan, buffers, outputs, targets, examples.weights, order)
+    divide(span(buffers.shares, 0, m), examples.weights, order, buffers.place)
+    backward(parameters, gradient, plan, buffers, memory, optimization.seed, m)
+    if optimization.l1 > 0.0 or optimization.l2 > 0.0:
+        penalize(parameters, gradient, plan.layers, totals, optimization.l1, optimization.l2, m)
+    if measures_gradient:
+        measure_length(gradient, span(totals, GRADIENT_NORM, 1))
+    if optimization.clip_value < np.inf:
+        clip_values(gradient, optimization.clip_value)
+    if optimization.clip_norm < np.inf:
+        measure_length(gradient, buffers.length)
+        shorten(gradient, buffers.length, optimization.clip_norm)
+    _update(optimization.rule, parameters, gradient, optimization.moments, buffers.coefficients)
+    if optimization.max_norm < np.inf:
+        limit_norms(parameters, plan.layers, optimization.max_norm)
+
+
+@formula
+def evaluate_step(
+    parameters: Vector, statistics: Vector, plan: Plan, buffers: Buffers, examples: Examples, order: Rows, m: int
+) -> None:
+    """Measure the next m rows."""
+    targets = _load(plan, buffers, examples, order, m)
+    outputs = forward(parameters, statistics, plan, buffers, m)
+    _measure(plan, buffers, outputs, targets, examples.weights, order)
 
 
 @entry
@@ -115,36 +193,21 @@ def train_steps(
     The gradient of a mini-batch is the mean over its own rows. Adds to `buffers.totals` what the forward passes see
     before each update, penalties included; the norm of the gradient is that of the last of all mini-batches.
     """
-    memory = optimization.memory
+    buffers.place[NEXT] = first
     for start in range(first, last, buffers.rows):
         m = min(buffers.rows, last - start)
-        memory[STEP] += 1.0
-        mask = key(optimization.seed, DROPOUT, int(memory[STEP]))
-        targets = _load(plan, buffers, examples, order, start, m)
-        outputs = train_forward(parameters, statistics, plan, buffers, mask, m)
-        _measure(plan, buffers, outputs, targets, examples.weights, order, start)
-        _divide(span(buffers.shares, 0, m), examples.weights, order, start)
-        backward(parameters, gradient, plan, buffers, mask, span(buffers.shares, 0, m), m)
-        if optimization.l1 > 0.0 or optimization.l2 > 0.0:
-            penalty = penalize(parameters, gradient, plan.layers, optimization.l1, optimization.l2)
-            buffers.totals[COST] += m * penalty
-        if start + m == order.size:
-            buffers.totals[GRADIENT_NORM] = norm(gradient)
-        if optimization.clip_value < np.inf:
-            clip_values(gradient, optimization.clip_value)
-        if optimization.clip_norm < np.inf:
-            clip_norm(gradient, optimization.clip_norm)
-        _update(
-            optimization.rule,
+        train_step(
             parameters,
+            statistics,
             gradient,
-            optimization.moments,
-            optimization.settings,
-            optimization.rates[start // buffers.rows],
-            memory,
+            optimization,
+            plan,
+            buffers,
+            examples,
+            order,
+            m,
+            start + m == order.size,
         )
-        if optimization.max_norm < np.inf:
-            limit_norms(parameters, plan.layers, optimization.max_norm)
 
 
 @entry
@@ -159,11 +222,9 @@ def evaluate_rows(
     last: int,
 ) -> None:
     """Add to `buffers.totals` the cost of rows order[first:last], without penalties, and what is counted beside it."""
+    buffers.place[NEXT] = first
     for start in range(first, last, buffers.rows):
-        m = min(buffers.rows, last - start)
-        targets = _load(plan, buffers, examples, order, start, m)
-        outputs = forward(parameters, statistics, plan, buffers, m)
-        _measure(plan, buffers, outputs, targets, examples.weights, order, start)
+        evaluate_step(parameters, statistics, plan, buffers, examples, order, min(buffers.rows, last - start))
 
 
 @entry
@@ -193,7 +254,7 @@ def cost_of_rows(plan: Plan, a: Matrix, y: Matrix, weights: Settings) -> float:
     for i in range(a.shape[0]):
         _copy(y[i : i + 1], target)
         if plan.label_smoothing > 0.0:
-            _smooth(target, plan.label_smoothing)
+            smooth(target, plan.label_smoothing)
         cost = _total_cost(plan.cost, a[i : i + 1], target, plan.cost_setting)
         if weights.size == 0:
             total += cost
@@ -203,6 +264,6 @@ def cost_of_rows(plan: Plan, a: Matrix, y: Matrix, weights: Settings) -> float:
 
 
 @entry
-def weight_penalty(parameters: Vector, gradient: Vector, plan: Plan, l1: float, l2: float) -> float:
-    """The penalty that training adds to the cost; its gradient is added to `gradient`."""
-    return penalize(parameters, gradient, plan.layers, l1, l2)
+def add_penalty(parameters: Vector, gradient: Vector, plan: Plan, totals: Settings, l1: float, l2: float) -> None:
+    """Add the penalty that training adds to the cost; its gradient is added to `gradient`."""
+    penalize(parameters, gradient, plan.layers, totals, l1, l2, 1)

@@ -5,7 +5,7 @@ NumPy's own slices and reshapes pay for at every step. Whoever calls keeps the f
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from numba.np import arrayobj
 
 Matrix = npt.NDArray[np.floating]
 Vector = npt.NDArray[np.floating]
+Number = TypeVar("Number", bound=np.generic)
 
 # Numba's own have no types.
 _unpack: Any = cgutils.unpack_tuple
@@ -24,17 +25,17 @@ _make: Any = arrayobj.make_array
 _populate: Any = arrayobj.populate_array
 
 
-def span(flat: Vector, at: int, size: int) -> Vector:
+def span(flat: npt.NDArray[Number], at: int, size: int) -> npt.NDArray[Number]:
     """`size` numbers from position `at` on."""
     return flat[at : at + size]
 
 
-def block(flat: Vector, at: int, rows: int, columns: int) -> Matrix:
+def block(flat: npt.NDArray[Number], at: int, rows: int, columns: int) -> npt.NDArray[Number]:
     """The matrix (rows, columns) that begins at position `at`."""
     return flat[at : at + rows * columns].reshape(rows, columns)
 
 
-def whole(matrix: Matrix) -> Vector:
+def whole(matrix: npt.NDArray[Number]) -> npt.NDArray[Number]:
     """All numbers of a matrix, row by row."""
     return matrix.reshape(-1)
 

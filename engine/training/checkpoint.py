@@ -66,7 +66,7 @@ class Checkpoint:
             raise Damaged("The checkpoint does not fit the job's network and settings.")
         for name, array in own.items():
             array[:] = self.arrays[name]
-        trainer.position = self.position
+        trainer.go_on_from(self.position)
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:

@@ -16,7 +16,8 @@ from engine.nn.network import Network
 from engine.nn.optimizers import OPTIMIZERS, fresh_memory
 from engine.nn.plan import COST, GRADIENT_NORM
 from engine.nn.schedules import SCHEDULES, Moment
-from engine.nn.steps import Optimization, evaluate_rows, train_steps, weight_penalty
+from engine.nn.stepper import CpuStepper, Stepper
+from engine.nn.steps import Optimization
 from engine.training.lbfgs import Lbfgs, Wish
 from engine.training.parts import Measures, Part, measure_for, parts_of
 from engine.training.position import Position
@@ -49,18 +50,28 @@ class Trainer:
         spec.check_fits(architecture, len(dataset.x), classes)
         self.network = network
         self.spec = spec
-        self.position = Position()
+        self._place = Position()
         self._measure = measure_for(architecture.cost, architecture.outputs, classes)
-        self._plan = architecture.plan(self._measure)
         self._training, self._validation = parts_of(dataset, spec, classes, self._measure, validation)
         self._order = self._training.rows.copy()
-        self._buffers = architecture.buffers(spec.rows_at_once(len(self._order)))
-        self._gradient = memory.zeros(network.parameters.size, architecture.dtype, 1)
+        self._rows_at_once = spec.rows_at_once(len(self._order))
         self._optimization = self._first_optimization()
+        self._stepper = self._make_stepper()
         self._lbfgs = Lbfgs(network.parameters, spec.optimizer_in_full) if spec.optimizer == "l-bfgs" else None
         self._restores = spec.early_stopping is not None and spec.early_stopping.restore_best
         self._best = [array.copy() for array in (network.parameters, network.statistics) if self._restores]
         self._seconds_per_row = 0.0
+
+    def _make_stepper(self) -> Stepper:
+        training, validation = self._training, self._validation
+        return CpuStepper(
+            self.network,
+            self.network.architecture.plan(self._measure),
+            self._optimization,
+            self._rows_at_once,
+            (training.examples, training.rows),
+            (validation.examples, validation.rows) if validation else None,
+        )
 
     def _first_optimization(self) -> Optimization:
         spec = self.spec
@@ -73,7 +84,7 @@ class Trainer:
             settings=np.array([settings[name] for name in optimizer.settings], np.float64),
             moments=memory.matrix(optimizer.moments, parameters.size, parameters.dtype, 2),
             memory=fresh_memory(),
-            rates=np.zeros(-(-rows // self._buffers.rows)),
+            rates=np.zeros(-(-rows // self._rows_at_once)),
             l1=spec.l1 / rows,
             l2=spec.l2 / rows,
             clip_value=_limit(spec.clip_value),
@@ -83,8 +94,16 @@ class Trainer:
         )
 
     @property
+    def position(self) -> Position:
+        """Where the run stands."""
+        if not self._amid_steps(self._place):
+            return self._place
+        return replace(self._place, sums=tuple(self._stepper.read_totals().tolist()))
+
+    @property
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """All that changes from step to step, besides `position`: the arrays themselves, to be saved or written to."""
+        """All that changes from step to step, besides `position`: the arrays themselves."""
+        self._stepper.fetch()
         found = {
             "parameters": self.network.parameters,
             "statistics": self.network.statistics,
@@ -94,133 +113,135 @@ class Trainer:
         found |= {f"best.{place}": array for place, array in enumerate(self._best)}
         return found | (self._lbfgs.arrays if self._lbfgs else {})
 
+    def go_on_from(self, position: Position) -> None:
+        """Take the position of another run of the same settings, whose arrays have been written into `arrays`."""
+        self._stepper.push()
+        self._stepper.write_totals(position.sums or 0.0)
+        self._place = replace(position, sums=()) if self._amid_steps(position) else position
+
+    def _amid_steps(self, place: Position) -> bool:
+        """Is a part of the epoch's steps made? Then the stepper has the sums."""
+        return 0 < place.row < len(self._order)
+
     def run(self) -> Iterator[Epoch | None]:
         """Train until the last epoch, or what the settings say should end it before: `position.stopped` tells. Yields
         each epoch's record, and None every few steps in between.
 
         Between two items `position` and `arrays` belong together. Raises Diverged.
         """
-        while self.position.stopped is None:
-            self._set_rates()
+        while self._place.stopped is None:
+            self._begin_epoch()
             yield from self._descend() if self._lbfgs is None else self._iterate(self._lbfgs)
-            if self.position.stopped is None:
-                training = self._training.measures(np.array(self.position.sums), self._measure)
+            if self._place.stopped is None:
+                training = self._training.measures(np.array(self._place.sums), self._measure)
+                self._check(training.cost)
                 validation = None
                 if self._validation is not None:
                     yield from self._evaluate(self._validation)
                     validation = self._validated(self._validation)
                 yield self._finish_epoch(training, validation)
-        if self._restores and self.position.best_epoch is not None:
+        self._stepper.fetch()
+        if self._restores and self._place.best_epoch is not None:
             self.network.parameters[:], self.network.statistics[:] = self._best
-        if not np.isfinite(self.network.parameters).all():
-            raise Diverged(self._advice())
+        self._check(self.network.parameters)
 
-    def _set_rates(self) -> None:
-        """Rates, penalty and momentum of the epoch."""
-        spec, place, optimization = self.spec, self.position, self._optimization
+    def _begin_epoch(self) -> None:
+        """Order, rates, penalty and momentum of the epoch."""
+        spec, place, optimization = self.spec, self._place, self._optimization
         now = spec.in_epoch(place.epoch)
         if now.momentum is not None:
             optimization.settings[list(OPTIMIZERS[spec.optimizer].settings).index("momentum")] = now.momentum
         self._optimization = optimization._replace(l2=now.l2 / len(self._order))
         moment = Moment(place.epoch, spec.epochs, optimization.rates.size, place.reductions)
         optimization.rates[:] = SCHEDULES[spec.schedule].rates(now.learning_rate, moment, spec.schedule_in_full)
+        self._shuffle()
+        self._stepper.begin_epoch(self._order, self._optimization)
+        if not place.row:
+            self._stepper.write_totals(0.0)
 
     def _descend(self) -> Iterator[None]:
         """The steps of an epoch."""
-        self._shuffle()
-        while self.position.row < len(self._order):
-            first = self.position.row
+        while self._place.row < len(self._order):
+            first = self._place.row
             self._train(first, self._end_of_chunk(first, len(self._order)))
-            if self.position.out_of_time(self.spec):
-                self.position = replace(self.position, stopped="max_seconds")
+            if self._place.row == len(self._order):
+                self._wait_for_totals()
+            if self._place.out_of_time(self.spec):
+                self._place = replace(self._place, stopped="max_seconds")
                 return
             yield None
 
     def _iterate(self, lbfgs: Lbfgs) -> Iterator[None]:
         """One iteration of L-BFGS: as many looks at all training rows as its line search takes."""
         rows = len(self._order)
-        if self.position.row == rows:
+        if self._place.row == rows:
             return
         while (wish := lbfgs.advance()) is Wish.EVALUATION:
-            self.network.parameters[:] = lbfgs.x
-            self.position = replace(self.position, sums=())
+            self._go_to(lbfgs)
+            self._stepper.write_totals(0.0)
             self._train(0, rows)
-            self.position = replace(self.position, row=0)
-            lbfgs.answer(self.position.sums[COST] / self._training.weight, self._gradient)
+            self._wait_for_totals()
+            self._place = replace(self._place, row=0)
+            lbfgs.answer(self._place.sums[COST] / self._training.weight, self._stepper.gradient())
             yield None
+        self._go_to(lbfgs)
+        self._place = replace(self._place, row=rows)
+        if wish is Wish.END or self._place.out_of_time(self.spec):
+            self._place = replace(self._place, stopped="converged" if wish is Wish.END else "max_seconds")
+
+    def _go_to(self, lbfgs: Lbfgs) -> None:
         self.network.parameters[:] = lbfgs.x
-        self.position = replace(self.position, row=rows)
-        if wish is Wish.END or self.position.out_of_time(self.spec):
-            self.position = replace(self.position, stopped="converged" if wish is Wish.END else "max_seconds")
+        self._stepper.push()
 
     def _train(self, first: int, last: int) -> None:
-        """Train on rows first to last of the epoch, on top of the position's sums. Raises Diverged."""
-        totals, place = self._buffers.totals, self.position
-        totals[:] = place.sums or 0.0
+        """Train on rows first to last of the epoch. Raises Diverged, where that is seen already."""
         started = time.perf_counter()
-        train_steps(
-            self.network.parameters,
-            self.network.statistics,
-            self._gradient,
-            self._optimization,
-            self._plan,
-            self._buffers,
-            self._training.examples,
-            self._order,
-            first,
-            last,
-        )
-        seconds = self._timed(started, last - first)
-        if not np.isfinite(totals[COST]):
-            raise Diverged(self._advice())
-        self.position = replace(
-            place,
-            row=last,
-            sums=tuple(totals.tolist()),
-            seconds=place.seconds + seconds,
-            training_seconds=place.training_seconds + seconds,
-        )
+        self._stepper.train(first, last)
+        known = self._stepper.cost_so_far()
+        if known is not None:
+            self._check(known)
+        self._spend(self._timed(started, last - first))
+        self._place = replace(self._place, row=last)
+
+    def _wait_for_totals(self) -> None:
+        started = time.perf_counter()
+        sums = tuple(self._stepper.read_totals().tolist())
+        self._spend(time.perf_counter() - started)
+        self._place = replace(self._place, sums=sums)
+
+    def _spend(self, seconds: float) -> None:
+        place = self._place
+        self._place = replace(place, seconds=place.seconds + seconds, training_seconds=place.training_seconds + seconds)
 
     def _evaluate(self, part: Part) -> Iterator[None]:
-        """Leave the sums over the part's rows in the buffers' totals."""
-        self._buffers.totals[:] = 0
+        """Leave the sums over the part's rows in the stepper's totals."""
+        self._stepper.write_totals(0.0)
         first = 0
         while first < len(part.rows):
             last = self._end_of_chunk(first, len(part.rows))
             started = time.perf_counter()
-            evaluate_rows(
-                self.network.parameters,
-                self.network.statistics,
-                self._plan,
-                self._buffers,
-                part.examples,
-                part.rows,
-                first,
-                last,
-            )
+            self._stepper.evaluate(first, last)
             seconds = self._timed(started, last - first)
-            self.position = replace(self.position, seconds=self.position.seconds + seconds)
+            self._place = replace(self._place, seconds=self._place.seconds + seconds)
             first = last
             yield None
 
     def _validated(self, part: Part) -> Measures:
         """With the penalties that the training cost has too."""
-        found = part.measures(self._buffers.totals, self._measure)
-        l1, l2 = self._optimization.l1, self._optimization.l2
-        if l1 or l2:
-            penalty = weight_penalty(self.network.parameters, self._gradient, self._plan, l1, l2)
-            found = replace(found, cost=found.cost + penalty)
-        if not np.isfinite(found.cost):
-            raise Diverged(self._advice())
+        found = part.measures(self._stepper.read_totals(), self._measure)
+        if self._optimization.l1 or self._optimization.l2:
+            found = replace(found, cost=found.cost + self._stepper.penalty())
+        self._check(found.cost)
         return found
 
     def _finish_epoch(self, training: Measures, validation: Measures | None) -> Epoch:
-        done = self.position
-        self.position = done.after_epoch(training.cost if validation is None else validation.cost, self.spec)
-        if self._restores and self.position.best_epoch == self.position.epoch:
+        done = self._place
+        self._place = done.after_epoch(training.cost if validation is None else validation.cost, self.spec)
+        if self._restores and self._place.best_epoch == self._place.epoch:
+            self._stepper.fetch()
             self._best[0][:], self._best[1][:] = self.network.parameters, self.network.statistics
         return Epoch(
-            epoch=self.position.epoch,
+            epoch=self._place.epoch,
             cost=training.cost,
             accuracy=training.accuracy,
             r2=training.r2,
@@ -239,13 +260,13 @@ class Trainer:
 
     def _shuffle(self) -> None:
         """Full-batch steps see every row anyway; their order stays as it is."""
-        if self.spec.shuffle and self._buffers.rows < len(self._order):
+        if self.spec.shuffle and self._rows_at_once < len(self._order):
             self._order[:] = self._training.rows
-            random.shuffle(self._order, self.spec.seed, random.SHUFFLE, self.position.epoch)
+            random.shuffle(self._order, self.spec.seed, random.SHUFFLE, self._place.epoch)
 
     def _end_of_chunk(self, first: int, rows: int) -> int:
         """Whole mini-batches for about `_SECONDS_AT_ONCE`; a single one until the pace is known."""
-        batch = self._buffers.rows
+        batch = self._rows_at_once
         steps = 1
         if self._seconds_per_row:
             steps = max(1, int(_SECONDS_AT_ONCE / (self._seconds_per_row * batch)))
@@ -256,9 +277,14 @@ class Trainer:
         self._seconds_per_row = max(seconds / rows, 1e-9)
         return seconds
 
+    def _check(self, numbers: npt.ArrayLike) -> None:
+        """Raises Diverged if they are not finite."""
+        if not np.isfinite(numbers).all():
+            raise Diverged(self._advice())
+
     def _advice(self) -> str:
         return (
-            f"The cost left the finite numbers in epoch {self.position.epoch + 1}. Usual causes: a learning rate that "
+            f"The cost left the finite numbers in epoch {self._place.epoch + 1}. Usual causes: a learning rate that "
             f"is too large (now {self.spec.learning_rate:g}), or inputs that are not scaled."
         )
 

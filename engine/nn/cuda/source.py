@@ -1,0 +1,85 @@
+"""The CUDA C++ of every kernel, put together from patterns and formulas."""
+
+import functools
+import re
+from pathlib import Path
+
+from engine.nn import optimizers, plan, random, steps
+from engine.nn.architecture import DtypeName
+from engine.nn.compiling import formula_called
+from engine.nn.cuda.transpile import Formulas
+from engine.nn.kernel import KERNELS, Kernel
+
+# Importing the steps has registered all that a step can call. Operands of products are rounded on a GPU alone.
+assert steps
+ROUND_TO_HALF = Kernel("round_to_half", "round_to_half", (), (None, None, float))
+ALL = {**KERNELS, ROUND_TO_HALF.name: ROUND_TO_HALF}
+CODES = {name: code for code, name in enumerate(ALL)}
+"""The number of each kernel in a Call."""
+MAKE_STEPS = "make_steps"
+"""The kernel that makes whole steps in one block."""
+
+THREADS = 256
+"""Of a block of a kernel."""
+STEP_THREADS = 512
+"""Of the one block that makes whole steps."""
+
+_PATTERNS = Path(__file__).with_name("kernels.cu")
+_NUMBERS: dict[DtypeName, str] = {"float32": "float", "float64": "double"}
+_CONSTANTS = {
+    "COST": plan.COST,
+    "CORRECT": plan.CORRECT,
+    "ABSOLUTE": plan.ABSOLUTE,
+    "SQUARED": plan.SQUARED,
+    "FIRST": plan.FIRST,
+    "NEXT": plan.NEXT,
+    "STEP": optimizers.STEP,
+    "COEFFICIENTS": optimizers.COEFFICIENTS,
+    "DROPOUT": random.DROPOUT,
+}
+
+
+@functools.cache
+def source(dtype: DtypeName) -> str:
+    """All kernels for networks of this type."""
+    formulas = Formulas()
+    kernels = [_functions_of(kernel, formulas) for kernel in ALL.values()]
+    patterns = _PATTERNS.read_text()
+    for name in re.findall(r"formula::(\w+)", patterns):
+        formulas.add(formula_called(name))
+    constants = [f"const int {name} = {value};" for name, value in _CONSTANTS.items()]
+    head = f"typedef {_NUMBERS[dtype]} Number;\n" + "\n".join(constants) + "\n\n"
+    return head + patterns.replace("//FORMULAS//", formulas.source) + "".join([*kernels, _steps_kernel()])
+
+
+def _functions_of(kernel: Kernel, formulas: Formulas) -> str:
+    """A kernel of its own, and what the kernel for whole steps calls."""
+    inside = "".join(f", [](auto... x) {{ return {formulas.add(formula)}(x...); }}" for formula in kernel.formulas)
+    return f"""
+DEVICE void {kernel.name}_in_step(const Call& call, Scratch* scratch) {{
+  pattern::{kernel.pattern}<Number>(call, scratch{inside});
+}}
+
+extern "C" __global__ void __launch_bounds__({THREADS}, 1)
+{kernel.name}(const Call* program, long long at, Scratch* scratch) {{
+  pattern::{kernel.pattern}<Number>(program[at], scratch{inside});
+}}
+"""
+
+
+def _steps_kernel() -> str:
+    cases = "\n".join(f"        case {code}: {name}_in_step(call, scratch); break;" for name, code in CODES.items())
+    return f"""
+extern "C" __global__ void __launch_bounds__({STEP_THREADS}, 1)
+{MAKE_STEPS}(const Call* program, long long calls, long long steps, Scratch* scratch) {{
+  for (long long step = 0; step < steps; ++step) {{
+    for (long long at = 0; at < calls; ++at) {{
+      const Call& call = program[at];
+      switch (call.code) {{
+{cases}
+      }}
+      __syncthreads();
+    }}
+  }}
+}}
+"""

@@ -1,0 +1,123 @@
+"""What makes the steps of a run: the seam between a trainer and the device that it trains on."""
+
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.nn import memory
+from engine.nn.network import Network
+from engine.nn.plan import COST, Plan, Rows
+from engine.nn.steps import Examples, Optimization, add_penalty, evaluate_rows, train_steps
+from engine.nn.views import Vector
+
+Totals = npt.NDArray[np.float64]
+
+
+class Stepper(Protocol):
+    """Holds a run's buffers, and changes the network and the moments and memory of the optimization.
+
+    The arrays of these on the host are up to date after `fetch`, and are read again after `push`.
+    """
+
+    def begin_epoch(self, order: Rows, optimization: Optimization) -> None:
+        """Train next on the training rows in this order, with these rates and settings; its moments and memory are
+        those of the run."""
+
+    def train(self, first: int, last: int) -> None:
+        """Make the steps on rows first to last of the epoch's order, on top of the totals."""
+
+    def evaluate(self, first: int, last: int) -> None:
+        """Measure rows first to last of those that validate, on top of the totals."""
+
+    def read_totals(self) -> Totals:
+        """Sums over all rows since `write_totals`, when all steps have been made."""
+
+    def write_totals(self, totals: npt.ArrayLike) -> None:
+        """What the next sums are added to."""
+
+    def cost_so_far(self) -> float | None:
+        """The sum of the costs; None where it is not known before the steps are waited for."""
+
+    def gradient(self) -> Vector:
+        """That of the last step, when it has been made."""
+
+    def penalty(self) -> float:
+        """What l1 and l2 add to the cost of the network as it is."""
+
+    def fetch(self) -> None:
+        """Bring the arrays of the host up to date."""
+
+    def push(self) -> None:
+        """Go on from the arrays of the host."""
+
+
+class CpuStepper:
+    """Compiled steps, in the host's own arrays."""
+
+    def __init__(
+        self,
+        network: Network,
+        plan: Plan,
+        optimization: Optimization,
+        rows_at_once: int,
+        training: tuple[Examples, Rows],
+        validation: tuple[Examples, Rows] | None,
+    ) -> None:
+        """`training`, `validation`: examples, and which of their rows to use."""
+        self._gradient: Vector = memory.zeros(network.parameters.size, network.architecture.dtype, 1)
+        self._network = network
+        self._plan = plan
+        self._optimization = optimization
+        self._buffers = network.architecture.buffers(rows_at_once)
+        self._training, self._order = training
+        self._validation = validation
+
+    @property
+    def _model(self) -> tuple[Any, Any]:
+        return self._network.parameters, self._network.statistics
+
+    def begin_epoch(self, order: Rows, optimization: Optimization) -> None:
+        self._order, self._optimization = order, optimization
+
+    def train(self, first: int, last: int) -> None:
+        train_steps(
+            *self._model,
+            self._gradient,
+            self._optimization,
+            self._plan,
+            self._buffers,
+            self._training,
+            self._order,
+            first,
+            last,
+        )
+
+    def evaluate(self, first: int, last: int) -> None:
+        assert self._validation is not None
+        examples, rows = self._validation
+        evaluate_rows(*self._model, self._plan, self._buffers, examples, rows, first, last)
+
+    def read_totals(self) -> Totals:
+        return self._buffers.totals.copy()
+
+    def write_totals(self, totals: npt.ArrayLike) -> None:
+        self._buffers.totals[:] = totals
+
+    def cost_so_far(self) -> float:
+        return float(self._buffers.totals[COST])
+
+    def gradient(self) -> Vector:
+        return self._gradient
+
+    def penalty(self) -> float:
+        found = np.zeros_like(self._buffers.totals)
+        optimization = self._optimization
+        add_penalty(self._network.parameters, self._gradient, self._plan, found, optimization.l1, optimization.l2)
+        return float(found[COST])
+
+    def fetch(self) -> None:
+        """They are up to date."""
+
+    def push(self) -> None:
+        """There is nothing else to go on from."""
