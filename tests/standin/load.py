@@ -1,4 +1,4 @@
-"""The stand-in as a module of its own name, so that a test can have the installed CuPy beside it; and as an environment."""
+"""The stand-in as a module of a name of its own, so that the installed CuPy stays beside it; and as an environment."""
 
 import os
 from importlib import import_module

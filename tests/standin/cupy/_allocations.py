@@ -7,6 +7,7 @@ device; an access beyond them, or to memory that was given back, ends the kernel
 import bisect
 import ctypes
 import mmap
+import weakref
 from collections import deque
 
 import numpy as np
@@ -21,6 +22,10 @@ _mprotect = ctypes.CDLL(None, use_errno=True).mprotect
 _mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 _NOBODY = 0
 _UNWRITTEN, _AROUND = 0xFF, 0xCD
+_WATCHED = UNIT
+# Pages that nobody may touch, on both sides.
+_MOAT = 64 * mmap.PAGESIZE
+_PATTERN = bytes([_AROUND]) * UNIT
 
 _living: dict[int, "Allocation"] = {}
 _starts: list[int] = []
@@ -30,7 +35,8 @@ _closed: deque[mmap.mmap] = deque(maxlen=512)
 
 def host_view(ptr: int, size: int) -> Bytes:
     """Memory as NumPy sees it; whoever calls keeps it alive."""
-    return np.frombuffer((ctypes.c_uint8 * size).from_address(ptr), np.uint8)
+    view: Bytes = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(ptr))
+    return view
 
 
 class Allocation:
@@ -41,27 +47,33 @@ class Allocation:
         self.size, self.ptr = size, 0
         if not size:
             return
-        get_default_memory_pool()._take(size)
+        with _queues.lock:
+            get_default_memory_pool()._take(size)
         held = -(-size // UNIT) * UNIT
-        page = mmap.PAGESIZE
-        inner = -(-held // page) * page
-        place = mmap.mmap(-1, inner + 2 * page, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        inner = -(-held // mmap.PAGESIZE) * mmap.PAGESIZE
+        place = mmap.mmap(-1, inner + 2 * _MOAT, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         base = np.frombuffer(place, np.uint8).ctypes.data
-        _mprotect(base, page, _NOBODY)
-        _mprotect(base + page + inner, page, _NOBODY)
+        _mprotect(base, _MOAT, _NOBODY)
+        _mprotect(base + _MOAT + inner, _MOAT, _NOBODY)
         # At the end of its pages: kernels that go too far do so upwards.
-        self.ptr = base + page + inner - held
+        self.ptr = base + _MOAT + inner - held
         self._place = place
-        self._before = host_view(base + page, self.ptr - base - page)
-        self._behind = host_view(self.ptr + size, held - size)
         host_view(self.ptr, size)[:] = _UNWRITTEN
-        self._before[:] = self._behind[:] = _AROUND
+        self._fence = (self.ptr - min(_WATCHED, self.ptr - base - _MOAT), self.ptr + held)
+        self.restore()
         with _queues.lock:
             _living[self.ptr] = self
             bisect.insort(_starts, self.ptr)
 
     def is_whole(self) -> bool:
-        return bool((self._behind == _AROUND).all() and (self._before[-64:] == _AROUND).all())
+        (first, last), end = self._fence, self.ptr + self.size
+        before, behind = ctypes.string_at(first, self.ptr - first), ctypes.string_at(end, last - end)
+        return before == _PATTERN[: len(before)] and behind == _PATTERN[: len(behind)]
+
+    def restore(self) -> None:
+        (first, last), end = self._fence, self.ptr + self.size
+        ctypes.memset(first, _AROUND, self.ptr - first)
+        ctypes.memset(end, _AROUND, last - end)
 
 
 class Owner:
@@ -69,15 +81,16 @@ class Owner:
 
     def __init__(self, size: int) -> None:
         self.allocation = Allocation(size)
+        if size:
+            weakref.finalize(self, _release, self.allocation).atexit = False
 
-    def __del__(self) -> None:
-        allocation = getattr(self, "allocation", None)
-        if allocation is None or not allocation.ptr:
-            return
+
+def _release(allocation: Allocation) -> None:
+    with _queues.lock:
         get_default_memory_pool()._give_back(allocation.size)
-        accounts.count("frees", "Device memory was freed", heard=False)
-        # CuPy hands memory on in the order of the stream: what is queued by now may still use it.
-        _queues.when_idle(lambda: _close(allocation))
+    accounts.count("frees", "Device memory was freed", heard=False)
+    # CuPy hands memory on in the order of the stream: what is queued by now may still use it.
+    _queues.when_idle(lambda: _close(allocation))
 
 
 def _close(allocation: Allocation) -> None:
@@ -85,7 +98,7 @@ def _close(allocation: Allocation) -> None:
     _starts.remove(allocation.ptr)
     place = allocation._place
     base = np.frombuffer(place, np.uint8).ctypes.data
-    place.madvise(mmap.MADV_DONTNEED, mmap.PAGESIZE, len(place) - 2 * mmap.PAGESIZE)
+    place.madvise(mmap.MADV_DONTNEED)
     _mprotect(base, len(place), _NOBODY)
     _closed.append(place)
 
@@ -102,5 +115,5 @@ def check() -> None:
     with _queues.lock:
         for allocation in _living.values():
             if not allocation.is_whole():
-                allocation._before[:] = allocation._behind[:] = _AROUND
+                allocation.restore()
                 raise accounts.Refused(f"Something was written beside the {allocation.size} bytes of an allocation.")

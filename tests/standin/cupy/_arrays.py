@@ -1,4 +1,4 @@
-"""CuPy's array, as far as the service uses it: memory with a shape and a type, and not one number that the host can see."""
+"""CuPy's array, as far as the service uses it: memory with a shape and a type, and no number that the host can see."""
 
 import math
 from typing import Any, NoReturn

@@ -1,4 +1,4 @@
-"""CuPy's RawModule: kernels by name, whose launches are checked as CUDA would, and where CUDA would not, more strictly."""
+"""CuPy's RawModule: kernels by name, whose launches are checked as CUDA checks them, and where it does not, as well."""
 
 import ctypes
 import itertools
@@ -10,7 +10,15 @@ import numpy as np
 
 from . import _allocations, _host, _queues, accounts
 from ._arrays import ndarray
-from .cuda import driver, runtime
+from ._failures import (
+    DRIVER_INVALID_VALUE,
+    DRIVER_NOT_FOUND,
+    DRIVER_OUT_OF_RESOURCES,
+    ILLEGAL_ADDRESS,
+    LAUNCH_FAILURE,
+    CUDADriverError,
+    failure,
+)
 from .cuda.stream import get_current_stream
 
 _NOTHING, _SIGNED, _UNSIGNED, _FLOATING, _RECORD = range(5)
@@ -37,17 +45,24 @@ class _Parameter:
         """The value as C has it, or TypeError: CUDA would take any bits for what the kernel expects."""
         if isinstance(value, ndarray) and self.pointer and self._holds(value):
             if value.nbytes and not _allocations.lies_in_one(value.data.ptr, value.nbytes):
-                raise runtime.failure(runtime.ILLEGAL_ADDRESS, "The memory of an array does not live any more.")
+                raise failure(ILLEGAL_ADDRESS, "The memory of an array does not live any more.")
             return ctypes.c_void_p(value.data.ptr)
         if type(value) is int and not self.pointer and self.size == 8 and self.kind in (_SIGNED, _UNSIGNED):
-            return ctypes.c_int64(np.int64(value)) if self.kind == _SIGNED else ctypes.c_uint64(np.uint64(value))
+            low, high, kind = (
+                (0, 2**64, ctypes.c_uint64) if self.kind == _UNSIGNED else (-(2**63), 2**63, ctypes.c_int64)
+            )
+            if not low <= value < high:
+                raise OverflowError(f"{value} is no {self}.")
+            return kind(value)
         if type(value) is float and not self.pointer and (self.kind, self.size) == (_FLOATING, 8):
             return ctypes.c_double(value)
-        if isinstance(value, np.generic) and not self.pointer and _KINDS.get(value.dtype.kind) == self.kind:  # noqa: SIM102
-            if value.dtype.itemsize == self.size:
-                return (ctypes.c_char * self.size).from_buffer_copy(value.tobytes())
+        if isinstance(value, np.generic) and not self.pointer and self._is(value.dtype):
+            return (ctypes.c_char * self.size).from_buffer_copy(value.tobytes())
         what = f"an array of {value.dtype}" if isinstance(value, ndarray) else f"{type(value).__name__}"
         raise TypeError(f"Unsupported type: the kernel takes {self} and was given {what}.")
+
+    def _is(self, dtype: np.dtype[Any]) -> bool:
+        return (_KINDS.get(dtype.kind), dtype.itemsize) == (self.kind, self.size)
 
     def _holds(self, array: ndarray) -> bool:
         return self.kind == _NOTHING or self.size == array.itemsize or (self.kind == _RECORD and self.size != 2)
@@ -69,9 +84,9 @@ class RawKernel:
             raise TypeError("The stand-in knows no dynamic shared memory.")
         blocks, threads = _extent(grid, _MOST_BLOCKS), _extent(block, _MOST_THREADS)
         if math.prod(threads) > 1024:
-            raise driver.CUDADriverError(driver.INVALID_VALUE)
+            raise CUDADriverError(DRIVER_INVALID_VALUE)
         if math.prod(threads) > self._bound:
-            raise driver.CUDADriverError(driver.OUT_OF_RESOURCES)
+            raise CUDADriverError(DRIVER_OUT_OF_RESOURCES)
         if len(args) != len(self._parameters):
             raise TypeError(f"{self.name} takes {len(self._parameters)} arguments and was given {len(args)}.")
         values = [parameter.takes(value) for parameter, value in zip(self._parameters, args, strict=True)]
@@ -84,9 +99,9 @@ class RawKernel:
             outcome = self._launch(self._enter, sizes(*blocks), sizes(*threads), addresses, seed)
             if outcome == _BARRIER_MISSED:
                 reason = f"Some threads of a block of {self.name} ended while others were at a barrier."
-                raise runtime.failure(runtime.LAUNCH_FAILURE, reason)
+                raise failure(LAUNCH_FAILURE, reason)
             if outcome == _STRAY_ACCESS:
-                raise runtime.failure(runtime.ILLEGAL_ADDRESS, f"{self.name} touched memory that is not the device's.")
+                raise failure(ILLEGAL_ADDRESS, f"{self.name} touched memory that is not the device's.")
             if outcome == _NO_STACK:
                 raise MemoryError("The stand-in found no room for the threads of a block.")
 
@@ -100,7 +115,7 @@ def _extent(given: tuple[int, ...], most: tuple[int, int, int]) -> tuple[int, ..
     if any(not isinstance(n, int | np.integer) for n in sizes):
         raise TypeError("A grid and a block have whole sizes.")
     if len(given) > 3 or any(not 1 <= n <= limit for n, limit in zip(sizes, most, strict=True)):
-        raise driver.CUDADriverError(driver.INVALID_VALUE)
+        raise CUDADriverError(DRIVER_INVALID_VALUE)
     return tuple(int(n) for n in sizes)
 
 
@@ -118,5 +133,5 @@ class RawModule:
         if self._library is None:
             self._library = _host.library(self.code, self.options)
         if not hasattr(self._library, f"nabla_enter_{name}"):
-            raise driver.CUDADriverError(driver.NOT_FOUND)
+            raise CUDADriverError(DRIVER_NOT_FOUND)
         return RawKernel(self._library, name)

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-Work = Callable[[], None]
+Work = Callable[[], object]
 
 EARLY = os.environ.get("NABLA_STANDIN_EARLY") == "1"
 # As on a GPU, of which the queues are not endless: what is queued beyond waits for the oldest to run.
@@ -48,8 +48,13 @@ class Queue:
 
 NULL = Queue(0, blocking=True)
 queues: dict[int, Queue] = {0: NULL}
-_running = 0
 _afterwards: list[tuple[list[Mark], Work]] = []
+
+
+class _Depth:
+    """How many operations have begun and not ended: one may have to wait for others."""
+
+    running = 0
 
 
 def enqueue(queue: Queue, work: Work, after: Mark | None = None) -> None:
@@ -74,20 +79,19 @@ def run(until: Mark) -> None:
 
 def run_one(queue: Queue) -> None:
     """The oldest operation of a queue, and first what it must come after."""
-    global _running
     with lock:
         if not queue.items:
             return
         work, needs = queue.items.popleft()
-        _running += 1
+        _Depth.running += 1
         try:
             for mark in needs:
                 run(mark)
             work()
         finally:
             queue.done += 1
-            _running -= 1
-        if not _running:
+            _Depth.running -= 1
+        if not _Depth.running:
             _settle()
 
 
@@ -101,7 +105,7 @@ def when_idle(work: Work) -> None:
     """Runs `work` once all that is queued by now has run."""
     with lock:
         _afterwards.append(([queue.mark() for queue in queues.values()], work))
-        if not _running:
+        if not _Depth.running:
             _settle()
 
 

@@ -59,7 +59,7 @@ def counting() -> Iterator[Counters]:
 
 @contextmanager
 def inside_an_epoch(events: bool = False) -> Iterator[None]:
-    """No allocation, no free, no waiting and no copy that waits, in any thread; with `events`, events may be waited for.
+    """No allocation, no free, no waiting and no copy that waits, in any thread; with `events`, events may be waited on.
 
     Raises at once, but for a free, which is raised where the block is left.
     """

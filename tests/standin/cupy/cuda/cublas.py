@@ -7,6 +7,14 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _allocations, _queues, accounts
+from .._failures import (
+    BLAS_INVALID_VALUE,
+    BLAS_NOT_INITIALIZED,
+    BLAS_NOT_SUPPORTED,
+    ILLEGAL_ADDRESS,
+    CUBLASError,
+    failure,
+)
 from . import runtime
 from .device import get_cublas_handle
 from .stream import get_current_stream
@@ -34,20 +42,7 @@ _KNOWN = {
     CUBLAS_COMPUTE_32F_FAST_TF32: {(_SINGLE, _SINGLE)},
     CUBLAS_COMPUTE_64F: {(_DOUBLE, _DOUBLE)},
 }
-_STATUS = {
-    1: "CUBLAS_STATUS_NOT_INITIALIZED",
-    7: "CUBLAS_STATUS_INVALID_VALUE",
-    15: "CUBLAS_STATUS_NOT_SUPPORTED",
-}
-_NOT_INITIALIZED, _INVALID_VALUE, _NOT_SUPPORTED = 1, 7, 15
-
 Numbers = npt.NDArray[Any]
-
-
-class CUBLASError(RuntimeError):
-    def __init__(self, status: int) -> None:
-        super().__init__(_STATUS[status])
-        self.status = status
 
 
 class _Operand:
@@ -55,14 +50,14 @@ class _Operand:
 
     def __init__(self, name: str, ptr: int, code: int, rows: int, columns: int, leading: int) -> None:
         if leading < max(1, rows):
-            raise CUBLASError(_INVALID_VALUE)
+            raise CUBLASError(BLAS_INVALID_VALUE)
         self.ptr, self.rows, self.columns, self.leading = ptr, rows, columns, leading
         self.dtype = np.dtype(_TYPES[code])
         self.span = (leading * (columns - 1) + rows) * self.dtype.itemsize if rows and columns else 0
         if ptr % self.dtype.itemsize:
-            raise runtime.failure(runtime.ILLEGAL_ADDRESS, f"{name} does not begin where a {self.dtype} may.")
+            raise failure(ILLEGAL_ADDRESS, f"{name} does not begin where a {self.dtype} may.")
         if self.span and not _allocations.lies_in_one(ptr, self.span):
-            raise runtime.failure(runtime.ILLEGAL_ADDRESS, f"{name} is not within one allocation on the device.")
+            raise failure(ILLEGAL_ADDRESS, f"{name} is not within one allocation on the device.")
 
     def overlaps(self, other: "_Operand") -> bool:
         return self.ptr < other.ptr + other.span and other.ptr < self.ptr + self.span
@@ -105,11 +100,11 @@ def gemmEx(
 ) -> None:
     """C = alpha * op(A) @ op(B) + beta * C on the current stream; alpha and beta are read at once, from the host."""
     if handle != get_cublas_handle():
-        raise CUBLASError(_NOT_INITIALIZED)
+        raise CUBLASError(BLAS_NOT_INITIALIZED)
     if {transa, transb} - {CUBLAS_OP_N, CUBLAS_OP_T} or min(m, n, k) < 0:
-        raise CUBLASError(_INVALID_VALUE)
+        raise CUBLASError(BLAS_INVALID_VALUE)
     if Atype != Btype or (Atype, Ctype) not in _KNOWN.get(computeType, ()) or algo != CUBLAS_GEMM_DEFAULT:
-        raise CUBLASError(_NOT_SUPPORTED)
+        raise CUBLASError(BLAS_NOT_SUPPORTED)
     left = _Operand("A", A, Atype, *((k, m) if transa else (m, k)), lda)
     right = _Operand("B", B, Btype, *((n, k) if transb else (k, n)), ldb)
     result = _Operand("C", C, Ctype, m, n, ldc)
@@ -118,7 +113,7 @@ def gemmEx(
     for name, address in (("alpha", alpha), ("beta", beta)):
         if _allocations.lies_in_one(address, 1) or not address:
             raise accounts.Refused(f"{name} is read from the host.")
-    wide = np.float64 if computeType == CUBLAS_COMPUTE_64F else np.float32
+    wide: Any = np.float64 if computeType == CUBLAS_COMPUTE_64F else np.float32
     number = ctypes.c_double if wide is np.float64 else ctypes.c_float
     scale, kept = wide(number.from_address(alpha).value), wide(number.from_address(beta).value)
     accounts.counters.products += 1

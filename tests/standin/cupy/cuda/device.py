@@ -1,5 +1,6 @@
 """The one device that there is."""
 
+from .._failures import INVALID_DEVICE, CUDARuntimeError
 from . import runtime
 
 __all__ = ["Device", "get_cublas_handle"]
@@ -13,7 +14,7 @@ class Device:
 
     def _check(self) -> None:
         if self.id:
-            raise runtime.CUDARuntimeError(runtime.INVALID_DEVICE)
+            raise CUDARuntimeError(INVALID_DEVICE)
 
     def use(self) -> None:
         self._check()

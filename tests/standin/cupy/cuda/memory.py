@@ -4,6 +4,8 @@ import os
 
 from .. import accounts
 
+__all__ = ["MemoryPool", "OutOfMemoryError"]
+
 # CuPy's pool hands memory out in multiples of it.
 UNIT = 512
 CAPACITY = int(os.environ.get("NABLA_STANDIN_MEMORY", str(2 << 30)))

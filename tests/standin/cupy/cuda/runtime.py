@@ -4,17 +4,8 @@ import ctypes
 from typing import Any
 
 from .. import _allocations, _queues, accounts
+from .._failures import INVALID_DEVICE, INVALID_HANDLE, INVALID_VALUE, CUDARuntimeError, failure
 from . import memory, pinned_memory
-
-_NAMES = {
-    1: "cudaErrorInvalidValue: invalid argument",
-    9: "cudaErrorInvalidConfiguration: invalid configuration argument",
-    101: "cudaErrorInvalidDevice: invalid device ordinal",
-    400: "cudaErrorInvalidResourceHandle: invalid resource handle",
-    700: "cudaErrorIllegalAddress: an illegal memory access was encountered",
-    719: "cudaErrorLaunchFailure: unspecified launch failure",
-}
-INVALID_VALUE, INVALID_DEVICE, INVALID_HANDLE, ILLEGAL_ADDRESS, LAUNCH_FAILURE = 1, 101, 400, 700, 719
 
 memcpyHostToHost, memcpyHostToDevice, memcpyDeviceToHost, memcpyDeviceToDevice, memcpyDefault = range(5)
 CUDA_R_32F, CUDA_R_64F, CUDA_R_16F = range(3)
@@ -38,19 +29,6 @@ __all__ = [
     "memsetAsync",
     "runtimeGetVersion",
 ]
-
-
-class CUDARuntimeError(RuntimeError):
-    def __init__(self, status: int) -> None:
-        super().__init__(_NAMES[status])
-        self.status = status
-
-
-def failure(status: int, reason: str) -> CUDARuntimeError:
-    """CUDA's error with the reason, which CUDA would not give."""
-    error = CUDARuntimeError(status)
-    error.add_note(reason)
-    return error
 
 
 def getDeviceCount() -> int:
@@ -106,7 +84,7 @@ def _queue(stream: int) -> _queues.Queue:
 def memsetAsync(ptr: int, value: int, size: int, stream: int) -> None:
     if not _allocations.lies_in_one(ptr, size):
         raise failure(INVALID_VALUE, f"{size} bytes from {ptr:#x} on are not of one allocation.")
-    _queues.enqueue(_queue(stream), lambda: ctypes.memset(ptr, value, size) and None)
+    _queues.enqueue(_queue(stream), lambda: ctypes.memset(ptr, value, size))
 
 
 def memcpyAsync(dst: int, src: int, size: int, kind: int, stream: int) -> None:
@@ -122,6 +100,6 @@ def memcpyAsync(dst: int, src: int, size: int, kind: int, stream: int) -> None:
         # CUDA has read memory that is not pinned when the call returns.
         accounts.count("host_round_trips", "Memory that is not pinned was copied to the device")
         staged = ctypes.string_at(src, size)
-        _queues.enqueue(queue, lambda: ctypes.memmove(dst, staged, size) and None)
+        _queues.enqueue(queue, lambda: ctypes.memmove(dst, staged, size))
     else:
-        _queues.enqueue(queue, lambda: ctypes.memmove(dst, src, size) and None)
+        _queues.enqueue(queue, lambda: ctypes.memmove(dst, src, size))

@@ -2,6 +2,7 @@
 
 import itertools
 import threading
+import weakref
 from types import TracebackType
 from typing import Self
 
@@ -46,12 +47,8 @@ class Stream:
         self.ptr = self._queue.ptr
         with _queues.lock:
             _queues.queues[self.ptr] = self._queue
-
-    def __del__(self) -> None:
-        # As in CUDA: what is queued still runs.
-        with _queues.lock:
-            if self.ptr and not self._queue.items:
-                _queues.queues.pop(self.ptr, None)
+        if not null:
+            weakref.finalize(self, _forget, self._queue).atexit = False
 
     def __enter__(self) -> Self:
         _current_stack().append(self)
@@ -79,6 +76,13 @@ class Stream:
 
     def wait_event(self, event: Event) -> None:
         _queues.enqueue(self._queue, lambda: None, after=event._mark)
+
+
+def _forget(queue: _queues.Queue) -> None:
+    """As in CUDA, what is queued still runs."""
+    with _queues.lock:
+        if not queue.items:
+            _queues.queues.pop(queue.ptr, None)
 
 
 _null = Stream(null=True)

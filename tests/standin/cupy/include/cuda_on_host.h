@@ -19,7 +19,11 @@ constexpr int warpSize = 32;
 inline void __threadfence() {}
 inline void __threadfence_block() {}
 inline int atomicAdd(int* at, int value) { int was = *at; *at = was + value; return was; }
-inline unsigned int atomicAdd(unsigned int* at, unsigned int value) { unsigned int was = *at; *at = was + value; return was; }
+inline unsigned int atomicAdd(unsigned int* at, unsigned int value) {
+    unsigned int was = *at;
+    *at = was + value;
+    return was;
+}
 inline unsigned long long atomicAdd(unsigned long long* at, unsigned long long value) {
     unsigned long long was = *at;
     *at = was + value;
@@ -29,10 +33,10 @@ inline unsigned long long atomicAdd(unsigned long long* at, unsigned long long v
 template <typename T> inline T __ldg(const T* at) { return *at; }
 
 // In CUDA these have a float for every float, and max and min take mixed types.
-using std::abs, std::ceil, std::copysign, std::cos, std::cosh, std::erf, std::erfc, std::exp, std::exp2, std::expm1, std::fabs,
-    std::floor, std::fma, std::fmax, std::fmin, std::fmod, std::hypot, std::isfinite, std::isinf, std::isnan, std::log,
-    std::log10, std::log1p, std::log2, std::pow, std::rint, std::round, std::signbit, std::sin, std::sinh, std::sqrt, std::tan,
-    std::tanh, std::trunc;
+using std::abs, std::ceil, std::copysign, std::cos, std::cosh, std::erf, std::erfc, std::exp, std::exp2, std::expm1;
+using std::fabs, std::floor, std::fma, std::fmax, std::fmin, std::fmod, std::hypot, std::isfinite, std::isinf;
+using std::isnan, std::log, std::log10, std::log1p, std::log2, std::pow, std::rint, std::round, std::signbit, std::sin;
+using std::sinh, std::sqrt, std::tan, std::tanh, std::trunc;
 inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
 inline float rsqrt(float x) { return 1.0f / sqrtf(x); }
 inline double rsqrt(double x) { return 1.0 / std::sqrt(x); }
@@ -48,7 +52,7 @@ template <typename A, typename B> inline std::common_type_t<A, B> min(A a, B b) 
     else return T(b) < T(a) ? T(b) : T(a);
 }
 
-// How Python learns what a kernel takes, and how threads.cpp calls it: three numbers for each parameter, and one function.
+// How Python learns what a kernel takes, one number for each parameter, and how threads.cpp calls it.
 enum Kind : int { NOTHING, SIGNED, UNSIGNED, FLOATING, RECORD };
 
 template <typename T> constexpr int kind_of() {
@@ -62,12 +66,14 @@ template <typename T> constexpr int size_of() {
     else return sizeof(T);
 }
 
+template <typename T> constexpr int code_of(bool pointer) {
+    return int(pointer) | kind_of<T>() << 1 | size_of<T>() << 8;
+}
+
 template <auto kernel> struct Entry;
 template <typename... P, void (*kernel)(P...)> struct Entry<kernel> {
     static const int* signature() {
-        static const int table[] = {
-            int(sizeof...(P)),
-            (int(std::is_pointer_v<P>) | kind_of<std::remove_pointer_t<P>>() << 1 | size_of<std::remove_pointer_t<P>>() << 8)...};
+        static const int table[] = {int(sizeof...(P)), code_of<std::remove_pointer_t<P>>(std::is_pointer_v<P>)...};
         return table;
     }
     static void enter(void** arguments) { call(arguments, std::index_sequence_for<P...>{}); }

@@ -105,7 +105,8 @@ Outcome run_block() {
 
 Outcome run_blocks() {
     const std::uint64_t blocks = std::uint64_t(gridDim.x) * gridDim.y * gridDim.z;
-    std::uint64_t block = draw() % blocks, step = blocks * 618 / 1000 + 1;  // visits all when they have no common divisor
+    std::uint64_t block = draw() % blocks, step = blocks * 618 / 1000 + 1;
+    // Such steps visit all when they and the number of blocks have no common divisor.
     for (;; ++step) {
         std::uint64_t a = blocks, b = step;
         while (b) { std::uint64_t rest = a % b; a = b; b = rest; }
@@ -124,7 +125,8 @@ void leave(int) { siglongjmp(escape, 1); }
 
 bool stacks_exist() {
     if (stacks) return true;
-    void* found = mmap(nullptr, MOST * (STACK + PAGE), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    void* found = mmap(nullptr, MOST * (STACK + PAGE), PROT_READ | PROT_WRITE, flags, -1, 0);
     if (found == MAP_FAILED) return false;
     stacks = static_cast<char*>(found);
     for (unsigned i = 0; i < MOST; ++i) mprotect(stacks + i * (STACK + PAGE), PAGE, PROT_NONE);
@@ -142,9 +144,12 @@ void __syncthreads() {
 
 #define EXPORTED extern "C" __attribute__((visibility("default")))
 
-EXPORTED long long nabla_shared_bytes() { return __start_nabla_shared ? __stop_nabla_shared - __start_nabla_shared : 0; }
+EXPORTED long long nabla_shared_bytes() {
+    return __start_nabla_shared ? __stop_nabla_shared - __start_nabla_shared : 0;
+}
 
-EXPORTED int nabla_launch(void (*enter)(void**), const unsigned* grid, const unsigned* block, void** values, std::uint64_t seed) {
+EXPORTED int nabla_launch(void (*enter)(void**), const unsigned* grid, const unsigned* block, void** values,
+                          std::uint64_t seed) {
     if (!stacks_exist()) return NO_STACK;
     body = enter, arguments = values, state = seed;
     gridDim = {grid[0], grid[1], grid[2]}, blockDim = {block[0], block[1], block[2]};
