@@ -40,6 +40,7 @@ class Queue:
     blocking: bool
     enqueued: int = 0
     done: int = 0
+    failures: list[Exception] = field(default_factory=list)
     items: deque[tuple[Work, list[Mark]]] = field(default_factory=deque)
 
     def mark(self) -> Mark:
@@ -67,7 +68,7 @@ def enqueue(queue: Queue, work: Work, after: Mark | None = None) -> None:
         queue.items.append((work, [mark for mark in needs if not mark.reached]))
         queue.enqueued += 1
         if EARLY:
-            run(queue.mark())
+            _run_early(queue)
         elif len(queue.items) > DEEPEST:
             run_one(queue)
 
@@ -75,6 +76,16 @@ def enqueue(queue: Queue, work: Work, after: Mark | None = None) -> None:
 def run(until: Mark) -> None:
     while not until.reached:
         run_one(until.queue)
+    if until.queue.failures:
+        raise until.queue.failures.pop(0)
+
+
+def _run_early(queue: Queue) -> None:
+    """As on a GPU, what goes wrong is told where somebody waits."""
+    try:
+        run_one(queue)
+    except Exception as failure:  # noqa: BLE001  # it is raised there
+        queue.failures.append(failure)
 
 
 def run_one(queue: Queue) -> None:

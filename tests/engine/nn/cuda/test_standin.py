@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,13 @@ from tests.standin.load import environment, standin
 
 cupy = standin()
 accounts = cupy.accounts
+
+
+@pytest.fixture(autouse=True)
+def late_and_with_nothing_queued(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_module(f"{cupy.__name__}._queues"), "EARLY", False)
+    cupy.cuda.Device().synchronize()
+
 
 SOURCE = r"""
 struct Call { const float* x; float* y; long long n; };

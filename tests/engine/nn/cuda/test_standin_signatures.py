@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,22 +22,17 @@ pytestmark = pytest.mark.skipif(find_spec("cupy") is None, reason="CuPy is not i
 MODULES = ("", "cuda", *(f"cuda.{name}" for name in ("compiler", "device", "driver", "memory", "pinned_memory")))
 MODULES += ("cuda.runtime", "cuda.stream")
 CUBLAS = "cuda.cublas"
-OPERATORS = ("__call__", "__getitem__", "__len__", "__array__", "__enter__")
+OPERATORS = ("__call__", "__len__", "__array__", "__enter__")
 SYNTAX = re.compile(r"\((?P<parameters>[^()]*(?:\([^()]*\)[^()]*)*)\)")
 Parameters = list[tuple[str, bool, bool]]
 
 
 def parameters_of(thing: Any) -> Parameters:
     """Names, whether they go by name only, and whether they may be left out; Cython says them in words alone."""
-    try:
-        signature = inspect.signature(thing)
-        kinds = [(one.kind, one.default, name) for name, one in signature.parameters.items()]
-        if kinds and kinds[-1][0] != inspect.Parameter.VAR_KEYWORD:
-            return [
-                (name, kind == inspect.Parameter.KEYWORD_ONLY, default is not kind) for kind, default, name in kinds
-            ]
-    except ValueError:
-        pass
+    with suppress(ValueError):
+        parameters = inspect.signature(thing).parameters.values()
+        if all(one.kind != inspect.Parameter.VAR_KEYWORD for one in parameters):
+            return listed(thing)
     return documented(thing)
 
 
@@ -55,7 +51,7 @@ def documented(thing: Any) -> Parameters:
     return parameters
 
 
-def own(thing: Any) -> Parameters:
+def listed(thing: Any) -> Parameters:
     return [
         (name, one.kind == inspect.Parameter.KEYWORD_ONLY, one.default is not inspect.Parameter.empty)
         for name, one in inspect.signature(thing).parameters.items()
@@ -84,7 +80,7 @@ def compare(mine: Any, real: Any, where: str) -> None:
         return
     theirs = [one for one in parameters_of(real) if one[0] != "self"]
     names = [name for name, _, _ in theirs]
-    for at, (name, by_name, optional) in enumerate(own(mine)):
+    for at, (name, by_name, optional) in enumerate(listed(mine)):
         assert name in names, f"{where} has no parameter {name}"
         _, only_by_name, may_be_left_out = theirs[names.index(name)]
         assert by_name or (names[at] == name and not only_by_name), f"{where} has {name} elsewhere"

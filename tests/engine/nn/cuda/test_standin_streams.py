@@ -2,10 +2,10 @@
 
 import ctypes
 import itertools
-import os
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,12 @@ from tests.standin.load import environment, standin
 cupy = standin()
 accounts, cublas, runtime = cupy.accounts, cupy.cuda.cublas, cupy.cuda.runtime
 Numbers = npt.NDArray[Any]
+
+
+@pytest.fixture(autouse=True)
+def late_and_with_nothing_queued(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_module(f"{cupy.__name__}._queues"), "EARLY", False)
+    cupy.cuda.Device().synchronize()
 
 
 def pinned(count: int) -> npt.NDArray[np.float64]:
@@ -230,7 +236,6 @@ def test_products_that_would_go_wrong_are_refused(change: dict[str, Any], error:
         cublas.gemmEx(*{**arguments, **changed}.values())
 
 
-@pytest.mark.skipif(os.environ.get("NABLA_STANDIN_EARLY") == "1", reason="this process runs everything early")
 def test_a_buffer_filled_after_its_copy_was_asked_for_is_seen_where_operations_run_at_once() -> None:
     script = """
 import cupy, numpy
