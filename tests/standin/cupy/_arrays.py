@@ -146,7 +146,7 @@ class ndarray:
             ptr, shape, kind, size = self._data.ptr, self._shape, self._dtype, self.nbytes
             _queues.enqueue(stream._queue, lambda: work(_allocations.host_view(ptr, size).view(kind).reshape(shape)))
 
-    def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
+    def __array__(self, dtype: Any = None) -> NoReturn:
         raise TypeError(_IMPLICIT)
 
     def _unseen(self, *others: object) -> NoReturn:

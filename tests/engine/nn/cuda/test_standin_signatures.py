@@ -47,7 +47,7 @@ def documented(thing: Any) -> Parameters:
         if name == "*":
             by_name = True
         elif name:
-            parameters.append((name.split()[-1], by_name, bool(default)))
+            parameters.append((name.split()[-1].lstrip("*"), by_name, bool(default)))
     return parameters
 
 

@@ -35,7 +35,7 @@ char* stacks;
 jmp_buf scheduler;
 sigjmp_buf escape;
 char signal_stack[64 << 10];
-unsigned current, next_thread, threads, finished, parked_fibers;
+unsigned current, next_thread, threads, finished, parked_fibers, next_turn, waiting;
 unsigned order[MOST], turn[MOST], parked[MOST];
 Coordinates seats[MOST];
 void (*body)(void**);
@@ -61,6 +61,13 @@ Coordinates place(std::uint64_t index, const Coordinates& extent) {
     return {unsigned(index % extent.x), unsigned(index / extent.x % extent.y), unsigned(index / extent.x / extent.y)};
 }
 
+// To the next of those that are to go on, or back to where they were woken.
+[[noreturn]] void pass_on() {
+    if (next_turn == waiting) _longjmp(scheduler, 1);
+    current = turn[next_turn++];
+    _longjmp(fibers[current].here, 1);
+}
+
 void live() {
     for (;;) {
         while (next_thread < threads) {
@@ -68,7 +75,7 @@ void live() {
             body(arguments);
             ++finished;
         }
-        if (!_setjmp(fibers[current].here)) _longjmp(scheduler, 1);
+        if (!_setjmp(fibers[current].here)) pass_on();
     }
 }
 
@@ -80,7 +87,8 @@ __attribute__((noinline)) void resume(unsigned fiber) {
     ucontext_t& birth = fibers[fiber].birth;
     getcontext(&birth);
     birth.uc_stack.ss_sp = stacks + fiber * (STACK + PAGE) + PAGE;
-    birth.uc_stack.ss_size = STACK;
+    // Tops that lie alike in their pages would all want the same lines of the processor's cache.
+    birth.uc_stack.ss_size = STACK - fiber * 448 % 8192;
     birth.uc_link = nullptr;
     makecontext(&birth, live, 0);
     setcontext(&birth);
@@ -89,16 +97,17 @@ __attribute__((noinline)) void resume(unsigned fiber) {
 Outcome run_block() {
     // What shared memory holds at first is nothing to rely on: as floating-point numbers these bytes are NaN.
     if (__start_nabla_shared) std::memset(__start_nabla_shared, 0xff, __stop_nabla_shared - __start_nabla_shared);
-    next_thread = finished = parked_fibers = 0;
+    next_thread = finished = parked_fibers = next_turn = waiting = 0;
     shuffle(order, threads);
     for (unsigned fresh = 0; next_thread < threads;) resume(fresh++);
     while (parked_fibers) {
         if (finished) return BARRIER_MISSED;
-        unsigned waiting = parked_fibers;
+        waiting = parked_fibers;
         std::memcpy(turn, parked, waiting * sizeof *turn);
         parked_fibers = 0;
         shuffle(turn, waiting);
-        for (unsigned i = 0; i < waiting; ++i) resume(turn[i]);
+        next_turn = 1;
+        resume(turn[0]);
     }
     return DONE;
 }
@@ -138,7 +147,7 @@ bool stacks_exist() {
 void __syncthreads() {
     const Coordinates mine = threadIdx;
     parked[parked_fibers++] = current;
-    if (!_setjmp(fibers[current].here)) _longjmp(scheduler, 1);
+    if (!_setjmp(fibers[current].here)) pass_on();
     threadIdx = mine;
 }
 
