@@ -65,9 +65,9 @@ class _Operand:
     def matrix(self) -> Numbers:
         if not self.span:
             return np.zeros((self.rows, self.columns), self.dtype)
-        numbers = _allocations.host_view(self.ptr, self.span).view(self.dtype)
+        memory: Any = (ctypes.c_char * self.span).from_address(self.ptr)
         step = self.dtype.itemsize
-        return np.lib.stride_tricks.as_strided(numbers, (self.rows, self.columns), (step, step * self.leading))
+        return np.ndarray((self.rows, self.columns), self.dtype, memory, strides=(step, step * self.leading))
 
 
 def _rounded_to_tf32(matrix: Numbers) -> Numbers:
@@ -119,13 +119,16 @@ def gemmEx(
     accounts.counters.products += 1
 
     def run() -> None:
-        a, b = left.matrix(), right.matrix()
+        # Transposed, so that NumPy sees rows where cuBLAS sees columns: op(B)' @ op(A)'.
+        a, b, c = left.matrix().T, right.matrix().T, result.matrix().T
         if computeType == CUBLAS_COMPUTE_32F_FAST_TF32:
             a, b = _rounded_to_tf32(a), _rounded_to_tf32(b)
-        a, b, c = a.astype(wide, copy=False), b.astype(wide, copy=False), result.matrix()
+        a, b = a.astype(wide, copy=False), b.astype(wide, copy=False)
         # As on a GPU, nothing warns of numbers that are too large.
         with np.errstate(all="ignore"):
-            product = scale * ((a.T if transa else a) @ (b.T if transb else b))
+            product = (b.T if transb else b) @ (a.T if transa else a)
+            if scale != 1:
+                product *= scale
             c[...] = product + kept * c.astype(wide) if kept else product
 
     _queues.enqueue(get_current_stream()._queue, run)
