@@ -90,6 +90,14 @@ def formula(function: Function) -> Function:
     return registered
 
 
+def inlined_formula(function: Function) -> Function:
+    """A formula whose code is put where it is called: handing on the dozens of words that a step's arrays are costs a
+    small network a fifth of its time."""
+    claim_name(function)
+    registered: Function = register_jitable(forceinline=True, **OPTIONS)(function)
+    return registered
+
+
 def exact_formula(function: Function) -> Function:
     """A formula whose operations must be done in the order in which they are written: what compensates a rounding
     error would be simplified away."""

@@ -8,7 +8,7 @@ it is one function to compile; built from nested functions it would be one for e
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from engine.nn.compiling import formula
+from engine.nn.compiling import inlined_formula
 
 Formula = Callable[..., Any]
 
@@ -24,7 +24,7 @@ def by_code(name: str, formulas: Sequence[Formula]) -> Formula:
     source = [f"def {name}(code, *arguments):", *branches, f"    return formula_{len(formulas) - 1}(*arguments)"]
     exec("\n".join(source), names)
     choose: Formula = names[name]
-    return formula(choose)
+    return inlined_formula(choose)
 
 
 def code_of(name: str, table: dict[Any, Any]) -> int:

@@ -52,6 +52,20 @@ class Stepper(Protocol):
         """Go on from the arrays of the host."""
 
 
+class MakeStepper(Protocol):
+    """Brings a run to a device. `training`, `validation`: examples, and which of their rows to use."""
+
+    def __call__(
+        self,
+        network: Network,
+        plan: Plan,
+        optimization: Optimization,
+        rows_at_once: int,
+        training: tuple[Examples, Rows],
+        validation: tuple[Examples, Rows] | None,
+    ) -> Stepper: ...
+
+
 class CpuStepper:
     """Compiled steps, in the host's own arrays."""
 
@@ -64,7 +78,6 @@ class CpuStepper:
         training: tuple[Examples, Rows],
         validation: tuple[Examples, Rows] | None,
     ) -> None:
-        """`training`, `validation`: examples, and which of their rows to use."""
         self._gradient: Vector = memory.zeros(network.parameters.size, network.architecture.dtype, 1)
         self._network = network
         self._plan = plan

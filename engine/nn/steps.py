@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from engine.nn.backprop import backward, forward, train_forward
-from engine.nn.compiling import entry, formula, named, scalar
+from engine.nn.compiling import entry, formula, inlined_formula, named, scalar
 from engine.nn.costs import COSTS, weight_of_row
 from engine.nn.dispatch import Formula, by_code
 from engine.nn.kernel import kernel
@@ -14,7 +14,7 @@ from engine.nn.measures import count
 from engine.nn.optimizers import OPTIMIZERS, STEP, Settings
 from engine.nn.plan import DELTA_AT, FIRST, GRADIENT_NORM, NEXT, Buffers, Plan, Rows
 from engine.nn.regularization import clip_values, limit_norms, measure_length, penalize, shorten
-from engine.nn.views import Matrix, Vector, block, span
+from engine.nn.views import Matrix, Vector, block, lasting, span
 
 
 class Optimization(NamedTuple):
@@ -81,7 +81,7 @@ def gather(source: Matrix, order: Rows, place: Rows, out: Matrix) -> None:
             out[i, j] = source[row, j]
 
 
-@formula
+@inlined_formula
 def _load(plan: Plan, buffers: Buffers, examples: Examples, order: Rows, m: int) -> Matrix:
     """Copy the next m rows into the buffers; returns the targets' block."""
     last = plan.layers.shape[0] - 1
@@ -107,7 +107,7 @@ def smooth(y: Matrix, share: float) -> None:
             y[i, j] = smoothed(y[i, j], share, y.shape[1])
 
 
-@formula
+@inlined_formula
 def _measure(plan: Plan, buffers: Buffers, a: Matrix, y: Matrix, weights: Settings, order: Rows) -> None:
     """Add the cost of the mini-batch to the totals, and what is counted beside it."""
     _add_cost(plan.cost, a, y, weights, order, buffers.place, buffers.totals, plan.cost_setting)
@@ -122,7 +122,7 @@ def divide(shares: Vector, weights: Settings, order: Rows, place: Rows) -> None:
         shares[i] = scalar(weight_of_row(weights, order, place, i) / m, shares[0])
 
 
-@formula
+@inlined_formula
 def train_step(
     parameters: Vector,
     statistics: Vector,
@@ -165,7 +165,7 @@ def train_step(
         limit_norms(parameters, plan.layers, optimization.max_norm)
 
 
-@formula
+@inlined_formula
 def evaluate_step(
     parameters: Vector, statistics: Vector, plan: Plan, buffers: Buffers, examples: Examples, order: Rows, m: int
 ) -> None:
@@ -173,6 +173,39 @@ def evaluate_step(
     targets = _load(plan, buffers, examples, order, m)
     outputs = forward(parameters, statistics, plan, buffers, m)
     _measure(plan, buffers, outputs, targets, examples.weights, order)
+
+
+@formula
+def _lasting_buffers(buffers: Buffers) -> Buffers:
+    return Buffers(
+        buffers.rows,
+        lasting(buffers.activations),
+        lasting(buffers.deltas),
+        lasting(buffers.means),
+        lasting(buffers.scales),
+        lasting(buffers.shares),
+        lasting(buffers.coefficients),
+        lasting(buffers.length),
+        lasting(buffers.totals),
+        lasting(buffers.place),
+    )
+
+
+@formula
+def _lasting_optimization(optimization: Optimization) -> Optimization:
+    return Optimization(
+        optimization.rule,
+        lasting(optimization.settings),
+        lasting(optimization.moments),
+        lasting(optimization.memory),
+        lasting(optimization.rates),
+        optimization.l1,
+        optimization.l2,
+        optimization.clip_value,
+        optimization.clip_norm,
+        optimization.max_norm,
+        optimization.seed,
+    )
 
 
 @entry
@@ -194,17 +227,19 @@ def train_steps(
     before each update, penalties included; the norm of the gradient is that of the last of all mini-batches.
     """
     buffers.place[NEXT] = first
+    lasting_buffers, lasting_optimization = _lasting_buffers(buffers), _lasting_optimization(optimization)
+    lasting_examples = Examples(lasting(examples.x), lasting(examples.y), lasting(examples.weights))
     for start in range(first, last, buffers.rows):
         m = min(buffers.rows, last - start)
         train_step(
-            parameters,
-            statistics,
-            gradient,
-            optimization,
+            lasting(parameters),
+            lasting(statistics),
+            lasting(gradient),
+            lasting_optimization,
             plan,
-            buffers,
-            examples,
-            order,
+            lasting_buffers,
+            lasting_examples,
+            lasting(order),
             m,
             start + m == order.size,
         )

@@ -16,7 +16,7 @@ from engine.nn.network import Network
 from engine.nn.optimizers import OPTIMIZERS, fresh_memory
 from engine.nn.plan import COST, GRADIENT_NORM
 from engine.nn.schedules import SCHEDULES, Moment
-from engine.nn.stepper import CpuStepper, Stepper
+from engine.nn.stepper import CpuStepper, MakeStepper
 from engine.nn.steps import Optimization
 from engine.training.lbfgs import Lbfgs, Wish
 from engine.training.parts import Measures, Part, measure_for, parts_of
@@ -43,9 +43,10 @@ class Trainer:
         *,
         classes: tuple[str, ...] | None = None,
         validation: OpenDataset | None = None,
+        make_stepper: MakeStepper = CpuStepper,
     ) -> None:
         """`dataset` in the network's dtype; `classes`: those of its codes, if it has any. `validation` takes the place
-        of a fraction of the rows. Raises InvalidInput if data, settings and network do not go together."""
+        of a fraction of the rows. `make_stepper`: of the device to train on. Raises InvalidInput if data, settings and network do not go together."""
         architecture = network.architecture
         spec.check_fits(architecture, len(dataset.x), classes)
         self.network = network
@@ -56,22 +57,18 @@ class Trainer:
         self._order = self._training.rows.copy()
         self._rows_at_once = spec.rows_at_once(len(self._order))
         self._optimization = self._first_optimization()
-        self._stepper = self._make_stepper()
+        self._stepper = make_stepper(
+            network,
+            architecture.plan(self._measure),
+            self._optimization,
+            self._rows_at_once,
+            (self._training.examples, self._training.rows),
+            (self._validation.examples, self._validation.rows) if self._validation else None,
+        )
         self._lbfgs = Lbfgs(network.parameters, spec.optimizer_in_full) if spec.optimizer == "l-bfgs" else None
         self._restores = spec.early_stopping is not None and spec.early_stopping.restore_best
         self._best = [array.copy() for array in (network.parameters, network.statistics) if self._restores]
         self._seconds_per_row = 0.0
-
-    def _make_stepper(self) -> Stepper:
-        training, validation = self._training, self._validation
-        return CpuStepper(
-            self.network,
-            self.network.architecture.plan(self._measure),
-            self._optimization,
-            self._rows_at_once,
-            (training.examples, training.rows),
-            (validation.examples, validation.rows) if validation else None,
-        )
 
     def _first_optimization(self) -> Optimization:
         spec = self.spec

@@ -55,9 +55,8 @@ class CudaStepper:
         most_bytes_of_data: int | None = None,
         in_one_block: bool | None = None,
     ) -> None:
-        """`training`, `validation`: examples, and which of their rows to use. Data that would take more than
-        `most_bytes_of_data` on the device is sent in chunks; by default that is most of what is free. `in_one_block`:
-        whether one kernel makes whole steps; by default small networks' are.
+        """Data that would take more than `most_bytes_of_data` on the device is sent in chunks; by default that is most
+        of what is free. `in_one_block`: whether one kernel makes whole steps; by default small networks' are.
 
         Raises cupy's OutOfMemoryError, a MemoryError.
         """
