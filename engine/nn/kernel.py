@@ -20,12 +20,13 @@ Function = TypeVar("Function", bound=Callable[..., None])
 
 class Kernel(NamedTuple):
     """`pattern`: the function of kernels.cu that does on a GPU what the loop does here; `formulas` go into it. `kinds`:
-    for each argument int, float, or None where it is an array."""
+    for each argument int, float, or None where it is an array. `function` is what a step calls."""
 
     name: str
     pattern: str
     formulas: tuple[Callable[..., Any], ...]
     kinds: tuple[type[int] | type[float] | None, ...]
+    function: Callable[..., None]
 
 
 KERNELS: dict[str, Kernel] = {}
@@ -47,9 +48,6 @@ def kernel(pattern: str, *formulas: Callable[..., Any]) -> Callable[[Function], 
         name = function.__name__.lstrip("_")
         if name in KERNELS:
             raise ValueError(f"There is a kernel called {name} already.")
-        KERNELS[name] = Kernel(
-            name, pattern, formulas, tuple(map(_kind, inspect.signature(function).parameters.values()))
-        )
 
         @functools.wraps(function)
         def call(*arguments: Any) -> None:
@@ -58,6 +56,8 @@ def kernel(pattern: str, *formulas: Callable[..., Any]) -> Callable[[Function], 
             else:
                 arguments[0].record(name, arguments)
 
+        kinds = tuple(map(_kind, inspect.signature(function).parameters.values()))
+        KERNELS[name] = Kernel(name, pattern, formulas, kinds, call)
         overload(call, jit_options=_OPTIONS, strict=False)(lambda *arguments: function)
         return cast(Function, call)
 

@@ -1,9 +1,17 @@
 """The three products of a layer: BLAS on a CPU, cuBLAS or a kernel on a GPU."""
 
 import numpy as np
+import numpy.typing as npt
 
 from engine.nn.kernel import kernel
 from engine.nn.views import Matrix
+
+
+@kernel("round_to_half")
+def round_to_half(source: Matrix, out: npt.NDArray[np.uint16], scale: float) -> None:
+    """out = source · scale, as the bits of 16-bit numbers: operands of products in half precision, on a GPU."""
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is seen
+        out.view(np.float16)[:] = source * np.asarray(scale, source.dtype)
 
 
 @kernel("multiply_by_transpose")

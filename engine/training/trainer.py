@@ -46,7 +46,10 @@ class Trainer:
         make_stepper: MakeStepper = CpuStepper,
     ) -> None:
         """`dataset` in the network's dtype; `classes`: those of its codes, if it has any. `validation` takes the place
-        of a fraction of the rows. `make_stepper`: of the device to train on. Raises InvalidInput if data, settings and network do not go together."""
+        of a fraction of the rows. `make_stepper`: of the device to train on.
+
+        Raises InvalidInput if data, settings and network do not go together.
+        """
         architecture = network.architecture
         spec.check_fits(architecture, len(dataset.x), classes)
         self.network = network

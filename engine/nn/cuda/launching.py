@@ -93,7 +93,8 @@ class Launcher:
         for call in recording.calls:
             if call.kernel.name in PRODUCTS:
                 for place, operand in enumerate(call.arrays[:2]):
-                    extended.round_to_half(operand, self._half_of(operand, place), self._scale(call, place))
+                    half = self._half_of(operand, place)
+                    extended.record("round_to_half", (operand, half, self._scale(call, place)))
             extended.calls.append(call)
         return extended
 

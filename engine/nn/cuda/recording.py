@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from engine.nn.cuda.source import ALL, CODES, ROUND_TO_HALF, THREADS
-from engine.nn.kernel import Kernel
+from engine.nn.cuda.source import CODES, THREADS
+from engine.nn.kernel import KERNELS, Kernel
 
 # As kernels.cu has it.
 MOST_ARRAYS, MOST_NUMBERS, MOST_BLOCKS = 6, 2, 1024
@@ -98,15 +98,9 @@ class Recording:
         """A device's array, for the step to be run with."""
         return Recorded(self, device_array.data.ptr, device_array.shape, device_array.itemsize)
 
-    def round_to_half(self, source: "Recorded", out: "Recorded", scale: float) -> None:
-        """out = source · scale in 16 bits."""
-        self._add(ROUND_TO_HALF, (source, out, scale))
-
     def record(self, name: str, arguments: tuple[Any, ...]) -> None:
         """What a kernel does when it is called with recorded arrays."""
-        self._add(ALL[name], arguments)
-
-    def _add(self, kernel: Kernel, arguments: tuple[Any, ...]) -> None:
+        kernel = KERNELS[name]
         given = list(zip(arguments, kernel.kinds, strict=True))
         self.calls.append(
             Call(

@@ -10,11 +10,10 @@ from engine.nn.compiling import formula_called
 from engine.nn.cuda.transpile import Formulas
 from engine.nn.kernel import KERNELS, Kernel
 
-# Importing the steps has registered all that a step can call. Operands of products are rounded on a GPU alone.
+# Importing the steps has registered all that a step can call.
 assert steps
-ROUND_TO_HALF = Kernel("round_to_half", "round_to_half", (), (None, None, float))
-ALL = {**KERNELS, ROUND_TO_HALF.name: ROUND_TO_HALF}
-CODES = {name: code for code, name in enumerate(ALL)}
+
+CODES = {name: code for code, name in enumerate(KERNELS)}
 """The number of each kernel in a Call."""
 MAKE_STEPS = "make_steps"
 """The kernel that makes whole steps in one block."""
@@ -43,7 +42,7 @@ _CONSTANTS = {
 def source(dtype: DtypeName) -> str:
     """All kernels for networks of this type."""
     formulas = Formulas()
-    kernels = [_functions_of(kernel, formulas) for kernel in ALL.values()]
+    kernels = [_functions_of(kernel, formulas) for kernel in KERNELS.values()]
     patterns = _PATTERNS.read_text()
     for name in re.findall(r"formula::(\w+)", patterns):
         formulas.add(formula_called(name))
@@ -54,8 +53,18 @@ def source(dtype: DtypeName) -> str:
 
 def _functions_of(kernel: Kernel, formulas: Formulas) -> str:
     """A kernel of its own, and what the kernel for whole steps calls."""
-    inside = "".join(f", [](auto... x) {{ return {formulas.add(formula)}(x...); }}" for formula in kernel.formulas)
-    return f"""
+    used = [formulas.add(formula) for formula in kernel.formulas]
+    inside = "".join(f", {kernel.name}_uses_{place}()" for place in range(len(used)))
+    functors = "".join(
+        f"""
+struct {kernel.name}_uses_{place} {{
+  template <class... X>
+  DEVICE auto operator()(X... x) const {{ return {name}(x...); }}
+}};
+"""
+        for place, name in enumerate(used)
+    )
+    return f"""{functors}
 DEVICE void {kernel.name}_in_step(const Call& call, Scratch* scratch) {{
   pattern::{kernel.pattern}<Number>(call, scratch{inside});
 }}
