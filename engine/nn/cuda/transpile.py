@@ -163,6 +163,8 @@ class _Translation:
                 return f"({self._value(test)} ? {self._value(body)} : {self._value(otherwise)})"
             case ast.Call(func=function, args=arguments, keywords=[]):
                 called = self._global(function)
+                if called not in _NATIVE and not inspect.isfunction(called):
+                    raise self._refuse(node)
                 name = _NATIVE[called] if called in _NATIVE else self._formulas.add(called)
                 return f"{name}({', '.join(map(self._value, arguments))})"
         raise self._refuse(node)

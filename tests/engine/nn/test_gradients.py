@@ -24,6 +24,7 @@ from engine.nn.steps import Examples, Optimization, train_steps
 ROWS = 7
 Array = npt.NDArray[np.float64]
 PAIRS = [(cost, output) for cost in COSTS for output in ACTIVATIONS]
+ACCEPTED = [(cost, output) for cost, output in PAIRS if output in COSTS[cost].outputs]
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def central_differences(cost: Callable[[], float], parameters: npt.NDArray[np.fl
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("hidden", get_args(ActivationName))
-@pytest.mark.parametrize(("cost", "output"), [pair for pair in PAIRS if pair[1] in COSTS[pair[0]].outputs])
+@pytest.mark.parametrize(("cost", "output"), ACCEPTED)
 def test_gradient(cost: CostName, output: ActivationName, hidden: ActivationName, variant: str) -> None:
     chosen = VARIANTS[variant]
     layers = (

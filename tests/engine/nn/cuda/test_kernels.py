@@ -40,7 +40,7 @@ class Cases:
         return np.array(self.random.normal(scale=scale, size=(rows, columns)), self.dtype)
 
     def vector(self, size: int = COLUMNS) -> npt.NDArray[Any]:
-        return self.matrix(1, size)[0]
+        return self.matrix(1, size).reshape(size)
 
     def extreme(self) -> npt.NDArray[Any]:
         """Zeros of both signs, subnormal, small and large numbers among random ones."""

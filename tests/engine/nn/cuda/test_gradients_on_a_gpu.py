@@ -1,0 +1,50 @@
+"""A GPU finds the gradients of the CPU, which are checked by differences: every activation, cost and extra."""
+
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+
+from engine.nn.activations import ActivationName
+from engine.nn.architecture import Architecture, Layer
+from engine.nn.network import Network
+from engine.nn.plan import COST
+from engine.nn.steps import Examples
+from tests.engine.nn.cuda.devices import DEVICES, stepper_on
+from tests.engine.nn.test_gradients import (
+    ACCEPTED,
+    ROWS,
+    VARIANTS,
+    cost_and_gradient,
+    standing_still,
+    targets_for,
+)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("variant", ["plain", "everything"])
+@pytest.mark.parametrize("hidden", get_args(ActivationName))
+@pytest.mark.parametrize(("cost", "output"), ACCEPTED)
+def test_gradient(cost: Any, output: ActivationName, hidden: ActivationName, variant: str, device: str) -> None:
+    chosen = VARIANTS[variant]
+    layers = (
+        Layer(5, hidden, dropout=chosen.dropout, batch_norm=chosen.batch_norm),
+        Layer(4, "tanh", dropout=chosen.dropout),
+        Layer(3, output, batch_norm=chosen.batch_norm),
+    )
+    dropout = chosen.dropout / 2
+    architecture = Architecture(4, layers, cost, "standard_normal", seed=11, dtype="float64", input_dropout=dropout)
+    generator = np.random.default_rng(5)
+    x, y = generator.normal(size=(ROWS, 4)), targets_for(cost)
+    examples = Examples(x, y, generator.uniform(0, 2, ROWS) if chosen.weighted else np.zeros(0))
+    expected = cost_and_gradient(Network(architecture), examples, chosen)
+
+    order = np.arange(ROWS)
+    optimization = standing_still(chosen)
+    stepper = stepper_on(device)(
+        Network(architecture), architecture.plan(), optimization, ROWS, (examples, order), None
+    )
+    stepper.begin_epoch(order, optimization)
+    stepper.train(0, ROWS)
+    assert stepper.read_totals()[COST] / ROWS == pytest.approx(expected[0], rel=1e-12)
+    np.testing.assert_allclose(stepper.gradient(), expected[1], rtol=1e-10, atol=1e-13)
