@@ -10,6 +10,7 @@ import httpx
 from pydantic import BaseModel
 
 from app.schemas.datasets import DatasetView
+from app.schemas.devices import DevicesView
 from app.schemas.evaluations import EvaluationView
 from app.schemas.jobs import EpochView, HistoryView, JobView
 from app.schemas.networks import NetworkView
@@ -40,6 +41,10 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._http.close()
+
+    def devices(self) -> DevicesView:
+        """What the service can train on."""
+        return self._ask(DevicesView, "GET", "/v1/devices")
 
     def create_network(self, **fields: Any) -> NetworkView:
         """Fields as in POST /v1/networks."""

@@ -12,7 +12,7 @@ from app import __version__, problems
 from app.bodies import LimitBody
 from app.context import Context
 from app.live import Changes
-from app.routes import datasets, evaluations, health, jobs, networks, predictions
+from app.routes import datasets, devices, evaluations, health, jobs, networks, predictions
 from app.settings import Settings
 from engine.jobs.catalog import Catalog
 from engine.jobs.executor import Slot
@@ -20,6 +20,7 @@ from engine.jobs.folder import DataFolder
 from engine.jobs.journal import Journal
 from engine.jobs.registry import Registry
 from engine.jobs.service import JobService
+from engine.nn.cuda.discovery import Found, find
 from engine.training.compiled import compile_predictions
 
 _DESCRIPTION = """
@@ -41,8 +42,10 @@ def create_app(settings: Settings) -> FastAPI:
     registry = Registry(journal)
     catalog = Catalog(registry, folder, settings.max_parameters)
     catalog.sweep()
-    slots = [Slot(f"cpu-{number}", "cpu", settings.cores_per_slot) for number in range(settings.cpu_slots)]
-    service = JobService(registry, folder, slots, settings.checkpoint_seconds)
+    found = find() if settings.gpus == "auto" else Found(missing="This service was told to use none, by NABLA_GPUS")
+    slots = [Slot(f"cpu-{number}", settings.cores_per_slot) for number in range(settings.cpu_slots)]
+    slots += [Slot(f"cuda-{gpu.index}", 1, gpu.index) for gpu in found.gpus]
+    service = JobService(registry, folder, slots, settings.checkpoint_seconds, found)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -67,7 +70,7 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         swagger_ui_parameters={"tryItOutEnabled": True, "displayRequestDuration": True},
     )
-    for module in (networks, datasets, jobs, predictions, evaluations, health):
+    for module in (networks, datasets, jobs, predictions, evaluations, devices, health):
         app.include_router(module.router)
     problems.install(app)
     app.add_middleware(LimitBody, json_bytes=settings.max_json_bytes, upload_bytes=settings.max_upload_bytes)

@@ -22,6 +22,9 @@ class Settings(BaseSettings):
     slot_cores: Annotated[
         int | None, Field(ge=1, description="Cores of one slot. Default: the machine's, shared out evenly.")
     ] = None
+    gpus: Annotated[
+        Literal["auto", "none"], Field(description="auto: a slot for every GPU that CUDA shows; none: no GPU.")
+    ] = "auto"
     checkpoint_seconds: Annotated[float, Field(gt=0, description="Time between checkpoints of a job.")] = 10.0
     drain_seconds: Annotated[
         float, Field(gt=0, description="How long jobs may take to save themselves when the service is stopped.")

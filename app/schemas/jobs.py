@@ -12,6 +12,7 @@ from app.schemas.schedules import Constant
 from app.schemas.training import EarlyStoppingFields, TrainingFields, ValidationFields
 from engine.errors import InvalidInput
 from engine.jobs.job import ErrorKind, Job, State
+from engine.training.choice import DeviceKind
 from engine.training.spec import DeviceChoice, EarlyStopping, Epoch, StopReason, TrainingSpec
 
 _EPOCHS = 30
@@ -53,7 +54,9 @@ class NewJob(Request, TrainingFields):
         int, Field(ge=1, le=2**31, description="Rows of a mini-batch; at least as many as there are: full batch.")
     ] = 32
     learning_rate: Annotated[float, Field(gt=0, description="η: how far a step follows the gradient.")] = 0.1
-    device: Annotated[DeviceChoice, Field(description="Where to train.")] = "auto"
+    device: Annotated[
+        DeviceChoice, Field(description="Where to train; auto: where a step takes less time, by arithmetic.")
+    ] = "auto"
 
     def spec(self) -> TrainingSpec:
         """Raises InvalidInput if the settings do not go together."""
@@ -88,6 +91,7 @@ class NewJob(Request, TrainingFields):
             seed=self.seed,
             shuffle=self.shuffle,
             device=self.device,
+            precision=self.precision,
         )
 
 
@@ -113,7 +117,9 @@ class JobView(TrainingFields):
     cost: float | None
     batch_size: int | None
     learning_rate: float | None
-    device: str | None
+    device: Annotated[str | None, Field(description="The one that it was given.", examples=["cpu", "cuda:0"])]
+    device_kind: Annotated[DeviceKind, Field(description="The kind of slot that it runs in.")]
+    device_reason: Annotated[str | None, Field(description="Why there.")]
     attempt: int
     seconds_elapsed: float
     seconds_remaining: float | None
@@ -157,7 +163,10 @@ class JobView(TrainingFields):
             warm_start=spec.warm_start,
             seed=spec.seed,
             shuffle=spec.shuffle,
+            precision=spec.precision,
             device=job.device,
+            device_kind=job.device_kind,
+            device_reason=job.device_reason,
             attempt=job.attempt,
             seconds_elapsed=job.seconds,
             seconds_remaining=_seconds_remaining(job),

@@ -8,6 +8,7 @@ from app.schemas.base import Request
 from app.schemas.optimizers import OptimizerFields, Sgd
 from app.schemas.schedules import Constant, ScheduleFields
 from engine.nn.architecture import LARGEST_SEED
+from engine.nn.cuda.products import Precision
 
 
 class ValidationFields(Request):
@@ -92,4 +93,11 @@ class TrainingFields(BaseModel):
     seed: Annotated[
         int, Field(ge=0, le=LARGEST_SEED, description="The same seed shuffles, splits and drops the same way.")
     ] = 0
+    precision: Annotated[
+        Precision,
+        Field(
+            description="Of products on a GPU, for float32 networks: full; tf32: operands rounded to TensorFloat-32; "
+            "half: operands rounded to 16 bits. Weights and all else stay float32."
+        ),
+    ] = "full"
     shuffle: Annotated[bool, Field(description="Draw a new order of the rows for every epoch.")] = True

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import Literal
 
-from engine.jobs.messages import FromWorker, Ready, Stop, ToWorker, receive_in_service, send
+from engine.jobs.messages import FromWorker, Ready, Released, Stop, ToWorker, receive_in_service, send
+from engine.training.choice import DeviceKind
 
 log = logging.getLogger(__name__)
 
@@ -25,25 +26,43 @@ SlotState = Literal["starting", "ready", "lost"]
 _RETRY_SECONDS = (0.0, 0.5, 2.0, 10.0)
 
 
-def _environment(cores: int) -> dict[str, str]:
-    """The most threads a BLAS library may ever use is fixed when it is loaded. And a folder called `engine` where the
-    service was started is not taken for ours."""
-    threads = {"OPENBLAS_NUM_THREADS": str(cores), "OMP_NUM_THREADS": str(cores)}
-    return {**os.environ, **threads, "PYTHONSAFEPATH": "1"}
+def _environment(slot: "Slot") -> dict[str, str]:
+    """The most threads a BLAS library may ever use is fixed when it is loaded, and the GPUs that CUDA sees when it is.
+    And a folder called `engine` where the service was started is not taken for ours."""
+    cores = str(slot.cores)
+    threads = {"OPENBLAS_NUM_THREADS": cores, "OMP_NUM_THREADS": cores}
+    gpus = {"CUDA_VISIBLE_DEVICES": "" if slot.gpu is None else _visible_name(slot.gpu)}
+    return {**os.environ, **threads, **gpus, "PYTHONSAFEPATH": "1"}
+
+
+def _visible_name(gpu: int) -> str:
+    """What CUDA calls the GPU that is this one of those that the service sees."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return visible.split(",")[gpu].strip() if visible else str(gpu)
 
 
 @dataclass(eq=False)
 class Slot:
-    """A place where one job runs. `state` tells of its worker; `starts_failed` counts those that died before ready."""
+    """A place where one job runs: some cores, or the GPU of this number. `state` tells of its worker; `starts_failed`
+    counts those that died before ready. `memory_free`: bytes of the GPU, as the worker last said."""
 
     name: str
-    device: str
     cores: int
+    gpu: int | None = None
+    memory_free: int | None = None
     state: SlotState = "lost"
     starts_failed: int = 0
     start_at: float = 0.0
     process: subprocess.Popen[bytes] | None = None
     connection: Connection | None = field(default=None, repr=False)
+
+    @property
+    def kind(self) -> DeviceKind:
+        return "cpu" if self.gpu is None else "cuda"
+
+    @property
+    def device(self) -> str:
+        return "cpu" if self.gpu is None else f"cuda:{self.gpu}"
 
 
 class ProcessExecutor:
@@ -121,6 +140,8 @@ class ProcessExecutor:
             return
         if isinstance(message, Ready):
             slot.state, slot.starts_failed = "ready", 0
+        if isinstance(message, Ready | Released):
+            slot.memory_free = message.memory_free
         self._heard(slot, message)
 
     def _bury(self, slot: Slot) -> None:
@@ -147,10 +168,10 @@ class ProcessExecutor:
         ours, theirs = socket.socketpair()
         with theirs:
             slot.process = subprocess.Popen(
-                [sys.executable, "-m", "engine.jobs.worker", str(theirs.fileno()), str(slot.cores)],
+                [sys.executable, "-m", "engine.jobs.worker", str(theirs.fileno()), slot.kind, str(slot.cores)],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
-                env=_environment(slot.cores),
+                env=_environment(slot),
             )
         slot.connection = Connection(ours.detach())
         slot.state = "starting"

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Literal
 
 from engine.errors import Conflict
+from engine.training.choice import DeviceKind
 from engine.training.spec import Epoch, StopReason, TrainingSpec
 
 State = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
@@ -35,7 +36,8 @@ class Job:
     """`attempt` counts starts; what a worker says under an older attempt is not believed. `worker_deaths` counts the
     workers that died with it. `cost` is that of the last finished epoch; `seconds` that of all of them.
     `start_version`: the version of the network that it began with. `stopped`: why a job that succeeded ended, and
-    `best_epoch` whose weights it published, where it looked for the best."""
+    `best_epoch` whose weights it published, where it looked for the best. `device_kind`: where it trains, and why;
+    `device`: the one that it was given."""
 
     id: str
     name: str | None
@@ -59,6 +61,8 @@ class Job:
     start_version: int | None = None
     stopped: StopReason | None = None
     best_epoch: int | None = None
+    device_kind: DeviceKind = "cpu"
+    device_reason: str | None = None
 
     @property
     def dataset_ids(self) -> set[str]:

@@ -61,7 +61,9 @@ ToWorker = Run | Pause | Abandon | Stop
 
 
 class Ready(_Message, frozen=True):
-    """The engine is compiled; the worker waits for a run."""
+    """The engine is compiled; the worker waits for a run. `memory_free`: bytes of its GPU, if it has one."""
+
+    memory_free: int | None = None
 
 
 class Trained(OfAttempt, frozen=True):
@@ -89,6 +91,8 @@ class Broken(OfAttempt, frozen=True):
 
 class Released(OfAttempt, frozen=True):
     """The worker is done with the job, for whatever reason, and waits for the next run."""
+
+    memory_free: int | None = None
 
 
 FromWorker = Ready | Trained | Checkpointed | Finished | Broken | Released

@@ -28,7 +28,8 @@ from engine.jobs.job import (
     check,
 )
 from engine.jobs.registry import NetworkRecord, Registry, Version
-from engine.nn import device
+from engine.nn.cuda.discovery import Found
+from engine.training.choice import choose
 from engine.training.spec import StopReason, TrainingSpec
 
 log = logging.getLogger(__name__)
@@ -42,8 +43,12 @@ _DEATHS_ALLOWED = 1
 class JobService:
     """Brings jobs, slots and the registry together. Its methods may be called from any thread."""
 
-    def __init__(self, registry: Registry, folder: DataFolder, slots: list[Slot], checkpoint_seconds: float) -> None:
+    def __init__(
+        self, registry: Registry, folder: DataFolder, slots: list[Slot], checkpoint_seconds: float, found: Found
+    ) -> None:
+        """`found`: the GPUs of the machine, or why there are none to use."""
         self.registry = registry
+        self.found = found
         self.failure: str | None = None
         """Why nothing is started any more, in a sentence; None while all is well."""
         self.ready = threading.Event()
@@ -88,7 +93,10 @@ class JobService:
         spec.check_fits(network.architecture, dataset.rows, dataset.classes)
         if validation is not None:
             _check_validation(validation, dataset, network)
-        device.choose(spec.device)
+        rows = dataset.rows + (validation.rows if validation else 0)
+        training_rows = dataset.rows - spec.validation_rows(dataset.rows)
+        cores = next(slot.cores for slot in self.slots if slot.kind == "cpu")
+        choice = choose(spec, network.architecture, training_rows, rows, cores, self.found)
         job = Job(
             ids.new_id(ids.JOB),
             name,
@@ -97,6 +105,8 @@ class JobService:
             spec,
             _now(),
             validation_dataset_id=validation.id if validation else None,
+            device_kind=choice.device,
+            device_reason=choice.reason,
         )
         with self.registry.lock:
             self.registry.networks.get(network.id)  # it may have been deleted since it was found
@@ -145,6 +155,11 @@ class JobService:
                 raise Conflict(f"The job is {job.state}; cancel it before deleting it.")
             self.registry.remove(self.registry.jobs, job)
 
+    def job_in(self, slot: Slot) -> str | None:
+        """The job that a slot's worker is busy with."""
+        busy = self._busy.get(slot)
+        return busy[0] if busy else None
+
     def _slot_of(self, job: Job) -> Slot | None:
         return next((slot for slot, busy in self._busy.items() if busy == (job.id, job.attempt)), None)
 
@@ -154,12 +169,15 @@ class JobService:
                 self._executor.kill(slot)
 
     def _dispatch(self) -> None:
-        """Give waiting jobs to free slots, oldest first."""
+        """Give waiting jobs to free slots of their kind, oldest first."""
         for slot in self.slots:
-            if self._stopping or self.failure or not self.registry.queue:
+            if self._stopping or self.failure:
                 return
             if slot.state == "ready" and slot not in self._busy:
-                self._start(slot, self.registry.jobs.get(self.registry.queue[0]))
+                waiting = map(self.registry.jobs.get, self.registry.queue)
+                job = next((job for job in waiting if job.device_kind == slot.kind), None)
+                if job is not None:
+                    self._start(slot, job)
 
     def _start(self, slot: Slot, job: Job) -> None:
         network = self.registry.networks.get(job.network_id)

@@ -1,6 +1,6 @@
 """A worker: the process of one slot. Receives a run, drives a Trainer, sends messages, waits for the next.
 
-Started by the executor as `python -m engine.jobs.worker DESCRIPTOR CORES`.
+Started by the executor as `python -m engine.jobs.worker DESCRIPTOR cpu|cuda CORES`.
 """
 
 import os
@@ -30,7 +30,6 @@ from engine.jobs.messages import (
     receive_in_worker,
     send,
 )
-from engine.nn.device import BlasThreads, threads_for
 from engine.training.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -38,10 +37,12 @@ from engine.training.checkpoint import (
     save_checkpoint,
     save_weights,
 )
-from engine.training.compiled import compile_training
+from engine.training.device import Cpu, Cuda, Device
 from engine.training.spec import Epoch
 from engine.training.trainer import Trainer
 
+# After these a GPU is not trusted to go on as it is.
+_UNSOUND: tuple[ErrorKind, ...] = ("out_of_memory", "internal")
 # Epochs are reported together, at most so many times a second.
 _REPORTS_PER_SECOND = 20
 
@@ -49,10 +50,9 @@ _REPORTS_PER_SECOND = 20
 class Worker:
     """One run at a time; a thread of its own listens, so that a word of the service is heard during a long step."""
 
-    def __init__(self, connection: Connection, cores: int) -> None:
+    def __init__(self, connection: Connection, device: Device) -> None:
         self._connection = connection
-        self._cores = cores
-        self._blas = BlasThreads()
+        self._device = device
         self._runs: queue.SimpleQueue[Run | Stop] = queue.SimpleQueue()
         self._stopping = threading.Event()
         # The newest attempt of a job that was to be paused or abandoned.
@@ -82,13 +82,16 @@ class Worker:
 
     def work(self) -> None:
         """Until told to stop."""
-        compile_training()
-        self._say(Ready())
+        self._device.prepare()
+        self._say(Ready(self._device.memory_free()))
         while isinstance(run := self._runs.get(), Run):
             outcome = self._attempt(run)
             if outcome is not None:
                 self._say(outcome)
-            self._say(Released(run.job_id, run.attempt))
+            if self._device.kind == "cuda" and isinstance(outcome, Broken) and outcome.kind in _UNSOUND:
+                return  # the memory goes back, and the next worker finds a GPU as it should be
+            self._device.release()
+            self._say(Released(run.job_id, run.attempt, self._device.memory_free()))
 
     def _attempt(self, run: Run) -> Finished | Broken | None:
         """Everything that can go wrong in a run ends here, as a kind and a sentence."""
@@ -101,7 +104,8 @@ class Worker:
         except Diverged as problem:
             return broken("diverged", str(problem))
         except MemoryError:
-            return broken("out_of_memory", "The run needs more memory than there is; try a smaller batch_size.")
+            whose = "memory of the GPU" if self._device.kind == "cuda" else "memory"
+            return broken("out_of_memory", f"The run needs more {whose} than is free; try a smaller batch_size.")
         except InvalidInput as problem:
             return broken("invalid_data", str(problem))
         except StorageFailed as problem:
@@ -158,10 +162,14 @@ class Worker:
         validation = None
         if run.validation_folder is not None:
             validation = open_for_training(Path(run.validation_folder), architecture.outputs, architecture.dtype)
-        network = load_weights(Path(run.weights), architecture)
-        rows = run.spec.rows_at_once(run.dataset.rows)
-        self._blas.set(threads_for(architecture, rows, self._cores))
-        trainer = Trainer(network, dataset, run.spec, classes=run.dataset.classes, validation=validation)
+        trainer = Trainer(
+            load_weights(Path(run.weights), architecture),
+            dataset,
+            run.spec,
+            classes=run.dataset.classes,
+            validation=validation,
+            make_stepper=self._device.stepper_for(architecture, run.spec, run.dataset.rows),
+        )
         if run.checkpoint is not None:
             load_checkpoint(Path(run.checkpoint)).restore(trainer)
         return trainer
@@ -174,10 +182,10 @@ class Worker:
 
 
 def main(arguments: list[str]) -> None:
-    descriptor, cores = (int(argument) for argument in arguments)
+    descriptor, kind, cores = arguments
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the service decides
     os.nice(5)  # answering requests goes before training
-    Worker(Connection(descriptor), cores).work()
+    Worker(Connection(int(descriptor)), Cuda() if kind == "cuda" else Cpu(int(cores))).work()
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 from engine.errors import InvalidInput
 from engine.nn.activations import ACTIVATIONS, ActivationName
@@ -126,19 +127,22 @@ class Architecture:
 
     def buffers(self, rows: int) -> Buffers:
         """Room to work out `rows` rows at a time."""
-        layout = _Layout(self)
-        return Buffers(
-            rows=rows,
-            activations=np.zeros(rows * layout.kept, self.dtype),
-            deltas=np.zeros(rows * layout.deltas, self.dtype),
-            means=np.zeros(self.normalized),
-            scales=np.zeros(self.normalized),
-            shares=np.zeros(rows, self.dtype),
-            coefficients=np.zeros(COEFFICIENTS),
-            length=np.zeros(1),
-            totals=np.zeros(SQUARED + self.outputs),
-            place=np.zeros(2, np.int64),
-        )
+        return Buffers(rows, *(np.zeros(size, dtype) for size, dtype in self.sizes_of_buffers(rows)))
+
+    def sizes_of_buffers(self, rows: int) -> list[tuple[int, npt.DTypeLike]]:
+        """How many numbers of which type they hold, in their order."""
+        layout, exact = _Layout(self), "float64"
+        return [
+            (rows * layout.kept, self.dtype),
+            (rows * layout.deltas, self.dtype),
+            (self.normalized, exact),
+            (self.normalized, exact),
+            (rows, self.dtype),
+            (COEFFICIENTS, exact),
+            (1, exact),
+            (SQUARED + self.outputs, exact),
+            (2, "int64"),
+        ]
 
 
 class _Layout:

@@ -11,6 +11,7 @@ from engine.data.dataset import OpenDataset
 from engine.nn.architecture import Architecture, DtypeName, Layer
 from engine.nn.initializers import InitializerName
 from engine.nn.network import Network
+from engine.nn.stepper import CpuStepper, MakeStepper
 from engine.nn.steps import cost_of_rows
 from engine.training.spec import TrainingSpec
 from engine.training.trainer import Trainer
@@ -29,14 +30,15 @@ def compile_predictions() -> None:
         cost_of_rows(network.architecture.plan(), outputs, targets, np.empty(0))
 
 
-def compile_training() -> None:
-    """What a run needs, besides the start of a network and predictions."""
+def compile_training(make_stepper: MakeStepper = CpuStepper) -> None:
+    """What a run on a device needs, besides the start of a network and predictions."""
     compile_predictions()
     spec = TrainingSpec(epochs=1, batch_size=1, learning_rate=0.1, validation_fraction=0.5, l2=1.0)
     for dtype in get_args(DtypeName):
         rows = np.zeros((3, 1), dtype)
         rows.flags.writeable = False  # as data mapped from disk is
-        for _ in Trainer(_smallest(dtype, _STARTS[0]), OpenDataset(rows, rows), spec).run():
+        network, dataset = _smallest(dtype, _STARTS[0]), OpenDataset(rows, rows)
+        for _ in Trainer(network, dataset, spec, make_stepper=make_stepper).run():
             pass
 
 

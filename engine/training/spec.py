@@ -4,10 +4,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+import numpy as np
+
 from engine.errors import InvalidInput
 from engine.nn.architecture import LARGEST_SEED, Architecture
+from engine.nn.cuda.products import Precision
+from engine.nn.dispatch import code_of
 from engine.nn.optimizers import OPTIMIZERS, OptimizerName
 from engine.nn.schedules import SCHEDULES, ScheduleName
+from engine.nn.steps import Optimization
 
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 StopReason = Literal["epochs", "patience", "target_cost", "max_seconds", "converged"]
@@ -54,7 +59,7 @@ class TrainingSpec:
     after every epoch; `stratified`: of each class its share. `target_cost`, `early_stopping` and the schedule plateau
     look at the validation cost where there is one. `warm_start`: begin with the network's current weights. Without
     `shuffle` the rows of every epoch come in the order of the dataset. A `batch_size` of at least the number of rows is
-    full-batch gradient descent.
+    full-batch gradient descent. `precision`: that of products on a GPU.
     """
 
     epochs: int
@@ -80,6 +85,7 @@ class TrainingSpec:
     seed: int = 0
     shuffle: bool = True
     device: DeviceChoice = "auto"
+    precision: Precision = "full"
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
@@ -182,6 +188,23 @@ class TrainingSpec:
                 )
             first += stage.epochs
         return now
+
+    def optimization(self, rows: int) -> Optimization:
+        """The settings that a step looks at, for so many training rows; without its arrays."""
+        none = np.zeros(0)
+        return Optimization(
+            rule=code_of(self.optimizer, OPTIMIZERS),
+            settings=none,
+            moments=none.reshape(0, 0),
+            memory=none,
+            rates=none,
+            l1=self.l1 / rows,
+            l2=self.l2 / rows,
+            clip_value=_INFINITE if self.clip_value is None else self.clip_value,
+            clip_norm=_INFINITE if self.clip_norm is None else self.clip_norm,
+            max_norm=_INFINITE if self.max_norm is None else self.max_norm,
+            seed=self.seed,
+        )
 
     def check_fits(self, architecture: Architecture, rows: int, classes: tuple[str, ...] | None) -> None:
         """Raises InvalidInput if this cannot be done with the network, or with so many rows of these classes."""

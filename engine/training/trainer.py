@@ -11,7 +11,6 @@ import numpy.typing as npt
 from engine.data.dataset import OpenDataset
 from engine.errors import Diverged
 from engine.nn import memory, random
-from engine.nn.dispatch import code_of
 from engine.nn.network import Network
 from engine.nn.optimizers import OPTIMIZERS, fresh_memory
 from engine.nn.plan import COST, GRADIENT_NORM
@@ -74,23 +73,14 @@ class Trainer:
         self._seconds_per_row = 0.0
 
     def _first_optimization(self) -> Optimization:
-        spec = self.spec
+        spec, parameters, rows = self.spec, self.network.parameters, len(self._order)
         optimizer = OPTIMIZERS[spec.optimizer]
         settings = spec.optimizer_in_full
-        parameters = self.network.parameters
-        rows = len(self._order)
-        return Optimization(
-            rule=code_of(spec.optimizer, OPTIMIZERS),
+        return spec.optimization(rows)._replace(
             settings=np.array([settings[name] for name in optimizer.settings], np.float64),
             moments=memory.matrix(optimizer.moments, parameters.size, parameters.dtype, 2),
             memory=fresh_memory(),
             rates=np.zeros(-(-rows // self._rows_at_once)),
-            l1=spec.l1 / rows,
-            l2=spec.l2 / rows,
-            clip_value=_limit(spec.clip_value),
-            clip_norm=_limit(spec.clip_norm),
-            max_norm=_limit(spec.max_norm),
-            seed=spec.seed,
         )
 
     @property
@@ -287,7 +277,3 @@ class Trainer:
             f"The cost left the finite numbers in epoch {self._place.epoch + 1}. Usual causes: a learning rate that "
             f"is too large (now {self.spec.learning_rate:g}), or inputs that are not scaled."
         )
-
-
-def _limit(given: float | None) -> float:
-    return np.inf if given is None else given

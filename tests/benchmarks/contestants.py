@@ -25,8 +25,8 @@ def nabla(workload: Workload) -> Epoch:
 
     from engine.data.dataset import OpenDataset
     from engine.nn.architecture import Architecture, Layer
-    from engine.nn.device import BlasThreads, threads_for
     from engine.nn.network import Network
+    from engine.nn.threads import BlasThreads, threads_for
     from engine.training.spec import TrainingSpec
     from engine.training.trainer import Trainer
 
@@ -53,7 +53,7 @@ def gemm(workload: Workload) -> Epoch:
     from numba import njit
 
     from engine.nn.architecture import Architecture, Layer
-    from engine.nn.device import BlasThreads, threads_for
+    from engine.nn.threads import BlasThreads, threads_for
 
     layers = tuple(Layer(units, "identity") for units in workload.units[1:])
     architecture = Architecture(workload.units[0], layers, "quadratic")

@@ -12,7 +12,7 @@ from engine.nn.cuda.recording import SCRATCH_BYTES, Call, Recorded, Recording
 from engine.nn.cuda.source import MAKE_STEPS, STEP_THREADS, THREADS, source
 
 # Up to so many multiply-adds, one block makes a step sooner than the host can launch its kernels.
-_MOST_IN_ONE_BLOCK = 2_500_000
+MOST_IN_ONE_BLOCK = 6_000_000
 # A block makes so many steps at most before the host has a word again.
 _STEPS_AT_ONCE = 1000
 
@@ -42,12 +42,12 @@ class Launcher:
         self._products = Products(cupy, architecture.dtype, precision)
         self._scratch = cupy.zeros(SCRATCH_BYTES, np.uint8)
         self._halved = precision == "half"
-        sizes = _sizes_of_operands(architecture, rows) if self._halved else (0, 0)
+        sizes = sizes_of_operands(architecture, rows) if self._halved else (0, 0)
         self._halves = [cupy.zeros(size, np.uint16) for size in sizes]
         # A power of two of at least the rows of a step.
         self._scale_of_deltas = float(2 ** (rows - 1).bit_length())
         if in_one_block is None:
-            in_one_block = multiply_adds(architecture, rows) <= _MOST_IN_ONE_BLOCK
+            in_one_block = multiply_adds(architecture, rows) <= MOST_IN_ONE_BLOCK
         self.in_one_block = in_one_block and precision == "full"
 
     def program(self, recording: Recording) -> Program:
@@ -104,7 +104,7 @@ class Launcher:
         return self._scale_of_deltas if is_delta else 1.0
 
 
-def _sizes_of_operands(architecture: Architecture, rows: int) -> tuple[int, int]:
+def sizes_of_operands(architecture: Architecture, rows: int) -> tuple[int, int]:
     """The largest first and second operands of a product: those with rows of the mini-batch, and of any kind."""
     of_rows = rows * functools.reduce(max, (max(shape) for shape in architecture.shapes))
     of_weights = functools.reduce(max, (operator.mul(*shape) for shape in architecture.shapes))

@@ -9,6 +9,9 @@ import numpy.typing as npt
 from engine.nn.plan import Rows
 from engine.nn.steps import Examples
 
+# About so much is sent at a time where not all of it fits.
+CHUNK_BYTES = 256 * 2**20
+
 
 class Place(NamedTuple):
     """Examples on the device, and of each row of an epoch's order the row in them."""

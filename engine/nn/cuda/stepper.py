@@ -13,7 +13,7 @@ import numpy.typing as npt
 from engine.nn.cuda.launching import Launcher, Program
 from engine.nn.cuda.products import Precision
 from engine.nn.cuda.recording import Recording
-from engine.nn.cuda.residence import Resident, Source, Streamed, bytes_of
+from engine.nn.cuda.residence import CHUNK_BYTES, Resident, Source, Streamed, bytes_of
 from engine.nn.network import Network
 from engine.nn.plan import COST, Buffers, Plan, Rows
 from engine.nn.regularization import penalize
@@ -23,8 +23,6 @@ from engine.nn.views import Vector
 
 # Of the memory that is free when the buffers are made, data may take this share.
 _SHARE_FOR_DATA = 0.8
-# About so much of it is sent at a time where it does not fit.
-_CHUNK_BYTES = 256 * 2**20
 
 
 class Kind(NamedTuple):
@@ -69,8 +67,8 @@ class CudaStepper:
             self._launcher = Launcher(cupy, architecture, rows_at_once, precision, in_one_block)
             self._state = [cupy.empty(array.shape, array.dtype) for array in self._host_state]
             self._gradient = cupy.zeros(network.parameters.shape, architecture.dtype)
-            room = architecture.buffers(rows_at_once)[1:]
-            self._buffers: Any = Buffers(rows_at_once, *(cupy.zeros(array.shape, array.dtype) for array in room))
+            sizes = architecture.sizes_of_buffers(rows_at_once)
+            self._buffers: Any = Buffers(rows_at_once, *(cupy.zeros(size, dtype) for size, dtype in sizes))
             self._settings = cupy.zeros(optimization.settings.shape, np.float64)
             self._rates = cupy.zeros(optimization.rates.shape, np.float64)
             self._penalties = cupy.zeros(self._buffers.totals.shape, np.float64)
@@ -97,7 +95,7 @@ class CudaStepper:
         if there + bytes_of(examples) <= most_bytes:
             return Resident(self._cupy, examples, rows)
         bytes_of_step = self._rows_at_once * max(1, bytes_of(examples) // len(examples.x))
-        steps = max(1, min(_CHUNK_BYTES, most_bytes // 4) // bytes_of_step)
+        steps = max(1, min(CHUNK_BYTES, most_bytes // 4) // bytes_of_step)
         chunk = min(steps, -(-len(rows) // self._rows_at_once)) * self._rows_at_once
         return Streamed(self._cupy, examples, rows, chunk)
 

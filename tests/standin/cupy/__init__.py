@@ -8,8 +8,18 @@ from . import accounts, cuda
 from ._arrays import empty, ndarray, zeros
 from ._modules import RawModule
 from .cuda.memory import get_default_memory_pool
+from .cuda.pinned_memory import get_default_pinned_memory_pool
 
 # The CuPy that this was held against.
 __version__ = "14.2.0"
 
-__all__ = ["RawModule", "accounts", "cuda", "empty", "get_default_memory_pool", "ndarray", "zeros"]
+__all__ = [
+    "RawModule",
+    "accounts",
+    "cuda",
+    "empty",
+    "get_default_memory_pool",
+    "get_default_pinned_memory_pool",
+    "ndarray",
+    "zeros",
+]

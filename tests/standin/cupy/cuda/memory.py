@@ -9,6 +9,8 @@ __all__ = ["MemoryPool", "OutOfMemoryError"]
 # CuPy's pool hands memory out in multiples of it.
 UNIT = 512
 CAPACITY = int(os.environ.get("NABLA_STANDIN_MEMORY", str(2 << 30)))
+# By other processes.
+TAKEN = int(os.environ.get("NABLA_STANDIN_TAKEN", "0"))
 
 
 class OutOfMemoryError(MemoryError):
@@ -38,7 +40,7 @@ class MemoryPool:
 
     def _take(self, size: int) -> None:
         size = -(-size // UNIT) * UNIT
-        if self._used + size > min(self._limit or CAPACITY, CAPACITY):
+        if self._used + size > min(self._limit or CAPACITY, CAPACITY - TAKEN):
             raise OutOfMemoryError(size, self._used, self._limit)
         self._used += size
         self._held = max(self._held, self._used)

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import accounts
 
-__all__ = ["PinnedMemoryPointer", "alloc_pinned_memory"]
+__all__ = ["PinnedMemoryPointer", "PinnedMemoryPool", "alloc_pinned_memory"]
 
 # As in CuPy, the buffer may be longer than what was asked for: a count must be given where an array is made of it.
 _UNIT = 512
@@ -37,6 +37,20 @@ _living: weakref.WeakSet[PinnedMemoryPointer] = weakref.WeakSet()
 def alloc_pinned_memory(size: int) -> PinnedMemoryPointer:
     accounts.count("allocations", "Pinned memory was allocated")
     return PinnedMemoryPointer(size)
+
+
+class PinnedMemoryPool:
+    """Keeps nothing: memory goes back where it is dropped."""
+
+    def free_all_blocks(self) -> None:
+        accounts.count("frees", "The pool of pinned memory was emptied")
+
+
+_pool = PinnedMemoryPool()
+
+
+def get_default_pinned_memory_pool() -> PinnedMemoryPool:
+    return _pool
 
 
 def is_pinned(ptr: int, size: int) -> bool:

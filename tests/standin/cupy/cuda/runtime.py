@@ -58,7 +58,8 @@ def getDeviceProperties(device: int) -> dict[str, Any]:
 
 
 def memGetInfo() -> tuple[int, int]:
-    return memory.CAPACITY - memory.get_default_memory_pool().total_bytes(), memory.CAPACITY
+    free = memory.CAPACITY - memory.TAKEN - memory.get_default_memory_pool().total_bytes()
+    return free, memory.CAPACITY
 
 
 def driverGetVersion() -> int:

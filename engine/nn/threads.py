@@ -1,21 +1,13 @@
-"""Where a network can be trained here: what exists, and how many threads a step is worth."""
+"""How many threads a step is worth on a CPU."""
 
 import importlib
 
 from threadpoolctl import ThreadpoolController
 
-from engine.errors import InvalidInput
 from engine.nn.architecture import Architecture
 
 # Multiply-adds of the largest product of a step from which a second BLAS thread gains more than it costs.
 _WORTH_THREADS = 1_000_000
-
-
-def choose(wanted: str) -> str:
-    """The device for `auto`, `cpu` or `cuda`. Raises InvalidInput for what is not there."""
-    if wanted == "cuda":
-        raise InvalidInput("device", "There is no CUDA device here. Accepted: auto, cpu.")
-    return "cpu"
 
 
 def threads_for(architecture: Architecture, rows: int, cores: int) -> int:

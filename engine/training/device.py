@@ -1,0 +1,77 @@
+"""What a worker trains on: it makes the steppers of runs, and gives their memory back."""
+
+import functools
+import importlib
+from typing import Any, Protocol
+
+from engine.nn.architecture import Architecture
+from engine.nn.cuda.stepper import CudaStepper
+from engine.nn.stepper import CpuStepper, MakeStepper
+from engine.nn.threads import BlasThreads, threads_for
+from engine.training.choice import DeviceKind
+from engine.training.compiled import compile_training
+from engine.training.spec import TrainingSpec
+
+
+class Device(Protocol):
+    @property
+    def kind(self) -> DeviceKind: ...
+
+    def prepare(self) -> None:
+        """Make or load all machine code, so that no run waits for it."""
+
+    def stepper_for(self, architecture: Architecture, spec: TrainingSpec, rows: int) -> MakeStepper:
+        """For a run on a dataset of so many rows."""
+
+    def release(self) -> None:
+        """Give back the memory of runs that are no more."""
+
+    def memory_free(self) -> int | None:
+        """Bytes, or None where the memory is the machine's."""
+
+
+class Cpu:
+    kind: DeviceKind = "cpu"
+
+    def __init__(self, cores: int) -> None:
+        self._cores = cores
+        self._blas = BlasThreads()
+
+    def prepare(self) -> None:
+        compile_training()
+
+    def stepper_for(self, architecture: Architecture, spec: TrainingSpec, rows: int) -> MakeStepper:
+        self._blas.set(threads_for(architecture, spec.rows_at_once(rows), self._cores))
+        return CpuStepper
+
+    def release(self) -> None:
+        """The interpreter has done so."""
+
+    def memory_free(self) -> None:
+        """It is the machine's."""
+
+
+class Cuda:
+    """The one GPU that this process sees. CuPy is imported here and not before."""
+
+    kind: DeviceKind = "cuda"
+
+    def __init__(self) -> None:
+        self._cupy: Any = importlib.import_module("cupy")
+
+    def prepare(self) -> None:
+        compile_training()
+        for in_one_block in (False, True):
+            compile_training(functools.partial(CudaStepper, cupy=self._cupy, in_one_block=in_one_block))
+        self.release()
+
+    def stepper_for(self, architecture: Architecture, spec: TrainingSpec, rows: int) -> MakeStepper:
+        make: MakeStepper = functools.partial(CudaStepper, cupy=self._cupy, precision=spec.precision)
+        return make
+
+    def release(self) -> None:
+        self._cupy.get_default_memory_pool().free_all_blocks()
+        self._cupy.get_default_pinned_memory_pool().free_all_blocks()
+
+    def memory_free(self) -> int:
+        return int(self._cupy.cuda.runtime.memGetInfo()[0])
