@@ -26,7 +26,7 @@ JOB: dict[str, Any] = {
     "dataset_id": "xor",
     "epochs": 60,
     "batch_size": 3,
-    "learning_rate": 0.5,
+    "learning_rate": 0.05,
     "optimizer": "momentum",
 }
 

@@ -204,7 +204,7 @@ def test_a_form_without_a_file_and_a_body_of_another_kind(service: RunningServic
         ({"optimizer": "l-bfgs", "network_id": "dropping"}, "optimizer", "dropout"),
         ({"batch_size": 1, "network_id": "normalized"}, "batch_size", "at least 2 rows"),
         ({"device": "tpu"}, "device", "'auto', 'cpu' or 'cuda'"),
-        ({"device": "cuda"}, "device", "Accepted: auto, cpu"),
+        ({"device": "cuda"}, "device", "Accepted here: auto, cpu"),
         ({"dataset_id": "wide"}, "dataset_id", "The network has 2 inputs, the dataset 3"),
         ({"dataset_id": "many"}, "dataset_id", "needs 3"),
         ({"dataset_id": "large"}, "dataset_id", "needs targets from 0 to 1"),

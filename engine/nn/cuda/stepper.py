@@ -62,8 +62,8 @@ class CudaStepper:
         self._network, self._plan, self._optimization = network, plan, optimization
         self._rows_at_once = rows_at_once
         architecture = network.architecture
-        self._stream = cupy.cuda.Stream(non_blocking=True)
-        with self._stream:
+        self.stream = cupy.cuda.Stream(non_blocking=True)
+        with self.stream:
             self._launcher = Launcher(cupy, architecture, rows_at_once, precision, in_one_block)
             self._state = [cupy.empty(array.shape, array.dtype) for array in self._host_state]
             self._gradient = cupy.zeros(network.parameters.shape, architecture.dtype)
@@ -77,7 +77,7 @@ class CudaStepper:
             self._training = self._bring(*training, most_bytes_of_data)
             self._validation = self._bring(*validation, most_bytes_of_data, self._training) if validation else None
             self.push()
-            self._stream.synchronize()
+            self.stream.synchronize()
         self._programs: dict[Kind, Program] = {}
         self._next = -1
 
@@ -101,7 +101,7 @@ class CudaStepper:
 
     def begin_epoch(self, order: Rows, optimization: Optimization) -> None:
         self._optimization = optimization
-        with self._stream:
+        with self.stream:
             self._training.begin(order)
             if self._settings.size:
                 self._settings.set(optimization.settings)
@@ -171,7 +171,7 @@ class CudaStepper:
 
     def _run(self, source: Source, first: int, last: int, *, trains: bool) -> None:
         batch = self._rows_at_once
-        with self._stream:
+        with self.stream:
             self._go_to(first)
             for start, end, place in source.chunks(first, last):
                 # The last step of all may be another one than those before it.
@@ -192,13 +192,13 @@ class CudaStepper:
             self._buffers.place.set(np.array([first, first], np.int64))
 
     def read_totals(self) -> Totals:
-        totals: Totals = self._buffers.totals.get(stream=self._stream)
+        totals: Totals = self._buffers.totals.get(stream=self.stream)
         return totals
 
     def write_totals(self, totals: npt.ArrayLike) -> None:
         wanted = np.zeros(self._buffers.totals.shape)
         wanted[:] = totals
-        with self._stream:
+        with self.stream:
             if wanted.any():
                 self._buffers.totals.set(wanted)
             else:
@@ -208,7 +208,7 @@ class CudaStepper:
         """It would have to be waited for."""
 
     def gradient(self) -> Vector:
-        gradient: Vector = self._gradient.get(stream=self._stream)
+        gradient: Vector = self._gradient.get(stream=self.stream)
         return gradient
 
     def penalty(self) -> float:
@@ -216,18 +216,18 @@ class CudaStepper:
         parameters, gradient, totals = map(recording.array, (self._state[0], self._gradient, self._penalties))
         l1, l2 = self._optimization.l1, self._optimization.l2
         penalize(parameters, gradient, self._plan.layers, totals, l1, l2, 1)  # type: ignore[arg-type]  # recorded
-        with self._stream:
+        with self.stream:
             self._penalties.fill(0)
             self._launcher.run(self._launcher.program(recording), 1)
-        return float(self._penalties.get(stream=self._stream)[COST])
+        return float(self._penalties.get(stream=self.stream)[COST])
 
     def fetch(self) -> None:
         for host, device in zip(self._host_state, self._state, strict=True):
             if host.size:
-                device.get(stream=self._stream, out=host)
+                device.get(stream=self.stream, out=host)
 
     def push(self) -> None:
-        with self._stream:
+        with self.stream:
             for host, device in zip(self._host_state, self._state, strict=True):
                 if host.size:
                     device.set(host)
