@@ -1,6 +1,8 @@
 """Every kernel that can be launched is compiled here for every kind of GPU that is supported, without one."""
 
+import itertools
 import re
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, get_args
 
 import pytest
@@ -30,10 +32,20 @@ def log_of(text: str, architecture: int) -> str:
     return log
 
 
+@pytest.fixture(scope="module")
+def logs() -> dict[tuple[int, DtypeName], Future[str]]:
+    """Two at a time: NVRTC needs no interpreter."""
+    pool = ThreadPoolExecutor(2)
+    wanted = itertools.product(ARCHITECTURES, get_args(DtypeName))
+    return {(architecture, dtype): pool.submit(log_of, source(dtype), architecture) for architecture, dtype in wanted}
+
+
 @pytest.mark.parametrize("dtype", get_args(DtypeName))
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_all_kernels_compile_and_none_spills(architecture: int, dtype: DtypeName) -> None:
-    log = log_of(source(dtype), architecture)
+def test_all_kernels_compile_and_none_spills(
+    architecture: int, dtype: DtypeName, logs: dict[tuple[int, DtypeName], Future[str]]
+) -> None:
+    log = logs[architecture, dtype].result()
     found = {name: (int(stores), int(loads)) for name, stores, loads, _ in _PROPERTIES.findall(log)}
     assert found.keys() == {*KERNELS, MAKE_STEPS}
     assert {name for name, spilled in found.items() if spilled != (0, 0)} == set()

@@ -48,3 +48,31 @@ def test_gradient(cost: Any, output: ActivationName, hidden: ActivationName, var
     stepper.train(0, ROWS)
     assert stepper.read_totals()[COST] / ROWS == pytest.approx(expected[0], rel=1e-12)
     np.testing.assert_allclose(stepper.gradient(), expected[1], rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_small_deltas_survive_half_precision(device: str) -> None:
+    """Of 2,048 rows, each has a share of the gradient that 16 bits could hardly hold."""
+    rows = 2048
+    generator = np.random.default_rng(5)
+    # Inputs and weights that 16 bits hold as they are: only the way back is rounded.
+    x = (generator.integers(-8, 9, (rows, 4)) / 8).astype(np.float32)
+    architecture = Architecture(4, (Layer(2, "identity"),), "quadratic")
+
+    def network() -> Network:
+        made = Network(architecture)
+        made.parameters[:] = np.arange(made.parameters.size) / 8
+        return made
+
+    y = network().predict(x) + generator.normal(scale=1e-3, size=(rows, 2)).astype(np.float32)
+    examples, order, optimization = Examples(x, y, np.zeros(0)), np.arange(rows), standing_still(VARIANTS["plain"])
+
+    def gradient(**settings: Any) -> Any:
+        make = stepper_on(device, **settings)
+        stepper = make(network(), architecture.plan(), optimization, rows, (examples, order), None)
+        stepper.begin_epoch(order, optimization)
+        stepper.train(0, rows)
+        return stepper.gradient()
+
+    exact, rounded = gradient(), gradient(precision="half")
+    assert 0 < np.linalg.norm(rounded - exact) < 2e-3 * np.linalg.norm(exact)

@@ -3,6 +3,7 @@
 The kernels' own source runs: compiled by the host's compiler where there is no GPU.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, get_args
 
@@ -180,9 +181,15 @@ class Cases:
         return [source, np.zeros(source.shape, np.uint16), 4.0]
 
 
-def on_cpu(name: str, arguments: Arrays) -> Arrays:
+def arguments_of(name: str, dtype: DtypeName) -> Arrays:
+    cases: Callable[[], Arrays] = getattr(Cases(dtype), KERNELS[name].pattern)
+    return cases()
+
+
+@functools.cache
+def on_cpu(name: str, dtype: DtypeName) -> Arrays:
     """What the arguments are after the compiled kernel. Arrays that are the same stay so."""
-    copies = copied(arguments)
+    copies = copied(arguments_of(name, dtype))
     function = KERNELS[name].function
     names = [f"a{place}" for place in range(len(arguments))]
     scope: dict[str, Any] = {"function": function}
@@ -227,9 +234,8 @@ def on_device(device: str, name: str, dtype: DtypeName, arguments: Arrays, *, in
 @pytest.mark.parametrize("dtype", get_args(DtypeName))
 @pytest.mark.parametrize("name", KERNELS)
 def test_kernel(name: str, dtype: DtypeName, in_one_block: bool, device: str) -> None:
-    cases: Callable[[], Arrays] = getattr(Cases(dtype), KERNELS[name].pattern)
-    arguments = cases()
-    expected = on_cpu(name, arguments)
+    arguments = arguments_of(name, dtype)
+    expected = on_cpu(name, dtype)
     found = on_device(device, name, dtype, arguments, in_one_block=in_one_block)
     changed = False
     for place, (one, other) in enumerate(zip(found, expected, strict=True)):
