@@ -30,6 +30,7 @@ from engine.jobs.messages import (
     receive_in_worker,
     send,
 )
+from engine.nn.cuda.failures import is_out_of_memory
 from engine.training.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -104,15 +105,20 @@ class Worker:
         except Diverged as problem:
             return broken("diverged", str(problem))
         except MemoryError:
-            whose = "memory of the GPU" if self._device.kind == "cuda" else "memory"
-            return broken("out_of_memory", f"The run needs more {whose} than is free; try a smaller batch_size.")
+            return broken("out_of_memory", self._too_little_memory())
         except InvalidInput as problem:
             return broken("invalid_data", str(problem))
         except StorageFailed as problem:
             return broken("storage_failed", str(problem))
         except Exception as problem:  # noqa: BLE001  # whatever it is, it ends this run and not the worker
+            if is_out_of_memory(problem):
+                return broken("out_of_memory", self._too_little_memory())
             sys.excepthook(type(problem), problem, problem.__traceback__)  # onto the service's standard error
             return broken("internal", "The run met an error of the service; its log has the details.")
+
+    def _too_little_memory(self) -> str:
+        whose = "memory of the GPU" if self._device.kind == "cuda" else "memory"
+        return f"The run needs more {whose} than is free; try a smaller batch_size."
 
     def _train(self, run: Run) -> Finished | None:
         trainer = self._prepare(run)

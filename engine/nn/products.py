@@ -9,9 +9,10 @@ from engine.nn.views import Matrix
 
 @kernel("round_to_half")
 def round_to_half(source: Matrix, out: npt.NDArray[np.uint16], scale: float) -> None:
-    """out = source · scale, as the bits of 16-bit numbers: operands of products in half precision, on a GPU."""
-    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is seen
-        out.view(np.float16)[:] = source * np.asarray(scale, source.dtype)
+    """out = source · scale, as the bits of 16-bit numbers, the largest of which stands for what is beyond it: operands
+    of products in half precision, on a GPU."""
+    most = np.finfo(np.float16).max
+    out.view(np.float16)[:] = np.clip(source.astype(np.float32) * np.float32(scale), -most, most)
 
 
 @kernel("multiply_by_transpose")

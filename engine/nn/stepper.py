@@ -30,6 +30,9 @@ class Stepper(Protocol):
     def evaluate(self, first: int, last: int) -> None:
         """Measure rows first to last of those that validate, on top of the totals."""
 
+    def keep_pace(self) -> None:
+        """Called after each call of the two above: wait until the one before it is done, where the host runs ahead."""
+
     def read_totals(self) -> Totals:
         """Sums over all rows since `write_totals`, when all steps have been made."""
 
@@ -110,6 +113,9 @@ class CpuStepper:
         assert self._validation is not None
         examples, rows = self._validation
         evaluate_rows(*self._model, self._plan, self._buffers, examples, rows, first, last)
+
+    def keep_pace(self) -> None:
+        """Every step is made when its call returns."""
 
     def read_totals(self) -> Totals:
         return self._buffers.totals.copy()

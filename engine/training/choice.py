@@ -29,7 +29,7 @@ _SECONDS_PER_LAUNCH = 15e-6
 # of them, and that one block reaches of its own.
 _LANES = 128
 _SHARE_OF_GPU = 0.5
-_SHARE_OF_BLOCK = 0.15
+_SHARE_OF_BLOCK = 0.02
 _SECONDS_PER_BARRIER = 1e-6
 # Of the memory of a GPU, and what one block moves of it.
 _GPU_BYTES_PER_SECOND = 300e9

@@ -70,6 +70,8 @@ class Cuda:
         return make
 
     def release(self) -> None:
+        # Memory may be given back when nothing that is still on its way writes to it.
+        self._cupy.cuda.Device().synchronize()
         self._cupy.get_default_memory_pool().free_all_blocks()
         self._cupy.get_default_pinned_memory_pool().free_all_blocks()
 

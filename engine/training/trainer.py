@@ -71,6 +71,7 @@ class Trainer:
         self._restores = spec.early_stopping is not None and spec.early_stopping.restore_best
         self._best = [array.copy() for array in (network.parameters, network.statistics) if self._restores]
         self._seconds_per_row = 0.0
+        self._steps_at_once = 1
 
     def _first_optimization(self) -> Optimization:
         spec, parameters, rows = self.spec, self.network.parameters, len(self._order)
@@ -187,6 +188,7 @@ class Trainer:
         """Train on rows first to last of the epoch. Raises Diverged, where that is seen already."""
         started = time.perf_counter()
         self._stepper.train(first, last)
+        self._stepper.keep_pace()
         known = self._stepper.cost_so_far()
         if known is not None:
             self._check(known)
@@ -211,6 +213,7 @@ class Trainer:
             last = self._end_of_chunk(first, len(part.rows))
             started = time.perf_counter()
             self._stepper.evaluate(first, last)
+            self._stepper.keep_pace()
             seconds = self._timed(started, last - first)
             self._place = replace(self._place, seconds=self._place.seconds + seconds)
             first = last
@@ -218,9 +221,11 @@ class Trainer:
 
     def _validated(self, part: Part) -> Measures:
         """With the penalties that the training cost has too."""
+        started = time.perf_counter()
         found = part.measures(self._stepper.read_totals(), self._measure)
         if self._optimization.l1 or self._optimization.l2:
             found = replace(found, cost=found.cost + self._stepper.penalty())
+        self._place = replace(self._place, seconds=self._place.seconds + time.perf_counter() - started)
         self._check(found.cost)
         return found
 
@@ -255,12 +260,13 @@ class Trainer:
             random.shuffle(self._order, self.spec.seed, random.SHUFFLE, self._place.epoch)
 
     def _end_of_chunk(self, first: int, rows: int) -> int:
-        """Whole mini-batches for about `_SECONDS_AT_ONCE`; a single one until the pace is known."""
+        """Whole mini-batches for about `_SECONDS_AT_ONCE`; a single one until the pace is known, and then at most four
+        times as many as before: what is timed may be the chunk before."""
         batch = self._rows_at_once
-        steps = 1
         if self._seconds_per_row:
-            steps = max(1, int(_SECONDS_AT_ONCE / (self._seconds_per_row * batch)))
-        return min(first + steps * batch, rows)
+            wanted = max(1, int(_SECONDS_AT_ONCE / (self._seconds_per_row * batch)))
+            self._steps_at_once = min(wanted, 4 * self._steps_at_once)
+        return min(first + self._steps_at_once * batch, rows)
 
     def _timed(self, started: float, rows: int) -> float:
         seconds = time.perf_counter() - started

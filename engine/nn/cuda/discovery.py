@@ -61,7 +61,7 @@ def look() -> Found:
     """What this process sees."""
     try:
         import cupy
-    except ImportError as problem:
+    except (ImportError, OSError) as problem:  # it makes a folder for its cache, or cannot
         return Found(missing=f"CuPy is installed, but cannot be imported ({_first_line(problem)})")
     runtime = cupy.cuda.runtime
     try:

@@ -110,6 +110,15 @@ DEVICE Three<A, B, C> tuple_of(A a, B b, C c) {
 
 // Ways to go through arrays.
 
+// k / n and k % n. A GPU divides numbers of 64 bits many times slower than those of 32, which nearly all are.
+DEVICE long long quotient(long long k, long long n) {
+  return ((k | n) >> 31) ? k / n : (long long)((unsigned int)k / (unsigned int)n);
+}
+
+DEVICE long long rest(long long k, long long n) {
+  return ((k | n) >> 31) ? k % n : (long long)((unsigned int)k % (unsigned int)n);
+}
+
 template <class Body>
 DEVICE void each(long long n, Body body) {
   const long long stride = (long long)gridDim.x * blockDim.x;
@@ -240,7 +249,7 @@ template <class T, class Value>
 DEVICE void forward_from_output(const Call& call, Scratch*, Value value) {
   const auto z = matrix<T>(call, 0);
   const auto b = vector<T>(call, 1);
-  each(z.size(), [&](long long k) { z[k] = value(z[k] + b[k % z.columns]); });
+  each(z.size(), [&](long long k) { z[k] = value(z[k] + b[rest(k, z.columns)]); });
 }
 
 template <class T, class Slope>
@@ -254,7 +263,7 @@ DEVICE void forward_from_input(const Call& call, Scratch*, Value value) {
   const auto z = matrix<T>(call, 0), a = matrix<T>(call, 2);
   const auto b = vector<T>(call, 1);
   each(z.size(), [&](long long k) {
-    z[k] += b[k % z.columns];
+    z[k] += b[rest(k, z.columns)];
     a[k] = value(z[k]);
   });
 }
@@ -297,7 +306,7 @@ DEVICE void add_cost(const Call& call, Scratch* scratch, Value value) {
   const auto totals = vector<double>(call, 5);
   const double setting = call.numbers[0];
   const auto weighted = [&](long long k) {
-    return formula::weight_of_row(weights, order, place, k / a.columns) * value(a[k], y[k], setting);
+    return formula::weight_of_row(weights, order, place, quotient(k, a.columns)) * value(a[k], y[k], setting);
   };
   sum(a.size(), scratch, weighted, [&](double total) { totals[COST] += total; });
 }
@@ -307,7 +316,7 @@ DEVICE void differentiate_cost(const Call& call, Scratch*, Slope slope) {
   const auto a = matrix<T>(call, 0), y = matrix<T>(call, 1);
   const auto shares = vector<T>(call, 2);
   const double setting = call.numbers[0];
-  each(a.size(), [&](long long k) { y[k] = slope(a[k], y[k], setting) * shares[k / a.columns]; });
+  each(a.size(), [&](long long k) { y[k] = slope(a[k], y[k], setting) * shares[quotient(k, a.columns)]; });
 }
 
 // Measures.
@@ -370,7 +379,7 @@ DEVICE void gather(const Call& call, Scratch*) {
   const auto source = matrix<T>(call, 0), out = matrix<T>(call, 3);
   const auto order = vector<long long>(call, 1), place = vector<long long>(call, 2);
   each(out.size(), [&](long long k) {
-    out[k] = source(order[place[FIRST] + k / out.columns], k % out.columns);
+    out[k] = source(order[place[FIRST] + quotient(k, out.columns)], rest(k, out.columns));
   });
 }
 
@@ -448,7 +457,7 @@ DEVICE void standardize_as_remembered(const Call& call, Scratch*) {
   const auto z = matrix<T>(call, 0);
   const auto statistics = vector<T>(call, 3);
   each(z.size(), [&](long long k) {
-    const long long j = k % z.columns;
+    const long long j = rest(k, z.columns);
     const double scale = formula::scale_of(double(statistics[z.columns + j]));
     z[k] = T(formula::standardized(z[k], double(statistics[j]), scale));
   });
@@ -458,7 +467,7 @@ template <class T>
 DEVICE void multiply(const Call& call, Scratch*) {
   const auto x = matrix<T>(call, 0), out = matrix<T>(call, 2);
   const auto gamma = vector<T>(call, 1);
-  each(x.size(), [&](long long k) { out[k] = gamma[k % x.columns] * x[k]; });
+  each(x.size(), [&](long long k) { out[k] = gamma[rest(k, x.columns)] * x[k]; });
 }
 
 template <class T>
@@ -478,18 +487,19 @@ DEVICE void through_batch_norm(const Call& call, Scratch*) {
 }
 
 // Products, in a kernel that makes a whole step; elsewhere they are cuBLAS's. out(i, j) = Σ left(i, k) right(k, j).
-// Where there are fewer numbers in the result than threads, several threads share a sum.
+// Where there are fewer numbers in the result than threads, several threads share a sum; at least as many as `least`, so
+// that threads beside each other read numbers beside each other.
 
 template <class T, class Left, class Right>
-DEVICE void product(const Matrix<T>& out, long long inner, Left left, Right right) {
+DEVICE void product(const Matrix<T>& out, long long inner, int least, Left left, Right right) {
   int parts = 1;
-  while (parts * 2 <= inner && parts * 2 * out.size() <= blockDim.x) parts *= 2;
+  while (parts * 2 <= inner && (parts * 2 <= least || parts * 2 * out.size() <= blockDim.x)) parts *= 2;
   const int part = threadIdx.x % parts, at_once = blockDim.x / parts;
   for (long long first = (long long)blockIdx.x * at_once; first < out.size(); first += (long long)gridDim.x * at_once) {
     const long long k = first + threadIdx.x / parts;
     T mine = 0;
     if (k < out.size()) {
-      const long long i = k / out.columns, j = k % out.columns;
+      const long long i = quotient(k, out.columns), j = rest(k, out.columns);
       for (long long inside = part; inside < inner; inside += parts) mine += left(i, inside) * right(inside, j);
     }
     const T total = parts == 1 ? mine : combine(mine, part, parts, 1, Add());
@@ -501,20 +511,20 @@ template <class T>
 DEVICE void multiply_by_transpose(const Call& call, Scratch*) {
   const auto a = matrix<T>(call, 0), w = matrix<T>(call, 1);
   const auto entry = [&](long long k, long long j) { return w(j, k); };
-  product(matrix<T>(call, 2), a.columns, a, entry);
+  product(matrix<T>(call, 2), a.columns, 8, a, entry);
 }
 
 template <class T>
 DEVICE void multiply_transpose(const Call& call, Scratch*) {
   const auto delta = matrix<T>(call, 0), a = matrix<T>(call, 1);
   const auto entry = [&](long long i, long long k) { return delta(k, i); };
-  product(matrix<T>(call, 2), delta.rows, entry, a);
+  product(matrix<T>(call, 2), delta.rows, 1, entry, a);
 }
 
 template <class T>
 DEVICE void multiply_plainly(const Call& call, Scratch*) {
   const auto delta = matrix<T>(call, 0), w = matrix<T>(call, 1);
-  product(matrix<T>(call, 2), delta.columns, delta, w);
+  product(matrix<T>(call, 2), delta.columns, 1, delta, w);
 }
 
 // Penalties and limits.
@@ -630,9 +640,12 @@ DEVICE void update_with_two_moments(const Call& call, Scratch*, Rule rule) {
   });
 }
 
-// Operands of products in half precision: out = source · scale, rounded to the nearest 16-bit number.
+// Operands of products in half precision: out = source · scale, rounded to the nearest 16-bit number, and no farther
+// than the largest.
 
-DEVICE unsigned short half_bits(float value) {
+DEVICE unsigned short half_bits(float exact) {
+  const float most = 65504.0f;
+  const float value = exact > most ? most : (exact < -most ? -most : exact);
 #ifdef __CUDA_ARCH__
   unsigned short bits;
   asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(value));

@@ -11,8 +11,9 @@ from engine.nn.cuda.products import PRODUCTS, Precision, Products
 from engine.nn.cuda.recording import SCRATCH_BYTES, Call, Recorded, Recording
 from engine.nn.cuda.source import MAKE_STEPS, STEP_THREADS, THREADS, source
 
-# Up to so many multiply-adds, one block makes a step sooner than the host can launch its kernels.
-MOST_IN_ONE_BLOCK = 6_000_000
+# Up to so many multiply-adds, one block makes a step sooner than the host can launch its kernels. An estimate: each
+# needs two numbers, of which a block loads 32 per clock where it finds them side by side.
+MOST_IN_ONE_BLOCK = 500_000
 # A block makes so many steps at most before the host has a word again.
 _STEPS_AT_ONCE = 1000
 
@@ -40,12 +41,11 @@ class Launcher:
         self._cupy = cupy
         self._module = cupy.RawModule(code=source(architecture.dtype), options=("-std=c++17",))
         self._products = Products(cupy, architecture.dtype, precision)
+        self._make_steps = self._module.get_function(MAKE_STEPS)
         self._scratch = cupy.zeros(SCRATCH_BYTES, np.uint8)
         self._halved = precision == "half"
         sizes = sizes_of_operands(architecture, rows) if self._halved else (0, 0)
         self._halves = [cupy.zeros(size, np.uint16) for size in sizes]
-        # A power of two of at least the rows of a step.
-        self._scale_of_deltas = float(2 ** (rows - 1).bit_length())
         if in_one_block is None:
             in_one_block = multiply_adds(architecture, rows) <= MOST_IN_ONE_BLOCK
         self.in_one_block = in_one_block and precision == "full"
@@ -63,10 +63,9 @@ class Launcher:
     def run(self, program: Program, times: int) -> None:
         """Make the step so many times."""
         if self.in_one_block:
-            kernel = self._module.get_function(MAKE_STEPS)
             for made in range(0, times, _STEPS_AT_ONCE):
                 steps = min(_STEPS_AT_ONCE, times - made)
-                kernel((1,), (STEP_THREADS,), (program.calls, program.length, steps, self._scratch))
+                self._make_steps((1,), (STEP_THREADS,), (program.calls, program.length, steps, self._scratch))
             return
         for _ in range(times):
             for launch, arguments in program.launches:
@@ -79,7 +78,7 @@ class Launcher:
         operands, scale = (call.arrays[0], call.arrays[1]), 1.0
         if self._halved:
             operands = self._half_of(operands[0], 0), self._half_of(operands[1], 1)
-            scale = self._scale(call, 0)
+            scale = _scale(call, 0)
         return self._products.make, (self._products.arguments(call, operands, scale),)
 
     def _half_of(self, operand: Recorded, place: int) -> Recorded:
@@ -94,14 +93,16 @@ class Launcher:
             if call.kernel.name in PRODUCTS:
                 for place, operand in enumerate(call.arrays[:2]):
                     half = self._half_of(operand, place)
-                    extended.record("round_to_half", (operand, half, self._scale(call, place)))
+                    extended.record("round_to_half", (operand, half, _scale(call, place)))
             extended.calls.append(call)
         return extended
 
-    def _scale(self, call: Call, place: int) -> float:
-        """Deltas have the factor 1/m, which would take small ones below what 16 bits can hold."""
-        is_delta = place == 0 and call.kernel.name != "multiply_by_transpose"
-        return self._scale_of_deltas if is_delta else 1.0
+
+def _scale(call: Call, place: int) -> float:
+    """Deltas have the factor 1/m, which would take small ones below what 16 bits can hold: a power of two makes up for
+    it."""
+    is_delta = place == 0 and call.kernel.name != "multiply_by_transpose"
+    return float(2 ** (call.arrays[0].shape[0] - 1).bit_length()) if is_delta else 1.0
 
 
 def sizes_of_operands(architecture: Architecture, rows: int) -> tuple[int, int]:

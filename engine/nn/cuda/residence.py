@@ -82,10 +82,10 @@ class Streamed:
             number = first // self._chunk
             end = min(last, (number + 1) * self._chunk)
             self._bring(number)
+            if (number + 1) * self._chunk < self.rows:
+                self._bring(number + 1)  # while the device works on what it has
             self._cupy.cuda.get_current_stream().wait_event(self._copied[number % 2])
             yield first, end, number % 2
-            if end == (number + 1) * self._chunk and end < len(self._order):
-                self._bring(number + 1)
             first = end
 
     def done(self, place: int) -> None:
@@ -101,7 +101,7 @@ class Streamed:
         self._copied[place].synchronize()
         for host, pinned in zip(self.host, self._pinned[place], strict=True):
             if host.size:
-                np.take(host, rows, axis=0, out=pinned[: len(rows)])
+                np.take(host, rows, axis=0, out=pinned[: len(rows)], mode="clip")  # else it would buffer
         self._copying.wait_event(self._used[place])
         for pinned, device in zip(self._pinned[place], self.places[place].examples, strict=True):
             if device.size:
@@ -112,9 +112,9 @@ class Streamed:
 Source = Resident | Streamed
 
 
-def bytes_of(examples: Examples) -> int:
-    """That all of them would take."""
-    return sum(array.nbytes for array in examples)
+def bytes_of(examples: Examples, rows: int) -> int:
+    """That all of them would take, and the order of so many rows."""
+    return sum(array.nbytes for array in examples) + 8 * rows
 
 
 def _copy(cupy: Any, array: npt.NDArray[Any]) -> Any:

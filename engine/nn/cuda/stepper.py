@@ -2,7 +2,7 @@
 
 Everything that they work on is in the device's memory, made once. A step is recorded once, and nothing in it depends on
 a number that the host would have to wait for. The host looks at the device when an epoch's sums are wanted, and when
-the run is to be saved.
+the run is to be saved; in between it only takes care not to be too far ahead, so that the run can be paused.
 """
 
 from typing import Any, NamedTuple
@@ -74,29 +74,33 @@ class CudaStepper:
             self._penalties = cupy.zeros(self._buffers.totals.shape, np.float64)
             if most_bytes_of_data is None:
                 most_bytes_of_data = int(cupy.cuda.runtime.memGetInfo()[0] * _SHARE_FOR_DATA)
-            self._training = self._bring(*training, most_bytes_of_data)
-            self._validation = self._bring(*validation, most_bytes_of_data, self._training) if validation else None
+            self._room = most_bytes_of_data
+            self._training = self._bring(*training)
+            self._validation = self._bring(*validation, self._training) if validation else None
             self.push()
             self.stream.synchronize()
         self._programs: dict[Kind, Program] = {}
         self._next = -1
+        self._where = np.zeros(2, np.int64)
+        self._made = [cupy.cuda.Event(block=True, disable_timing=True) for _ in range(2)]
 
     @property
     def _host_state(self) -> list[npt.NDArray[Any]]:
         network, optimization = self._network, self._optimization
         return [network.parameters, network.statistics, optimization.moments, optimization.memory]
 
-    def _bring(self, examples: Examples, rows: Rows, most_bytes: int, other: Source | None = None) -> Source:
-        """To the device, or the first chunk of it. `other` data is there already, or the same."""
-        resident = other if isinstance(other, Resident) else None
-        if resident and resident.host.x is examples.x:
-            return Resident(self._cupy, examples, rows, resident)
-        there = bytes_of(resident.host) if resident else 0
-        if there + bytes_of(examples) <= most_bytes:
-            return Resident(self._cupy, examples, rows)
-        bytes_of_step = self._rows_at_once * max(1, bytes_of(examples) // len(examples.x))
-        steps = max(1, min(CHUNK_BYTES, most_bytes // 4) // bytes_of_step)
+    def _bring(self, examples: Examples, rows: Rows, other: Source | None = None) -> Source:
+        """All of it to the device, if there is room, or room for two chunks. `other` may be of the same dataset."""
+        same = isinstance(other, Resident) and other.host.x is examples.x
+        wanted = 8 * len(rows) if same else bytes_of(examples, len(rows))
+        if wanted <= self._room:
+            self._room -= wanted
+            return Resident(self._cupy, examples, rows, other if isinstance(other, Resident) and same else None)
+        self._room -= 8 * len(rows)
+        bytes_of_step = self._rows_at_once * max(1, bytes_of(examples, 0) // len(examples.x))
+        steps = max(1, min(CHUNK_BYTES, self._room // 4) // bytes_of_step)
         chunk = min(steps, -(-len(rows) // self._rows_at_once)) * self._rows_at_once
+        self._room -= 2 * chunk * (bytes_of_step // self._rows_at_once)
         return Streamed(self._cupy, examples, rows, chunk)
 
     def begin_epoch(self, order: Rows, optimization: Optimization) -> None:
@@ -111,6 +115,8 @@ class CudaStepper:
             if self._validation is not None:
                 for kind in self._kinds(self._validation, trains=False):
                     self._prepare(kind, self._validation)
+            # What was sent came from memory that may now be written again.
+            self.stream.synchronize()
 
     def _kinds(self, source: Source, *, trains: bool) -> set[Kind]:
         """Of all steps on these rows: whole ones, and the last."""
@@ -189,7 +195,14 @@ class CudaStepper:
         if first == 0:
             self._buffers.place.fill(0)
         elif first != self._next:
-            self._buffers.place.set(np.array([first, first], np.int64))
+            self._where = np.array([first, first], np.int64)  # kept until it has been read
+            self._buffers.place.set(self._where)
+
+    def keep_pace(self) -> None:
+        self._made.reverse()
+        with self.stream:
+            self._made[0].record(self.stream)
+        self._made[1].synchronize()
 
     def read_totals(self) -> Totals:
         totals: Totals = self._buffers.totals.get(stream=self.stream)
@@ -201,6 +214,7 @@ class CudaStepper:
         with self.stream:
             if wanted.any():
                 self._buffers.totals.set(wanted)
+                self.stream.synchronize()
             else:
                 self._buffers.totals.fill(0)
 

@@ -24,8 +24,10 @@ _PROPERTIES = re.compile(
 
 def log_of(text: str, architecture: int) -> str:
     program = nvrtc.createProgram(text, "kernels.cu", (), ())
+    # As CuPy asks for it, and for a report.
+    options = ("-std=c++17", "-ftz=true", "--device-as-default-execution-space", "--ptxas-options=-v")
     try:
-        nvrtc.compileProgram(program, (f"-arch=sm_{architecture}", "-std=c++17", "--ptxas-options=-v"))
+        nvrtc.compileProgram(program, (f"-arch=sm_{architecture}", *options))
     except nvrtc.NVRTCError as problem:
         raise AssertionError(nvrtc.getProgramLog(program)) from problem
     log: str = nvrtc.getProgramLog(program)

@@ -51,9 +51,10 @@ def test_gradient(cost: Any, output: ActivationName, hidden: ActivationName, var
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_small_deltas_survive_half_precision(device: str) -> None:
-    """Of 2,048 rows, each has a share of the gradient that 16 bits could hardly hold."""
-    rows = 2048
+@pytest.mark.parametrize(("first", "last", "errors"), [(0, 2048, 1e-3), (2048, 2049, 100.0)])
+def test_deltas_survive_half_precision(first: int, last: int, errors: float, device: str) -> None:
+    """Of 2,048 rows, each has a share of the gradient that 16 bits could hardly hold; a single one has all of it."""
+    rows, batch = 2049, 2048
     generator = np.random.default_rng(5)
     # Inputs and weights that 16 bits hold as they are: only the way back is rounded.
     x = (generator.integers(-8, 9, (rows, 4)) / 8).astype(np.float32)
@@ -64,14 +65,14 @@ def test_small_deltas_survive_half_precision(device: str) -> None:
         made.parameters[:] = np.arange(made.parameters.size) / 8
         return made
 
-    y = network().predict(x) + generator.normal(scale=1e-3, size=(rows, 2)).astype(np.float32)
+    y = network().predict(x) + generator.normal(scale=errors, size=(rows, 2)).astype(np.float32)
     examples, order, optimization = Examples(x, y, np.zeros(0)), np.arange(rows), standing_still(VARIANTS["plain"])
 
     def gradient(**settings: Any) -> Any:
         make = stepper_on(device, **settings)
-        stepper = make(network(), architecture.plan(), optimization, rows, (examples, order), None)
+        stepper = make(network(), architecture.plan(), optimization, batch, (examples, order), None)
         stepper.begin_epoch(order, optimization)
-        stepper.train(0, rows)
+        stepper.train(first, last)
         return stepper.gradient()
 
     exact, rounded = gradient(), gradient(precision="half")

@@ -191,7 +191,7 @@ def on_cpu(name: str, dtype: DtypeName) -> Arrays:
     """What the arguments are after the compiled kernel. Arrays that are the same stay so."""
     copies = copied(arguments_of(name, dtype))
     function = KERNELS[name].function
-    names = [f"a{place}" for place in range(len(arguments))]
+    names = [f"a{place}" for place in range(len(copies))]
     scope: dict[str, Any] = {"function": function}
     exec(f"def run({', '.join(names)}):\n    function({', '.join(names)})", scope)
     # What a GPU alone does is not compiled.
