@@ -23,8 +23,8 @@ _SECONDS_TO_PAUSE = 10.0
 
 
 def _view(here: Context, job: Job) -> JobView:
-    position = here.registry.queue.index(job.id) if job.id in here.registry.queue else None
-    return JobView.of(job, position)
+    waiting = here.registry.queue(job.device_kind)
+    return JobView.of(job, waiting.index(job.id) if job.id in waiting else None)
 
 
 async def _found(job_id: JobId, here: Here) -> Job:

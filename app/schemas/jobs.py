@@ -101,10 +101,10 @@ class ErrorView(BaseModel):
 
 
 class JobView(TrainingFields):
-    """A job. `cost` is that of the last finished epoch; `queue_position` 0 is the next to run. `start_version`: the
-    version of the network it began with, `network_version` the one it has published; `stopped`: why it ended where it
-    did; `best_epoch`: with early stopping, the one whose weights are published. l-bfgs has no batch size and no
-    learning rate."""
+    """A job. `cost` is that of the last finished epoch; `queue_position` 0 is the next to run on its kind of device.
+    `start_version`: the version of the network it began with, `network_version` the one it has published; `stopped`:
+    why it ended where it did; `best_epoch`: with early stopping, the one whose weights are published. l-bfgs has no
+    batch size and no learning rate."""
 
     id: str
     name: str | None

@@ -34,7 +34,7 @@ class DeviceRecord:
 
 def devices(jobs: JobService) -> list[DeviceRecord]:
     """The CPU first, then the GPUs."""
-    places = {slot: _place(slot, jobs.job_in(slot)) for slot in jobs.slots}
+    places = {slot: _place(slot, jobs.busy_with(slot)) for slot in jobs.slots}
     total, available = _memory()
     of_cpu = tuple(place for slot, place in places.items() if slot.kind == "cpu")
     cpu = DeviceRecord("cpu", "cpu", _processor(), total, available, None, of_cpu)

@@ -75,6 +75,14 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Placed:
+    """Another kind of device than before is to run the job."""
+
+    kind: DeviceKind
+    reason: str
+
+
+@dataclass(frozen=True)
 class Started:
     """A slot took the job, to begin with this version of the network if it has not begun before."""
 
@@ -131,10 +139,11 @@ class Cancelled:
     at: datetime
 
 
-Event = Started | EpochsDone | Saved | Interrupted | Paused | Resumed | Succeeded | Failed | Cancelled
+Event = Placed | Started | EpochsDone | Saved | Interrupted | Paused | Resumed | Succeeded | Failed | Cancelled
 
 # In which states an event may happen, and what to call it where it may not.
 TRANSITIONS: dict[type[Event], tuple[str, tuple[State, ...]]] = {
+    Placed: ("placed", ("queued", "paused")),
     Started: ("started", ("queued",)),
     EpochsDone: ("trained", ("running",)),
     Saved: ("saved", ("running",)),
@@ -158,6 +167,8 @@ def apply(job: Job, event: Event) -> Job:
     """The job after the event. Raises Conflict if the event does not fit the job's state."""
     check(job, type(event))
     match event:
+        case Placed(kind, reason):
+            return replace(job, device_kind=kind, device_reason=reason)
         case Started(at, device, version):
             return replace(
                 job,

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, get_args
 
 import msgspec
 
@@ -14,6 +14,7 @@ from engine.errors import NotFound
 from engine.jobs.job import EpochsDone, Event, Interrupted, Job, apply
 from engine.jobs.journal import Journal
 from engine.nn.architecture import Architecture
+from engine.training.choice import DeviceKind
 from engine.training.spec import Epoch
 
 
@@ -113,7 +114,7 @@ class Registry:
         self.jobs = Collection("job", Job)
         self.changed: Callable[[Job], None] = lambda job: None
         self._journal = journal
-        self._queue: tuple[str, ...] = ()
+        self._queues: dict[DeviceKind, tuple[str, ...]] = dict.fromkeys(get_args(DeviceKind), ())
         for collection in (self.networks, self.datasets, self.jobs):
             self._load(collection)
 
@@ -177,16 +178,16 @@ class Registry:
     def _publish(self, collection: Collection[Any], record: Any) -> None:
         collection.publish(record)
         if isinstance(record, Job):
-            waiting = [id for id in self._queue if id != record.id]
-            if record.state == "queued":
-                bisect.insort(waiting, record.id)
-            self._queue = tuple(waiting)
+            for kind, queue in self._queues.items():
+                waiting = [id for id in queue if id != record.id]
+                if record.state == "queued" and record.device_kind == kind:
+                    bisect.insort(waiting, record.id)
+                self._queues[kind] = tuple(waiting)
 
-    @property
-    def queue(self) -> tuple[str, ...]:
-        """Ids of the jobs that wait for a slot, the next one first. Ids sort by time: first come, first served, and a
-        job that was interrupted keeps its place."""
-        return self._queue
+    def queue(self, kind: DeviceKind) -> tuple[str, ...]:
+        """Ids of the jobs that wait for a slot of this kind, the next one first. Ids sort by time: first come, first
+        served, and a job that was interrupted keeps its place."""
+        return self._queues[kind]
 
     def history(self, job_id: str, after: int, limit: int) -> list[Epoch]:
         """Finished epochs of a job with numbers above `after`, oldest first."""

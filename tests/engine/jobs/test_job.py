@@ -1,8 +1,10 @@
 """Jobs in every order of events: replaying the journal gives the registry, and nothing happens that may not."""
 
 import tempfile
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import settings
@@ -21,6 +23,7 @@ from engine.jobs.job import (
     Job,
     JobError,
     Paused,
+    Placed,
     Resumed,
     Saved,
     SavedRun,
@@ -30,6 +33,7 @@ from engine.jobs.job import (
 )
 from engine.jobs.journal import Journal
 from engine.jobs.registry import Registry
+from engine.training.choice import DeviceKind
 from engine.training.spec import Epoch, TrainingSpec
 
 NOW = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
@@ -45,6 +49,7 @@ def epoch(number: int) -> Epoch:
 
 
 EVENTS: list[Event] = [
+    Placed("cuda", "why"),
     Started(NOW, "cpu"),
     EpochsDone((epoch(1), epoch(2))),
     Saved("file"),
@@ -101,7 +106,8 @@ class Lives(RuleBasedStateMachine):
     @rule(target=jobs)
     def submit(self) -> str:
         self._count += 1
-        new = job(f"job_{self._count:03}")
+        kind: DeviceKind = "cuda" if self._count % 3 == 0 else "cpu"
+        new = replace(job(f"job_{self._count:03}"), device_kind=kind)
         self._registry.add(self._registry.jobs, new)
         self._histories[new.id] = []
         return new.id
@@ -145,7 +151,8 @@ class Lives(RuleBasedStateMachine):
     def the_replayed_journal_is_the_registry(self) -> None:
         replayed = Registry(self._journal)
         assert list(replayed.jobs) == sorted(self._registry.jobs, key=lambda job: job.id)
-        assert replayed.queue == self._registry.queue
+        for kind in get_args(DeviceKind):
+            assert replayed.queue(kind) == self._registry.queue(kind)
         assert {job.id for job in replayed.jobs} == set(self._histories)
         for id, history in self._histories.items():
             assert replayed.history(id, 0, 1000) == history
