@@ -19,8 +19,8 @@ Function = TypeVar("Function", bound=Callable[..., None])
 
 
 class Kernel(NamedTuple):
-    """`pattern`: the function of kernels.cu that does on a GPU what the loop does here; `formulas` go into it. `kinds`:
-    for each argument int, float, or None where it is an array. `function` is what a step calls."""
+    """`pattern`: the function in cuda/kernels that does on a GPU what the loop does here; `formulas` go into it.
+    `kinds`: for each argument int, float, or None where it is an array. `function` is what a step calls."""
 
     name: str
     pattern: str

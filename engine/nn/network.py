@@ -7,8 +7,8 @@ from engine.errors import InvalidInput
 from engine.nn import memory
 from engine.nn.architecture import Architecture, DtypeName
 from engine.nn.initializers import INITIALIZERS
+from engine.nn.loops import predict_rows
 from engine.nn.plan import BIASES_AT, INPUTS, NONE, SCALES_AT, STATISTICS_AT, UNITS, WEIGHTS_AT
-from engine.nn.steps import predict_rows
 from engine.nn.views import Matrix, Vector
 
 

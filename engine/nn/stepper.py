@@ -6,9 +6,10 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.nn import memory
+from engine.nn.loops import add_penalty, evaluate_rows, train_steps
 from engine.nn.network import Network
 from engine.nn.plan import COST, Plan, Rows
-from engine.nn.steps import Examples, Optimization, add_penalty, evaluate_rows, train_steps
+from engine.nn.steps import Examples, Optimization
 from engine.nn.views import Vector
 
 Totals = npt.NDArray[np.float64]

@@ -10,9 +10,9 @@ import numpy as np
 from engine.data.dataset import OpenDataset
 from engine.nn.architecture import Architecture, DtypeName, Layer
 from engine.nn.initializers import InitializerName
+from engine.nn.loops import cost_of_rows
 from engine.nn.network import Network
 from engine.nn.stepper import CpuStepper, MakeStepper
-from engine.nn.steps import cost_of_rows
 from engine.training.spec import TrainingSpec
 from engine.training.trainer import Trainer
 

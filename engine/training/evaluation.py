@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from engine.data.dataset import OpenDataset
 from engine.errors import InvalidInput
+from engine.nn.loops import cost_of_rows
 from engine.nn.network import Network
-from engine.nn.steps import cost_of_rows
 from engine.nn.views import Matrix
 from engine.training.determination import mean_r2, r2_of, spread_of
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from engine.nn.cuda.source import CODES, THREADS
 from engine.nn.kernel import KERNELS, Kernel
 
-# As kernels.cu has it.
+# As kernels/arrays.cu has it.
 MOST_ARRAYS, MOST_NUMBERS, MOST_BLOCKS = 6, 2, 1024
 _ARRAY = np.dtype([("data", np.uint64), ("rows", np.int64), ("columns", np.int64)])
 CALL = np.dtype(

@@ -23,7 +23,13 @@ THREADS = 256
 STEP_THREADS = 512
 """Of the one block that makes whole steps."""
 
-_PATTERNS = Path(__file__).with_name("kernels.cu")
+_KERNELS = Path(__file__).with_name("kernels")
+_WORDS = ("arrays", "ways")
+# What a GPU does in parallel where the CPU loops. Every pattern has the arguments of the kernels that are made of it,
+# in their order, as a Call. It is right for any number of blocks and threads, as long as the threads of a block are a
+# power of two of at least 32. Sums are taken in an order that depends on these numbers alone, so that the same run
+# gives the same bits.
+_PATTERNS = ("activations", "costs", "steps", "layers", "products", "penalties", "optimizers")
 _NUMBERS: dict[DtypeName, str] = {"float32": "float", "float64": "double"}
 _CONSTANTS = {
     "COST": plan.COST,
@@ -43,12 +49,17 @@ def source(dtype: DtypeName) -> str:
     """All kernels for networks of this type."""
     formulas = Formulas()
     kernels = [_functions_of(kernel, formulas) for kernel in KERNELS.values()]
-    patterns = _PATTERNS.read_text()
+    words, ways = (_text(name) for name in _WORDS)
+    patterns = "namespace pattern {\n\n" + "\n".join(map(_text, _PATTERNS)) + "\n}  // namespace pattern\n"
     for name in re.findall(r"formula::(\w+)", patterns):
         formulas.add(formula_called(name))
     constants = [f"const int {name} = {value};" for name, value in _CONSTANTS.items()]
-    head = f"typedef {_NUMBERS[dtype]} Number;\n" + "\n".join(constants) + "\n\n"
-    return head + patterns.replace("//FORMULAS//", formulas.source) + "".join([*kernels, _steps_kernel()])
+    head = "\n".join([f"typedef {_NUMBERS[dtype]} Number;", *constants, ""])
+    return "\n".join([head, words, formulas.source, ways, patterns, *kernels, _steps_kernel()])
+
+
+def _text(name: str) -> str:
+    return (_KERNELS / f"{name}.cu").read_text()
 
 
 def _functions_of(kernel: Kernel, formulas: Formulas) -> str:

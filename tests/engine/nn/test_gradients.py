@@ -16,10 +16,11 @@ from engine.nn.activations import ACTIVATIONS, ActivationName
 from engine.nn.architecture import Architecture, Layer
 from engine.nn.costs import COSTS, CostName
 from engine.nn.dispatch import code_of
+from engine.nn.loops import train_steps
 from engine.nn.network import Network
 from engine.nn.optimizers import OPTIMIZERS, fresh_memory
 from engine.nn.plan import COST
-from engine.nn.steps import Examples, Optimization, train_steps
+from engine.nn.steps import Examples, Optimization
 
 ROWS = 7
 Array = npt.NDArray[np.float64]

@@ -13,8 +13,8 @@ from engine.errors import InvalidInput
 from engine.nn.activations import ActivationName
 from engine.nn.architecture import Architecture, DtypeName, Layer
 from engine.nn.costs import COSTS, CostName
+from engine.nn.loops import cost_of_rows
 from engine.nn.network import Network
-from engine.nn.steps import cost_of_rows
 from engine.training.compiled import compile_predictions
 from engine.training.evaluation import Evaluation, evaluate
 from tests.engine.data.test_dataset import stored
