@@ -93,7 +93,11 @@ def _lasting(array: Any) -> Callable[[Any], Any]:
     def compiled(array: Any) -> Any:
         return _compiled_view(array, 0, array.shape)
 
-    return compiled
+    def unchanged(array: Any) -> Any:
+        return array
+
+    # What does not lie in one piece stays what it is.
+    return compiled if array.layout == "C" else unchanged
 
 
 @overload(block)

@@ -126,13 +126,13 @@ def test_a_job_on_a_gpu_is_the_job_on_the_cpu(start_service: StartService) -> No
 def test_a_job_on_a_gpu_survives_kill_9(start_service: StartService) -> None:
     service = with_network_and_data(start_service(checkpoint_seconds="0.2"))
     wait_for_gpu(service)
-    job = service.post("/v1/jobs", {**JOB, "device": "cuda", "epochs": 1500})
-    service.trained(job["id"], 300)
+    job = service.post("/v1/jobs", {**JOB, "device": "cuda", "epochs": 500})
+    service.trained(job["id"], 100)
     service.kill()
     service.start()
     ended = service.finished(job["id"])
     assert (ended.state, ended.attempt) == ("succeeded", 2)
-    again = service.finished(service.post("/v1/jobs", {**JOB, "device": "cuda", "epochs": 1500})["id"])
+    again = service.finished(service.post("/v1/jobs", {**JOB, "device": "cuda", "epochs": 500})["id"])
     assert again.cost == ended.cost
 
 
