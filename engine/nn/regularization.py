@@ -1,15 +1,58 @@
 """What keeps weights and gradients small: penalties in the cost, and limits on norms."""
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
-from engine.nn.compiling import formula, scalar
+from engine.nn.compiling import formula, named, scalar
 from engine.nn.kernel import kernel
 from engine.nn.plan import COST, INPUTS, UNITS, WEIGHTS_AT
 from engine.nn.views import Matrix, Vector, block, span
 
 Layers = npt.NDArray[np.int64]
 Totals = npt.NDArray[np.float64]
+
+
+@formula
+def magnitude_slope(w: float, strength: float) -> float:
+    share, zero = scalar(strength, w), scalar(0.0, w)
+    return share if w > zero else (-share if w < zero else zero)
+
+
+@formula
+def magnitude_penalty(w: float) -> float:
+    return abs(float(w))
+
+
+@formula
+def square_slope(w: float, strength: float) -> float:
+    return scalar(strength, w) * w
+
+
+@formula
+def square_penalty(w: float) -> float:
+    return 0.5 * float(w) * float(w)
+
+
+Penalize = Callable[[Vector, Vector, Totals, float, int], None]
+
+
+def _penalizing(name: str, slope: Callable[[float, float], float], penalty: Callable[[float], float]) -> Penalize:
+    @kernel("penalize", slope, penalty)
+    @named(f"penalize_{name}")
+    def penalize(weights: Vector, gradient: Vector, totals: Totals, strength: float, m: int) -> None:
+        total = 0.0
+        for i in range(weights.size):
+            gradient[i] += slope(weights[i], strength)
+            total += penalty(weights[i])
+        totals[COST] += m * (strength * total)
+
+    return penalize
+
+
+penalize_magnitudes = _penalizing("magnitudes", magnitude_slope, magnitude_penalty)
+penalize_squares = _penalizing("squares", square_slope, square_penalty)
 
 
 @formula
@@ -27,45 +70,6 @@ def penalize(
             penalize_magnitudes(span(parameters, first, size), span(gradient, first, size), totals, l1, m)
         if l2 > 0.0:
             penalize_squares(span(parameters, first, size), span(gradient, first, size), totals, l2, m)
-
-
-@formula
-def magnitude_slope(w: float, strength: float) -> float:
-    share, zero = scalar(strength, w), scalar(0.0, w)
-    return share if w > zero else (-share if w < zero else zero)
-
-
-@formula
-def magnitude_penalty(w: float) -> float:
-    return abs(float(w))
-
-
-@kernel("penalize_magnitudes")
-def penalize_magnitudes(weights: Vector, gradient: Vector, totals: Totals, strength: float, m: int) -> None:
-    total = 0.0
-    for i in range(weights.size):
-        gradient[i] += magnitude_slope(weights[i], strength)
-        total += magnitude_penalty(weights[i])
-    totals[COST] += m * (strength * total)
-
-
-@formula
-def square_slope(w: float, strength: float) -> float:
-    return scalar(strength, w) * w
-
-
-@formula
-def square_penalty(w: float) -> float:
-    return 0.5 * float(w) * float(w)
-
-
-@kernel("penalize_squares")
-def penalize_squares(weights: Vector, gradient: Vector, totals: Totals, strength: float, m: int) -> None:
-    total = 0.0
-    for i in range(weights.size):
-        gradient[i] += square_slope(weights[i], strength)
-        total += square_penalty(weights[i])
-    totals[COST] += m * (strength * total)
 
 
 @formula

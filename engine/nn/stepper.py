@@ -1,6 +1,7 @@
 """What makes the steps of a run: the seam between a trainer and the device that it trains on."""
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -56,39 +57,31 @@ class Stepper(Protocol):
         """Go on from the arrays of the host."""
 
 
-class MakeStepper(Protocol):
-    """Brings a run to a device. `training`, `validation`: examples, and which of their rows to use."""
+class Setup(NamedTuple):
+    """What steps are made of. `training`, `validation`: examples, and which of their rows to use."""
 
-    def __call__(
-        self,
-        network: Network,
-        plan: Plan,
-        optimization: Optimization,
-        rows_at_once: int,
-        training: tuple[Examples, Rows],
-        validation: tuple[Examples, Rows] | None,
-    ) -> Stepper: ...
+    network: Network
+    plan: Plan
+    optimization: Optimization
+    rows_at_once: int
+    training: tuple[Examples, Rows]
+    validation: tuple[Examples, Rows] | None
+
+
+MakeStepper = Callable[[Setup], Stepper]
+"""Brings a run to a device."""
 
 
 class CpuStepper:
     """Compiled steps, in the host's own arrays."""
 
-    def __init__(
-        self,
-        network: Network,
-        plan: Plan,
-        optimization: Optimization,
-        rows_at_once: int,
-        training: tuple[Examples, Rows],
-        validation: tuple[Examples, Rows] | None,
-    ) -> None:
-        self._gradient: Vector = memory.zeros(network.parameters.size, network.architecture.dtype, 1)
-        self._network = network
-        self._plan = plan
-        self._optimization = optimization
-        self._buffers = network.architecture.buffers(rows_at_once)
-        self._training, self._order = training
-        self._validation = validation
+    def __init__(self, setup: Setup) -> None:
+        self._network, self._plan, self._optimization = setup.network, setup.plan, setup.optimization
+        architecture = setup.network.architecture
+        self._gradient: Vector = memory.zeros(architecture.parameters, architecture.dtype, 1)
+        self._buffers = architecture.buffers(setup.rows_at_once)
+        self._training, self._order = setup.training
+        self._validation = setup.validation
 
     @property
     def _model(self) -> tuple[Any, Any]:

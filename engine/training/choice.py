@@ -64,7 +64,8 @@ def choose(
         return _without_gpu(spec, "l-bfgs runs on the CPU: SciPy makes its steps")
     if not found.gpus:
         return _without_gpu(spec, f"There is no GPU to use: {found.missing}")
-    gpu = max(found.gpus, key=lambda gpu: gpu.memory_total)
+    # Any of them may get the job.
+    gpu = min(found.gpus, key=lambda gpu: (gpu.memory_total, gpu.compute_capability))
     _check_precision(spec, architecture, gpu)
     batch = spec.rows_at_once(training_rows)
     memory = memory_of_run(architecture, spec.optimizer, batch, rows, spec.precision, CHUNK_BYTES)

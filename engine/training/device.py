@@ -66,8 +66,7 @@ class Cuda:
         self.release()
 
     def stepper_for(self, architecture: Architecture, spec: TrainingSpec, rows: int) -> MakeStepper:
-        make: MakeStepper = functools.partial(CudaStepper, cupy=self._cupy, precision=spec.precision)
-        return make
+        return functools.partial(CudaStepper, cupy=self._cupy, precision=spec.precision)
 
     def release(self) -> None:
         # Memory may be given back when nothing that is still on its way writes to it.

@@ -15,7 +15,7 @@ from engine.nn.network import Network
 from engine.nn.optimizers import OPTIMIZERS, fresh_memory
 from engine.nn.plan import COST, GRADIENT_NORM
 from engine.nn.schedules import SCHEDULES, Moment
-from engine.nn.stepper import CpuStepper, MakeStepper
+from engine.nn.stepper import CpuStepper, MakeStepper, Setup
 from engine.nn.steps import Optimization
 from engine.training.lbfgs import Lbfgs, Wish
 from engine.training.parts import Measures, Part, measure_for, parts_of
@@ -60,12 +60,14 @@ class Trainer:
         self._rows_at_once = spec.rows_at_once(len(self._order))
         self._optimization = self._first_optimization()
         self._stepper = make_stepper(
-            network,
-            architecture.plan(self._measure),
-            self._optimization,
-            self._rows_at_once,
-            (self._training.examples, self._training.rows),
-            (self._validation.examples, self._validation.rows) if self._validation else None,
+            Setup(
+                network,
+                architecture.plan(self._measure),
+                self._optimization,
+                self._rows_at_once,
+                (self._training.examples, self._training.rows),
+                (self._validation.examples, self._validation.rows) if self._validation else None,
+            )
         )
         self._lbfgs = Lbfgs(network.parameters, spec.optimizer_in_full) if spec.optimizer == "l-bfgs" else None
         self._restores = spec.early_stopping is not None and spec.early_stopping.restore_best

@@ -1,7 +1,5 @@
 """Devices, and jobs on a GPU: here the stand-in for CuPy is all that a service and its workers see."""
 
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -61,7 +59,8 @@ def wait_for_gpu(service: RunningService, state: str = "idle") -> dict[str, Any]
 
 
 @pytest.mark.skipif(NO_GPU is None, reason="there is a GPU")
-def test_without_a_gpu_everything_else_works(service: RunningService) -> None:
+def test_without_a_gpu_everything_else_works(start_service: StartService) -> None:
+    service = start_service(gpus="auto")
     found = service.get("/v1/devices")
     (cpu,) = found["data"]
     assert (cpu["id"], cpu["kind"], cpu["compute_capability"]) == ("cpu", "cpu", None)
@@ -86,7 +85,7 @@ def test_asking_for_a_gpu_says_what_is_missing(
             "u.find_spec = lambda name, *rest: None if name == 'cupy' else found(name, *rest)\n"
         )
         monkeypatch.setenv("PYTHONPATH", str(hidden))
-    service = with_network_and_data(start_service())
+    service = with_network_and_data(start_service(gpus="auto"))
     refused = service.post("/v1/jobs", {**JOB, "device": "cuda"}, status=422)
     assert refused["errors"][0]["field"] == "device"
     expected = "CUDA finds no GPU with a driver" if installed else "CuPy is not installed: pip install"
@@ -101,7 +100,7 @@ def test_asking_for_a_gpu_says_what_is_missing(
 
 @pytest.mark.usefixtures("pretended_gpu")
 def test_a_job_on_a_gpu_is_the_job_on_the_cpu(start_service: StartService) -> None:
-    service = with_network_and_data(start_service())
+    service = with_network_and_data(start_service(gpus="auto"))
     gpu = wait_for_gpu(service)
     assert (gpu["id"], gpu["compute_capability"]) == ("cuda:0", "9.0")
     assert 0 < gpu["memory_free_bytes"] <= gpu["memory_total_bytes"]
@@ -124,7 +123,7 @@ def test_a_job_on_a_gpu_is_the_job_on_the_cpu(start_service: StartService) -> No
 
 @pytest.mark.usefixtures("pretended_gpu")
 def test_a_job_on_a_gpu_survives_kill_9(start_service: StartService) -> None:
-    service = with_network_and_data(start_service(checkpoint_seconds="0.2"))
+    service = with_network_and_data(start_service(gpus="auto", checkpoint_seconds="0.2"))
     wait_for_gpu(service)
     job = service.post("/v1/jobs", {**JOB, "device": "cuda", "epochs": 500})
     service.trained(job["id"], 100)
@@ -139,7 +138,9 @@ def test_a_job_on_a_gpu_survives_kill_9(start_service: StartService) -> None:
 @pytest.mark.usefixtures("pretended_gpu")
 def test_a_run_that_finds_too_little_memory_fails_and_gives_it_back(start_service: StartService) -> None:
     """Another process has taken most of the GPU's memory."""
-    service = with_network_and_data(start_service(standin_memory=str(2**31), standin_taken=str(2**31 - 2**20)))
+    service = with_network_and_data(
+        start_service(gpus="auto", standin_memory=str(2**31), standin_taken=str(2**31 - 2**20))
+    )
     wait_for_gpu(service)
     before = set(service.workers())
     wide = {**NETWORK, "name": "wide", "layers": [{"units": 200_000, "activation": "relu"}, NETWORK["layers"][1]]}
@@ -155,7 +156,7 @@ def test_a_run_that_finds_too_little_memory_fails_and_gives_it_back(start_servic
 
 @pytest.mark.usefixtures("pretended_gpu")
 def test_a_run_that_cannot_fit_is_refused_with_the_estimate(start_service: StartService) -> None:
-    service = with_network_and_data(start_service(standin_memory=str(700 * 2**20)))
+    service = with_network_and_data(start_service(gpus="auto", standin_memory=str(700 * 2**20)))
     wide = {
         **NETWORK,
         "name": "wide",
@@ -175,17 +176,12 @@ def test_a_service_can_be_told_to_use_none(start_service: StartService) -> None:
     assert "NABLA_GPUS" in found["missing"]
 
 
-def test_a_worker_sees_its_own_gpu_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("pretended_gpu")
+def test_a_worker_sees_its_own_gpu_alone(start_service: StartService, monkeypatch: pytest.MonkeyPatch) -> None:
     """The i-th GPU of the service is the i-th of those that it may see itself."""
-    script = (
-        "from engine.jobs.executor import Slot, _environment\n"
-        "for slot in (Slot('cpu-0', 1), Slot('cuda-0', 1, 0), Slot('cuda-1', 1, 1)):\n"
-        "    print(repr(_environment(slot)['CUDA_VISIBLE_DEVICES']))\n"
-    )
-    for visible, expected in ((None, ["''", "'0'", "'1'"]), ("GPU-b7, 3", ["''", "'GPU-b7'", "'3'"])):
-        if visible is None:
-            monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-        else:
-            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-        printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-        assert printed.split() == expected
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-b7, 3")
+    service = start_service(gpus="auto")
+    wait_for_gpu(service)
+    environments = (Path(f"/proc/{worker}/environ").read_text().split("\0") for worker in service.workers())
+    seen = {line for environment in environments for line in environment if line.startswith("CUDA_VISIBLE_DEVICES=")}
+    assert seen == {"CUDA_VISIBLE_DEVICES=", "CUDA_VISIBLE_DEVICES=GPU-b7"}

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from engine.nn.architecture import Architecture
-from engine.nn.cuda.launching import sizes_of_operands
+from engine.nn.cuda.launching import multiply_adds, sizes_of_operands
 from engine.nn.cuda.products import PRODUCTS, Precision
 from engine.nn.cuda.recording import Recorded, Recording
 from engine.nn.optimizers import COEFFICIENTS, OPTIMIZERS
@@ -49,20 +49,12 @@ def work_of_step(architecture: Architecture, optimization: Optimization, rows: i
         rows,
         False,
     )
-    products = [call for call in recording.calls if call.kernel.name in PRODUCTS]
     others = [call for call in recording.calls if call.kernel.name not in PRODUCTS]
     return Work(
         launches=len(recording.calls),
-        multiply_adds=sum(_multiply_adds(*(array.shape for array in call.arrays)) for call in products),
+        multiply_adds=multiply_adds(architecture, rows),
         bytes_moved=itemsize * sum(array.size for call in others for array in call.arrays),
     )
-
-
-def _multiply_adds(left: tuple[int, ...], right: tuple[int, ...], out: tuple[int, ...]) -> int:
-    """Each number of an operand is used once for every row or column of the result that it does not share."""
-    rows, columns = out
-    inner = (left[0] * left[1]) // rows
-    return rows * columns * inner
 
 
 class Memory(NamedTuple):

@@ -1,7 +1,6 @@
 """Recorded steps on a device: kernel by kernel, or many steps by one kernel."""
 
-import functools
-import operator
+import itertools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,8 +18,9 @@ _STEPS_AT_ONCE = 1000
 
 
 def multiply_adds(architecture: Architecture, rows: int) -> int:
-    """Of the products of a step, about."""
-    return 3 * rows * sum(inputs * units for inputs, units in architecture.shapes)
+    """Of the products of a step: three for each layer, but the first has no deltas to pass on."""
+    weights = [inputs * units for inputs, units in architecture.shapes]
+    return rows * (3 * sum(weights) - weights[0])
 
 
 class Program(NamedTuple):
@@ -48,7 +48,7 @@ class Launcher:
         self._halves = [cupy.zeros(size, np.uint16) for size in sizes]
         if in_one_block is None:
             in_one_block = multiply_adds(architecture, rows) <= MOST_IN_ONE_BLOCK
-        self.in_one_block = in_one_block and precision == "full"
+        self._in_one_block = in_one_block and precision == "full"
 
     def program(self, recording: Recording) -> Program:
         """Bring what was recorded to the device."""
@@ -62,7 +62,7 @@ class Launcher:
 
     def run(self, program: Program, times: int) -> None:
         """Make the step so many times."""
-        if self.in_one_block:
+        if self._in_one_block:
             for made in range(0, times, _STEPS_AT_ONCE):
                 steps = min(_STEPS_AT_ONCE, times - made)
                 self._make_steps((1,), (STEP_THREADS,), (program.calls, program.length, steps, self._scratch))
@@ -107,6 +107,6 @@ def _scale(call: Call, place: int) -> float:
 
 def sizes_of_operands(architecture: Architecture, rows: int) -> tuple[int, int]:
     """The largest first and second operands of a product: those with rows of the mini-batch, and of any kind."""
-    of_rows = rows * functools.reduce(max, (max(shape) for shape in architecture.shapes))
-    of_weights = functools.reduce(max, (operator.mul(*shape) for shape in architecture.shapes))
+    of_rows = rows * max(itertools.chain.from_iterable(architecture.shapes))
+    of_weights = max(inputs * units for inputs, units in architecture.shapes)
     return of_rows, max(of_rows, of_weights)

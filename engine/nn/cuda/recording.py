@@ -10,11 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from engine.nn.cuda.source import CODES, THREADS
+from engine.nn.cuda.source import CODES, MOST_ARRAYS, MOST_BLOCKS, MOST_NUMBERS, THREADS, WIDTH
 from engine.nn.kernel import KERNELS, Kernel
 
-# As kernels/arrays.cu has it.
-MOST_ARRAYS, MOST_NUMBERS, MOST_BLOCKS = 6, 2, 1024
+# The layouts of kernels/arrays.cu.
 _ARRAY = np.dtype([("data", np.uint64), ("rows", np.int64), ("columns", np.int64)])
 CALL = np.dtype(
     [
@@ -26,8 +25,6 @@ CALL = np.dtype(
 )
 SCRATCH_BYTES = 8 * MOST_BLOCKS + 8
 
-_WIDTH = 32
-
 
 def _each(place: int) -> Callable[["Call"], int]:
     """A thread for each element of the array at this place."""
@@ -35,11 +32,11 @@ def _each(place: int) -> Callable[["Call"], int]:
 
 
 def _each_column(place: int) -> Callable[["Call"], int]:
-    return lambda call: -(-call.arrays[place].shape[1] // _WIDTH)
+    return lambda call: -(-call.arrays[place].shape[1] // WIDTH)
 
 
 def _each_row(place: int) -> Callable[["Call"], int]:
-    return lambda call: -(-call.arrays[place].shape[0] // (THREADS // _WIDTH))
+    return lambda call: -(-call.arrays[place].shape[0] // (THREADS // WIDTH))
 
 
 def _once(call: "Call") -> int:
@@ -74,8 +71,7 @@ _BLOCKS: dict[str, Callable[["Call"], int]] = {
     "multiply_by_transpose": _each(2),
     "multiply_transpose": _each(2),
     "multiply_plainly": _each(2),
-    "penalize_magnitudes": _each(0),
-    "penalize_squares": _each(0),
+    "penalize": _each(0),
     "measure_length": _each(0),
     "clip_values": _each(0),
     "shorten": _each(0),

@@ -18,6 +18,11 @@ CODES = {name: code for code, name in enumerate(KERNELS)}
 MAKE_STEPS = "make_steps"
 """The kernel that makes whole steps in one block."""
 
+# Sizes that kernels and those who launch them agree on: what a Call has room for, the most blocks of a kernel, and how
+# many threads share a row or stand for columns beside each other.
+MOST_ARRAYS, MOST_NUMBERS = 6, 2
+MOST_BLOCKS = 1024
+WIDTH = 32
 THREADS = 256
 """Of a block of a kernel."""
 STEP_THREADS = 512
@@ -41,6 +46,10 @@ _CONSTANTS = {
     "STEP": optimizers.STEP,
     "COEFFICIENTS": optimizers.COEFFICIENTS,
     "DROPOUT": random.DROPOUT,
+    "MOST_ARRAYS": MOST_ARRAYS,
+    "MOST_NUMBERS": MOST_NUMBERS,
+    "MOST_BLOCKS": MOST_BLOCKS,
+    "WIDTH": WIDTH,
 }
 
 

@@ -14,10 +14,9 @@ from engine.nn.cuda.launching import Launcher, Program
 from engine.nn.cuda.products import Precision
 from engine.nn.cuda.recording import Recording
 from engine.nn.cuda.residence import CHUNK_BYTES, Resident, Source, Streamed, bytes_of
-from engine.nn.network import Network
-from engine.nn.plan import COST, Buffers, Plan, Rows
+from engine.nn.plan import COST, Buffers, Rows
 from engine.nn.regularization import penalize
-from engine.nn.stepper import Totals
+from engine.nn.stepper import Setup, Totals
 from engine.nn.steps import Examples, Optimization, evaluate_step, train_step
 from engine.nn.views import Vector
 
@@ -41,12 +40,7 @@ class CudaStepper:
 
     def __init__(
         self,
-        network: Network,
-        plan: Plan,
-        optimization: Optimization,
-        rows_at_once: int,
-        training: tuple[Examples, Rows],
-        validation: tuple[Examples, Rows] | None,
+        setup: Setup,
         *,
         cupy: Any,
         precision: Precision = "full",
@@ -59,24 +53,24 @@ class CudaStepper:
         Raises cupy's OutOfMemoryError, a MemoryError.
         """
         self._cupy = cupy
-        self._network, self._plan, self._optimization = network, plan, optimization
-        self._rows_at_once = rows_at_once
-        architecture = network.architecture
+        self._network, self._plan, self._optimization = setup.network, setup.plan, setup.optimization
+        self._rows_at_once = rows_at_once = setup.rows_at_once
+        architecture = setup.network.architecture
         self.stream = cupy.cuda.Stream(non_blocking=True)
         with self.stream:
             self._launcher = Launcher(cupy, architecture, rows_at_once, precision, in_one_block)
             self._state = [cupy.empty(array.shape, array.dtype) for array in self._host_state]
-            self._gradient = cupy.zeros(network.parameters.shape, architecture.dtype)
+            self._gradient = cupy.zeros(architecture.parameters, architecture.dtype)
             sizes = architecture.sizes_of_buffers(rows_at_once)
             self._buffers: Any = Buffers(rows_at_once, *(cupy.zeros(size, dtype) for size, dtype in sizes))
-            self._settings = cupy.zeros(optimization.settings.shape, np.float64)
-            self._rates = cupy.zeros(optimization.rates.shape, np.float64)
+            self._settings = cupy.zeros(setup.optimization.settings.shape, np.float64)
+            self._rates = cupy.zeros(setup.optimization.rates.shape, np.float64)
             self._penalties = cupy.zeros(self._buffers.totals.shape, np.float64)
             if most_bytes_of_data is None:
                 most_bytes_of_data = int(cupy.cuda.runtime.memGetInfo()[0] * _SHARE_FOR_DATA)
             self._room = most_bytes_of_data
-            self._training = self._bring(*training)
-            self._validation = self._bring(*validation, self._training) if validation else None
+            self._training = self._bring(*setup.training)
+            self._validation = self._bring(*setup.validation, self._training) if setup.validation else None
             self.push()
             self.stream.synchronize()
         self._programs: dict[Kind, Program] = {}

@@ -22,7 +22,7 @@ def network(*units: int, dtype: str = "float32") -> Architecture:
         units[0],
         (*hidden, Layer(units[-1], "softmax")),
         "categorical_cross_entropy",
-        dtype=dtype,  # type: ignore[arg-type]
+        dtype=dtype,  # type: ignore[arg-type]  # one of the two names
     )
 
 

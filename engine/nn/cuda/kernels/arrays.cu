@@ -10,15 +10,14 @@ struct Array {
 
 struct Call {
   long long code;
-  Array arrays[6];
-  long long whole[2];
-  double numbers[2];
+  Array arrays[MOST_ARRAYS];
+  long long whole[MOST_NUMBERS];
+  double numbers[MOST_NUMBERS];
 };
 
-// What blocks leave for the last of them.
-const int MOST_BLOCKS = 1024;
 const int MOST_THREADS = 1024;
 
+// What blocks leave for the last of them.
 struct Scratch {
   double partial[MOST_BLOCKS];
   unsigned int arrived;

@@ -1,25 +1,13 @@
 // Penalties and limits.
 
-template <class T>
-DEVICE void penalize_magnitudes(const Call& call, Scratch* scratch) {
+template <class T, class Slope, class Penalty>
+DEVICE void penalize(const Call& call, Scratch* scratch, Slope slope, Penalty penalty_of) {
   const auto weights = vector<T>(call, 0), gradient = vector<T>(call, 1);
   const auto totals = vector<double>(call, 2);
   const double strength = call.numbers[0], m = double(call.whole[0]);
   const auto penalty = [&](long long k) {
-    gradient[k] += formula::magnitude_slope(weights[k], strength);
-    return formula::magnitude_penalty(weights[k]);
-  };
-  sum(weights.size, scratch, penalty, [&](double total) { totals[COST] += m * (strength * total); });
-}
-
-template <class T>
-DEVICE void penalize_squares(const Call& call, Scratch* scratch) {
-  const auto weights = vector<T>(call, 0), gradient = vector<T>(call, 1);
-  const auto totals = vector<double>(call, 2);
-  const double strength = call.numbers[0], m = double(call.whole[0]);
-  const auto penalty = [&](long long k) {
-    gradient[k] += formula::square_slope(weights[k], strength);
-    return formula::square_penalty(weights[k]);
+    gradient[k] += slope(weights[k], strength);
+    return penalty_of(weights[k]);
   };
   sum(weights.size, scratch, penalty, [&](double total) { totals[COST] += m * (strength * total); });
 }

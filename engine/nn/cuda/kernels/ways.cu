@@ -79,8 +79,6 @@ DEVICE void sum(long long n, Scratch* scratch, Value value, Finish finish) {
   }
 }
 
-const int WIDTH = 32;
-
 // body(j, rows): for each column, with the rows that this thread has of it. Neighbouring threads have neighbouring
 // columns. Calls of rows.sum are made by all threads of a block; where there is no column left, j is −1.
 struct Lane {

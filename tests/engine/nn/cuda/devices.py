@@ -41,5 +41,20 @@ def cupy_of(device: str) -> ModuleType:
 
 def stepper_on(device: str, **settings: Any) -> MakeStepper:
     """For a Trainer."""
-    make: MakeStepper = functools.partial(CudaStepper, cupy=cupy_of(device), **settings)
-    return make
+    return functools.partial(CudaStepper, cupy=cupy_of(device), **settings)
+
+
+def watched_stepper(*, waits_for_chunks: bool, **settings: Any) -> MakeStepper:
+    """On the stand-in. While steps are made and measured, nothing is allocated, waited for or read: it refuses."""
+    accounts = standin().accounts
+
+    class Watched(CudaStepper):
+        def train(self, first: int, last: int) -> None:
+            with accounts.inside_an_epoch(events=waits_for_chunks):
+                super().train(first, last)
+
+        def evaluate(self, first: int, last: int) -> None:
+            with accounts.inside_an_epoch(events=waits_for_chunks):
+                super().evaluate(first, last)
+
+    return functools.partial(Watched, cupy=standin(), **settings)

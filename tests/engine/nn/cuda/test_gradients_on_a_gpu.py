@@ -9,6 +9,7 @@ from engine.nn.activations import ActivationName
 from engine.nn.architecture import Architecture, Layer
 from engine.nn.network import Network
 from engine.nn.plan import COST
+from engine.nn.stepper import Setup
 from engine.nn.steps import Examples
 from tests.engine.nn.cuda.devices import DEVICES, stepper_on
 from tests.engine.nn.test_gradients import (
@@ -42,7 +43,7 @@ def test_gradient(cost: Any, output: ActivationName, hidden: ActivationName, var
     order = np.arange(ROWS)
     optimization = standing_still(chosen)
     stepper = stepper_on(device)(
-        Network(architecture), architecture.plan(), optimization, ROWS, (examples, order), None
+        Setup(Network(architecture), architecture.plan(), optimization, ROWS, (examples, order), None)
     )
     stepper.begin_epoch(order, optimization)
     stepper.train(0, ROWS)
@@ -70,7 +71,7 @@ def test_deltas_survive_half_precision(first: int, last: int, errors: float, dev
 
     def gradient(**settings: Any) -> Any:
         make = stepper_on(device, **settings)
-        stepper = make(network(), architecture.plan(), optimization, batch, (examples, order), None)
+        stepper = make(Setup(network(), architecture.plan(), optimization, batch, (examples, order), None))
         stepper.begin_epoch(order, optimization)
         stepper.train(first, last)
         return stepper.gradient()

@@ -13,6 +13,7 @@ from engine.nn.architecture import Architecture, Layer
 from engine.nn.cuda.stepper import CudaStepper
 from engine.nn.network import Network
 from engine.nn.optimizers import fresh_memory
+from engine.nn.stepper import Setup
 from engine.nn.steps import Examples
 from engine.training.spec import TrainingSpec
 from tests.benchmarks.gpu import measured
@@ -42,16 +43,8 @@ def stepper(**settings: Any) -> tuple[CudaStepper, Any, Any]:
         .optimization(ROWS)
         ._replace(memory=fresh_memory(), rates=np.full(ROWS // BATCH, 0.1), moments=np.zeros((0, 0), np.float32))
     )
-    run = CudaStepper(
-        network,
-        ARCHITECTURE.plan(),
-        optimization,
-        BATCH,
-        (Examples(x, y, np.zeros(0)), order),
-        None,
-        cupy=cupy,
-        **settings,
-    )
+    setup = Setup(network, ARCHITECTURE.plan(), optimization, BATCH, (Examples(x, y, np.zeros(0)), order), None)
+    run = CudaStepper(setup, cupy=cupy, **settings)
     run.begin_epoch(order, optimization)
     return run, order, optimization
 

@@ -144,10 +144,8 @@ class Cases:
     def multiply_plainly(self) -> Arrays:
         return [self.matrix(ROWS, 11), self.matrix(11, COLUMNS), self.matrix(ROWS, COLUMNS)]
 
-    def penalize_magnitudes(self) -> Arrays:
+    def penalize(self) -> Arrays:
         return [self.vector(5000), self.vector(5000), self.totals(), 0.1, ROWS]
-
-    penalize_squares = penalize_magnitudes
 
     def measure_length(self) -> Arrays:
         return [self.vector(300_000), np.zeros(1)]

@@ -13,18 +13,15 @@ from engine.errors import Diverged
 from engine.nn.activations import ActivationName
 from engine.nn.architecture import Architecture, Layer
 from engine.nn.costs import COSTS
-from engine.nn.cuda.stepper import CudaStepper
 from engine.nn.network import Network
 from engine.nn.optimizers import OPTIMIZERS
 from engine.nn.stepper import CpuStepper, MakeStepper
 from engine.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from engine.training.spec import EarlyStopping, Epoch, Stage, TrainingSpec
 from engine.training.trainer import Trainer
-from tests.engine.nn.cuda.devices import DEVICES, stepper_on
+from tests.engine.nn.cuda.devices import DEVICES, stepper_on, watched_stepper
 from tests.engine.training.examples import corners, epochs_of, numbers, spec
-from tests.standin.load import standin
 
-accounts: Any = standin().accounts
 # What a GPU is given: kernel by kernel, one kernel for whole steps, and data that comes in chunks.
 WAYS: dict[str, dict[str, Any]] = {
     "kernels": {"in_one_block": False},
@@ -59,24 +56,6 @@ ALL_OF_A_NETWORK = Architecture(
 _TIMES = ("seconds", "rows_per_second")
 
 
-def watched(make: MakeStepper, *, waits_for_chunks: bool) -> MakeStepper:
-    """While steps are made and measured, nothing is allocated, waited for or read: the stand-in refuses."""
-
-    class Watched(CudaStepper):
-        def train(self, first: int, last: int) -> None:
-            with accounts.inside_an_epoch(events=waits_for_chunks):
-                super().train(first, last)
-
-        def evaluate(self, first: int, last: int) -> None:
-            with accounts.inside_an_epoch(events=waits_for_chunks):
-                super().evaluate(first, last)
-
-    def build(*arguments: Any) -> CudaStepper:
-        return Watched(*arguments, **make.keywords)  # type: ignore[attr-defined]  # a partial
-
-    return build  # type: ignore[return-value]
-
-
 def run(
     make: MakeStepper,
     architecture: Architecture,
@@ -106,9 +85,10 @@ def assert_agree(
     tolerance: float = 1e-9,
     **others: Any,
 ) -> None:
-    make = stepper_on(device, **WAYS[way])
     if device == "stand-in":
-        make = watched(make, waits_for_chunks=way == "streamed")
+        make = watched_stepper(waits_for_chunks=way == "streamed", **WAYS[way])
+    else:
+        make = stepper_on(device, **WAYS[way])
     expected, costs = run(CpuStepper, architecture, dataset, settings, classes, **others)
     found, costs_found = run(make, architecture, dataset, settings, classes, **others)
     np.testing.assert_allclose(figures(costs_found), figures(costs), rtol=tolerance, atol=tolerance)
