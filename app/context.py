@@ -1,5 +1,8 @@
 """What every route works with, and the parameters that many of them share."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -8,9 +11,33 @@ from fastapi.openapi.models import Example
 
 from app.live import Changes
 from app.settings import Settings
+from app.streams import Streams
+from engine.errors import Conflict
 from engine.jobs.catalog import Catalog
+from engine.jobs.checkpoints import Checkpoints
 from engine.jobs.registry import Registry
 from engine.jobs.service import JobService
+
+
+class Underway:
+    """Keys of requests that are being carried out."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._keys: set[str] = set()
+
+    @contextmanager
+    def only(self, key: str) -> Iterator[None]:
+        """Raises Conflict if a request with this key is being carried out."""
+        with self._lock:
+            if key in self._keys:
+                raise Conflict("A request with this Idempotency-Key is being carried out; repeat it in a moment.")
+            self._keys.add(key)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._keys.remove(key)
 
 
 @dataclass(frozen=True)
@@ -19,7 +46,15 @@ class Context:
     registry: Registry
     catalog: Catalog
     jobs: JobService
+    checkpoints: Checkpoints
     changes: Changes
+    streams: Streams
+    underway: Underway
+
+    def end_streams(self) -> None:
+        """Wake everybody who waits, for the last time: the service ends."""
+        self.changes.close()
+        self.streams.close()
 
 
 def _context(request: Request) -> Context:

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
@@ -10,18 +10,36 @@ from fastapi_offline import FastAPIOffline
 
 from app import __version__, problems
 from app.bodies import LimitBody
-from app.context import Context
+from app.context import Context, Underway
 from app.live import Changes
-from app.routes import datasets, devices, evaluations, health, jobs, networks, predictions
+from app.routes import checkpoints as checkpoint_routes
+from app.routes import datasets, devices, evaluations, events, health, jobs, networks, predictions, versions
 from app.settings import Settings
+from app.streams import Streams
 from engine.jobs.catalog import Catalog
+from engine.jobs.checkpoints import Checkpoints
 from engine.jobs.executor import Slot
 from engine.jobs.folder import DataFolder
-from engine.jobs.journal import Journal
+from engine.jobs.job import Job
+from engine.jobs.journal import Entry, Journal
 from engine.jobs.registry import Registry
-from engine.jobs.service import JobService
+from engine.jobs.service import JobService, Limits
 from engine.nn.cuda.discovery import Found, find
 from engine.training.compiled import compile_predictions
+
+# In the order of the story that their examples tell.
+_ROUTES = (
+    networks,
+    versions,
+    datasets,
+    jobs,
+    events,
+    checkpoint_routes,
+    predictions,
+    evaluations,
+    devices,
+    health,
+)
 
 _DESCRIPTION = """
 Train fully connected neural networks over HTTP. In order: create a network, create a dataset, train, watch the cost
@@ -45,19 +63,26 @@ def create_app(settings: Settings) -> FastAPI:
     found = find() if settings.gpus == "auto" else Found(missing="This service was told to use none, by NABLA_GPUS")
     slots = [Slot(f"cpu-{number}", settings.cores_per_slot) for number in range(settings.cpu_slots)]
     slots += [Slot(f"cuda-{gpu.index}", 1, gpu.index) for gpu in found.gpus]
-    service = JobService(registry, folder, slots, settings.checkpoint_seconds, found)
+    limits = Limits(settings.max_queued_jobs, settings.job_bytes)
+    service = JobService(registry, folder, slots, found, limits, settings.hang_seconds)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        changes = Changes(asyncio.get_running_loop())
-        registry.changed = changes.announce
-        app.state.context = Context(settings, registry, catalog, service, changes)
+        changes, streams = Changes(asyncio.get_running_loop()), Streams(registry, asyncio.get_running_loop())
+
+        def announce(job: Job, entries: Sequence[Entry]) -> None:
+            changes.announce(job)
+            streams.announce(entries)
+
+        registry.changed = announce
+        checkpoints = Checkpoints(registry, folder)
+        app.state.context = Context(settings, registry, catalog, service, checkpoints, changes, streams, Underway())
         service.start()
         threading.Thread(target=_compile_when_ready, args=(service,), daemon=True).start()
         try:
             yield
         finally:
-            changes.close()
+            app.state.context.end_streams()
             await asyncio.to_thread(service.stop, settings.drain_seconds)
             journal.close()
             folder.close()
@@ -70,7 +95,7 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         swagger_ui_parameters={"tryItOutEnabled": True, "displayRequestDuration": True},
     )
-    for module in (networks, datasets, jobs, predictions, evaluations, devices, health):
+    for module in _ROUTES:
         app.include_router(module.router)
     problems.install(app)
     app.add_middleware(LimitBody, json_bytes=settings.max_json_bytes, upload_bytes=settings.max_upload_bytes)

@@ -1,6 +1,5 @@
 """What the service counts, in the text format of Prometheus. Counted when asked, from the registry."""
 
-from collections import Counter
 from collections.abc import Iterator
 from typing import get_args
 
@@ -20,10 +19,10 @@ class _Counted(Collector):
         self._jobs = jobs
 
     def collect(self) -> Iterator[Metric]:
-        states = Counter(job.state for job in self._registry.jobs)
+        states = self._registry.jobs.count()
         by_state = GaugeMetricFamily("nabla_jobs", "Jobs by state.", labels=["state"])
         for state in get_args(State):
-            by_state.add_metric([state], states[state])
+            by_state.add_metric([state], states.get(state, 0))
         yield by_state
         yield GaugeMetricFamily("nabla_networks", "Networks.", len(self._registry.networks))
         yield GaugeMetricFamily("nabla_datasets", "Datasets.", len(self._registry.datasets))

@@ -12,7 +12,17 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field, ValidationError
 from starlette.exceptions import HTTPException
 
-from engine.errors import Conflict, InvalidInput, NablaError, NotFound, StorageFailed, TooLarge
+from engine.errors import (
+    Conflict,
+    Damaged,
+    InvalidInput,
+    NablaError,
+    NotFound,
+    StorageFailed,
+    StorageFull,
+    TooLarge,
+    TooMany,
+)
 from engine.nn.optimizers import OPTIMIZERS
 from engine.nn.schedules import SCHEDULES
 
@@ -25,6 +35,7 @@ _KINDS: dict[str, set[str]] = {
     "schedule": {"rule", "stages", *SCHEDULES},
     "class_weights": {"name", "weights"},
 }
+_SECONDS_TO_RETRY = 10
 # Python has changed some names of statuses; the types of problems stay.
 _PHRASES = {413: "Too large"}
 
@@ -69,6 +80,12 @@ def _from_engine(error: NablaError) -> JSONResponse:
             return problem(f"unknown-{error.kind}", f"Unknown {error.kind}", 404, str(error))
         case Conflict():
             return problem("conflict", "Does not fit the present state", 409, str(error))
+        case TooMany():
+            return problem("too-many", "Too many", 429, str(error), headers={"Retry-After": str(_SECONDS_TO_RETRY)})
+        case StorageFull():
+            return problem("storage-full", "No space left", 507, f"{error} Nothing was stored.")
+        case Damaged():
+            return _unexpected(error, 500, "damaged", "What is stored is damaged, and is not served")
         case StorageFailed():
             return _unexpected(error, 503, "storage-failed", "The data folder cannot be read or written")
         case _:

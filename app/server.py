@@ -25,7 +25,7 @@ class _Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         context = getattr(self._app.state, "context", None)
         if context is not None:
-            context.changes.close()
+            context.end_streams()
         # Not uvicorn's own: it would raise the signal again afterwards, and an orderly end exits with 0.
         if self.should_exit and sig == signal.SIGINT:
             self.force_exit = True

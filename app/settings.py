@@ -26,6 +26,17 @@ class Settings(BaseSettings):
         Literal["auto", "none"], Field(description="auto: a slot for every GPU that CUDA shows; none: no GPU.")
     ] = "auto"
     checkpoint_seconds: Annotated[float, Field(gt=0, description="Time between checkpoints of a job.")] = 10.0
+    checkpoints_kept: Annotated[
+        int, Field(ge=1, le=1000, description="How many checkpoints of a job are kept, the newest ones.")
+    ] = 2
+    hang_seconds: Annotated[
+        float,
+        Field(
+            gt=0,
+            description="A worker that tells of no progress for so long is replaced; what a long step may take by "
+            "arithmetic comes on top.",
+        ),
+    ] = 60.0
     drain_seconds: Annotated[
         float, Field(gt=0, description="How long jobs may take to save themselves when the service is stopped.")
     ] = 5.0
@@ -34,9 +45,22 @@ class Settings(BaseSettings):
         int, Field(ge=1024, description="Largest uploaded file, and largest array in it once unpacked.")
     ] = 4096 * MiB
     max_parameters: Annotated[int, Field(ge=1, description="Most weights and biases of one network.")] = 200_000_000
+    max_queued_jobs: Annotated[int, Field(ge=1, description="Jobs that may wait at the same time.")] = 1000
+    max_job_bytes: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="Most memory of a run: parameters, gradient, moments, a mini-batch. Default: the machine's.",
+        ),
+    ] = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @property
     def cores_per_slot(self) -> int:
         """Cores of one slot, as set or as the machine has them."""
         return self.slot_cores or max(1, len(os.sched_getaffinity(0)) // self.cpu_slots)
+
+    @property
+    def job_bytes(self) -> int:
+        """Most memory of one run, as set or as the machine has it."""
+        return self.max_job_bytes or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -1,20 +1,56 @@
-"""Writing files so that they survive a loss of power: written under another name, synced, renamed, folder synced."""
+"""Files that survive a loss of power, and that cannot be damaged unnoticed.
 
+They are written under another name, synced, renamed, and their folder is synced. The name that they get ends with the
+start of the SHA-256 of what is in them, so that whoever knows the name can tell whether that is still so.
+"""
+
+import errno
+import hashlib
 import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Protocol
 
-from engine.errors import StorageFailed
+from engine.errors import Damaged, StorageFailed, StorageFull
 
 # Names with this prefix are unfinished; whoever owns a folder removes them when it starts.
 UNFINISHED = ".unfinished-"
+# Hexadecimal digits of a digest in a name: 128 bits.
+_DIGITS = 32
 
 
-def _sync_folder(folder: Path) -> None:
+Buffer = bytes | bytearray | memoryview
+
+
+class Sink(Protocol):
+    """Where the content of a file goes."""
+
+    def write(self, part: Buffer, /) -> object: ...
+
+
+class _Hashing:
+    """Writes to a descriptor and remembers the digest of everything that went there."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._hash = hashlib.sha256()
+
+    def write(self, part: Buffer, /) -> None:
+        left = memoryview(part).cast("B")
+        self._hash.update(left)
+        while left:
+            left = left[os.write(self._descriptor, left) :]
+
+    @property
+    def digest(self) -> str:
+        return self._hash.hexdigest()[:_DIGITS]
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in it survive a loss of power. Raises OSError."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -22,37 +58,70 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Let `write` fill a new file and put it at `path`, whole or not at all. Raises StorageFailed."""
+def write_file(path: Path, write: Callable[[Sink], object]) -> Path:
+    """Let `write` fill a new file, whole or not at all; where it is: `path` with the digest before the suffix, which
+    begins at the only dot of the name.
+
+    Raises StorageFailed.
+    """
     temporary = path.with_name(f"{UNFINISHED}{uuid.uuid4().hex}")
-    try:
+    with _reporting(path.name):
         try:
-            with temporary.open("xb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.rename(path)
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            try:
+                sink = _Hashing(descriptor)
+                write(sink)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            final = path.with_name(f"{path.stem}.{sink.digest}{path.suffix}")
+            temporary.rename(final)
         finally:
             temporary.unlink(missing_ok=True)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
+    return final
+
+
+def link(path: Path, other: Path) -> None:
+    """Another name, `other`, for the file at `path`. Raises StorageFailed."""
+    with _reporting(path.name):
+        other.hardlink_to(path)
+        sync_folder(other.parent)
+
+
+def check(path: Path) -> None:
+    """Raises Damaged if the file is not what was written under this name, or is not there."""
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()[:_DIGITS]
     except OSError as problem:
-        raise StorageFailed(f"Writing {path.name} failed: {problem.strerror}.") from problem
+        raise Damaged(f"The file {path.name} cannot be read: {problem.strerror}.") from problem
+    if path.name.split(".")[1] != found:
+        raise Damaged(f"The file {path.name} is damaged: what is in it is not what was written.")
+
+
+@contextmanager
+def _reporting(name: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as problem:
+        if problem.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFull(f"There is no space left for {name} on the disk of the data folder.") from problem
+        raise StorageFailed(f"Writing {name} failed: {problem.strerror}.") from problem
 
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """A folder to fill with `write_file`; it appears at `path` when the block ends without an error."""
     temporary = path.with_name(f"{UNFINISHED}{uuid.uuid4().hex}")
-    try:
+    with _reporting(path.name):
         try:
             temporary.mkdir(parents=True)
             yield temporary
             temporary.rename(path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-        _sync_folder(path.parent)
-    except OSError as problem:
-        raise StorageFailed(f"Writing {path.name} failed: {problem.strerror}.") from problem
+        sync_folder(path.parent)
 
 
 def remove_unfinished(folder: Path) -> None:

@@ -5,9 +5,11 @@ NablaError
 │   └── TooLarge         … because it is beyond a limit of this service
 ├── NotFound             an id or a name that stands for nothing
 ├── Conflict             what is asked does not fit the present state
+├── TooMany              as much waits already as this service takes
 ├── Diverged             a cost or a weight left the finite numbers
 └── StorageFailed        the data folder cannot be read or written
-    └── Damaged          a stored file is not what was written
+    ├── StorageFull      … because there is no space left on its disk
+    └── Damaged          what is stored is not what was written
 """
 
 
@@ -43,6 +45,10 @@ class Conflict(NablaError):
     """The request is sound but does not fit the state of what it addresses."""
 
 
+class TooMany(NablaError):
+    """As much waits already as this service takes; it may take more later."""
+
+
 class Diverged(NablaError):
     """The cost or a weight became infinite or not a number."""
 
@@ -51,5 +57,9 @@ class StorageFailed(NablaError):
     """The data folder could not be read or written."""
 
 
+class StorageFull(StorageFailed):
+    """There is no space left where the data folder is. Nothing has changed."""
+
+
 class Damaged(StorageFailed):
-    """A stored file does not hold what was written to it."""
+    """What is stored is not what was written."""

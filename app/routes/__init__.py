@@ -11,6 +11,7 @@ _MEANINGS = {
     413: "The body, or what it asks for, is larger than this service takes.",
     415: "The body is of a kind that is not accepted here.",
     422: "A field is missing, unknown or out of range.",
+    429: "As much waits already as this service takes.",
     503: "The service cannot do this at the moment.",
 }
 

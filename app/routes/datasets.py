@@ -1,5 +1,7 @@
 """/v1/datasets"""
 
+import hashlib
+from collections.abc import Callable
 from pathlib import PurePath
 from typing import Any
 
@@ -13,17 +15,18 @@ from starlette.exceptions import HTTPException
 
 from app.bodies import parse
 from app.context import After, Context, DatasetId, Here, Limit
+from app.idempotency import Once, ToCreate
 from app.routes import problems
 from app.schemas.base import Name, Page
 from app.schemas.datasets import EXAMPLE, DatasetFile, DatasetView, NewDataset
-from engine.data.dataset import Dataset
-from engine.data.examples import examples, from_rows
+from engine.data.examples import Examples, examples, from_rows
 from engine.data.readers import Reading, read_arrays, read_file
 from engine.errors import InvalidInput
 
 router = APIRouter(prefix="/v1/datasets", tags=["2 datasets"])
 
 
+_BYTES_AT_ONCE = 2**20
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
 
 
@@ -44,10 +47,11 @@ _BODY = {
     "",
     status_code=201,
     summary="Create a dataset",
-    responses=problems(400, 413, 415, 422),
+    response_model=DatasetView,
+    responses=problems(400, 409, 413, 415, 422),
     openapi_extra={"requestBody": _BODY},
 )
-async def create_dataset(request: Request, here: Here, response: Response) -> DatasetView:
+async def create_dataset(request: Request, here: Here, once: ToCreate) -> Response:
     """Hand in training data: as JSON, or as a file in a form.
 
     - **JSON**: `inputs` with `targets` (numbers) or `labels` (classes).
@@ -63,40 +67,47 @@ async def create_dataset(request: Request, here: Here, response: Response) -> Da
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
-        dataset = await _from_json(request, here)
-    elif kind == "multipart/form-data":
-        dataset = await _from_form(request, here)
-    else:
-        raise HTTPException(
-            415, f"The body is {kind or 'of no stated kind'}; accepted: application/json, multipart/form-data."
-        )
-    response.headers["Location"] = f"/v1/datasets/{dataset.id}"
-    return DatasetView.of(dataset)
+        return await _from_json(request, here, once)
+    if kind == "multipart/form-data":
+        return await _from_form(request, here, once)
+    raise HTTPException(
+        415, f"The body is {kind or 'of no stated kind'}; accepted: application/json, multipart/form-data."
+    )
 
 
-async def _from_json(request: Request, here: Context) -> Dataset:
+def _create(here: Context, once: Once, content: bytes, read: Callable[[], Examples], name: str | None) -> Response:
+    """`read` is called if the request was not carried out before."""
+    return once.create(
+        content,
+        lambda receipt: here.catalog.create_dataset(read(), name, receipt),
+        DatasetView.of,
+        lambda dataset: f"/v1/datasets/{dataset.id}",
+    )
+
+
+async def _from_json(request: Request, here: Context, once: Once) -> Response:
     new = await parse(request, NewDataset)
 
-    def store() -> Dataset:
-        found = examples(
+    def read() -> Examples:
+        return examples(
             from_rows(new.inputs, "inputs"),
             targets=None if new.targets is None else from_rows(new.targets, "targets"),
             labels=new.labels,
             classes=new.classes,
             weights=None if new.weights is None else np.array(new.weights, np.float64),
         )
-        return here.catalog.create_dataset(found, new.name)
 
-    return await run_in_threadpool(store)
+    content = hashlib.sha256(await request.body()).digest()
+    return await run_in_threadpool(_create, here, once, content, read, new.name)
 
 
-async def _from_form(request: Request, here: Context) -> Dataset:
+async def _from_form(request: Request, here: Context, once: Once) -> Response:
     async with request.form(max_files=4, max_fields=20) as form:
         files = {field: value for field, value in form.items() if isinstance(value, UploadFile)}
         options = DatasetFile.model_validate(
             {field: value.filename or "" if isinstance(value, UploadFile) else value for field, value in form.items()}
         )
-        return await run_in_threadpool(_read_form, files, options, here)
+        return await run_in_threadpool(_read_form, files, options, here, once)
 
 
 def _name_for(options: DatasetFile) -> str | None:
@@ -109,7 +120,7 @@ def _name_for(options: DatasetFile) -> str | None:
         return None
 
 
-def _read_form(files: dict[str, UploadFile], options: DatasetFile, here: Context) -> Dataset:
+def _read_form(files: dict[str, UploadFile], options: DatasetFile, here: Context, once: Once) -> Response:
     reading = Reading(
         target=_listed(options.target),
         label=options.label,
@@ -118,18 +129,30 @@ def _read_form(files: dict[str, UploadFile], options: DatasetFile, here: Context
         largest=here.settings.max_upload_bytes,
     )
     fields = frozenset(files)
-    if fields == {"file"}:
-        name = options.file or ""
-        found = read_file(files["file"].file, name, reading)
-    elif fields - {"weights"} in ({"inputs", "targets"}, {"inputs", "labels"}):
-        found = read_arrays({field: upload.file for field, upload in files.items()}, reading)
-    else:
+
+    def read() -> Examples:
+        if fields == {"file"}:
+            return read_file(files["file"].file, options.file or "", reading)
+        if fields - {"weights"} in ({"inputs", "targets"}, {"inputs", "labels"}):
+            return read_arrays({field: upload.file for field, upload in files.items()}, reading)
         raise InvalidInput(
             "file",
             "Send one file in the field file (.npz or .csv), or .npy files in inputs and targets or labels, and in "
             f"weights if rows have them; got {' and '.join(sorted(fields)) or 'no file'}.",
         )
-    return here.catalog.create_dataset(found, _name_for(options))
+
+    return _create(here, once, _content(files, options), read, _name_for(options))
+
+
+def _content(files: dict[str, UploadFile], options: DatasetFile) -> bytes:
+    """A digest of the form, whatever the boundaries between its parts."""
+    hashed = hashlib.sha256(options.model_dump_json().encode())
+    for field, upload in sorted(files.items()):
+        hashed.update(field.encode() + b"\0")
+        while part := upload.file.read(_BYTES_AT_ONCE):
+            hashed.update(part)
+        upload.file.seek(0)
+    return hashed.digest()
 
 
 def _listed(text: str | None) -> tuple[str, ...]:

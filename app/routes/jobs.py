@@ -1,50 +1,101 @@
 """/v1/jobs"""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Response
-from fastapi.sse import EventSourceResponse, ServerSentEvent
+from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from app.context import After, Context, Here, JobId, Limit
+from app.idempotency import ToCreate
 from app.routes import problems
 from app.schemas.base import Page
-from app.schemas.jobs import EpochView, HistoryView, JobView, NewJob
-from engine.jobs.job import Job
+from app.schemas.jobs import Cancellation, EpochView, HistoryView, JobChange, JobView, NewJob
+from engine.errors import InvalidInput, NotFound
+from engine.jobs.job import Cancelled, Changed, Checkpointing, Job, Paused, SavedRun, check
+from engine.jobs.service import Order
 
 router = APIRouter(prefix="/v1/jobs", tags=["3 jobs"])
 
-_EVENTS_AT_ONCE = 500
 # A worker writes a checkpoint before a job is paused; so long the answer waits for it.
-_SECONDS_TO_PAUSE = 10.0
+_SECONDS_TO_SETTLE = 10.0
+_EPOCHS_AT_ONCE = 1000
 
 
 def _view(here: Context, job: Job) -> JobView:
-    waiting = here.registry.queue(job.device_kind)
-    return JobView.of(job, waiting.index(job.id) if job.id in waiting else None)
+    position = None
+    if job.state == "queued":
+        waiting = here.registry.jobs.queue(job.device_kind)
+        position = waiting.index(job.id) if job.id in waiting else None
+    return JobView.of(job, position, here.registry.jobs.unfinished_before(job))
 
 
 async def _found(job_id: JobId, here: Here) -> Job:
-    return here.registry.jobs.find(job_id)
+    at_hand = here.registry.jobs.at_hand(job_id)
+    return await run_in_threadpool(here.registry.jobs.find, job_id) if at_hand is None else at_hand
 
 
 Found = Annotated[Job, Depends(_found)]
 
 
-@router.post("", status_code=202, summary="Train a network", responses=problems(400, 404, 422))
-def create_job(new: NewJob, here: Here, response: Response) -> JobView:
-    """Queue a training job. It starts as soon as a slot is free and trains in a process of its own."""
-    network = here.registry.networks.find(new.network_id)
-    dataset = here.registry.datasets.find(new.dataset_id)
+@router.post(
+    "",
+    status_code=202,
+    summary="Train a network",
+    response_model=JobView,
+    responses=problems(400, 404, 409, 422, 429),
+)
+def create_job(new: NewJob, here: Here, once: ToCreate) -> Response:
+    """Queue a training job. It starts as soon as a slot is free, no other job trains the network, and the jobs that it
+    comes after have succeeded; it trains in a process of its own."""
+    return once.create(
+        new.model_dump_json(exclude_unset=True).encode(),
+        lambda receipt: here.jobs.submit(_order(new, here), receipt),
+        lambda job: _view(here, job),
+        lambda job: f"/v1/jobs/{job.id}",
+        status=202,
+    )
+
+
+def _order(new: NewJob, here: Context) -> Order:
+    """Raises NotFound, InvalidInput."""
+    registry, settings = here.registry, here.settings
+    network = registry.networks.find(new.network_id)
     validation = None
     if new.validation is not None and new.validation.dataset_id is not None:
-        validation = here.registry.datasets.find(new.validation.dataset_id)
-    job = here.jobs.submit(network, dataset, new.spec(), new.name, validation)
-    response.headers["Location"] = f"/v1/jobs/{job.id}"
-    return _view(here, job)
+        validation = registry.datasets.find(new.validation.dataset_id)
+    return Order(
+        network,
+        registry.datasets.find(new.dataset_id),
+        new.spec(),
+        new.name,
+        validation,
+        new.priority,
+        tuple(registry.jobs.find(reference) for reference in new.after),
+        Checkpointing(
+            new.checkpoints.seconds or settings.checkpoint_seconds,
+            new.checkpoints.epochs,
+            new.checkpoints.keep or settings.checkpoints_kept,
+        ),
+        _start(new, here, network.id),
+    )
+
+
+def _start(new: NewJob, here: Context, network_id: str) -> tuple[Job, SavedRun] | None:
+    if new.start_from is None:
+        return None
+    job = here.registry.jobs.find(new.start_from.job_id)
+    if job.network_id != network_id:
+        raise InvalidInput("start_from.job_id", f"The job {job.id} trained another network, {job.network_id}.")
+    try:
+        return job, here.checkpoints.find(job, new.start_from.checkpoint)
+    except NotFound as problem:
+        known = ", ".join(str(checkpoint.number) for checkpoint in job.checkpoints) or "none"
+        message = f"The job {job.id} has no such checkpoint. It has: {known}."
+        raise InvalidInput("start_from.checkpoint", message) from problem
 
 
 @router.get("", summary="List jobs", responses=problems(422))
@@ -60,65 +111,120 @@ async def get_job(job: Found, here: Here) -> JobView:
     return _view(here, job)
 
 
-@router.get("/{job_id}/history", summary="Get a job's cost history", responses=problems(404, 422))
+@router.get(
+    "/{job_id}/history",
+    summary="Get a job's cost history",
+    response_model=HistoryView,
+    responses={200: {"content": {"text/csv": {}}}, **problems(404, 422)},
+)
 def get_history(
     job: Found,
     here: Here,
     after: Annotated[int, Query(ge=0, description="The epoch after which to begin.")] = 0,
-    limit: Annotated[int, Query(ge=1, le=10_000, description="How many epochs at most.")] = 1000,
-) -> HistoryView:
-    """One entry for each finished epoch, oldest first."""
-    epochs = here.registry.history(job.id, after, limit + 1)
-    return HistoryView(data=[EpochView.of(epoch) for epoch in epochs[:limit]], has_more=len(epochs) > limit)
+    limit: Annotated[
+        int | None,
+        Query(ge=1, le=10_000, description="How many epochs at most; by default 1000, and as CSV all."),
+    ] = None,
+    points: Annotated[
+        int | None,
+        Query(
+            ge=6,
+            le=10_000,
+            description="For a plot: about so many epochs of all, with the first, the last, and the lowest and highest "
+            "costs in between.",
+        ),
+    ] = None,
+    accept: Annotated[str, Header(description="text/csv: a table.", include_in_schema=False)] = "",
+) -> HistoryView | Response:
+    """One entry for each finished epoch, oldest first. With `Accept: text/csv` as a table."""
+    if points is not None and limit is not None:
+        raise InvalidInput("points", "With points the whole history is looked at; leave out limit.")
+    if points is not None:
+        epochs = [EpochView.of(epoch) for epoch in here.registry.history_in_brief(job.id, after, points)]
+        return _csv(iter([epochs])) if _wants_csv(accept) else HistoryView(data=epochs, has_more=False)
+    if _wants_csv(accept):
+        return _csv(_parts(here, job.id, after, limit))
+    most = limit or _EPOCHS_AT_ONCE
+    found = here.registry.history(job.id, after, most + 1)
+    return HistoryView(data=[EpochView.of(epoch) for epoch in found[:most]], has_more=len(found) > most)
 
 
-@router.get(
-    "/{job_id}/events",
-    summary="Follow a job",
-    response_class=EventSourceResponse,
-    responses=problems(404, 422),
-)
-async def follow_job(
-    job: Found,
-    here: Here,
-    last_event_id: Annotated[int, Header(ge=0, description="Where a broken stream goes on.")] = 0,
-) -> AsyncIterator[ServerSentEvent]:
-    """Server-Sent Events from the job's beginning (or from `Last-Event-ID`) to its end: `epoch` with an entry of the
-    history, `state` with the job as it then was. After the job's last state the stream ends."""
-    last = last_event_id
-    while not here.changes.closed:
-        changed = here.changes.next_of(job.id)
-        events = await run_in_threadpool(here.registry.events, job.id, last, _EVENTS_AT_ONCE)
-        for last, event in events:
-            if isinstance(event, Job):
-                yield ServerSentEvent(event="state", id=str(last), data=JobView.of(event, None))
-            else:
-                yield ServerSentEvent(event="epoch", id=str(last), data=EpochView.of(event))
-        if not events:
-            now = here.registry.jobs.peek(job.id)
-            if now is None or now.finished:
-                return
-            await changed.wait()
+def _wants_csv(accept: str) -> bool:
+    return any(part.partition(";")[0].strip() == "text/csv" for part in accept.split(","))
 
 
-@router.post("/{job_id}/cancel", summary="Cancel a job", responses=problems(404, 409, 422))
-def cancel_job(job: Found, here: Here) -> JobView:
-    """The job is cancelled when the answer comes. Its history stays; no version is published."""
-    return _view(here, here.jobs.cancel(job.id))
+def _parts(here: Context, job_id: str, after: int, limit: int | None) -> Iterator[list[EpochView]]:
+    left = limit
+    while left is None or left > 0:
+        found = here.registry.history(job_id, after, min(_EPOCHS_AT_ONCE, left or _EPOCHS_AT_ONCE))
+        if not found:
+            return
+        yield [EpochView.of(epoch) for epoch in found]
+        after, left = found[-1].epoch, None if left is None else left - len(found)
+
+
+def _csv(parts: Iterator[list[EpochView]]) -> StreamingResponse:
+    def lines() -> Iterator[str]:
+        names = list(EpochView.model_fields)
+        yield ",".join(names) + "\r\n"
+        for part in parts:
+            rows = ([getattr(epoch, name) for name in names] for epoch in part)
+            yield "".join(",".join("" if cell is None else str(cell) for cell in row) + "\r\n" for row in rows)
+
+    return StreamingResponse(lines(), media_type="text/csv")
+
+
+@router.patch("/{job_id}", summary="Change a job", responses=problems(400, 404, 409, 422))
+async def change_job(job: Found, change: JobChange, here: Here) -> JobView:
+    """Its priority, or the learning rate, also of a job that runs: it holds from the next epoch that begins, and then
+    the answer comes."""
+    if change.priority is None and change.learning_rate is None:
+        raise InvalidInput("priority", "Give a priority, a learning_rate, or both.")
+    await run_in_threadpool(here.jobs.change, job.id, change.priority, change.learning_rate)
+    now = await _settled(here, job.id)
+    if change.learning_rate is not None and JobView.of(now).learning_rate != change.learning_rate:
+        check(now, Changed)
+    return _view(here, now)
+
+
+async def _settled(here: Context, job_id: str) -> Job:
+    """The job when what was asked of it has happened, or could not any more."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_SECONDS_TO_SETTLE):
+            while not here.changes.closed:
+                changed = here.changes.next_of(job_id)
+                if not here.jobs.is_wished(job_id):
+                    break
+                await changed.wait()
+    return here.registry.jobs.get(job_id)
+
+
+@router.post("/{job_id}/cancel", summary="Cancel a job", responses=problems(400, 404, 409, 422))
+async def cancel_job(job: Found, here: Here, cancellation: Cancellation | None = None) -> JobView:
+    """The job is cancelled when the answer comes. Its history and its checkpoints stay. No version is published, unless
+    `keep` asks for it: then the job is saved first."""
+    check(here.registry.jobs.get(job.id), Cancelled)
+    if cancellation is None or cancellation.keep is None:
+        return _view(here, await run_in_threadpool(here.jobs.cancel, job.id))
+    if here.registry.jobs.get(job.id).state == "running":
+        await _stop_running(here, job.id)
+    return _view(here, await run_in_threadpool(here.checkpoints.cancel, job, cancellation.keep))
+
+
+async def _stop_running(here: Context, job_id: str) -> None:
+    """Paused; by force, at its last checkpoint, if its worker does not do it."""
+    await run_in_threadpool(here.jobs.pause, job_id)
+    if (await _settled(here, job_id)).state == "running":
+        await run_in_threadpool(here.jobs.give_up, job_id)
+        await _settled(here, job_id)
 
 
 @router.post("/{job_id}/pause", summary="Pause a job", responses=problems(404, 409, 422))
 async def pause_job(job: Found, here: Here) -> JobView:
     """A running job is saved at its next step and frees its slot; the answer comes when that is done."""
-    now = await run_in_threadpool(here.jobs.pause, job.id)
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_SECONDS_TO_PAUSE):
-            while now.state == "running" and not here.changes.closed:
-                changed = here.changes.next_of(job.id)
-                now = here.registry.jobs.get(job.id)
-                if now.state == "running":
-                    await changed.wait()
-    return _view(here, now)
+    check(here.registry.jobs.get(job.id), Paused)
+    await run_in_threadpool(here.jobs.pause, job.id)
+    return _view(here, await _settled(here, job.id))
 
 
 @router.post("/{job_id}/resume", summary="Resume a paused job", responses=problems(404, 409, 422))
@@ -128,6 +234,7 @@ def resume_job(job: Found, here: Here) -> JobView:
 
 
 @router.delete("/{job_id}", status_code=204, summary="Delete a finished job", responses=problems(404, 409, 422))
-def delete_job(job: Found, here: Here) -> None:
-    """With its history. The version it published stays."""
-    here.jobs.delete(job)
+async def delete_job(job: Found, here: Here) -> None:
+    """With its history and its checkpoints. The version it published stays."""
+    await run_in_threadpool(here.jobs.delete, job)
+    here.streams.forget(job.id)

@@ -3,19 +3,30 @@
 from fastapi import APIRouter, Response
 
 from app.context import After, Here, Limit, NetworkId
+from app.idempotency import ToCreate
 from app.routes import problems
 from app.schemas.base import Page
-from app.schemas.networks import NetworkView, NewNetwork
+from app.schemas.networks import NetworkChange, NetworkView, NewNetwork
 
 router = APIRouter(prefix="/v1/networks", tags=["1 networks"])
 
 
-@router.post("", status_code=201, summary="Create a network", responses=problems(400, 413, 422))
-def create_network(new: NewNetwork, here: Here, response: Response) -> NetworkView:
+@router.post(
+    "",
+    status_code=201,
+    summary="Create a network",
+    response_model=NetworkView,
+    responses=problems(400, 409, 413, 422),
+)
+def create_network(new: NewNetwork, here: Here, once: ToCreate) -> Response:
     """Describe a network, layer by layer. Its start is drawn from the seed and published as version 0."""
-    network = here.catalog.create_network(new.architecture(), new.name)
-    response.headers["Location"] = f"/v1/networks/{network.id}"
-    return NetworkView.of(network)
+    architecture = new.architecture()
+    return once.create(
+        new.model_dump_json().encode(),
+        lambda receipt: here.catalog.create_network(architecture, new.name, receipt),
+        NetworkView.of,
+        lambda network: f"/v1/networks/{network.id}",
+    )
 
 
 @router.get("", summary="List networks", responses=problems(422))
@@ -29,6 +40,12 @@ def list_networks(here: Here, limit: Limit = 20, after: After = None) -> Page[Ne
 def get_network(network_id: NetworkId, here: Here) -> NetworkView:
     """Its layers, and the number of its current version."""
     return NetworkView.of(here.registry.networks.find(network_id))
+
+
+@router.patch("/{network_id}", summary="Make a version current", responses=problems(400, 404, 422))
+def change_network(network_id: NetworkId, change: NetworkChange, here: Here) -> NetworkView:
+    """An older version predicts again. The next job that succeeds publishes a new one, which is current then."""
+    return NetworkView.of(here.catalog.make_current(here.registry.networks.find(network_id), change.version))
 
 
 @router.delete("/{network_id}", status_code=204, summary="Delete a network", responses=problems(404, 409, 422))

@@ -1,8 +1,9 @@
 """Jobs and their histories in requests and answers."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
@@ -11,7 +12,7 @@ from app.schemas.base import Name, Request
 from app.schemas.schedules import Constant
 from app.schemas.training import EarlyStoppingFields, TrainingFields, ValidationFields
 from engine.errors import InvalidInput
-from engine.jobs.job import ErrorKind, Job, State
+from engine.jobs.job import ErrorKind, Job, SavedRun, State
 from engine.training.choice import DeviceKind
 from engine.training.spec import DeviceChoice, EarlyStopping, Epoch, StopReason, TrainingSpec
 
@@ -28,10 +29,31 @@ _EXAMPLE: dict[str, JsonValue] = {
     "optimizer": "sgd",
     "seed": 7,
     "device": "auto",
+    "checkpoints": {"epochs": 100},
 }
 
 
 _FULL_BATCH = "l-bfgs finds its own steps from all training rows; leave this out."
+
+
+class CheckpointFields(Request):
+    seconds: Annotated[
+        float | None, Field(gt=0, description="Save the job so often; by default as the service is set.")
+    ] = None
+    epochs: Annotated[int | None, Field(ge=1, description="And after each so many epochs.")] = None
+    keep: Annotated[
+        int | None, Field(ge=1, le=1000, description="How many are kept, the newest; by default as the service is set.")
+    ] = None
+
+
+class StartFields(Request):
+    job_id: Annotated[str, Field(description="Id or name of a job of the same network.")]
+    checkpoint: Annotated[int, Field(ge=1, description="The number of one of its checkpoints.")]
+
+
+Priority = Annotated[
+    int, Field(ge=-1000, le=1000, description="Jobs of a higher one start before those of a lower one.")
+]
 
 
 class NewJob(Request, TrainingFields):
@@ -57,6 +79,19 @@ class NewJob(Request, TrainingFields):
     device: Annotated[
         DeviceChoice, Field(description="Where to train; auto: where a step takes less time, by arithmetic.")
     ] = "auto"
+    priority: Priority = 0
+    after: Annotated[
+        tuple[str, ...],
+        Field(max_length=100, description="Ids or names of jobs that must have succeeded before this one starts."),
+    ] = ()
+    checkpoints: Annotated[CheckpointFields, Field(description="When to save the job.")] = CheckpointFields()
+    start_from: Annotated[
+        StartFields | None,
+        Field(
+            description="Begin with the weights of a checkpoint, and with what the optimizer had gathered if it is the "
+            "same one."
+        ),
+    ] = None
 
     def spec(self) -> TrainingSpec:
         """Raises InvalidInput if the settings do not go together."""
@@ -64,6 +99,8 @@ class NewJob(Request, TrainingFields):
             for field in ("batch_size", "learning_rate"):
                 if field in self.model_fields_set:
                     raise InvalidInput(field, _FULL_BATCH)
+        if self.warm_start and self.start_from is not None:
+            raise InvalidInput("start_from", "With warm_start a job begins with the current version; give one of them.")
         stages = schedules.stages_of(self.schedule)
         rule = Constant(type="constant") if isinstance(self.schedule, list) else self.schedule
         validation, stopping = self.validation, self.early_stopping
@@ -95,13 +132,40 @@ class NewJob(Request, TrainingFields):
         )
 
 
+class JobChange(Request):
+    """What can be changed of a job that has not ended."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"priority": 1, "learning_rate": 0.5}]})
+
+    priority: Priority | None = None
+    learning_rate: Annotated[
+        float | None,
+        Field(gt=0, description="η from the next epoch that begins; a schedule goes on from it."),
+    ] = None
+
+
+class Cancellation(Request):
+    """What to keep of a cancelled job."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"keep": "last"}]})
+
+    keep: Annotated[
+        Literal["last", "best"] | None,
+        Field(
+            description="Publish the weights that it has reached, or those of its best epoch (with early stopping), as "
+            "the network's version."
+        ),
+    ] = None
+
+
 class ErrorView(BaseModel):
     kind: ErrorKind
     message: str
 
 
 class JobView(TrainingFields):
-    """A job. `cost` is that of the last finished epoch; `queue_position` 0 is the next to run on its kind of device.
+    """A job. `cost` is that of the last finished epoch; `queue_position` 0 is the next to run on its kind of device;
+    `waits_for`: those of `after` that have not ended. `attempts` counts its starts, `retries` those after a failure.
     `start_version`: the version of the network it began with, `network_version` the one it has published; `stopped`:
     why it ended where it did; `best_epoch`: with early stopping, the one whose weights are published. l-bfgs has no
     batch size and no learning rate."""
@@ -110,6 +174,9 @@ class JobView(TrainingFields):
     name: str | None
     state: State
     queue_position: int | None
+    priority: int
+    after: list[str]
+    waits_for: list[str]
     network_id: str
     dataset_id: str
     epoch: int
@@ -120,7 +187,9 @@ class JobView(TrainingFields):
     device: Annotated[str | None, Field(description="The one that it was given.", examples=["cpu", "cuda:0"])]
     device_kind: Annotated[DeviceKind, Field(description="The kind of slot that it runs in.")]
     device_reason: Annotated[str | None, Field(description="Why there.")]
-    attempt: int
+    attempts: int
+    retries: int
+    checkpoints: CheckpointFields
     seconds_elapsed: float
     seconds_remaining: float | None
     start_version: int | None
@@ -133,21 +202,25 @@ class JobView(TrainingFields):
     finished_at: datetime | None
 
     @classmethod
-    def of(cls, job: Job, queue_position: int | None) -> "JobView":
+    def of(cls, job: Job, queue_position: int | None = None, waits_for: Sequence[str] = ()) -> "JobView":
         spec = job.spec
+        learning_rate = spec.new_rates[-1].learning_rate if spec.new_rates else spec.learning_rate
         by_steps = spec.optimizer != "l-bfgs"
         return cls(
             id=job.id,
             name=job.name,
             state=job.state,
             queue_position=queue_position,
+            priority=job.priority,
+            after=list(job.after),
+            waits_for=list(waits_for),
             network_id=job.network_id,
             dataset_id=job.dataset_id,
             epoch=job.epoch,
             epochs=spec.epochs,
             cost=job.cost,
             batch_size=spec.batch_size if by_steps else None,
-            learning_rate=spec.learning_rate if by_steps else None,
+            learning_rate=learning_rate if by_steps else None,
             optimizer=optimizers.view_of(spec.optimizer, spec.optimizer_settings),
             schedule=schedules.view_of(spec),
             l1=spec.l1,
@@ -167,7 +240,9 @@ class JobView(TrainingFields):
             device=job.device,
             device_kind=job.device_kind,
             device_reason=job.device_reason,
-            attempt=job.attempt,
+            attempts=job.attempt,
+            retries=job.retries,
+            checkpoints=CheckpointFields(**asdict(job.checkpointing)),
             seconds_elapsed=job.seconds,
             seconds_remaining=_seconds_remaining(job),
             start_version=job.start_version,
@@ -223,6 +298,44 @@ class EpochView(BaseModel):
     @classmethod
     def of(cls, epoch: Epoch) -> "EpochView":
         return cls.model_validate(epoch, from_attributes=True)
+
+
+class CheckpointView(BaseModel):
+    """A saved run: after so many whole epochs, with the cost of the last of them."""
+
+    number: int
+    epoch: int
+    cost: float | None
+    seconds_elapsed: float
+    bytes: int
+    created_at: datetime
+
+    @classmethod
+    def of(cls, saved: SavedRun) -> "CheckpointView":
+        return cls(
+            number=saved.number,
+            epoch=saved.epoch,
+            cost=saved.cost,
+            seconds_elapsed=saved.seconds,
+            bytes=saved.bytes,
+            created_at=saved.created_at,
+        )
+
+
+class CheckpointsView(BaseModel):
+    """Newest first."""
+
+    data: list[CheckpointView]
+
+
+class Publication(Request):
+    """Which weights of a checkpoint to publish."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"weights": "last"}]})
+
+    weights: Annotated[
+        Literal["last", "best"], Field(description="best: those of the best epoch so far, with early stopping.")
+    ] = "last"
 
 
 class HistoryView(BaseModel):

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from app.schemas.base import Name, Request
-from engine.jobs.registry import NetworkRecord
+from engine.jobs.registry import NetworkRecord, Version
 from engine.nn.activations import ActivationName
 from engine.nn.architecture import LARGEST_SEED, Architecture, DtypeName, Layer
 from engine.nn.costs import CostName
@@ -88,8 +88,49 @@ class NewNetwork(Request):
         )
 
 
+class NetworkChange(Request):
+    """What can be changed of a network."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"version": 0}]})
+
+    version: Annotated[int, Field(ge=0, description="The version that predicts from now on.")]
+
+
+class VersionView(BaseModel):
+    """Published weights. `job_id`: the job that trained them; `epoch`: after which of its epochs, where they were
+    published before its end; `classes`: what they tell apart."""
+
+    network_id: str
+    version: int
+    current: bool
+    job_id: str | None
+    epoch: int | None
+    classes: list[str] | None
+    created_at: datetime
+
+    @classmethod
+    def of(cls, version: Version, network: NetworkRecord) -> "VersionView":
+        return cls(
+            network_id=network.id,
+            version=version.number,
+            current=version.number == network.current,
+            job_id=version.job_id,
+            epoch=version.epoch,
+            classes=list(version.classes) if version.classes else None,
+            created_at=version.created_at,
+        )
+
+
+class VersionsView(BaseModel):
+    """Newest first; what follows is `?before=` the last version of this."""
+
+    data: list[VersionView]
+    has_more: bool
+
+
 class NetworkView(BaseModel):
-    """A network. `version` counts published weights: 0 is the start, each job that succeeds publishes the next."""
+    """A network. `version` is the current one, which predicts: 0 is the start; each job that succeeds publishes the
+    next, and so does publishing a checkpoint."""
 
     id: str
     name: str | None
@@ -124,6 +165,6 @@ class NetworkView(BaseModel):
             seed=architecture.seed,
             dtype=architecture.dtype,
             parameters=architecture.parameters,
-            version=record.versions[-1].number,
+            version=record.current,
             created_at=record.created_at,
         )

@@ -1,17 +1,18 @@
 """A stored dataset: what is known of it, and its files opened for training."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from engine import durable
 from engine.data.examples import Examples
-from engine.errors import InvalidInput, StorageFailed
+from engine.errors import Damaged, InvalidInput
 from engine.nn.architecture import Architecture
 
 Matrix = npt.NDArray[np.floating]
@@ -152,28 +153,36 @@ class OpenDataset:
     weights: npt.NDArray[np.float64] | None = None
 
 
-def open_for_training(folder: Path, outputs: int, dtype: str) -> OpenDataset:
-    """A stored dataset for a network of so many outputs. Raises StorageFailed.
+def open_for_training(dataset: Dataset, folder: Path, outputs: int, dtype: str) -> OpenDataset:
+    """The dataset stored in `folder`, for a network of so many outputs. Raises StorageFailed; Damaged if any byte of it
+    is not what was written.
 
     What is stored otherwise is converted once and kept beside the original. Labels become one-hot targets, or 0
     and 1 for a single output.
     """
-    codes = _load(folder / "codes.npy") if (folder / "codes.npy").exists() else None
-    weights = _load(folder / "weights.npy") if (folder / "weights.npy").exists() else None
-    inputs = _in(dtype, folder / "inputs.npy")
-    if codes is None:
-        targets = _in(dtype, folder / "targets.npy")
-    else:
-        path = folder / f"targets.{outputs}.{dtype}.npy"
-        targets = _converted(path, codes, lambda part: _one_hot(part, outputs, dtype))
+    weights = _load(_find(folder, "weights")) if dataset.weighted else None
+    inputs = _in(dtype, folder, "inputs")
+    if dataset.classes is None:
+        return OpenDataset(inputs, _in(dtype, folder, "targets"), None, weights)
+    codes = _load(_find(folder, "codes"))
+    name = f"targets-{outputs}-{dtype}"
+    targets = _converted(folder, name, lambda: codes, lambda part: _one_hot(part, outputs, dtype))
     return OpenDataset(inputs, targets, codes, weights)
 
 
-def _in(dtype: str, path: Path) -> Matrix:
-    stored = _load(path)
-    if stored.dtype == dtype:
-        return stored
-    return _converted(path.with_suffix(f".{dtype}.npy"), stored, lambda part: part.astype(dtype))
+def _find(folder: Path, name: str) -> Path:
+    """The file of this name, whatever its digest. Raises Damaged if there is none."""
+    found = next(folder.glob(f"{name}.*.npy"), None)
+    if found is None:
+        raise Damaged(f"The stored file {folder.name}/{name} is missing.")
+    return found
+
+
+def _in(dtype: str, folder: Path, name: str) -> Matrix:
+    path = _find(folder, name)
+    if _map(path).dtype == dtype:
+        return _load(path)
+    return _converted(folder, f"{name}-{dtype}", lambda: _load(path), lambda part: part.astype(dtype))
 
 
 def _one_hot(codes: npt.NDArray[np.int32], outputs: int, dtype: str) -> Matrix:
@@ -184,24 +193,38 @@ def _one_hot(codes: npt.NDArray[np.int32], outputs: int, dtype: str) -> Matrix:
     return targets
 
 
-def _converted(path: Path, original: npt.NDArray[Any], convert: Callable[[npt.NDArray[Any]], Matrix]) -> Matrix:
-    """What `convert` makes of the rows of `original`, kept at `path`. Written in parts: it may not fit into memory."""
+def _converted(
+    folder: Path,
+    name: str,
+    original: Callable[[], npt.NDArray[Any]],
+    convert: Callable[[npt.NDArray[Any]], Matrix],
+) -> Matrix:
+    """What `convert` makes of the rows of `original()`, kept under `name`, and made anew where it is damaged."""
+    for kept in folder.glob(f"{name}.*.npy"):
+        with suppress(Damaged):
+            return _load(kept)
+        kept.unlink(missing_ok=True)
+    whole = original()
 
-    def write(file: BinaryIO) -> None:
-        first = convert(original[:1])
+    def write(file: durable.Sink) -> None:
+        """In parts: it may not fit into memory."""
+        first = convert(whole[:1])
         header = np.lib.format.header_data_from_array_1_0(first)
-        np.lib.format.write_array_header_1_0(file, {**header, "shape": (len(original), first.shape[1])})
+        np.lib.format.write_array_header_1_0(file, {**header, "shape": (len(whole), first.shape[1])})
         at_once = max(1, _NUMBERS_AT_ONCE // first.shape[1])
-        for start in range(0, len(original), at_once):
-            file.write(convert(original[start : start + at_once]).data)
+        for start in range(0, len(whole), at_once):
+            file.write(convert(whole[start : start + at_once]).data)
 
-    if not path.exists():
-        durable.write_file(path, write)
-    return _load(path)
+    return _map(durable.write_file(folder / f"{name}.npy", write))
 
 
 def _load(path: Path) -> npt.NDArray[Any]:
+    durable.check(path)
+    return _map(path)
+
+
+def _map(path: Path) -> npt.NDArray[Any]:
     try:
         return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
     except (OSError, ValueError) as problem:
-        raise StorageFailed(f"The stored file {path.parent.name}/{path.name} cannot be read.") from problem
+        raise Damaged(f"The stored file {path.parent.name}/{path.name} cannot be read.") from problem

@@ -3,6 +3,7 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from engine import durable
@@ -12,7 +13,7 @@ from engine.errors import Conflict, NotFound, StorageFailed, TooLarge
 from engine.jobs import ids
 from engine.jobs.folder import DataFolder
 from engine.jobs.job import Job
-from engine.jobs.registry import NetworkRecord, Registry, Version
+from engine.jobs.registry import NetworkRecord, Receipt, Registry, Version
 from engine.nn.architecture import Architecture
 from engine.nn.network import Network
 from engine.training.checkpoint import load_weights, save_weights
@@ -34,12 +35,13 @@ class Catalog:
     def sweep(self) -> None:
         """At start: remove files that no record speaks of."""
         networks = {network.id: {version.file for version in network.versions} for network in self._registry.networks}
-        for job in self._registry.jobs:
-            if job.saved is not None and job.network_id in networks:
-                networks[job.network_id].add(job.saved.file)
+        for network_id, files in self._registry.jobs.files():
+            networks.get(network_id, set()).update(files)
         self._folder.sweep(networks, {dataset.id for dataset in self._registry.datasets})
 
-    def create_network(self, architecture: Architecture, name: str | None) -> NetworkRecord:
+    def create_network(
+        self, architecture: Architecture, name: str | None, receipt: Receipt | None = None
+    ) -> NetworkRecord:
         """Draw its start and keep it. Raises TooLarge beyond the service's limit."""
         if architecture.parameters > self._max_parameters:
             raise TooLarge(
@@ -48,19 +50,29 @@ class Catalog:
                 f"{self._max_parameters}.",
             )
         now = datetime.now(UTC)
-        start = Version(0, "0.safetensors", None, None, now)
-        network = NetworkRecord(ids.new_id(ids.NETWORK), name, architecture, (start,), now)
-        with durable.new_folder(self._folder.of_network(network.id)) as folder:
-            save_weights(folder / start.file, Network(architecture))
-        self._registry.add(self._registry.networks, network)
+        id = ids.new_id(ids.NETWORK)
+        with durable.new_folder(self._folder.of_network(id)) as folder:
+            file = save_weights(folder / "0.safetensors", Network(architecture)).name
+        network = NetworkRecord(id, name, architecture, (Version(0, file, None, None, now),), now)
+        self._registry.add(self._registry.networks, network, receipt)
         return network
 
-    def create_dataset(self, examples: Examples, name: str | None) -> Dataset:
+    def make_current(self, record: NetworkRecord, number: int) -> NetworkRecord:
+        """Let a version predict from now on. Raises NotFound."""
+        with self._registry.lock:
+            now = self._registry.networks.get(record.id)
+            if now.version(number) is None:
+                raise NotFound("version", f"{number} of {record.id}")
+            changed = replace(now, current=number)
+            self._registry.change(changed)
+            return changed
+
+    def create_dataset(self, examples: Examples, name: str | None, receipt: Receipt | None = None) -> Dataset:
         """Keep checked examples."""
         id = ids.new_id(ids.DATASET)
         folder = self._folder.of_dataset(id)
         dataset = store(folder, examples, id=id, name=name, created_at=datetime.now(UTC))
-        self._registry.add(self._registry.datasets, dataset)
+        self._registry.add(self._registry.datasets, dataset, receipt)
         return dataset
 
     def delete_network(self, network: NetworkRecord) -> None:
@@ -83,9 +95,9 @@ class Catalog:
                 raise Conflict(f"The job {job.id} ({job.state}) needs this {kind}; cancel it or let it finish.")
 
     def load(self, record: NetworkRecord, number: int | None) -> tuple[Version, Network]:
-        """The network with the weights of a version, by default the current one. Raises NotFound."""
-        wanted = record.versions[-1].number if number is None else number
-        version = next((version for version in record.versions if version.number == wanted), None)
+        """The network with the weights of a version, by default the current one. Raises NotFound, Damaged."""
+        wanted = record.current if number is None else number
+        version = record.version(wanted)
         if version is None:
             raise NotFound("version", f"{wanted} of {record.id}")
         key = (record.id, version.number)
@@ -112,7 +124,9 @@ class Catalog:
 
     def _open(self, dataset: Dataset, architecture: Architecture) -> OpenDataset:
         try:
-            return open_for_training(self._folder.of_dataset(dataset.id), architecture.outputs, architecture.dtype)
+            return open_for_training(
+                dataset, self._folder.of_dataset(dataset.id), architecture.outputs, architecture.dtype
+            )
         except StorageFailed:
             self._registry.datasets.get(dataset.id)  # it may have been deleted since it was found
             raise

@@ -2,53 +2,82 @@
 
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from engine.errors import StorageFailed
 from engine.jobs import messages
+from engine.jobs.endings import Endings
 from engine.jobs.executor import ProcessExecutor, Slot
 from engine.jobs.folder import DataFolder
 from engine.jobs.job import (
+    Changed,
+    CheckpointLost,
     EpochsDone,
     ErrorKind,
-    Failed,
+    Event,
     Interrupted,
     Job,
-    JobError,
     Paused,
     Saved,
     Started,
     Succeeded,
 )
-from engine.jobs.registry import Registry, Version
-from engine.training.spec import StopReason
+from engine.jobs.registry import Registry
+from engine.training.demand import demand_of
 
 log = logging.getLogger(__name__)
 
 # A worker whose job was cancelled gets so long to notice before it is replaced.
 _SECONDS_TO_RELEASE = 0.8
-# A job whose worker died so many times is not started again: it may well be the cause.
-_DEATHS_ALLOWED = 1
+# How often a job is started again because something outside it failed. It may well be the cause.
+_RETRIES_ALLOWED = 1
+# What could not be written is tried again so often.
+_SECONDS_BETWEEN_TRIES = 1.0
+# If nobody has looked for so long, this process itself was stopped, and the silence of workers means nothing.
+_SECONDS_WITHOUT_A_LOOK = 5.0
+
+
+@dataclass
+class _Run:
+    """What a slot's worker is busy with. `silence`: the seconds after which it is taken to hang."""
+
+    job_id: str
+    attempt: int
+    silence: float
+    heard_at: float = field(default_factory=time.monotonic)
+
+
+@dataclass
+class _Wish:
+    """What was asked for and has not happened yet."""
+
+    pause: bool = False
+    learning_rate: float | None = None
 
 
 class Dispatcher:
     """Knows which slot is busy with what. Those who call it hold the registry's lock."""
 
-    def __init__(self, registry: Registry, folder: DataFolder, slots: list[Slot], checkpoint_seconds: float) -> None:
+    def __init__(
+        self, registry: Registry, folder: DataFolder, endings: Endings, slots: list[Slot], hang_seconds: float
+    ) -> None:
         self.failure: str | None = None
-        """Why nothing is started any more, in a sentence; None while all is well."""
+        """Why nothing is started for the time being, in a sentence; None while all is well."""
         self.ready = threading.Event()
         """Set when the first worker has been ready."""
         self._registry = registry
         self._folder = folder
-        self._checkpoint_seconds = checkpoint_seconds
-        self._executor = ProcessExecutor(slots, heard=self._heard, died=self._died)
-        # The job and attempt that each slot's worker is busy with.
-        self._busy: dict[Slot, tuple[str, int]] = {}
+        self._endings = endings
+        self._hang_seconds = hang_seconds
+        self._executor = ProcessExecutor(slots, heard=self._heard, died=self._died, look=self._look)
+        self._busy: dict[Slot, _Run] = {}
+        self._wishes: dict[str, _Wish] = {}
         self._stopping = False
+        self._looked_at = self._tried_at = time.monotonic()
 
     def start(self) -> None:
         """Let the workers start."""
@@ -66,19 +95,30 @@ class Dispatcher:
 
     def busy_with(self, slot: Slot) -> str | None:
         """The id of the job that the slot's worker has."""
-        return self._busy.get(slot, (None, 0))[0]
+        run = self._busy.get(slot)
+        return run.job_id if run else None
 
     def runs(self, job: Job) -> bool:
+        """Whether a worker has it."""
         return self._slot_of(job) is not None
+
+    def is_wished(self, job_id: str) -> bool:
+        """Whether something that was asked of a running job has still to happen."""
+        return job_id in self._wishes
 
     def pause(self, job: Job) -> None:
         """Ask the job's worker to save it and to let go of it."""
-        slot = self._slot_of(job)
-        if slot is not None:
-            self._executor.send(slot, messages.Pause(job.id, job.attempt))
+        self._wishes.setdefault(job.id, _Wish()).pause = True
+        self._say(job, messages.Pause(job.id, job.attempt))
+
+    def change_rate(self, job: Job, learning_rate: float) -> None:
+        """Ask the job's worker to go on with another learning rate."""
+        self._wishes.setdefault(job.id, _Wish()).learning_rate = learning_rate
+        self._say(job, messages.Adjust(job.id, job.attempt, learning_rate))
 
     def abandon(self, job: Job) -> None:
         """Tell the job's worker, if it has one, to let go of it; one that does not in time is replaced."""
+        self._forget_wish(job.id)
         slot = self._slot_of(job)
         if slot is not None:
             self._executor.send(slot, messages.Abandon(job.id, job.attempt))
@@ -86,31 +126,53 @@ class Dispatcher:
             timer.daemon = True
             timer.start()
 
+    def give_up(self, job: Job) -> None:
+        """Let the job go on from its last checkpoint, wherever its worker is."""
+        slot = self._slot_of(job)
+        if slot is not None:
+            self._executor.kill(slot)
+
+    def _say(self, job: Job, message: messages.ToWorker) -> None:
+        slot = self._slot_of(job)
+        if slot is not None:
+            self._executor.send(slot, message)
+
     def _slot_of(self, job: Job) -> Slot | None:
-        return next((slot for slot, busy in self._busy.items() if busy == (job.id, job.attempt)), None)
+        busy = self._busy.items()
+        return next((slot for slot, run in busy if (run.job_id, run.attempt) == (job.id, job.attempt)), None)
 
     def _kill_if_busy(self, slot: Slot, job: Job) -> None:
         with self._registry.lock:
-            if self._busy.get(slot) == (job.id, job.attempt):
+            if self._slot_of(job) is slot:
                 self._executor.kill(slot)
 
     def dispatch(self) -> None:
-        """Give waiting jobs to free slots of their kind, oldest first."""
+        """Give waiting jobs to free slots of their kind: the first in the queue whose network no other job trains."""
         for slot in self.slots:
             if self._stopping or self.failure:
                 return
-            waiting = self._registry.queue(slot.kind)
-            if waiting and slot.state == "ready" and slot not in self._busy:
-                self._start(slot, self._registry.jobs.get(waiting[0]))
+            if slot.state == "ready" and slot not in self._busy:
+                job = self._next(slot)
+                if job is not None:
+                    self._start(slot, job)
+
+    def _next(self, slot: Slot) -> Job | None:
+        waiting = (self._registry.jobs.get(id) for id in self._registry.jobs.queue(slot.kind))
+        taken = {job.network_id for job in self._registry.jobs if job.state == "running"}
+        return next((job for job in waiting if job.network_id not in taken), None)
 
     def _start(self, slot: Slot, job: Job) -> None:
         network = self._registry.networks.get(job.network_id)
-        newest = network.versions[-1].number if job.spec.warm_start else 0
-        job = self._registry.record(job.id, Started(_now(), slot.device, newest))
-        begun_with = next(version for version in network.versions if version.number == job.start_version)
+        begin = network.current if job.spec.warm_start else 0
+        job = self._registry.record(job.id, Started(_now(), slot.device, begin))
+        begun_with = network.version(begin if job.start_version is None else job.start_version)
+        assert begun_with is not None
         folder = self._folder.of_network(network.id)
-        validation = job.validation_dataset_id
-        self._busy[slot] = (job.id, job.attempt)
+        dataset = self._registry.datasets.get(job.dataset_id)
+        validation = self._registry.datasets.get(job.validation_dataset_id) if job.validation_dataset_id else None
+        stored = dataset.bytes + (validation.bytes if validation else 0)
+        demand = demand_of(job.spec, network.architecture, dataset.rows, stored)
+        self._busy[slot] = _Run(job.id, job.attempt, self._hang_seconds + demand.silence)
         self._executor.send(
             slot,
             messages.Run(
@@ -118,14 +180,15 @@ class Dispatcher:
                 attempt=job.attempt,
                 architecture=network.architecture,
                 spec=job.spec,
-                dataset=self._registry.datasets.get(job.dataset_id),
-                dataset_folder=str(self._folder.of_dataset(job.dataset_id)),
-                validation=self._registry.datasets.get(validation) if validation else None,
-                validation_folder=str(self._folder.of_dataset(validation)) if validation else None,
+                dataset=dataset,
+                dataset_folder=str(self._folder.of_dataset(dataset.id)),
+                validation=validation,
+                validation_folder=str(self._folder.of_dataset(validation.id)) if validation else None,
                 weights=str(folder / begun_with.file),
                 checkpoint=str(folder / job.saved.file) if job.saved else None,
+                begin_with=str(folder / job.start_file) if job.start_file else None,
                 folder=str(folder),
-                checkpoint_seconds=self._checkpoint_seconds,
+                checkpointing=job.checkpointing,
             ),
         )
 
@@ -134,27 +197,34 @@ class Dispatcher:
             if isinstance(message, messages.Ready):
                 self.ready.set()
                 self.dispatch()
-            elif self._busy.get(slot) == (message.job_id, message.attempt):
+                return
+            run = self._busy.get(slot)
+            if run is not None and (run.job_id, run.attempt) == (message.job_id, message.attempt):
+                run.heard_at = time.monotonic()
                 self._take(slot, message)
 
     @contextmanager
-    def _noting_failure(self, slot: Slot) -> Iterator[None]:
+    def _noting_failure(self, slot: Slot | None = None) -> Iterator[None]:
         """A journal that cannot be written ends what the worker does, and not the thread that watches all of them."""
         try:
             yield
         except StorageFailed as problem:
-            log.critical("%s", problem)
+            if self.failure != str(problem):
+                log.critical("%s", problem)
             self.failure = str(problem)
-            self._executor.kill(slot)
+            if slot is not None:
+                self._executor.kill(slot)
 
     def _take(self, slot: Slot, message: messages.OfAttempt) -> None:
         job = self._registry.jobs.peek(message.job_id)
         running = job is not None and job.state == "running"
         if isinstance(message, messages.Released):
             del self._busy[slot]
-            if running:
-                event = Interrupted(worker_died=False) if self._stopping else Paused()
-                self._registry.record(message.job_id, event)
+            if job is not None and running:
+                wish = self._wishes.get(job.id, _Wish())
+                paused = Interrupted(retried=False) if self._stopping and not wish.pause else Paused()
+                self._registry.record(job.id, paused, *_change_of(wish, job))
+                self._forget_wish(job.id)
             self.dispatch()
         elif job is not None and running:
             self._take_of_running(job, message)
@@ -163,51 +233,120 @@ class Dispatcher:
         match message:
             case messages.Trained(epochs=epochs):
                 self._registry.record(job.id, EpochsDone(epochs))
-            case messages.Checkpointed(file=file):
-                self._registry.record(job.id, Saved(file))
-                self.remove_checkpoint(job)
+            case messages.Adjusted(learning_rate=learning_rate, epoch=epoch):
+                self._adjusted(job, learning_rate, epoch)
+            case messages.Checkpointed(file=file, bytes=size):
+                after = self._registry.record(job.id, Saved(_now(), file, size))
+                self._endings.remove(job, job.files - after.files)
+            case messages.CheckpointDamaged(message=text):
+                log.error("%s goes on from an older checkpoint: %s", job.id, text)
+                after = self._registry.record(job.id, CheckpointLost(), Interrupted(retried=False))
+                self._endings.remove(job, job.files - after.files)
             case messages.Finished(file=file, stopped=stopped, best_epoch=best_epoch):
-                self._publish(job, file, stopped, best_epoch)
-                self.remove_checkpoint(job)
+                network, number = self._endings.published(job, file)
+                self._endings.end(job, Succeeded(_now(), number, stopped, best_epoch), network)
+                self._forget_wish(job.id)
+            case messages.Broken(kind="storage_failed", message=text) if job.retries < _RETRIES_ALLOWED:
+                self.failure = text  # until what could not be written can be
+                self._registry.record(job.id, Interrupted(retried=True))
             case messages.Broken(kind=kind, message=text):
-                self._fail(job, kind, text)
+                self._endings.fail(job, kind, text)
+                self._forget_wish(job.id)
 
-    def _publish(self, job: Job, file: str, stopped: StopReason, best_epoch: int | None) -> None:
-        network = self._registry.networks.get(job.network_id)
-        classes = self._registry.datasets.get(job.dataset_id).classes
-        version = Version(network.versions[-1].number + 1, file, job.id, classes, _now())
-        published = replace(network, versions=(*network.versions, version))
-        succeeded = Succeeded(_now(), version.number, stopped, best_epoch)
-        self._registry.record(job.id, succeeded, publishes=published)
+    def _adjusted(self, job: Job, learning_rate: float, epoch: int) -> None:
+        self._registry.record(job.id, Changed(learning_rate=learning_rate, epoch=epoch))
+        wish = self._wishes.get(job.id)
+        if wish is not None and wish.learning_rate == learning_rate:
+            wish.learning_rate = None
+            if not wish.pause:
+                self._forget_wish(job.id)
 
-    def _fail(self, job: Job, kind: ErrorKind, message: str) -> None:
-        self._registry.record(job.id, Failed(_now(), JobError(kind, message)))
-        self.remove_checkpoint(job)
-
-    def remove_checkpoint(self, job: Job) -> None:
-        """Remove the checkpoint that `job` names: the journal has just let go of it."""
-        if job.saved is not None:
-            (self._folder.of_network(job.network_id) / job.saved.file).unlink(missing_ok=True)
+    def _forget_wish(self, job_id: str) -> None:
+        """It has happened, or cannot any more. Whoever waits for it is told."""
+        job = self._registry.jobs.peek(job_id)
+        if self._wishes.pop(job_id, None) is not None and job is not None:
+            self._registry.changed(job, ())
 
     def _died(self, slot: Slot, exit_code: int) -> None:
         """A job that the worker has said the end of before is not touched by it."""
-        with self._registry.lock, self._noting_failure(slot):
-            job_id, attempt = self._busy.pop(slot, (None, 0))
-            job = self._registry.jobs.peek(job_id) if job_id else None
-            if job is not None and job.state == "running" and job.attempt == attempt:
-                self._lost(job, exit_code)
+        with self._registry.lock, self._noting_failure():
+            run = self._busy.pop(slot, None)
+            job = self._registry.jobs.peek(run.job_id) if run else None
+            if run is not None and job is not None and job.state == "running" and job.attempt == run.attempt:
+                how = f"by signal {-exit_code}" if exit_code < 0 else f"with exit code {exit_code}"
+                self._lost(job, "worker_died", f"The job's worker ended {how}.{_HINTS.get(-exit_code, '')}")
             self.dispatch()
 
-    def _lost(self, job: Job, exit_code: int) -> None:
+    def _lost(self, job: Job, kind: ErrorKind, message: str) -> None:
         """One more try where the cause may lie outside the job; else the end of it."""
+        wish = self._wishes.get(job.id, _Wish())
         if self._stopping:
-            self._registry.record(job.id, Interrupted(worker_died=False))
-        elif job.worker_deaths < _DEATHS_ALLOWED:
-            self._registry.record(job.id, Interrupted(worker_died=True))
+            self._registry.record(job.id, Interrupted(retried=False), *_change_of(wish, job))
+        elif wish.pause:
+            self._registry.record(job.id, Interrupted(retried=False), Paused(), *_change_of(wish, job))
+        elif job.retries < _RETRIES_ALLOWED:
+            log.warning("%s is started again: %s", job.id, message)
+            self._registry.record(job.id, Interrupted(retried=True), *_change_of(wish, job))
         else:
-            how = f"by signal {-exit_code}" if exit_code < 0 else f"with exit code {exit_code}"
-            what = "A worker that ends by signal 9 was often killed because the machine ran out of memory."
-            self._fail(job, "worker_died", f"The job's worker ended {how}, {job.worker_deaths + 1} times. {what}")
+            self._endings.fail(job, kind, f"{message} It was started {job.attempt} times.")
+        self._forget_wish(job.id)
+
+    def _look(self) -> None:
+        """Called every now and then by the thread that watches, when it has heard everything that was said."""
+        now = time.monotonic()
+        asleep, self._looked_at = now - self._looked_at > _SECONDS_WITHOUT_A_LOOK, now
+        with self._registry.lock, self._noting_failure():
+            for slot, run in tuple(self._busy.items()):
+                if asleep:
+                    run.heard_at = now
+                elif now - run.heard_at > run.silence:
+                    self._replace(slot, run)
+            if self._registry.failed and not self.failure:
+                self.failure = "The journal could not be written."
+            if self.failure and not self._stopping and now - self._tried_at > _SECONDS_BETWEEN_TRIES:
+                self._tried_at = now
+                self._try_again()
+
+    def _replace(self, slot: Slot, run: _Run) -> None:
+        """The worker hangs."""
+        del self._busy[slot]
+        self._executor.replace(slot)
+        job = self._registry.jobs.peek(run.job_id)
+        if job is not None and job.state == "running":
+            self._lost(job, "hung", f"The job's worker told of no progress for {run.silence:.0f} seconds.")
+
+    def _try_again(self) -> None:
+        """Find out whether the data folder can be written again, and then go on."""
+        self._folder.probe()
+        self._registry.recover()
+        self.failure = None
+        log.warning("the data folder can be written again")
+        self.put_back()
+        self.dispatch()
+
+    def put_back(self) -> None:
+        """Jobs that run by the journal and have no worker go back to the queue; workers whose job runs no more end."""
+        for job in self._registry.jobs:
+            if job.state == "running" and not self.runs(job):
+                self._registry.record(job.id, Interrupted(retried=False))
+        for slot, run in self._busy.items():
+            now = self._registry.jobs.peek(run.job_id)
+            if now is None or now.state != "running" or now.attempt != run.attempt:
+                self._executor.kill(slot)
+        self._endings.end_those_that_wait_in_vain()
+
+
+_HINTS = {
+    9: " Signal 9 often means that the machine ran out of memory.",
+    11: " Signal 11 means that machine code touched memory that is not its own; so may damaged memory.",
+}
+
+
+def _change_of(wish: _Wish, job: Job) -> tuple[Event, ...]:
+    """A change that no worker will make any more: for a job that does not run."""
+    if wish.learning_rate is None:
+        return ()
+    return (Changed(learning_rate=wish.learning_rate, epoch=job.saved.epoch if job.saved else 0),)
 
 
 def _now() -> datetime:

@@ -7,9 +7,11 @@ from pathlib import Path
 from engine import durable
 from engine.errors import StorageFailed
 
+_PROBE_BYTES = 2**20
+
 
 class DataFolder:
-    """`lock`, `journal.sqlite`, `datasets/ds_…/`, `networks/net_…/` (weights and checkpoints).
+    """`lock`, `journal.sqlite` and what belongs to it, `datasets/ds_…/`, `networks/net_…/` (weights and checkpoints).
 
     One service owns it at a time. Raises StorageFailed, in one line, if another one does or it cannot be used.
     """
@@ -19,6 +21,7 @@ class DataFolder:
         try:
             for folder in (self.path, self._networks, self._datasets):
                 folder.mkdir(parents=True, exist_ok=True)
+                durable.sync_folder(folder.parent)
             self._lock = (self.path / "lock").open("w")
         except OSError as problem:
             raise StorageFailed(f"The data folder {self.path} cannot be used: {problem.strerror}.") from problem
@@ -59,6 +62,12 @@ class DataFolder:
             for file in folder.iterdir():
                 if file.name not in networks[folder.name]:
                     file.unlink(missing_ok=True)
+
+    def probe(self) -> None:
+        """Raises StorageFailed unless something can be written here."""
+        durable.write_file(
+            self.path / f"{durable.UNFINISHED}probe", lambda file: file.write(bytes(_PROBE_BYTES))
+        ).unlink()
 
     def remove(self, folder: Path) -> None:
         """Remove the folder of something that the journal has forgotten already."""

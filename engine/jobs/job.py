@@ -10,7 +10,17 @@ from engine.training.spec import Epoch, StopReason, TrainingSpec
 
 State = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
 FINISHED: tuple[State, ...] = ("succeeded", "failed", "cancelled")
-ErrorKind = Literal["diverged", "invalid_data", "out_of_memory", "worker_died", "storage_failed", "internal"]
+ErrorKind = Literal[
+    "diverged",
+    "invalid_data",
+    "damaged_data",
+    "out_of_memory",
+    "worker_died",
+    "hung",
+    "storage_failed",
+    "dependency_failed",
+    "internal",
+]
 
 
 @dataclass(frozen=True)
@@ -23,21 +33,35 @@ class JobError:
 
 @dataclass(frozen=True)
 class SavedRun:
-    """A checkpoint that the journal knows: its file, and the job's epoch, cost and seconds of that moment."""
+    """A checkpoint that the journal knows: its file and bytes, and the job's epoch, cost and seconds of that moment.
+    Numbers count all checkpoints of the job, from 1."""
 
+    number: int
     file: str
     epoch: int
     cost: float | None
     seconds: float
+    bytes: int
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Checkpointing:
+    """Save a run after so many seconds, and after each so many epochs; keep the newest `keep` checkpoints."""
+
+    seconds: float = 10.0
+    epochs: int | None = None
+    keep: int = 2
 
 
 @dataclass(frozen=True)
 class Job:
-    """`attempt` counts starts; what a worker says under an older attempt is not believed. `worker_deaths` counts the
-    workers that died with it. `cost` is that of the last finished epoch; `seconds` that of all of them.
-    `start_version`: the version of the network that it began with. `stopped`: why a job that succeeded ended, and
-    `best_epoch` whose weights it published, where it looked for the best. `device_kind`: where it trains, and why;
-    `device`: the one that it was given."""
+    """`attempt` counts starts; what a worker says under an older attempt is not believed. `retries` counts those that
+    were made because something outside the job failed. `cost` is that of the last finished epoch; `seconds` that of all
+    of them. `start_version`: the version of the network that it began with; `start_file`: the checkpoint that it was
+    told to begin with instead. `stopped`: why a job that succeeded ended, and `best_epoch` whose weights it published,
+    where it looked for the best. `device_kind`: where it trains, and why; `device`: the one that it was given. `after`:
+    jobs that must have succeeded before it starts. `checkpoints`: oldest first."""
 
     id: str
     name: str | None
@@ -50,9 +74,9 @@ class Job:
     cost: float | None = None
     seconds: float = 0.0
     attempt: int = 0
-    worker_deaths: int = 0
+    retries: int = 0
     device: str | None = None
-    saved: SavedRun | None = None
+    checkpoints: tuple[SavedRun, ...] = ()
     network_version: int | None = None
     error: JobError | None = None
     started_at: datetime | None = None
@@ -63,6 +87,10 @@ class Job:
     best_epoch: int | None = None
     device_kind: DeviceKind = "cpu"
     device_reason: str | None = None
+    priority: int = 0
+    after: tuple[str, ...] = ()
+    checkpointing: Checkpointing = Checkpointing()
+    start_file: str | None = None
 
     @property
     def dataset_ids(self) -> set[str]:
@@ -72,6 +100,17 @@ class Job:
     @property
     def finished(self) -> bool:
         return self.state in FINISHED
+
+    @property
+    def saved(self) -> SavedRun | None:
+        """Where the job goes on from."""
+        return self.checkpoints[-1] if self.checkpoints else None
+
+    @property
+    def files(self) -> set[str]:
+        """Those in its network's folder that are its own. What it published is the network's."""
+        begun_with = {self.start_file} if self.start_file else set()
+        return begun_with | {checkpoint.file for checkpoint in self.checkpoints}
 
 
 @dataclass(frozen=True)
@@ -100,14 +139,31 @@ class EpochsDone:
 class Saved:
     """A checkpoint of everything reported so far is on disk."""
 
+    at: datetime
     file: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class CheckpointLost:
+    """The newest checkpoint is damaged; the work goes on from the one before."""
 
 
 @dataclass(frozen=True)
 class Interrupted:
-    """The work stopped without being asked to; it goes on from the last checkpoint."""
+    """The work stopped without being asked to; it goes on from the last checkpoint. `retried`: because of a failure, of
+    which a job is allowed few."""
 
-    worker_died: bool
+    retried: bool
+
+
+@dataclass(frozen=True)
+class Changed:
+    """Its owner wants it otherwise; `learning_rate` holds from `epoch` on, counted from 0."""
+
+    priority: int | None = None
+    learning_rate: float | None = None
+    epoch: int = 0
 
 
 @dataclass(frozen=True)
@@ -136,10 +192,26 @@ class Failed:
 
 @dataclass(frozen=True)
 class Cancelled:
+    """`network_version`: what was published of it all the same."""
+
     at: datetime
+    network_version: int | None = None
 
 
-Event = Placed | Started | EpochsDone | Saved | Interrupted | Paused | Resumed | Succeeded | Failed | Cancelled
+Event = (
+    Placed
+    | Started
+    | EpochsDone
+    | Saved
+    | CheckpointLost
+    | Interrupted
+    | Changed
+    | Paused
+    | Resumed
+    | Succeeded
+    | Failed
+    | Cancelled
+)
 
 # In which states an event may happen, and what to call it where it may not.
 TRANSITIONS: dict[type[Event], tuple[str, tuple[State, ...]]] = {
@@ -147,11 +219,13 @@ TRANSITIONS: dict[type[Event], tuple[str, tuple[State, ...]]] = {
     Started: ("started", ("queued",)),
     EpochsDone: ("trained", ("running",)),
     Saved: ("saved", ("running",)),
+    CheckpointLost: ("set back", ("running",)),
     Interrupted: ("interrupted", ("running",)),
+    Changed: ("changed", ("queued", "running", "paused")),
     Paused: ("paused", ("queued", "running")),
     Resumed: ("resumed", ("paused",)),
     Succeeded: ("finished", ("running",)),
-    Failed: ("failed", ("running",)),
+    Failed: ("failed", ("queued", "running", "paused")),
     Cancelled: ("cancelled", ("queued", "running", "paused")),
 }
 
@@ -181,18 +255,19 @@ def apply(job: Job, event: Event) -> Job:
         case EpochsDone(epochs):
             seconds = job.seconds + sum(epoch.seconds for epoch in epochs)
             return replace(job, epoch=epochs[-1].epoch, cost=epochs[-1].cost, seconds=seconds)
-        case Saved(file):
-            return replace(job, saved=SavedRun(file, job.epoch, job.cost, job.seconds))
-        case Interrupted(worker_died):
-            start = job.saved or SavedRun("", 0, None, 0.0)
-            return replace(
-                job,
-                state="queued",
-                epoch=start.epoch,
-                cost=start.cost,
-                seconds=start.seconds,
-                worker_deaths=job.worker_deaths + worker_died,
-            )
+        case Saved(at, file, size):
+            number = job.saved.number + 1 if job.saved else 1
+            new = SavedRun(number, file, job.epoch, job.cost, job.seconds, size, at)
+            return replace(job, checkpoints=(*job.checkpoints, new)[-job.checkpointing.keep :])
+        case CheckpointLost():
+            return replace(job, checkpoints=job.checkpoints[:-1])
+        case Interrupted(retried):
+            reached = (job.saved.epoch, job.saved.cost, job.saved.seconds) if job.saved else (0, None, 0.0)
+            epoch, cost, seconds = reached
+            return replace(job, state="queued", epoch=epoch, cost=cost, seconds=seconds, retries=job.retries + retried)
+        case Changed(priority, learning_rate, epoch):
+            spec = job.spec if learning_rate is None else job.spec.with_rate(learning_rate, epoch)
+            return replace(job, priority=job.priority if priority is None else priority, spec=spec)
         case Paused():
             return replace(job, state="paused")
         case Resumed():
@@ -205,9 +280,8 @@ def apply(job: Job, event: Event) -> Job:
                 stopped=stopped,
                 best_epoch=best_epoch,
                 finished_at=at,
-                saved=None,
             )
         case Failed(at, error):
-            return replace(job, state="failed", error=error, finished_at=at, saved=None)
-        case Cancelled(at):
-            return replace(job, state="cancelled", finished_at=at, saved=None)
+            return replace(job, state="failed", error=error, finished_at=at)
+        case Cancelled(at, version):
+            return replace(job, state="cancelled", network_version=version, finished_at=at)

@@ -3,12 +3,14 @@
 Every message about a job carries its attempt: what is said under an older one is not believed.
 """
 
-from multiprocessing.connection import Connection
+import socket
+from collections import deque
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from engine.data.dataset import Dataset
-from engine.jobs.job import ErrorKind
+from engine.jobs.job import Checkpointing, ErrorKind
 from engine.nn.architecture import Architecture
 from engine.training.spec import Epoch, StopReason, TrainingSpec
 
@@ -28,7 +30,8 @@ class OfAttempt(_Message, frozen=True):
 
 
 class Run(OfAttempt, frozen=True):
-    """Train. Paths are absolute; `checkpoint` is where to go on from; new files go into `folder`."""
+    """Train. Paths are absolute; `checkpoint` is where to go on from, `begin_with` one that another run left; new files
+    go into `folder`."""
 
     architecture: Architecture
     spec: TrainingSpec
@@ -38,8 +41,9 @@ class Run(OfAttempt, frozen=True):
     validation_folder: str | None
     weights: str
     checkpoint: str | None
+    begin_with: str | None
     folder: str
-    checkpoint_seconds: float
+    checkpointing: Checkpointing
 
 
 class Pause(OfAttempt, frozen=True):
@@ -50,11 +54,17 @@ class Abandon(OfAttempt, frozen=True):
     """Release the job as it is."""
 
 
+class Adjust(OfAttempt, frozen=True):
+    """Train on with another learning rate from the next epoch that begins."""
+
+    learning_rate: float
+
+
 class Stop(_Message, frozen=True):
     """Save the job if there is one, then end."""
 
 
-ToWorker = Run | Pause | Abandon | Stop
+ToWorker = Run | Pause | Abandon | Adjust | Stop
 
 
 # From the worker.
@@ -66,14 +76,32 @@ class Ready(_Message, frozen=True):
     memory_free: int | None = None
 
 
+class Progressing(OfAttempt, frozen=True):
+    """Something was done that shows in nothing else yet."""
+
+
 class Trained(OfAttempt, frozen=True):
     epochs: tuple[Epoch, ...]
+
+
+class Adjusted(OfAttempt, frozen=True):
+    """The learning rate holds from this epoch on, counted from 0."""
+
+    learning_rate: float
+    epoch: int
 
 
 class Checkpointed(OfAttempt, frozen=True):
     """`file` in the run's folder holds the run after all the epochs reported so far."""
 
     file: str
+    bytes: int
+
+
+class CheckpointDamaged(OfAttempt, frozen=True):
+    """The run could not go on from its checkpoint."""
+
+    message: str
 
 
 class Finished(OfAttempt, frozen=True):
@@ -95,22 +123,62 @@ class Released(OfAttempt, frozen=True):
     memory_free: int | None = None
 
 
-FromWorker = Ready | Trained | Checkpointed | Finished | Broken | Released
+FromWorker = Ready | Progressing | Trained | Adjusted | Checkpointed | CheckpointDamaged | Finished | Broken | Released
 
-_to_worker: msgspec.json.Decoder[ToWorker] = msgspec.json.Decoder(ToWorker)
-_from_worker: msgspec.json.Decoder[FromWorker] = msgspec.json.Decoder(FromWorker)
+Received = TypeVar("Received")
 
-
-def send(connection: Connection, message: ToWorker | FromWorker) -> None:
-    """Raises OSError if the other side is gone."""
-    connection.send_bytes(msgspec.json.encode(message))
+# What a worker does not take in this time it will not take at all: it hangs.
+_SECONDS_TO_SEND = 5.0
+_BYTES_AT_ONCE = 2**18
 
 
-def receive_in_worker(connection: Connection) -> ToWorker:
-    """Waits. Raises EOFError or OSError if the service is gone."""
-    return _to_worker.decode(connection.recv_bytes())
+class Channel(Generic[Received]):
+    """One end of a socket pair: a line of JSON for each message. Nothing here waits for the rest of a message that a
+    process was stopped in the middle of, but for `receive`."""
+
+    def __init__(self, end: socket.socket, receives: Any) -> None:
+        self._socket = end
+        self._decoder: msgspec.json.Decoder[Received] = msgspec.json.Decoder(receives)
+        self._begun = bytearray()
+        self._complete: deque[bytes] = deque()
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def send(self, message: ToWorker | FromWorker) -> None:
+        """Raises OSError if the other side is gone, or does not listen any more."""
+        self._socket.sendall(msgspec.json.encode(message) + b"\n")
+
+    def receive(self) -> Received:
+        """Waits for a message. Raises EOFError or OSError if the other side is gone."""
+        while not self._complete:
+            self._take(self._socket.recv(_BYTES_AT_ONCE))
+        return self._decoder.decode(self._complete.popleft())
+
+    def received(self) -> list[Received]:
+        """All messages that are complete by now. Raises EOFError or OSError if the other side is gone."""
+        self._take(self._socket.recv(_BYTES_AT_ONCE, socket.MSG_DONTWAIT))
+        found = [self._decoder.decode(line) for line in self._complete]
+        self._complete.clear()
+        return found
+
+    def _take(self, part: bytes) -> None:
+        if not part:
+            raise EOFError
+        *ended, begun = part.split(b"\n")
+        for line in ended:
+            self._complete.append(bytes(self._begun + line))
+            self._begun.clear()
+        self._begun += begun
+
+    def close(self) -> None:
+        self._socket.close()
 
 
-def receive_in_service(connection: Connection) -> FromWorker:
-    """Waits. Raises EOFError or OSError if the worker is gone."""
-    return _from_worker.decode(connection.recv_bytes())
+def channel_to_worker(end: socket.socket) -> Channel[FromWorker]:
+    end.settimeout(_SECONDS_TO_SEND)
+    return Channel(end, FromWorker)
+
+
+def channel_to_service(end: socket.socket) -> Channel[ToWorker]:
+    return Channel(end, ToWorker)

@@ -1,136 +1,137 @@
 """The in-memory registry: the one truth that every request reads. Each change is journaled, then published."""
 
-import bisect
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, Protocol, TypeVar, get_args
+from typing import Any
 
 import msgspec
 
 from engine.data.dataset import Dataset
-from engine.errors import NotFound
+from engine.errors import InvalidInput
 from engine.jobs.job import EpochsDone, Event, Interrupted, Job, apply
-from engine.jobs.journal import Journal
+from engine.jobs.journal import Entry, Journal
+from engine.jobs.records import Collection, Jobs, Record
 from engine.nn.architecture import Architecture
-from engine.training.choice import DeviceKind
 from engine.training.spec import Epoch
+
+_SECONDS_ANSWERS_ARE_KEPT = 24 * 3600
 
 
 @dataclass(frozen=True)
 class Version:
     """Published weights of a network; `file` is in the network's folder. Number 0 is the start.
 
-    `job_id`: who trained them; `classes`: what they were trained to tell apart."""
+    `job_id`: who trained them; `epoch`: after which of its epochs, where it was not its end; `classes`: what they were
+    trained to tell apart."""
 
     number: int
     file: str
     job_id: str | None
     classes: tuple[str, ...] | None
     created_at: datetime
+    epoch: int | None = None
 
 
 @dataclass(frozen=True)
 class NetworkRecord:
-    """A network as the service knows it. The last of `versions` is the current one."""
+    """A network as the service knows it. `current`: the number of the version that predicts, unless another is asked
+    for."""
 
     id: str
     name: str | None
     architecture: Architecture
     versions: tuple[Version, ...]
     created_at: datetime
+    current: int = 0
+
+    def version(self, number: int) -> Version | None:
+        return next((version for version in self.versions if version.number == number), None)
 
 
-class _Named(Protocol):
-    @property
-    def id(self) -> str: ...
-    @property
-    def name(self) -> str | None: ...
+@dataclass
+class Receipt:
+    """That a request to create something was carried out. `render` makes its answer of the new record; the answer is
+    journaled with the record, under `key`, and stands in `answer` then."""
 
-
-Record = TypeVar("Record", bound=_Named)
-
-
-class Collection(Generic[Record]):
-    """Records of one kind by id, and by name: a name stands for the newest record that has it.
-
-    Records are immutable and swapped whole; reading takes no lock.
-    """
-
-    def __init__(self, kind: str, type_: type[Record]) -> None:
-        self.kind = kind
-        self.type = type_
-        self._by_id: dict[str, Record] = {}
-        self._ids_by_name: dict[str, tuple[str, ...]] = {}
-
-    def __iter__(self) -> Iterator[Record]:
-        """Oldest first."""
-        return iter(tuple(self._by_id.values()))
-
-    def __len__(self) -> int:
-        return len(self._by_id)
-
-    def find(self, reference: str) -> Record:
-        """By id or name. Raises NotFound."""
-        named = self._ids_by_name.get(reference, ())
-        return self.get(named[-1] if named else reference)
-
-    def get(self, id: str) -> Record:
-        """By id alone. Raises NotFound."""
-        record = self._by_id.get(id)
-        if record is None:
-            raise NotFound(self.kind, id)
-        return record
-
-    def peek(self, id: str) -> Record | None:
-        """By id alone; None if it is gone."""
-        return self._by_id.get(id)
-
-    def page(self, after: str | None, limit: int) -> tuple[list[Record], bool]:
-        """Up to `limit` records, newest first, that are older than the record `after`; and whether there are more."""
-        newest_first = sorted((id for id in tuple(self._by_id) if after is None or id < after), reverse=True)
-        return [self._by_id[id] for id in newest_first[:limit]], len(newest_first) > limit
-
-    def publish(self, record: Record) -> None:
-        if record.id not in self._by_id and record.name is not None:
-            self._ids_by_name[record.name] = (*self._ids_by_name.get(record.name, ()), record.id)
-        self._by_id[record.id] = record
-
-    def withdraw(self, record: Record) -> None:
-        del self._by_id[record.id]
-        if record.name is not None:
-            left = tuple(id for id in self._ids_by_name[record.name] if id != record.id)
-            self._ids_by_name[record.name] = left
+    key: str
+    fingerprint: str
+    render: Callable[[Any], bytes]
+    answer: bytes | None = None
 
 
 class Registry:
-    """Networks, datasets and jobs. Writers hold `lock`; `changed` hears of every job that changed, after the fact."""
+    """Networks, datasets and jobs. Writers hold `lock`. `changed` hears, after the fact and in order, of every job that
+    changed, and of the events that are in the journal now."""
 
     def __init__(self, journal: Journal) -> None:
         self.lock = threading.RLock()
-        self.networks = Collection("network", NetworkRecord)
-        self.datasets = Collection("dataset", Dataset)
-        self.jobs = Collection("job", Job)
-        self.changed: Callable[[Job], None] = lambda job: None
+        self.networks = Collection("network", NetworkRecord, journal)
+        self.datasets = Collection("dataset", Dataset, journal)
+        self.jobs = Jobs(journal, self.lock)
+        self.changed: Callable[[Job, Sequence[Entry]], None] = lambda job, events: None
         self._journal = journal
-        self._queues: dict[DeviceKind, tuple[str, ...]] = dict.fromkeys(get_args(DeviceKind), ())
+        self._load()
+
+    def _load(self) -> None:
         for collection in (self.networks, self.datasets, self.jobs):
-            self._load(collection)
+            collection.load()
 
-    def _load(self, collection: Collection[Any]) -> None:
-        decoder = msgspec.json.Decoder(collection.type)
-        for body in self._journal.records(collection.kind):
-            self._publish(collection, decoder.decode(body))
+    @property
+    def failed(self) -> bool:
+        """Whether the journal has to be opened anew before anything can be recorded."""
+        return self._journal.failed
 
-    def add(self, collection: Collection[Record], record: Record) -> None:
+    def recover(self) -> None:
+        """Open the journal anew after it failed, and go by what it has. Raises StorageFailed."""
+        with self.lock:
+            self._journal.reopen()
+            with self._journal.transaction():
+                pass
+            self._load()
+
+    def add(self, collection: Collection[Record], record: Record, receipt: Receipt | None = None) -> None:
         """Make a new record known. Raises StorageFailed, and then nothing has changed."""
+        happened = []
         with self.lock:
             with self._journal.transaction():
                 self._put(collection, record)
                 if isinstance(record, Job):
-                    self._journal.add_event(record.id, msgspec.json.encode(record))
-            self._publish(collection, record)
+                    happened.append(self._journal.add_event(record.id, msgspec.json.encode(record)))
+                self._keep(receipt, record)
+            collection.publish(record)
+            if isinstance(record, Job):
+                self.changed(record, happened)
+
+    def _keep(self, receipt: Receipt | None, record: Any) -> None:
+        if receipt is None:
+            return
+        now = time.time()
+        self._journal.forget_answers(now - _SECONDS_ANSWERS_ARE_KEPT)
+        receipt.answer = receipt.render(record)
+        self._journal.keep_answer(receipt.key, receipt.fingerprint, now, receipt.answer)
+
+    def answer(self, key: str, fingerprint: str) -> bytes | None:
+        """What was answered under this key in the last 24 hours. Raises InvalidInput if that was to another request."""
+        found = self._journal.answer(key, time.time() - _SECONDS_ANSWERS_ARE_KEPT)
+        if found is None:
+            return None
+        if found[0] != fingerprint:
+            raise InvalidInput(
+                "Idempotency-Key",
+                "In the last 24 hours this key was used for another request; a new request needs a new key.",
+            )
+        return found[1]
+
+    def change(self, network: NetworkRecord, receipt: Receipt | None = None, about: Any = None) -> None:
+        """Publish a network's new record. `about`: what the receipt is rendered from."""
+        with self.lock:
+            with self._journal.transaction():
+                self._put(self.networks, network)
+                self._keep(receipt, about)
+            self.networks.publish(network)
 
     def remove(self, collection: Collection[Record], record: Record) -> None:
         """Forget a record, and the events of a job. Raises StorageFailed, and then nothing has changed."""
@@ -145,58 +146,58 @@ class Registry:
 
         Raises Conflict if an event does not fit the job's state, StorageFailed if it cannot be written.
         """
+        events: list[Entry] = []
         with self.lock:
             before = job = self.jobs.get(job_id)
             with self._journal.transaction():
                 for event in happened:
                     job = apply(job, event)
-                    self._write_history(job, event)
+                    events += self._write_history(job, event)
                 self._put(self.jobs, job)
                 if job.state != before.state:
-                    self._journal.add_event(job.id, msgspec.json.encode(job))
+                    events.append(self._journal.add_event(job.id, msgspec.json.encode(job)))
                 if publishes is not None:
                     self._put(self.networks, publishes)
             if publishes is not None:
-                self._publish(self.networks, publishes)
-            self._publish(self.jobs, job)
-        self.changed(job)
+                self.networks.publish(publishes)
+            self.jobs.publish(job)
+            self.changed(job, events)
         return job
 
-    def _write_history(self, job: Job, event: Event) -> None:
+    def _write_history(self, job: Job, event: Event) -> Iterator[Entry]:
         match event:
             case EpochsDone(epochs):
                 for epoch in epochs:
-                    self._journal.add_event(job.id, msgspec.json.encode(epoch), epoch.epoch)
+                    yield self._journal.add_event(job.id, msgspec.json.encode(epoch), epoch.epoch)
             case Interrupted():
                 self._journal.cut_history(job.id, job.epoch)
             case _:
                 pass
 
     def _put(self, collection: Collection[Any], record: Any) -> None:
-        self._journal.put(collection.kind, record.id, msgspec.json.encode(record))
-
-    def _publish(self, collection: Collection[Any], record: Any) -> None:
-        collection.publish(record)
-        if isinstance(record, Job):
-            for kind, queue in self._queues.items():
-                waiting = [id for id in queue if id != record.id]
-                if record.state == "queued" and record.device_kind == kind:
-                    bisect.insort(waiting, record.id)
-                self._queues[kind] = tuple(waiting)
-
-    def queue(self, kind: DeviceKind) -> tuple[str, ...]:
-        """Ids of the jobs that wait for a slot of this kind, the next one first. Ids sort by time: first come, first
-        served, and a job that was interrupted keeps its place."""
-        return self._queues[kind]
+        state = collection.state_of(record)
+        self._journal.put(collection.kind, record.id, record.name, state, msgspec.json.encode(record))
 
     def history(self, job_id: str, after: int, limit: int) -> list[Epoch]:
         """Finished epochs of a job with numbers above `after`, oldest first."""
         return [_EPOCH.decode(body) for body in self._journal.history(job_id, after, limit)]
 
-    def events(self, job_id: str, after: int, limit: int) -> list[tuple[int, Epoch | Job]]:
-        """What happened to a job, with rising numbers above `after`: its epochs, and itself at each change of state."""
-        found = self._journal.events(job_id, after, limit)
-        return [(number, (_EPOCH if is_epoch else _JOB).decode(body)) for number, is_epoch, body in found]
+    def history_in_brief(self, job_id: str, after: int, points: int) -> list[Epoch]:
+        """At most `points` of them: first, last, and the lowest and highest costs in between."""
+        return [_EPOCH.decode(body) for body in self._journal.history_in_brief(job_id, after, points)]
+
+    def events(self, job_id: str | None, after: int, limit: int) -> list[Entry]:
+        """What happened to a job, or to all, with rising numbers above `after`."""
+        return self._journal.events(job_id, after, limit)
+
+    def last_event(self) -> int:
+        """The highest number that an event ever had."""
+        return self._journal.last_event()
+
+
+def read(event: Entry) -> Epoch | Job:
+    """An epoch, or the job as it was when its state changed."""
+    return (_EPOCH if event.is_epoch else _JOB).decode(event.body)
 
 
 _EPOCH = msgspec.json.Decoder(Epoch)

@@ -1,19 +1,57 @@
-"""Submit, pause, cancel, recover: what the API asks for, turned into events of jobs."""
+"""Submit, pause, change, cancel, recover: what the API asks for, turned into events of jobs."""
 
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from engine import durable
 from engine.data.dataset import Dataset
-from engine.errors import Conflict, InvalidInput
+from engine.errors import Conflict, InvalidInput, TooMany
 from engine.jobs import ids
 from engine.jobs.dispatcher import Dispatcher
+from engine.jobs.endings import Endings
 from engine.jobs.executor import Slot
 from engine.jobs.folder import DataFolder
-from engine.jobs.job import Cancelled, Interrupted, Job, Paused, Placed, Resumed, check
-from engine.jobs.registry import NetworkRecord, Registry
+from engine.jobs.job import (
+    Cancelled,
+    Changed,
+    Checkpointing,
+    Job,
+    Paused,
+    Placed,
+    Resumed,
+    SavedRun,
+    check,
+)
+from engine.jobs.registry import NetworkRecord, Receipt, Registry
 from engine.nn.architecture import Architecture
 from engine.nn.cuda.discovery import Found
 from engine.training.choice import Choice, choose
+from engine.training.demand import demand_of
 from engine.training.spec import TrainingSpec
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a service takes: jobs that wait, and bytes of memory of one run."""
+
+    queued_jobs: int
+    job_bytes: int
+
+
+@dataclass(frozen=True)
+class Order:
+    """A job to be. `validation` is measured after every epoch, in place of a fraction of the dataset; `after`: jobs
+    that must have succeeded before; `begin_with`: a checkpoint of a job of the same network."""
+
+    network: NetworkRecord
+    dataset: Dataset
+    spec: TrainingSpec
+    name: str | None = None
+    validation: Dataset | None = None
+    priority: int = 0
+    after: tuple[Job, ...] = ()
+    checkpointing: Checkpointing = field(default_factory=Checkpointing)
+    begin_with: tuple[Job, SavedRun] | None = None
 
 
 class JobService:
@@ -23,20 +61,28 @@ class JobService:
     """
 
     def __init__(
-        self, registry: Registry, folder: DataFolder, slots: list[Slot], checkpoint_seconds: float, found: Found
+        self,
+        registry: Registry,
+        folder: DataFolder,
+        slots: list[Slot],
+        found: Found,
+        limits: Limits,
+        hang_seconds: float = 60.0,
     ) -> None:
         self.registry = registry
         self.found = found
-        self._dispatcher = Dispatcher(registry, folder, slots, checkpoint_seconds)
+        self._folder = folder
+        self._limits = limits
+        self._endings = Endings(registry, folder)
+        self._dispatcher = Dispatcher(registry, folder, self._endings, slots, hang_seconds)
         self.ready = self._dispatcher.ready
         """Set when the first worker has been ready."""
 
     def start(self) -> None:
         """Recover, then let the workers start. A job that ran when the last service ended goes back to the queue."""
-        for job in self.registry.jobs:
-            if job.state == "running":
-                self.registry.record(job.id, Interrupted(worker_died=False))
-            if not job.finished:
+        with self.registry.lock:
+            self._dispatcher.put_back()
+            for job in self.registry.jobs:
                 self._place_anew(job)
         self._dispatcher.start()
 
@@ -53,7 +99,7 @@ class JobService:
 
     @property
     def failure(self) -> str | None:
-        """Why nothing is started any more, in a sentence; None while all is well."""
+        """Why nothing is started for the time being, in a sentence; None while all is well."""
         return self._dispatcher.failure
 
     @property
@@ -64,41 +110,72 @@ class JobService:
         """The id of the job that a slot's worker has."""
         return self._dispatcher.busy_with(slot)
 
-    def submit(
-        self,
-        network: NetworkRecord,
-        dataset: Dataset,
-        spec: TrainingSpec,
-        name: str | None,
-        validation: Dataset | None = None,
-    ) -> Job:
-        """Queue a job. Raises InvalidInput if data, network and settings do not go together or there is no such device.
+    def is_wished(self, job_id: str) -> bool:
+        """Whether something that was asked of a running job, by `pause` or `change`, has still to happen."""
+        return self._dispatcher.is_wished(job_id)
 
-        `validation` is measured after every epoch, in place of a fraction of the dataset.
-        """
+    def submit(self, order: Order, receipt: Receipt | None = None) -> Job:
+        """Queue a job. Raises InvalidInput if data, network and settings do not go together or there is no such device,
+        TooMany if as many jobs wait already as may."""
+        network, dataset, spec, validation = order.network, order.dataset, order.spec, order.validation
         dataset.check_fits(network.architecture)
         spec.check_fits(network.architecture, dataset.rows, dataset.classes)
         if validation is not None:
             _check_validation(validation, dataset, network)
+        self._check_size(order)
         choice = self._choose(network.architecture, dataset, spec, validation)
-        job = Job(
-            ids.new_id(ids.JOB),
-            name,
-            network.id,
-            dataset.id,
-            spec,
-            _now(),
-            validation_dataset_id=validation.id if validation else None,
-            device_kind=choice.device,
-            device_reason=choice.reason,
-        )
+        id = ids.new_id(ids.JOB)
         with self.registry.lock:
-            self.registry.networks.get(network.id)  # it may have been deleted since it was found
-            for dataset_id in job.dataset_ids:
-                self.registry.datasets.get(dataset_id)
-            self.registry.add(self.registry.jobs, job)
+            self._check_still_there(order)
+            start_file = self._keep_start(id, order)
+            job = Job(
+                id,
+                order.name,
+                network.id,
+                dataset.id,
+                spec,
+                _now(),
+                validation_dataset_id=validation.id if validation else None,
+                device_kind=choice.device,
+                device_reason=choice.reason,
+                priority=order.priority,
+                after=tuple(other.id for other in order.after),
+                checkpointing=order.checkpointing,
+                start_file=start_file,
+            )
+            self.registry.add(self.registry.jobs, job, receipt)
+            self._endings.end_those_that_wait_in_vain()
             self._dispatcher.dispatch()
             return self.registry.jobs.get(job.id)
+
+    def _check_size(self, order: Order) -> None:
+        demand = demand_of(order.spec, order.network.architecture, order.dataset.rows, order.dataset.bytes)
+        if demand.memory > self._limits.job_bytes:
+            raise InvalidInput(
+                "batch_size",
+                f"The run would need {demand.memory} bytes of memory for parameters, gradient, moments and one "
+                f"mini-batch; {self._limits.job_bytes} are allowed here. A smaller batch_size or network needs less.",
+            )
+
+    def _check_still_there(self, order: Order) -> None:
+        """What was found a moment ago may have been deleted since; and others may have queued their jobs."""
+        waiting = sum(job.state == "queued" for job in self.registry.jobs)
+        if waiting >= self._limits.queued_jobs:
+            raise TooMany(f"{waiting} jobs wait already, as many as this service takes. Submit it again later.")
+        self.registry.networks.get(order.network.id)
+        self.registry.datasets.get(order.dataset.id)
+        if order.validation is not None:
+            self.registry.datasets.get(order.validation.id)
+
+    def _keep_start(self, id: str, order: Order) -> str | None:
+        """A name of the new job's own for the checkpoint that it begins with: the old job may go."""
+        if order.begin_with is None:
+            return None
+        file = order.begin_with[1].file
+        folder = self._folder.of_network(order.network.id)
+        name = f"{id}-start.{file.split('.', 1)[1]}"
+        durable.link(folder / file, folder / name)
+        return name
 
     def _choose(
         self, architecture: Architecture, dataset: Dataset, spec: TrainingSpec, validation: Dataset | None
@@ -115,11 +192,10 @@ class JobService:
     def cancel(self, job_id: str) -> Job:
         """The job is cancelled when this returns; a worker that does not let go of it in time is replaced."""
         with self.registry.lock:
-            before = self.registry.jobs.get(job_id)
-            job = self.registry.record(job_id, Cancelled(_now()))
+            job = self.registry.jobs.get(job_id)
+            ended = self._endings.end(job, Cancelled(_now()))
             self._dispatcher.abandon(job)
-            self._dispatcher.remove_checkpoint(before)
-            return job
+            return ended
 
     def pause(self, job_id: str) -> Job:
         """A job that waits is paused when this returns, one that runs soon after: when its worker has saved it."""
@@ -131,19 +207,42 @@ class JobService:
             self._dispatcher.pause(job)
             return job
 
+    def give_up(self, job_id: str) -> None:
+        """End the worker of a job that does not let itself be paused; it is paused at its last checkpoint then."""
+        with self.registry.lock:
+            self._dispatcher.give_up(self.registry.jobs.get(job_id))
+
     def resume(self, job_id: str) -> Job:
-        """Back to the queue, at the place the job's age gives it."""
+        """Back to the queue, at the place that its priority and age give it."""
         with self.registry.lock:
             self.registry.record(job_id, Resumed())
             self._dispatcher.dispatch()
             return self.registry.jobs.get(job_id)
 
-    def delete(self, job: Job) -> None:
-        """Forget a finished job and its history. Raises Conflict while it is not finished."""
+    def change(self, job_id: str, priority: int | None, learning_rate: float | None) -> Job:
+        """A new priority holds when this returns. A new learning rate does too if the job does not run; if it does, it
+        holds when its worker has taken it up, from the next epoch that begins."""
         with self.registry.lock:
-            if not self.registry.jobs.get(job.id).finished:
-                raise Conflict(f"The job is {job.state}; cancel it before deleting it.")
-            self.registry.remove(self.registry.jobs, job)
+            job = self.registry.jobs.get(job_id)
+            check(job, Changed)
+            if learning_rate is not None:
+                job.spec.with_rate(learning_rate, 0)
+            if learning_rate is None or not self._dispatcher.runs(job):
+                epoch = job.saved.epoch if job.saved else 0
+                return self.registry.record(job_id, Changed(priority, learning_rate, epoch))
+            if priority is not None:
+                job = self.registry.record(job_id, Changed(priority))
+            self._dispatcher.change_rate(job, learning_rate)
+            return job
+
+    def delete(self, job: Job) -> None:
+        """Forget a finished job, its history and its checkpoints. Raises Conflict while it is not finished."""
+        with self.registry.lock:
+            now = self.registry.jobs.get(job.id)
+            if not now.finished:
+                raise Conflict(f"The job is {now.state}; cancel it before deleting it.")
+            self.registry.remove(self.registry.jobs, now)
+            self._endings.remove(now, now.files)
 
 
 def _check_validation(validation: Dataset, dataset: Dataset, network: NetworkRecord) -> None:

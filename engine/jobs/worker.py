@@ -3,33 +3,21 @@
 Started by the executor as `python -m engine.jobs.worker DESCRIPTOR cpu|cuda CORES`.
 """
 
+import ctypes
 import os
 import queue
 import signal
+import socket
 import sys
 import threading
 import time
-from multiprocessing.connection import Connection
+from collections.abc import Callable
 from pathlib import Path
 
-from engine.data.dataset import open_for_training
-from engine.errors import Diverged, InvalidInput, StorageFailed
+from engine.data.dataset import Dataset, OpenDataset, open_for_training
+from engine.errors import Damaged, Diverged, InvalidInput, StorageFailed
+from engine.jobs import messages
 from engine.jobs.job import ErrorKind
-from engine.jobs.messages import (
-    Abandon,
-    Broken,
-    Checkpointed,
-    Finished,
-    FromWorker,
-    Pause,
-    Ready,
-    Released,
-    Run,
-    Stop,
-    Trained,
-    receive_in_worker,
-    send,
-)
 from engine.nn.cuda.failures import is_out_of_memory
 from engine.training.checkpoint import (
     Checkpoint,
@@ -46,59 +34,65 @@ from engine.training.trainer import Trainer
 _UNSOUND: tuple[ErrorKind, ...] = ("out_of_memory", "internal")
 # Epochs are reported together, at most so many times a second.
 _REPORTS_PER_SECOND = 20
+# During an epoch that takes long, a sign of life comes so often.
+_SECONDS_BETWEEN_SIGNS = 1.0
+_PR_SET_PDEATHSIG = 1
 
 
 class Worker:
     """One run at a time; a thread of its own listens, so that a word of the service is heard during a long step."""
 
-    def __init__(self, connection: Connection, device: Device) -> None:
-        self._connection = connection
+    def __init__(self, channel: messages.Channel[messages.ToWorker], device: Device) -> None:
+        self._channel = channel
         self._device = device
-        self._runs: queue.SimpleQueue[Run | Stop] = queue.SimpleQueue()
+        self._runs: queue.SimpleQueue[messages.Run | messages.Stop] = queue.SimpleQueue()
         self._stopping = threading.Event()
-        # The newest attempt of a job that was to be paused or abandoned.
-        self._unwanted: Pause | Abandon | None = None
+        self._adjusts: queue.SimpleQueue[messages.Adjust] = queue.SimpleQueue()
+        # The newest word about a run that was to be paused or abandoned.
+        self._unwanted: messages.Pause | messages.Abandon | None = None
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
         while True:
             try:
-                message = receive_in_worker(self._connection)
+                message = self._channel.receive()
             except (EOFError, OSError):
                 os._exit(0)  # the service is gone: nobody wants what this process still computes
             match message:
-                case Run():
+                case messages.Run():
                     self._runs.put(message)
-                case Stop():
+                case messages.Stop():
                     self._stopping.set()
                     self._runs.put(message)
-                case Pause() | Abandon():
+                case messages.Pause() | messages.Abandon():
                     self._unwanted = message
+                case messages.Adjust():
+                    self._adjusts.put(message)
 
-    def _say(self, message: FromWorker) -> None:
+    def _say(self, message: messages.FromWorker) -> None:
         try:
-            send(self._connection, message)
+            self._channel.send(message)
         except OSError:
             os._exit(0)
 
     def work(self) -> None:
         """Until told to stop."""
         self._device.prepare()
-        self._say(Ready(self._device.memory_free()))
-        while isinstance(run := self._runs.get(), Run):
+        self._say(messages.Ready(self._device.memory_free()))
+        while isinstance(run := self._runs.get(), messages.Run):
             outcome = self._attempt(run)
             if outcome is not None:
                 self._say(outcome)
-            if self._device.kind == "cuda" and isinstance(outcome, Broken) and outcome.kind in _UNSOUND:
+            if self._device.kind == "cuda" and isinstance(outcome, messages.Broken) and outcome.kind in _UNSOUND:
                 return  # the memory goes back, and the next worker finds a GPU as it should be
             self._device.release()
-            self._say(Released(run.job_id, run.attempt, self._device.memory_free()))
+            self._say(messages.Released(run.job_id, run.attempt, self._device.memory_free()))
 
-    def _attempt(self, run: Run) -> Finished | Broken | None:
+    def _attempt(self, run: messages.Run) -> messages.Finished | messages.Broken | messages.CheckpointDamaged | None:
         """Everything that can go wrong in a run ends here, as a kind and a sentence."""
 
-        def broken(kind: ErrorKind, message: str) -> Broken:
-            return Broken(run.job_id, run.attempt, kind, message)
+        def broken(kind: ErrorKind, message: str) -> messages.Broken:
+            return messages.Broken(run.job_id, run.attempt, kind, message)
 
         try:
             return self._train(run)
@@ -108,6 +102,10 @@ class Worker:
             return broken("out_of_memory", self._too_little_memory())
         except InvalidInput as problem:
             return broken("invalid_data", str(problem))
+        except _CheckpointDamaged as problem:
+            return messages.CheckpointDamaged(run.job_id, run.attempt, str(problem))
+        except Damaged as problem:
+            return broken("damaged_data", str(problem))
         except StorageFailed as problem:
             return broken("storage_failed", str(problem))
         except Exception as problem:  # noqa: BLE001  # whatever it is, it ends this run and not the worker
@@ -120,54 +118,38 @@ class Worker:
         whose = "memory of the GPU" if self._device.kind == "cuda" else "memory"
         return f"The run needs more {whose} than is free; try a smaller batch_size."
 
-    def _train(self, run: Run) -> Finished | None:
+    def _train(self, run: messages.Run) -> messages.Finished | None:
         trainer = self._prepare(run)
-        folder = Path(run.folder)
-        pending: list[Epoch] = []
-        reported = saved = time.monotonic()
-
-        def report() -> None:
-            if pending:
-                self._say(Trained(run.job_id, run.attempt, tuple(pending)))
-                pending.clear()
-
-        def save() -> None:
-            report()  # what a checkpoint contains is known before the checkpoint is
-            file = f"{run.job_id}-{run.attempt}-{trainer.position.epoch}-{trainer.position.row}.checkpoint"
-            save_checkpoint(folder / file, Checkpoint.of(trainer))
-            self._say(Checkpointed(run.job_id, run.attempt, file))
-
+        record = _Record(run, trainer, self._say)
         try:
             for epoch in trainer.run():
-                now = time.monotonic()
-                if epoch is not None:
-                    pending.append(epoch)
-                    if now - reported >= 1 / _REPORTS_PER_SECOND:
-                        report()
-                        reported = now
+                record.note(epoch)
+                self._adjust_rate(run, trainer, record)
                 unwanted = self._unwanted_now(run)
-                if isinstance(unwanted, Abandon):
+                if isinstance(unwanted, messages.Abandon):
                     return None
                 if unwanted is not None or self._stopping.is_set():
-                    save()
+                    record.save()
                     return None
-                if now - saved >= run.checkpoint_seconds:
-                    save()
-                    saved = time.monotonic()
+                record.save_if_due(epoch)
         finally:
-            report()
-        file = f"{run.job_id}-{run.attempt}.safetensors"
-        save_weights(folder / file, trainer.network)
-        assert trainer.position.stopped is not None
-        return Finished(run.job_id, run.attempt, file, trainer.position.stopped, trainer.position.best_epoch)
+            record.report()
+        file = save_weights(Path(run.folder) / f"{run.job_id}-{run.attempt}.safetensors", trainer.network).name
+        position = trainer.position
+        assert position.stopped is not None
+        return messages.Finished(run.job_id, run.attempt, file, position.stopped, position.best_epoch)
 
-    def _prepare(self, run: Run) -> Trainer:
+    def _prepare(self, run: messages.Run) -> Trainer:
         architecture = run.architecture
         run.dataset.check_fits(architecture)
-        dataset = open_for_training(Path(run.dataset_folder), architecture.outputs, architecture.dtype)
+
+        def opened(dataset: Dataset, folder: str) -> OpenDataset:
+            return open_for_training(dataset, Path(folder), architecture.outputs, architecture.dtype)
+
+        dataset = opened(run.dataset, run.dataset_folder)
         validation = None
-        if run.validation_folder is not None:
-            validation = open_for_training(Path(run.validation_folder), architecture.outputs, architecture.dtype)
+        if run.validation is not None and run.validation_folder is not None:
+            validation = opened(run.validation, run.validation_folder)
         trainer = Trainer(
             load_weights(Path(run.weights), architecture),
             dataset,
@@ -177,21 +159,87 @@ class Worker:
             make_stepper=self._device.stepper_for(architecture, run.spec, run.dataset.rows),
         )
         if run.checkpoint is not None:
-            load_checkpoint(Path(run.checkpoint)).restore(trainer)
+            try:
+                load_checkpoint(Path(run.checkpoint)).restore(trainer)
+            except Damaged as problem:
+                raise _CheckpointDamaged(str(problem)) from problem
+        elif run.begin_with is not None:
+            load_checkpoint(Path(run.begin_with)).begin(trainer)
         return trainer
 
-    def _unwanted_now(self, run: Run) -> Pause | Abandon | None:
+    def _adjust_rate(self, run: messages.Run, trainer: Trainer, record: "_Record") -> None:
+        while not self._adjusts.empty():
+            word = self._adjusts.get()
+            if _is_about(word, run):
+                record.report()
+                epoch = trainer.change_rate(word.learning_rate)
+                self._say(messages.Adjusted(run.job_id, run.attempt, word.learning_rate, epoch))
+
+    def _unwanted_now(self, run: messages.Run) -> messages.Pause | messages.Abandon | None:
         word = self._unwanted
-        if word is not None and (word.job_id, word.attempt) == (run.job_id, run.attempt):
-            return word
-        return None
+        return word if word is not None and _is_about(word, run) else None
+
+
+def _is_about(word: messages.OfAttempt, run: messages.Run) -> bool:
+    """What is said about an older attempt is too late."""
+    return (word.job_id, word.attempt) == (run.job_id, run.attempt)
+
+
+class _CheckpointDamaged(Exception):
+    """The run may go on from an older one."""
+
+
+class _Record:
+    """What a run tells of itself, and what it saves."""
+
+    def __init__(self, run: messages.Run, trainer: Trainer, say: Callable[[messages.FromWorker], None]) -> None:
+        self._run = run
+        self._trainer = trainer
+        self._say = say
+        self._pending: list[Epoch] = []
+        self._reported = self._saved = time.monotonic()
+
+    def note(self, epoch: Epoch | None) -> None:
+        """An epoch ended, or a part of one."""
+        now = time.monotonic()
+        if epoch is not None:
+            self._pending.append(epoch)
+            if now - self._reported >= 1 / _REPORTS_PER_SECOND:
+                self.report()
+        elif now - self._reported >= _SECONDS_BETWEEN_SIGNS:
+            self._say(messages.Progressing(self._run.job_id, self._run.attempt))
+            self._reported = now
+
+    def report(self) -> None:
+        if self._pending:
+            self._say(messages.Trained(self._run.job_id, self._run.attempt, tuple(self._pending)))
+            self._pending.clear()
+            self._reported = time.monotonic()
+
+    def save_if_due(self, epoch: Epoch | None) -> None:
+        """`epoch`: the one that just ended."""
+        rule = self._run.checkpointing
+        by_epochs = rule.epochs is not None and epoch is not None and epoch.epoch % rule.epochs == 0
+        if by_epochs or time.monotonic() - self._saved >= rule.seconds:
+            self.save()
+
+    def save(self) -> None:
+        self.report()  # what a checkpoint contains is known before the checkpoint is
+        position = self._trainer.position
+        name = f"{self._run.job_id}-{self._run.attempt}-{position.epoch}-{position.row}.checkpoint"
+        file = save_checkpoint(Path(self._run.folder) / name, Checkpoint.of(self._trainer))
+        self._say(messages.Checkpointed(self._run.job_id, self._run.attempt, file.name, file.stat().st_size))
+        self._saved = time.monotonic()
 
 
 def main(arguments: list[str]) -> None:
     descriptor, kind, cores = arguments
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the service decides
+    # A worker that is stopped does not see that its service is gone (whose thread that started it lives as long).
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     os.nice(5)  # answering requests goes before training
-    Worker(Connection(int(descriptor)), Cuda() if kind == "cuda" else Cpu(int(cores))).work()
+    channel = messages.channel_to_service(socket.socket(fileno=int(descriptor)))
+    Worker(channel, Cuda() if kind == "cuda" else Cpu(int(cores))).work()
 
 
 if __name__ == "__main__":

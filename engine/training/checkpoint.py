@@ -1,4 +1,7 @@
-"""Weights and checkpoints as safetensors files: what was saved is read back bit for bit, or refused."""
+"""Weights and checkpoints as safetensors files: what was saved is read back bit for bit, or refused.
+
+What saves tells where the file is: its name ends with a digest of its content.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,10 +23,10 @@ from engine.training.trainer import Trainer
 Arrays = dict[str, npt.NDArray[Any]]
 
 
-def save_weights(path: Path, network: Network) -> None:
+def save_weights(path: Path, network: Network) -> Path:
     """Write the tensors of every layer: `layers.N.weights` and `layers.N.biases`, and with batch normalization
     `layers.N.scales`, `layers.N.means` and `layers.N.variances`. Raises StorageFailed."""
-    _save(path, dict(_tensors(network)), {})
+    return _save(path, dict(_tensors(network)), {})
 
 
 def load_weights(path: Path, architecture: Architecture) -> Network:
@@ -53,25 +56,53 @@ class Checkpoint:
 
     arrays: Arrays
     position: Position
+    optimizer: str
 
     @classmethod
     def of(cls, trainer: Trainer) -> "Checkpoint":
         """The run as it is now; views, to be saved before it goes on."""
-        return cls(trainer.arrays, trainer.position)
+        return cls(trainer.arrays, trainer.position, trainer.spec.optimizer)
 
     def restore(self, trainer: Trainer) -> None:
         """Put a new run where this one was. Raises Damaged if it is another run's."""
         own = trainer.arrays
-        if own.keys() != self.arrays.keys() or not all(_alike(own[name], self.arrays[name]) for name in own):
-            raise Damaged("The checkpoint does not fit the job's network and settings.")
-        for name, array in own.items():
-            array[:] = self.arrays[name]
+        if own.keys() != self.arrays.keys():
+            raise Damaged("The checkpoint does not fit the job's settings.")
+        self._copy(own)
         trainer.go_on_from(self.position)
 
+    def begin(self, trainer: Trainer) -> None:
+        """Begin a new run with these weights, and with what the optimizer has gathered if it is the same one. Raises
+        Damaged if they are another network's."""
+        own = trainer.arrays
+        gathered = ("moments", "memory") if trainer.spec.optimizer == self.optimizer else ()
+        self._copy({name: own[name] for name in ("parameters", "statistics", *gathered)})
+        trainer.go_on_from(Position())
 
-def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    def network(self, architecture: Architecture, *, best: bool = False) -> Network:
+        """With the weights of the checkpoint, or with those of the best epoch so far, which needs `has_best`. Raises
+        Damaged if they are another network's."""
+        found = Network.blank(architecture)
+        names = ("best.0", "best.1") if best else ("parameters", "statistics")
+        self._copy(dict(zip(names, (found.parameters, found.statistics), strict=True)))
+        return found
+
+    @property
+    def has_best(self) -> bool:
+        """Whether the run has found a best epoch, and keeps its weights."""
+        return self.position.best_epoch is not None and "best.0" in self.arrays
+
+    def _copy(self, own: Arrays) -> None:
+        if not all(name in self.arrays and _alike(own[name], self.arrays[name]) for name in own):
+            raise Damaged("The checkpoint does not fit the network.")
+        for name, array in own.items():
+            array[:] = self.arrays[name]
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> Path:
     """Raises StorageFailed."""
-    _save(path, checkpoint.arrays, {"position": msgspec.json.encode(checkpoint.position).decode()})
+    position = msgspec.json.encode(checkpoint.position).decode()
+    return _save(path, checkpoint.arrays, {"position": position, "optimizer": checkpoint.optimizer})
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -79,23 +110,24 @@ def load_checkpoint(path: Path) -> Checkpoint:
     arrays, metadata = _load(path)
     try:
         position = msgspec.json.decode(metadata["position"], type=Position)
+        return Checkpoint(arrays, position, metadata["optimizer"])
     except (KeyError, msgspec.DecodeError) as problem:
         raise Damaged(f"The checkpoint {path.name} is not complete.") from problem
-    return Checkpoint(arrays, position)
 
 
 def _alike(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> bool:
     return one.shape == other.shape and one.dtype == other.dtype
 
 
-def _save(path: Path, tensors: Arrays, metadata: dict[str, str]) -> None:
+def _save(path: Path, tensors: Arrays, metadata: dict[str, str]) -> Path:
     content = safetensors.numpy.save(tensors, metadata=metadata)
-    durable.write_file(path, lambda file: file.write(content))
+    return durable.write_file(path, lambda file: file.write(content))
 
 
 def _load(path: Path) -> tuple[Arrays, dict[str, str]]:
+    durable.check(path)
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (OSError, safetensors.SafetensorError) as problem:
-        raise Damaged(f"The file {path.name} is missing or damaged.") from problem
+        raise Damaged(f"The file {path.name} is not one of weights.") from problem

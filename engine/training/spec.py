@@ -1,7 +1,7 @@
 """What to train, and what an epoch reports."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -29,6 +29,14 @@ class Stage:
     learning_rate: float | None = None
     l2: float | None = None
     momentum: float | None = None
+
+
+@dataclass(frozen=True)
+class NewRate:
+    """The learning rate from an epoch on, counted from 0."""
+
+    epoch: int
+    learning_rate: float
 
 
 class Moving(NamedTuple):
@@ -59,7 +67,8 @@ class TrainingSpec:
     after every epoch; `stratified`: of each class its share. `target_cost`, `early_stopping` and the schedule plateau
     look at the validation cost where there is one. `warm_start`: begin with the network's current weights. Without
     `shuffle` the rows of every epoch come in the order of the dataset. A `batch_size` of at least the number of rows is
-    full-batch gradient descent. `precision`: that of products on a GPU.
+    full-batch gradient descent. `precision`: that of products on a GPU. `new_rates`: changes of the learning rate that
+    were made while it trained; a stage that begins later and has a rate of its own takes its place.
     """
 
     epochs: int
@@ -86,6 +95,7 @@ class TrainingSpec:
     shuffle: bool = True
     device: DeviceChoice = "auto"
     precision: Precision = "full"
+    new_rates: tuple[NewRate, ...] = ()
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
@@ -175,18 +185,31 @@ class TrainingSpec:
         """All settings of the schedule."""
         return {**SCHEDULES[self.schedule].settings, **self.schedule_settings}
 
+    def with_rate(self, learning_rate: float, epoch: int) -> "TrainingSpec":
+        """With another learning rate from an epoch on, counted from 0. Raises InvalidInput."""
+        if self.optimizer == "l-bfgs":
+            raise InvalidInput("learning_rate", "l-bfgs finds its own steps; it has no learning rate.")
+        if not 0 < learning_rate < _INFINITE:
+            raise InvalidInput("learning_rate", "A finite number above 0 is needed.")
+        earlier = tuple(rate for rate in self.new_rates if rate.epoch < epoch)
+        return replace(self, new_rates=(*earlier, NewRate(epoch, learning_rate)))
+
     def in_epoch(self, epoch: int) -> "Moving":
         """What holds in an epoch, counted from 0, before the schedule has its say."""
         now = Moving(self.learning_rate, self.l2, None)
-        first = 0
+        first = since = 0
         for stage in self.stages:
             if first <= epoch:
+                since = since if stage.learning_rate is None else first
                 now = Moving(
                     now.learning_rate if stage.learning_rate is None else stage.learning_rate,
                     now.l2 if stage.l2 is None else stage.l2,
                     now.momentum if stage.momentum is None else stage.momentum,
                 )
             first += stage.epochs
+        for rate in self.new_rates:
+            if since <= rate.epoch <= epoch:
+                now = now._replace(learning_rate=rate.learning_rate)
         return now
 
     def optimization(self, rows: int) -> Optimization:

@@ -112,6 +112,12 @@ class Trainer:
         self._stepper.write_totals(position.sums or 0.0)
         self._place = replace(position, sums=()) if self._amid_steps(position) else position
 
+    def change_rate(self, learning_rate: float) -> int:
+        """Another learning rate from the next epoch that begins; its number, counted from 0. Raises InvalidInput."""
+        epoch = self._place.epoch + bool(self._place.row)
+        self.spec = self.spec.with_rate(learning_rate, epoch)
+        return epoch
+
     def _amid_steps(self, place: Position) -> bool:
         """Is a part of the epoch's steps made? Then the stepper has the sums."""
         return 0 < place.row < len(self._order)

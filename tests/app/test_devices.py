@@ -130,7 +130,7 @@ def test_a_job_on_a_gpu_survives_kill_9(start_service: StartService) -> None:
     service.kill()
     service.start()
     ended = service.finished(job["id"])
-    assert (ended.state, ended.attempt) == ("succeeded", 2)
+    assert (ended.state, ended.attempts) == ("succeeded", 2)
     again = service.finished(service.post("/v1/jobs", {**JOB, "device": "cuda", "epochs": 500})["id"])
     assert again.cost == ended.cost
 
@@ -149,7 +149,7 @@ def test_a_run_that_finds_too_little_memory_fails_and_gives_it_back(start_servic
     assert failed.error is not None
     assert failed.error.kind == "out_of_memory"
     assert "memory of the GPU" in failed.error.message
-    assert failed.attempt == 1
+    assert failed.attempts == 1
     assert service.finished(service.post("/v1/jobs", {**JOB, "device": "cuda"})["id"]).state == "succeeded"
     assert len(set(service.workers()) - before) == 1
 

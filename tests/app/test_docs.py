@@ -63,7 +63,7 @@ def run(service: RunningService, openapi: dict[str, Any], method: str, path: str
     operation = openapi["paths"][path][method]
     for parameter in operation.get("parameters", []):
         if parameter["in"] == "path":
-            path = path.replace(f"{{{parameter['name']}}}", next(iter(parameter["examples"].values()))["value"])
+            path = path.replace(f"{{{parameter['name']}}}", str(next(iter(parameter["examples"].values()))["value"]))
     body = None
     if "requestBody" in operation:
         content = operation["requestBody"]["content"]["application/json"]

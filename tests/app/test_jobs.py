@@ -20,7 +20,7 @@ def test_jobs_queue_in_order_and_each_runs_once(service: RunningService) -> None
     assert [service.get(f"/v1/jobs/{job['id']}")["queue_position"] for job in waiting] == [0, 1, 2]
     service.post(f"/v1/jobs/{first['id']}/cancel")
     done = [service.finished(job["id"]) for job in waiting]
-    assert [(job.state, job.attempt, job.network_version) for job in done] == [("succeeded", 1, 1)] * 3
+    assert [(job.state, job.attempts, job.network_version) for job in done] == [("succeeded", 1, 1)] * 3
     ends = [job.finished_at for job in done]
     assert None not in ends
     assert ends == sorted(ends)  # type: ignore[type-var]
@@ -92,7 +92,7 @@ def test_a_paused_job_ends_with_the_bits_of_one_that_was_not(service: RunningSer
     assert service.get(f"/v1/jobs/{paused['id']}")["epoch"] == now["epoch"]
     service.post(f"/v1/jobs/{paused['id']}/resume")
     done = service.finished(paused["id"])
-    assert (done.state, done.attempt) == ("succeeded", 2)
+    assert (done.state, done.attempts) == ("succeeded", 2)
     assert result(service, paused) == result(service, undisturbed)
 
 

@@ -57,11 +57,14 @@ def test_kill_of_the_service_loses_nothing_and_the_job_goes_on(start_service: St
         assert kill < 3
     done = service.finished(job["id"])
     assert (done.state, done.epoch, done.cost) == ("succeeded", EPOCHS, expected.cost)
-    assert done.attempt == 4
+    assert done.attempts == 4
     assert result(service, job) == result(service, undisturbed)
     assert service.finished(waiting["id"]).state == "succeeded"
-    weights = {file.name for file in (service.folder / "networks" / network["id"]).iterdir()}
-    assert weights == {"0.safetensors", f"{job['id']}-4.safetensors"}
+    files = sorted(file.name for file in (service.folder / "networks" / network["id"]).iterdir())
+    kept = service.get(f"/v1/jobs/{job['id']}/checkpoints")["data"]
+    assert [file.split(".")[0] for file in files if file.endswith(".safetensors")] == ["0", f"{job['id']}-4"]
+    assert len([file for file in files if file.endswith(".checkpoint")]) == len(kept) == 2
+    assert len(files) == 4
 
 
 def assert_gone(processes: list[int]) -> None:
@@ -83,12 +86,12 @@ def test_kill_of_a_worker_requeues_its_job_alone_once(start_service: StartServic
     service.trained(job["id"], STEP)
     kill_worker_of(service, job["id"], other["id"])
     done = service.finished(job["id"])
-    assert (done.state, done.attempt) == ("succeeded", 2)
+    assert (done.state, done.attempts) == ("succeeded", 2)
     undisturbed = long(service)
     service.finished(undisturbed["id"])
     assert result(service, job) == result(service, undisturbed)
     now = service.get(f"/v1/jobs/{other['id']}")
-    assert (now["state"], now["attempt"]) == ("running", 1)
+    assert (now["state"], now["attempts"]) == ("running", 1)
 
 
 def test_a_job_whose_workers_keep_dying_fails_and_the_next_one_runs(start_service: StartService) -> None:

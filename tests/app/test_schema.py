@@ -16,6 +16,12 @@ SETTINGS = (
     "StageFields",
     "NewEvaluation",
     "NewPrediction",
+    "CheckpointFields",
+    "StartFields",
+    "JobChange",
+    "Cancellation",
+    "Publication",
+    "NetworkChange",
 )
 KINDS = ("optimizer", "schedule")
 

@@ -10,7 +10,7 @@ import pytest
 
 from engine.data.dataset import Dataset, open_for_training, store
 from engine.data.examples import examples
-from engine.errors import InvalidInput, StorageFailed
+from engine.errors import Damaged, InvalidInput
 from engine.nn.activations import ActivationName
 from engine.nn.architecture import Architecture, DtypeName, Layer
 from engine.nn.costs import CostName
@@ -27,7 +27,7 @@ def stored(folder: Path, **answers: Any) -> Dataset:
 def test_targets_come_back_in_the_networks_precision(tmp_path: Path, dtype: str) -> None:
     dataset = stored(tmp_path, targets=[[1.5], [2.5], [3.5]] * np.ones((3, 1)))
     for _ in range(2):  # the second time from the converted files
-        opened = open_for_training(tmp_path / "ds", 1, dtype)
+        opened = open_for_training(dataset, tmp_path / "ds", 1, dtype)
         assert {opened.x.dtype, opened.y.dtype} == {np.dtype(dtype)}
         np.testing.assert_array_equal(opened.x, X.astype(dtype))
         assert opened.y.tolist() == [[1.5], [2.5], [3.5]]
@@ -40,9 +40,9 @@ def test_targets_come_back_in_the_networks_precision(tmp_path: Path, dtype: str)
 def test_labels_become_one_hot_or_a_single_column(tmp_path: Path) -> None:
     dataset = stored(tmp_path, labels=["no", "yes", "no"])
     assert (dataset.targets, dataset.classes) == (2, ("no", "yes"))
-    opened = open_for_training(tmp_path / "ds", 2, "float32")
+    opened = open_for_training(dataset, tmp_path / "ds", 2, "float32")
     assert opened.y.tolist() == [[1, 0], [0, 1], [1, 0]]
-    assert open_for_training(tmp_path / "ds", 1, "float32").y.tolist() == [[0], [1], [0]]
+    assert open_for_training(dataset, tmp_path / "ds", 1, "float32").y.tolist() == [[0], [1], [0]]
     assert opened.codes is not None
     assert opened.codes.dtype == np.int32
     assert opened.codes.tolist() == [0, 1, 0]
@@ -52,8 +52,8 @@ def test_labels_become_one_hot_or_a_single_column(tmp_path: Path) -> None:
 def test_what_is_converted_in_parts_is_whole(tmp_path: Path) -> None:
     codes = np.random.default_rng(0).integers(0, 3000, 5000)
     codes[:3000] = np.arange(3000)
-    stored(tmp_path, inputs=codes.astype(float), labels=codes)
-    opened = open_for_training(tmp_path / "ds", 3000, "float32")
+    dataset = stored(tmp_path, inputs=codes.astype(float), labels=codes)
+    opened = open_for_training(dataset, tmp_path / "ds", 3000, "float32")
     assert (opened.x[:, 0] == codes).all()
     assert (opened.y.shape, float(opened.y.sum())) == ((5000, 3000), 5000)
     assert (opened.y.argmax(axis=1) == codes).all()
@@ -61,7 +61,7 @@ def test_what_is_converted_in_parts_is_whole(tmp_path: Path) -> None:
 
 def test_weights_come_back_as_they_are(tmp_path: Path) -> None:
     dataset = stored(tmp_path, targets=X, weights=np.array([0.1, 0, 3]))
-    opened = open_for_training(tmp_path / "ds", 2, "float32")
+    opened = open_for_training(dataset, tmp_path / "ds", 2, "float32")
     assert dataset.weighted
     assert opened.weights is not None
     assert opened.weights.dtype == np.float64
@@ -130,8 +130,41 @@ def test_other_classes(tmp_path: Path, answers: dict[str, Any], words: str) -> N
     assert refused.value.problems[0][0] == "dataset_id"
 
 
-def test_a_missing_or_damaged_file_is_said_so(tmp_path: Path) -> None:
-    stored(tmp_path, targets=X)
-    (tmp_path / "ds" / "inputs.npy").write_bytes(b"\x93NUMPY")
-    with pytest.raises(StorageFailed, match=r"ds/inputs\.npy cannot be read"):
-        open_for_training(tmp_path / "ds", 2, "float64")
+@pytest.mark.parametrize("damage", ["bit", "end", "gone"])
+@pytest.mark.parametrize("file", ["inputs", "codes", "weights"])
+@pytest.mark.parametrize("opened_before", [False, True])
+def test_damage_is_found(tmp_path: Path, file: str, damage: str, opened_before: bool) -> None:
+    """Every file that is used, and also where a converted copy of it was made before."""
+    dataset = stored(tmp_path, inputs=X.astype(np.float32), labels=[0, 1, 0], weights=np.ones(3))
+    if opened_before:
+        open_for_training(dataset, tmp_path / "ds", 2, "float32")
+    (path,) = (tmp_path / "ds").glob(f"{file}.*")
+    harm(path, damage)
+    with pytest.raises(Damaged, match=f"{file}.*(damaged|missing|cannot be read)"):
+        open_for_training(dataset, tmp_path / "ds", 2, "float32")
+
+
+def harm(path: Path, damage: str) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    match damage:
+        case "bit":
+            path.write_bytes(content)
+        case "end":
+            path.write_bytes(path.read_bytes()[:-1])
+        case _:
+            path.unlink()
+
+
+@pytest.mark.parametrize("damage", ["bit", "end", "gone"])
+def test_a_damaged_copy_is_made_anew(tmp_path: Path, damage: str) -> None:
+    dataset = stored(tmp_path, labels=[0, 1, 0])
+    before = open_for_training(dataset, tmp_path / "ds", 2, "float32")
+    x, y = before.x.copy(), before.y.copy()
+    copies = [*(tmp_path / "ds").glob("*-*.npy")]
+    assert len(copies) == 2
+    for copy in copies:
+        harm(copy, damage)
+    after = open_for_training(dataset, tmp_path / "ds", 2, "float32")
+    np.testing.assert_array_equal(after.x, x)
+    np.testing.assert_array_equal(after.y, y)

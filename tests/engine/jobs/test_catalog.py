@@ -25,8 +25,8 @@ def test_a_dataset_deleted_since_it_was_found_is_unknown(tmp_path: Path) -> None
     catalog.delete_dataset(deleted)
     with pytest.raises(NotFound, match=deleted.id):
         catalog.evaluate(network, None, deleted)
-    (folder.of_dataset(damaged.id) / "inputs.npy").unlink()
-    (folder.of_dataset(damaged.id) / "inputs.float32.npy").unlink(missing_ok=True)
+    for file in folder.of_dataset(damaged.id).glob("inputs*"):
+        file.unlink()
     with pytest.raises(StorageFailed):
         catalog.evaluate(network, None, damaged)
     journal.close()

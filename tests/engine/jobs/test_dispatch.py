@@ -16,7 +16,7 @@ from engine.jobs.folder import DataFolder
 from engine.jobs.job import Job
 from engine.jobs.journal import Journal
 from engine.jobs.registry import NetworkRecord, Registry
-from engine.jobs.service import JobService
+from engine.jobs.service import JobService, Limits, Order
 from engine.nn.architecture import Architecture, Layer
 from engine.nn.cuda.discovery import Found, Gpu
 from engine.nn.cuda.products import Precision
@@ -24,6 +24,7 @@ from engine.training.spec import DeviceChoice, TrainingSpec
 
 NO_CUPY = "CuPy is not installed"
 GPU = Gpu(0, "NVIDIA H100", 79 * 2**30, 78 * 2**30, (9, 0), 132, 1.98e9)
+LIMITS = Limits(100, 2**30)
 WITH_GPU, WITHOUT = Found((GPU,), None), Found((), NO_CUPY)
 
 
@@ -61,10 +62,11 @@ def test_a_job_goes_to_a_slot_of_its_kind_or_waits_for_one(
     registry: Registry, folder: DataFolder, network: NetworkRecord, dataset: Dataset
 ) -> None:
     cpu, gpu = Slot("cpu-0", 1, state="ready"), Slot("cuda-0", 1, 0, state="ready")
-    service = JobService(registry, folder, [cpu, gpu], 10.0, WITH_GPU)
+    networks = [Catalog(registry, folder, 1000).create_network(network.architecture, None) for _ in range(5)]
+    service = JobService(registry, folder, [cpu, gpu], WITH_GPU, LIMITS)
 
     def submit(device: DeviceChoice) -> Job:
-        return service.submit(network, dataset, spec(device), None)
+        return service.submit(Order(networks.pop(), dataset, spec(device)))
 
     first, second, third = submit("cuda"), submit("cuda"), submit("cuda")
     assert (first.state, first.device, first.device_kind, first.device_reason) == (
@@ -79,8 +81,8 @@ def test_a_job_goes_to_a_slot_of_its_kind_or_waits_for_one(
     assert small.device_reason is not None
     assert "on NVIDIA H100" in small.device_reason
     waiting = submit("cpu")
-    assert registry.queue("cuda") == (second.id, third.id)
-    assert registry.queue("cpu") == (waiting.id,)
+    assert registry.jobs.queue("cuda") == (second.id, third.id)
+    assert registry.jobs.queue("cpu") == (waiting.id,)
     assert (service.busy_with(gpu), service.busy_with(cpu)) == (first.id, small.id)
 
 
@@ -106,11 +108,11 @@ def test_after_a_restart_without_the_gpu_only_what_asked_for_it_waits(
             state="running" if number == 3 else "queued",
         )
         registry.add(registry.jobs, job)
-    service = JobService(registry, folder, [], 10.0, WITHOUT)
+    service = JobService(registry, folder, [], WITHOUT, LIMITS)
     service.start()
     service.stop(1.0)
-    assert registry.queue("cpu") == ("job_0", "job_3")
-    assert registry.queue("cuda") == ("job_1", "job_2")
+    assert registry.jobs.queue("cpu") == ("job_0", "job_3")
+    assert registry.jobs.queue("cuda") == ("job_1", "job_2")
     reason = f"It was to run on a GPU, but there is none here any more: {NO_CUPY}"
     assert registry.jobs.get("job_0").device_reason == reason
     assert registry.jobs.get("job_1").device_reason == "It was faster."
@@ -119,9 +121,9 @@ def test_after_a_restart_without_the_gpu_only_what_asked_for_it_waits(
 def test_a_job_for_a_gpu_that_is_not_there_is_not_taken(
     registry: Registry, folder: DataFolder, network: NetworkRecord, dataset: Dataset
 ) -> None:
-    service = JobService(registry, folder, [Slot("cpu-0", 1, state="ready")], 10.0, WITHOUT)
+    service = JobService(registry, folder, [Slot("cpu-0", 1, state="ready")], WITHOUT, LIMITS)
     with pytest.raises(InvalidInput, match="CuPy is not installed"):
-        service.submit(network, dataset, spec("cuda"), None)
+        service.submit(Order(network, dataset, spec("cuda")))
     assert len(registry.jobs) == 0
 
 
@@ -132,9 +134,9 @@ def test_jobs_of_older_journals_are_for_the_cpu(tmp_path: Path) -> None:
     )
     journal = Journal(tmp_path / "journal.sqlite")
     with journal.transaction():
-        journal.put("job", "job_1", job)
+        journal.put("job", "job_1", None, "queued", job)
     registry = Registry(journal)
     found = registry.jobs.get("job_1")
     assert (found.device_kind, found.device_reason, found.spec.precision) == ("cpu", None, "full")
-    assert registry.queue("cpu") == ("job_1",)
+    assert registry.jobs.queue("cpu") == ("job_1",)
     journal.close()

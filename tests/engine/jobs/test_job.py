@@ -16,6 +16,8 @@ from engine.jobs.job import (
     FINISHED,
     TRANSITIONS,
     Cancelled,
+    Changed,
+    CheckpointLost,
     EpochsDone,
     Event,
     Failed,
@@ -32,7 +34,7 @@ from engine.jobs.job import (
     apply,
 )
 from engine.jobs.journal import Journal
-from engine.jobs.registry import Registry
+from engine.jobs.registry import Registry, read
 from engine.training.choice import DeviceKind
 from engine.training.spec import Epoch, TrainingSpec
 
@@ -52,9 +54,12 @@ EVENTS: list[Event] = [
     Placed("cuda", "why"),
     Started(NOW, "cpu"),
     EpochsDone((epoch(1), epoch(2))),
-    Saved("file"),
-    Interrupted(worker_died=False),
-    Interrupted(worker_died=True),
+    Saved(NOW, "file", 10),
+    CheckpointLost(),
+    Interrupted(retried=False),
+    Interrupted(retried=True),
+    Changed(priority=3),
+    Changed(learning_rate=0.5, epoch=1),
     Paused(),
     Resumed(),
     Succeeded(NOW, 1),
@@ -72,12 +77,12 @@ def test_the_table_has_every_event_and_ends_where_jobs_end() -> None:
 def test_an_interrupted_job_goes_on_from_its_checkpoint() -> None:
     now = apply(job(), Started(NOW, "cpu"))
     now = apply(now, EpochsDone((epoch(1), epoch(2))))
-    now = apply(now, Saved("two"))
+    now = apply(now, Saved(NOW, "two", 10))
     now = apply(now, EpochsDone((epoch(3),)))
     assert (now.epoch, now.cost, now.seconds, now.attempt) == (3, 1 / 3, 0.75, 1)
-    now = apply(now, Interrupted(worker_died=True))
-    assert (now.state, now.epoch, now.cost, now.seconds) == ("queued", 2, 0.5, 0.5)
-    assert now.saved == SavedRun("two", 2, 0.5, 0.5)
+    now = apply(now, Interrupted(retried=True))
+    assert (now.state, now.epoch, now.cost, now.seconds, now.retries) == ("queued", 2, 0.5, 0.5, 1)
+    assert now.saved == SavedRun(1, "two", 2, 0.5, 0.5, 10, NOW)
     assert apply(now, Started(NOW, "cpu")).attempt == 2
 
 
@@ -151,16 +156,18 @@ class Lives(RuleBasedStateMachine):
     def the_replayed_journal_is_the_registry(self) -> None:
         replayed = Registry(self._journal)
         assert list(replayed.jobs) == sorted(self._registry.jobs, key=lambda job: job.id)
+        assert {job.id for job in replayed.jobs} == {id for id in self._histories if not replayed.jobs.get(id).finished}
+        assert sum(replayed.jobs.count().values()) == len(self._histories)
         for kind in get_args(DeviceKind):
-            assert replayed.queue(kind) == self._registry.queue(kind)
-        assert {job.id for job in replayed.jobs} == set(self._histories)
+            assert replayed.jobs.queue(kind) == self._registry.jobs.queue(kind)
+        assert {job.id for job in replayed.jobs.page(None, 10_000)[0]} == set(self._histories)
         for id, history in self._histories.items():
             assert replayed.history(id, 0, 1000) == history
             events = replayed.events(id, 0, 1000)
-            states = [event for _, event in events if isinstance(event, Job)]
+            states = [state for event in events if isinstance(state := read(event), Job)]
             assert states[-1].state == replayed.jobs.get(id).state
             assert sum(state.finished for state in states) == replayed.jobs.get(id).finished
-            assert [number for number, _ in events] == sorted({number for number, _ in events})
+            assert [event.number for event in events] == sorted({event.number for event in events})
 
 
 TestLives = Lives.TestCase

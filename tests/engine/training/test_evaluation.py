@@ -43,7 +43,7 @@ def evaluated(folder: Path, network: Network, inputs: Array, **answers: Any) -> 
     dataset = stored(folder, inputs=inputs, **answers)
     architecture = network.architecture
     dataset.check_fits(architecture)
-    return evaluate(network, open_for_training(folder / "ds", architecture.outputs, architecture.dtype))
+    return evaluate(network, open_for_training(dataset, folder / "ds", architecture.outputs, architecture.dtype))
 
 
 @pytest.mark.parametrize("rows", [2, 50, 4096, 9000])

@@ -46,8 +46,7 @@ def check(architecture: Architecture, settings: TrainingSpec, file: Path) -> Non
 
     assert len(stops) > 6
     middle = len(stops) // 2
-    save_checkpoint(file, stops[middle])
-    stops[middle] = load_checkpoint(file)
+    stops[middle] = load_checkpoint(save_checkpoint(file, stops[middle]))
     for stop in stops:
         network = Network(architecture)
         resumed = Trainer(network, data, settings, classes=CLASSES)

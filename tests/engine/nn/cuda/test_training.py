@@ -191,9 +191,9 @@ def test_a_run_goes_on_with_the_same_bits(way: str, device: str, tmp_path: Path)
         interrupted = fresh()
         for _, _ in zip(range(stop), interrupted.run(), strict=False):
             pass
-        save_checkpoint(tmp_path / "run", Checkpoint.of(interrupted))
+        file = save_checkpoint(tmp_path / "run", Checkpoint.of(interrupted))
         resumed = fresh()
-        load_checkpoint(tmp_path / "run").restore(resumed)
+        load_checkpoint(file).restore(resumed)
         rest = epochs_of(resumed.run())
         np.testing.assert_array_equal(resumed.network.parameters, whole.network.parameters)
         np.testing.assert_array_equal(resumed.network.statistics, whole.network.statistics)

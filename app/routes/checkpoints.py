@@ -1,0 +1,58 @@
+"""/v1/jobs/{id}/checkpoints"""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Response
+from fastapi.openapi.models import Example
+from fastapi.responses import FileResponse
+
+from app.context import Here
+from app.idempotency import ToCreate
+from app.routes import problems
+from app.routes.jobs import Found
+from app.schemas.jobs import CheckpointsView, CheckpointView, Publication
+from app.schemas.networks import VersionView
+
+router = APIRouter(prefix="/v1/jobs/{job_id}/checkpoints", tags=["3 jobs"])
+
+_EXAMPLE: dict[str, Example] = {"xor": {"value": 5}}
+Number = Annotated[int, Path(ge=1, description="The checkpoint's number.", openapi_examples=_EXAMPLE)]
+
+
+@router.get("", summary="List a job's checkpoints", responses=problems(404, 422))
+def list_checkpoints(job: Found) -> CheckpointsView:
+    """Newest first. A job keeps its last ones, also when it has ended, until it is deleted."""
+    return CheckpointsView(data=[CheckpointView.of(checkpoint) for checkpoint in reversed(job.checkpoints)])
+
+
+@router.get(
+    "/{number}",
+    summary="Download a checkpoint",
+    response_class=FileResponse,
+    responses={200: {"content": {"application/octet-stream": {}}}, **problems(404, 422)},
+)
+def download_checkpoint(job: Found, number: Number, here: Here) -> FileResponse:
+    """A safetensors file: `parameters` (the weights of a layer row by row, then its biases, layer after layer), the
+    optimizer's `moments` and `memory`, and the position in the run as metadata."""
+    path = here.checkpoints.path(job, here.checkpoints.find(job, number))
+    return FileResponse(path, filename=f"{job.id}-{number}.safetensors")
+
+
+@router.post(
+    "/{number}/publish",
+    status_code=201,
+    summary="Publish a checkpoint",
+    response_model=VersionView,
+    responses=problems(400, 404, 409, 422),
+)
+def publish_checkpoint(
+    job: Found, number: Number, here: Here, once: ToCreate, publication: Publication | None = None
+) -> Response:
+    """Its weights become the network's current version."""
+    wanted = publication or Publication()
+    return once.create(
+        wanted.model_dump_json().encode(),
+        lambda receipt: here.checkpoints.publish(job, here.checkpoints.find(job, number), wanted.weights, receipt),
+        lambda version: VersionView.of(version, here.registry.networks.get(job.network_id)),
+        lambda version: f"/v1/networks/{job.network_id}/versions",
+    )

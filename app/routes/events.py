@@ -1,0 +1,40 @@
+"""/v1/events, and those of one job"""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header
+from fastapi.responses import StreamingResponse
+
+from app.context import Here
+from app.routes import problems
+from app.routes.jobs import Found
+
+router = APIRouter(prefix="/v1", tags=["3 jobs"])
+
+LastEvent = Annotated[
+    int | None,
+    Header(alias="Last-Event-ID", ge=0, description="Where a broken stream goes on: the id of its last event."),
+]
+_STREAM: dict[int | str, dict[str, Any]] = {
+    200: {"description": "Server-Sent Events.", "content": {"text/event-stream": {"schema": {"type": "string"}}}}
+}
+# What stands between must not keep events back.
+_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+@router.get("/jobs/{job_id}/events", summary="Follow a job", responses={**_STREAM, **problems(404, 422)})
+async def follow_job(job: Found, here: Here, last_event_id: LastEvent = None) -> StreamingResponse:
+    """Server-Sent Events from the job's beginning (or from `Last-Event-ID`) to its end: `epoch` with an entry of the
+    history, `state` with the job as it then was. After the job's last state the stream ends."""
+    return _stream(here.streams.follow(job.id, last_event_id or 0))
+
+
+@router.get("/events", summary="Follow all jobs", responses={**_STREAM, **problems(422)})
+async def follow_all(here: Here, last_event_id: LastEvent = None) -> StreamingResponse:
+    """The same events of all jobs, from now on, or from `Last-Event-ID`."""
+    return _stream(here.streams.follow(None, last_event_id))
+
+
+def _stream(content: AsyncIterator[bytes]) -> StreamingResponse:
+    return StreamingResponse(content, media_type="text/event-stream", headers=_HEADERS)

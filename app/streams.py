@@ -1,0 +1,146 @@
+"""Server-Sent Events: what happens to jobs, for any number of readers.
+
+An event is made into bytes once, for all readers together. They are woken together too, the more seldom the more there
+are, so that a thousand of them take a few hundredths of a core. What a reader has not taken yet is never kept for it:
+it asks for what comes after the last event that it had, which is in memory if it is recent, and else in the journal.
+"""
+
+import asyncio
+import time
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from weakref import WeakValueDictionary
+
+from starlette.concurrency import run_in_threadpool
+
+from app.schemas.jobs import JobView
+from engine.jobs.job import Job
+from engine.jobs.journal import Entry
+from engine.jobs.registry import Registry, read
+
+HEARTBEAT_SECONDS = 15.0
+_HEARTBEAT = b": nothing new\n\n"
+_EVENTS_AT_ONCE = 500
+_RECENT = 4096
+_BATCHES_KEPT = 64
+# Readers are woken this long after the time before, and so much later for each of them.
+_SECONDS_BETWEEN_WAKES = 0.02
+_SECONDS_PER_READER = 0.001
+
+# One stream's events as bytes, and the number of the last.
+_Batch = tuple[bytes, int]
+
+
+class Streams:
+    """`announce` may be called from any thread; everything else from the event loop's."""
+
+    def __init__(self, registry: Registry, loop: asyncio.AbstractEventLoop) -> None:
+        self._registry = registry
+        self._loop = loop
+        self._recent: deque[Entry] = deque(maxlen=_RECENT)
+        # The events with higher numbers are all in `_recent`.
+        self._floor = self._last = registry.last_event()
+        self._batches: OrderedDict[tuple[str | None, int], _Batch] = OrderedDict()
+        # Set at the next event of a job, or of any. Only those who wait keep them alive.
+        self._next: WeakValueDictionary[str | None, asyncio.Event] = WeakValueDictionary()
+        self._changed: set[str | None] = set()
+        self._readers = 0
+        self._woken_at = 0.0
+        self._closed = False
+
+    def announce(self, entries: Sequence[Entry]) -> None:
+        with suppress(RuntimeError):  # the loop has ended: nobody listens any more
+            self._loop.call_soon_threadsafe(self._note, entries)
+
+    def _note(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            if len(self._recent) == _RECENT:
+                self._floor = self._recent[0].number
+            self._recent.append(entry)
+            self._last = entry.number
+        self._batches.clear()
+        if not self._changed:
+            due = self._woken_at + self._pace() - time.monotonic()
+            self._loop.call_later(max(0.0, due), self._wake)
+        self._changed |= {entry.job_id for entry in entries} | {None}
+
+    def _pace(self) -> float:
+        return _SECONDS_BETWEEN_WAKES + self._readers * _SECONDS_PER_READER
+
+    def _wake(self) -> None:
+        self._woken_at = time.monotonic()
+        for job_id in self._changed:
+            event = self._next.pop(job_id, None)
+            if event is not None:
+                event.set()
+        self._changed = set()
+
+    def forget(self, job_id: str) -> None:
+        """A job was deleted."""
+        self._recent = deque((entry for entry in self._recent if entry.job_id != job_id), maxlen=_RECENT)
+        self._batches.clear()
+
+    def close(self) -> None:
+        """End all streams: the service ends."""
+        self._closed = True
+        self._changed = set(self._next)
+        self._wake()
+
+    async def follow(self, job_id: str | None, after: int | None) -> AsyncIterator[bytes]:
+        """Events of a job until it has ended, or of all for ever: those above the number `after`, or from now on."""
+        last = self._last if after is None else after
+        self._readers += 1
+        try:
+            while not self._closed:
+                woken = self._next.setdefault(job_id, asyncio.Event())
+                content, last = await self._batch(job_id, last)
+                if content:
+                    yield content
+                    await asyncio.sleep(self._pace() - _SECONDS_BETWEEN_WAKES)
+                elif job_id is not None and self._has_ended(job_id):
+                    return
+                elif not await _set_within(woken, HEARTBEAT_SECONDS):
+                    yield _HEARTBEAT
+        finally:
+            self._readers -= 1
+
+    def _has_ended(self, job_id: str) -> bool:
+        job = self._registry.jobs.at_hand(job_id) or self._registry.jobs.peek(job_id)
+        return job is None or job.finished
+
+    async def _batch(self, job_id: str | None, last: int) -> _Batch:
+        """What comes after the event `last`."""
+        known = self._batches.get((job_id, last))
+        if known is not None:
+            return known
+        if last >= self._floor:
+            wanted = (entry for entry in self._recent if entry.number > last and job_id in (None, entry.job_id))
+            entries = [entry for entry, _ in zip(wanted, range(_EVENTS_AT_ONCE), strict=False)]
+        else:
+            entries = await run_in_threadpool(self._registry.events, job_id, last, _EVENTS_AT_ONCE)
+        batch = b"".join(map(_as_bytes, entries)), entries[-1].number if entries else last
+        self._batches[job_id, last] = batch
+        while len(self._batches) > _BATCHES_KEPT:
+            self._batches.popitem(last=False)
+        return batch
+
+
+async def _set_within(event: asyncio.Event, seconds: float) -> bool:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    return event.is_set()
+
+
+def _as_bytes(entry: Entry) -> bytes:
+    """One event. The journal's record of an epoch has the fields of `EpochView`; the job's id is put before them."""
+    if entry.is_epoch:
+        return b'event: epoch\nid: %d\ndata: {"job_id":"%s",%s\n\n' % (
+            entry.number,
+            entry.job_id.encode(),
+            entry.body[1:],
+        )
+    job = read(entry)
+    assert isinstance(job, Job)
+    return b"event: state\nid: %d\ndata: %s\n\n" % (entry.number, JobView.of(job, None, ()).model_dump_json().encode())

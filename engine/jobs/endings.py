@@ -1,0 +1,54 @@
+"""How jobs end: what they publish, which of their files go, and what becomes of the jobs that waited for them."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from engine.jobs.folder import DataFolder
+from engine.jobs.job import Cancelled, ErrorKind, Failed, Job, JobError, Succeeded
+from engine.jobs.registry import NetworkRecord, Registry, Version
+
+
+class Endings:
+    """Those who call it hold the registry's lock."""
+
+    def __init__(self, registry: Registry, folder: DataFolder) -> None:
+        self._registry = registry
+        self._folder = folder
+
+    def published(self, job: Job, file: str, epoch: int | None = None) -> tuple[NetworkRecord, int]:
+        """The job's network with a new version, current from then on, and the version's number."""
+        network = self._registry.networks.get(job.network_id)
+        classes = self._registry.datasets.get(job.dataset_id).classes
+        number = network.versions[-1].number + 1
+        version = Version(number, file, job.id, classes, datetime.now(UTC), epoch)
+        return replace(network, versions=(*network.versions, version), current=number), number
+
+    def end(self, job: Job, event: Succeeded | Failed | Cancelled, publishes: NetworkRecord | None = None) -> Job:
+        """Record the event that ends a job."""
+        ended = self._registry.record(job.id, event, publishes=publishes)
+        if ended.start_file is not None:
+            self.remove(ended, {ended.start_file})
+        if ended.state != "succeeded":
+            self.end_those_that_wait_in_vain()
+        return ended
+
+    def fail(self, job: Job, kind: ErrorKind, message: str) -> None:
+        self.end(job, Failed(datetime.now(UTC), JobError(kind, message)))
+
+    def end_those_that_wait_in_vain(self) -> None:
+        """Fail the jobs that wait for one that has ended without success."""
+        for job in self._registry.jobs:
+            failed = next((other for id in job.after if (other := self._without_success(id))), None)
+            if failed is not None and not self._registry.jobs.get(job.id).finished:
+                message = f"It was to start when the job {failed.id} has succeeded, but that is {failed.state}."
+                self.fail(job, "dependency_failed", message)
+
+    def _without_success(self, job_id: str) -> Job | None:
+        """The job, if it has ended otherwise."""
+        job = self._registry.jobs.peek(job_id)
+        return job if job is not None and job.finished and job.state != "succeeded" else None
+
+    def remove(self, job: Job, files: set[str]) -> None:
+        """Remove files that the journal has let go of before."""
+        for file in files:
+            (self._folder.of_network(job.network_id) / file).unlink(missing_ok=True)

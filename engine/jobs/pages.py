@@ -1,0 +1,81 @@
+"""Pages of the journal with checksums, so that no damaged one is ever read: a virtual file system under SQLite.
+
+SQLite itself guards what it recovers from its write-ahead log, and nothing else. Here the last 8 bytes of each page of
+the database are a digest of its number and of its content, written and compared with the page; of each page in the log
+this process knows the digest from when it wrote it, or saw it pass SQLite's own check at recovery. (SQLite's extension
+cksumvfs does the same for databases without a log; see https://sqlite.org/cksumvfs.html.)
+"""
+
+import ctypes
+import hashlib
+
+import apsw
+
+PAGE = 4096
+_DIGEST = 8
+# Of the database, before its first page is known; of a page in the log.
+_HEADER, _FRAME_HEADER = 100, 24
+
+
+def _digest(place: int, content: bytes | memoryview) -> bytes:
+    return hashlib.blake2b(content, digest_size=_DIGEST, salt=place.to_bytes(8, "little")).digest()
+
+
+class CheckedFiles(apsw.VFS):
+    """Give its `name` to a connection, call `reserve` on it before anything else, and use a log and pages of `PAGE`."""
+
+    name = "nabla-checked"
+
+    def __init__(self) -> None:
+        super().__init__(self.name, base="")
+
+    def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:
+        if flags[0] & apsw.SQLITE_OPEN_MAIN_DB:
+            return _Database("", name, flags)
+        if flags[0] & apsw.SQLITE_OPEN_WAL:
+            return _Log("", name, flags)
+        return apsw.VFSFile("", name, flags)
+
+
+def reserve(connection: apsw.Connection) -> None:
+    """Keep the room for digests free at the end of every page."""
+    room = ctypes.c_int(_DIGEST)
+    connection.file_control("main", apsw.SQLITE_FCNTL_RESERVE_BYTES, ctypes.addressof(room))
+
+
+def _damaged(what: str) -> apsw.CorruptError:
+    return apsw.CorruptError(f"{what} is not what was written")
+
+
+class _Database(apsw.VFSFile):
+    def xRead(self, amount: int, offset: int) -> bytes:
+        found = super().xRead(amount, offset)
+        if offset + amount <= _HEADER or not (found or offset):
+            return found
+        if len(found) != PAGE or offset % PAGE or found[-_DIGEST:] != _digest(offset, found[:-_DIGEST]):
+            raise _damaged(f"page {offset // PAGE + 1}")
+        return found
+
+    def xWrite(self, data: bytes, offset: int) -> None:
+        assert len(data) == PAGE
+        content = memoryview(data)[:-_DIGEST]
+        super().xWrite(bytes(content) + _digest(offset, content), offset)
+
+
+class _Log(apsw.VFSFile):
+    def __init__(self, base: str, name: str | apsw.URIFilename | None, flags: list[int]) -> None:
+        super().__init__(base, name, flags)
+        self._digests: dict[int, bytes] = {}
+
+    def xRead(self, amount: int, offset: int) -> bytes:
+        found = super().xRead(amount, offset)
+        if amount == PAGE and self._digests.get(offset) != _digest(offset, found):
+            raise _damaged(f"the log at {offset}")
+        if amount == PAGE + _FRAME_HEADER:  # recovery, where SQLite compares its own checksum
+            self._digests[offset + _FRAME_HEADER] = _digest(offset + _FRAME_HEADER, found[_FRAME_HEADER:])
+        return found
+
+    def xWrite(self, data: bytes, offset: int) -> None:
+        super().xWrite(data, offset)
+        if len(data) == PAGE:
+            self._digests[offset] = _digest(offset, data)

@@ -1,0 +1,202 @@
+"""Records by id and by name."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Generic, Protocol, TypeVar, get_args
+
+import msgspec
+
+from engine.errors import NotFound
+from engine.jobs.job import FINISHED, Job, State
+from engine.jobs.journal import Journal
+from engine.training.choice import DeviceKind
+
+_UNFINISHED = tuple(state for state in get_args(State) if state not in FINISHED)
+# Finished jobs that stay in memory, for those who look at them next.
+_FINISHED_KEPT = 1000
+_AT_ONCE = 1000
+
+
+class _Named(Protocol):
+    @property
+    def id(self) -> str: ...
+    @property
+    def name(self) -> str | None: ...
+
+
+Record = TypeVar("Record", bound=_Named)
+
+
+class Collection(Generic[Record]):
+    """Records of one kind by id, and by name: a name stands for the newest record that has it.
+
+    Records are immutable and swapped whole; reading takes no lock.
+    """
+
+    def __init__(self, kind: str, type_: type[Record], journal: Journal) -> None:
+        self.kind = kind
+        self._journal = journal
+        self._decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(type_)
+        self._by_id: dict[str, Record] = {}
+        self._ids_by_name: dict[str, tuple[str, ...]] = {}
+
+    def load(self) -> None:
+        """Take over what the journal has, in place of what is here."""
+        self._by_id, self._ids_by_name = {}, {}
+        for body in self._journal.bodies(self.kind, ("",)):
+            self.publish(self._decoder.decode(body))
+
+    def state_of(self, record: Record) -> str:
+        """By which the journal tells records apart."""
+        return ""
+
+    def __iter__(self) -> Iterator[Record]:
+        """Oldest first."""
+        return iter(tuple(self._by_id.values()))
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def find(self, reference: str) -> Record:
+        """By id or name. Raises NotFound."""
+        named = self._ids_by_name.get(reference, ())
+        return self.get(named[-1] if named else reference)
+
+    def get(self, id: str) -> Record:
+        """By id alone. Raises NotFound."""
+        record = self.peek(id)
+        if record is None:
+            raise NotFound(self.kind, id)
+        return record
+
+    def peek(self, id: str) -> Record | None:
+        """By id alone; None if it is gone."""
+        return self._by_id.get(id)
+
+    def page(self, after: str | None, limit: int) -> tuple[list[Record], bool]:
+        """Up to `limit` records, newest first, that are older than the record `after`; and whether there are more."""
+        found = [self._decoder.decode(body) for body in self._journal.page(self.kind, after, limit + 1)]
+        return found[:limit], len(found) > limit
+
+    def publish(self, record: Record) -> None:
+        if record.id not in self._by_id and record.name is not None:
+            self._ids_by_name[record.name] = (*self._ids_by_name.get(record.name, ()), record.id)
+        self._by_id[record.id] = record
+
+    def withdraw(self, record: Record) -> None:
+        del self._by_id[record.id]
+        if record.name is not None:
+            left = tuple(id for id in self._ids_by_name[record.name] if id != record.id)
+            self._ids_by_name[record.name] = left
+
+
+class Jobs(Collection[Job]):
+    """Those that are not finished are in memory. Of the others only the journal knows, but for the last ones that were
+    asked for, so that memory does not grow with the past. Iterating is over the former, oldest first."""
+
+    def __init__(self, journal: Journal, lock: threading.RLock) -> None:
+        """`lock`: held by whoever publishes or withdraws."""
+        super().__init__("job", Job, journal)
+        self._lock = lock
+        self._finished: OrderedDict[str, Job] = OrderedDict()
+        self._queues: dict[DeviceKind, tuple[str, ...]] = {}
+
+    def load(self) -> None:
+        self._by_id, self._queues = {}, {}
+        self._finished.clear()
+        for body in self._journal.bodies(self.kind, _UNFINISHED):
+            self.publish(self._decoder.decode(body))
+
+    def state_of(self, record: Job) -> str:
+        return record.state
+
+    def at_hand(self, id: str) -> Job | None:
+        """By id, where that needs no look into the journal."""
+        return self._by_id.get(id) or self._finished.get(id)
+
+    def find(self, reference: str) -> Job:
+        return self.at_hand(reference) or self.get(self._journal.newest_named(self.kind, reference) or reference)
+
+    def peek(self, id: str) -> Job | None:
+        found = self.at_hand(id)
+        if found is not None:
+            return found
+        with self._lock:  # else a job deleted meanwhile would come back
+            body = self._journal.body(self.kind, id)
+            found = None if body is None else self._decoder.decode(body)
+            if found is not None and found.finished:
+                self._keep(found)
+            return found
+
+    def publish(self, record: Job) -> None:
+        before = self._by_id.get(record.id)
+        if before is None or _place(before) != _place(record):
+            self._queues = {}
+        if record.finished:
+            self._keep(record)
+            self._by_id.pop(record.id, None)
+        else:
+            self._by_id[record.id] = record
+
+    def withdraw(self, record: Job) -> None:
+        self._finished.pop(record.id, None)
+
+    def _keep(self, job: Job) -> None:
+        self._finished[job.id] = job
+        while len(self._finished) > _FINISHED_KEPT:
+            self._finished.popitem(last=False)
+
+    def count(self) -> dict[str, int]:
+        """How many there are in each state, the finished ones too."""
+        return self._journal.count(self.kind)
+
+    def files(self) -> Iterator[tuple[str, set[str]]]:
+        """Of every job, the finished ones too: its network's id, and its files in the network's folder."""
+        before = None
+        while bodies := self._journal.page(self.kind, before, _AT_ONCE):
+            for body in bodies:
+                job = _FILES.decode(body)
+                own = {checkpoint.file for checkpoint in job.checkpoints}
+                own |= {job.start_file} if job.start_file else set()
+                before = job.id
+                if own:
+                    yield job.network_id, own
+
+    def unfinished_before(self, job: Job) -> tuple[str, ...]:
+        """Ids of the jobs that `job` still waits for."""
+        return tuple(id for id in job.after if id in self._by_id)
+
+    def queue(self, kind: DeviceKind) -> tuple[str, ...]:
+        """Ids of the jobs that wait for nothing but a slot of this kind, the next one first: the highest priority, and
+        of one priority the oldest. Ids sort by time; a job that was interrupted keeps its place."""
+        queues = self._queues  # another one as soon as what follows may be out of date
+        if kind not in queues:
+            waiting = [
+                (-job.priority, job.id)
+                for job in self
+                if job.state == "queued" and job.device_kind == kind and not self.unfinished_before(job)
+            ]
+            queues[kind] = tuple(id for _, id in sorted(waiting))
+        return queues[kind]
+
+
+class _Checkpoint(msgspec.Struct):
+    file: str
+
+
+class _Files(msgspec.Struct):
+    """As much of a job as its files need; a hundred thousand are read at start."""
+
+    id: str
+    network_id: str
+    checkpoints: tuple[_Checkpoint, ...]
+    start_file: str | None
+
+
+_FILES = msgspec.json.Decoder(_Files)
+
+
+def _place(job: Job) -> tuple[object, ...]:
+    """What decides whether, where and when a job waits."""
+    return job.state, job.device_kind, job.priority
