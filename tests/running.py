@@ -28,6 +28,7 @@ class RunningService:
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("NABLA_")},
             "NABLA_LOG_LEVEL": "warning",
+            "PYTHONDONTWRITEBYTECODE": "",  # else every start compiles what does not change
             "NABLA_GPUS": "none",  # tests that are about GPUs ask for them
             **{f"NABLA_{name.upper()}": value for name, value in settings.items()},
         }

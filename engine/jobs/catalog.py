@@ -34,10 +34,13 @@ class Catalog:
 
     def sweep(self) -> None:
         """At start: remove files that no record speaks of."""
-        networks = {network.id: {version.file for version in network.versions} for network in self._registry.networks}
-        for network_id, files in self._registry.jobs.files():
-            networks.get(network_id, set()).update(files)
-        self._folder.sweep(networks, {dataset.id for dataset in self._registry.datasets})
+        published = {network.id: {version.file for version in network.versions} for network in self._registry.networks}
+
+        def is_known(network_id: str, file: str) -> bool:
+            job = None if file in published[network_id] else self._registry.jobs.peek(file.split("-")[0])
+            return file in published[network_id] or (job is not None and file in job.files)
+
+        self._folder.sweep(set(published), {dataset.id for dataset in self._registry.datasets}, is_known)
 
     def create_network(
         self, architecture: Architecture, name: str | None, receipt: Receipt | None = None

@@ -2,6 +2,7 @@
 
 import fcntl
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from engine import durable
@@ -49,8 +50,9 @@ class DataFolder:
     def of_dataset(self, dataset_id: str) -> Path:
         return self._datasets / dataset_id
 
-    def sweep(self, networks: dict[str, set[str]], datasets: set[str]) -> None:
-        """Remove what an interrupted service left behind: all but these networks with these files, these datasets."""
+    def sweep(self, networks: set[str], datasets: set[str], is_known: Callable[[str, str], bool]) -> None:
+        """Remove what an interrupted service left behind: all but these networks, with the files that `is_known` of the
+        network's id and the file's name, and these datasets."""
         durable.remove_unfinished(self.path)
         for folder in self._datasets.iterdir():
             if folder.name not in datasets:
@@ -60,7 +62,7 @@ class DataFolder:
                 shutil.rmtree(folder, ignore_errors=True)
                 continue
             for file in folder.iterdir():
-                if file.name not in networks[folder.name]:
+                if not is_known(folder.name, file.name):
                     file.unlink(missing_ok=True)
 
     def probe(self) -> None:

@@ -201,7 +201,7 @@ class Journal:
         """Of all records of a kind in these states, in the order of their ids."""
         places = ", ".join("?" * len(states))
         rows = self._read(
-            f"SELECT body FROM records WHERE kind = ? AND state IN ({places}) ORDER BY id", (kind, *states)
+            f"SELECT body FROM records WHERE kind = ? AND state IN ({places}) ORDER BY +id", (kind, *states)
         )
         return [body for (body,) in rows]
 

@@ -15,7 +15,6 @@ from engine.training.choice import DeviceKind
 _UNFINISHED = tuple(state for state in get_args(State) if state not in FINISHED)
 # Finished jobs that stay in memory, for those who look at them next.
 _FINISHED_KEPT = 1000
-_AT_ONCE = 1000
 
 
 class _Named(Protocol):
@@ -151,18 +150,6 @@ class Jobs(Collection[Job]):
         """How many there are in each state, the finished ones too."""
         return self._journal.count(self.kind)
 
-    def files(self) -> Iterator[tuple[str, set[str]]]:
-        """Of every job, the finished ones too: its network's id, and its files in the network's folder."""
-        before = None
-        while bodies := self._journal.page(self.kind, before, _AT_ONCE):
-            for body in bodies:
-                job = _FILES.decode(body)
-                own = {checkpoint.file for checkpoint in job.checkpoints}
-                own |= {job.start_file} if job.start_file else set()
-                before = job.id
-                if own:
-                    yield job.network_id, own
-
     def unfinished_before(self, job: Job) -> tuple[str, ...]:
         """Ids of the jobs that `job` still waits for."""
         return tuple(id for id in job.after if id in self._by_id)
@@ -179,22 +166,6 @@ class Jobs(Collection[Job]):
             ]
             queues[kind] = tuple(id for _, id in sorted(waiting))
         return queues[kind]
-
-
-class _Checkpoint(msgspec.Struct):
-    file: str
-
-
-class _Files(msgspec.Struct):
-    """As much of a job as its files need; a hundred thousand are read at start."""
-
-    id: str
-    network_id: str
-    checkpoints: tuple[_Checkpoint, ...]
-    start_file: str | None
-
-
-_FILES = msgspec.json.Decoder(_Files)
 
 
 def _place(job: Job) -> tuple[object, ...]:

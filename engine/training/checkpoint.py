@@ -6,7 +6,7 @@ What saves tells where the file is: its name ends with a digest of its content.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy.typing as npt
@@ -18,7 +18,9 @@ from engine.errors import Damaged
 from engine.nn.architecture import Architecture
 from engine.nn.network import Network
 from engine.training.position import Position
-from engine.training.trainer import Trainer
+
+if TYPE_CHECKING:  # the service saves weights, and trains nothing
+    from engine.training.trainer import Trainer
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -59,11 +61,11 @@ class Checkpoint:
     optimizer: str
 
     @classmethod
-    def of(cls, trainer: Trainer) -> "Checkpoint":
+    def of(cls, trainer: "Trainer") -> "Checkpoint":
         """The run as it is now; views, to be saved before it goes on."""
         return cls(trainer.arrays, trainer.position, trainer.spec.optimizer)
 
-    def restore(self, trainer: Trainer) -> None:
+    def restore(self, trainer: "Trainer") -> None:
         """Put a new run where this one was. Raises Damaged if it is another run's."""
         own = trainer.arrays
         if own.keys() != self.arrays.keys():
@@ -71,7 +73,7 @@ class Checkpoint:
         self._copy(own)
         trainer.go_on_from(self.position)
 
-    def begin(self, trainer: Trainer) -> None:
+    def begin(self, trainer: "Trainer") -> None:
         """Begin a new run with these weights, and with what the optimizer has gathered if it is the same one. Raises
         Damaged if they are another network's."""
         own = trainer.arrays

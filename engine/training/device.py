@@ -2,15 +2,31 @@
 
 import functools
 import importlib
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
-from engine.nn.architecture import Architecture
+import numpy as np
+
+from engine.data.dataset import OpenDataset
+from engine.nn.architecture import Architecture, DtypeName
 from engine.nn.cuda.stepper import CudaStepper
 from engine.nn.stepper import CpuStepper, MakeStepper
 from engine.nn.threads import BlasThreads, threads_for
 from engine.training.choice import DeviceKind
-from engine.training.compiled import compile_training
+from engine.training.compiled import compile_predictions, smallest
 from engine.training.spec import TrainingSpec
+from engine.training.trainer import Trainer
+
+
+def compile_training(make_stepper: MakeStepper = CpuStepper) -> None:
+    """What a run on a device needs, besides the start of a network and predictions."""
+    compile_predictions()
+    spec = TrainingSpec(epochs=1, batch_size=1, learning_rate=0.1, validation_fraction=0.5, l2=1.0)
+    for dtype in get_args(DtypeName):
+        rows = np.zeros((3, 1), dtype)
+        rows.flags.writeable = False  # as data mapped from disk is
+        network, dataset = smallest(dtype), OpenDataset(rows, rows)
+        for _ in Trainer(network, dataset, spec, make_stepper=make_stepper).run():
+            pass
 
 
 class Device(Protocol):

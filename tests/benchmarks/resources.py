@@ -54,7 +54,7 @@ def memory(number: int) -> str:
     from engine.nn.architecture import Architecture, Layer
     from engine.nn.network import Network
     from engine.nn.optimizers import OPTIMIZERS
-    from engine.training.compiled import compile_training
+    from engine.training.device import compile_training
     from engine.training.spec import TrainingSpec
     from engine.training.trainer import Trainer
     from tests.benchmarks.workloads import WORKLOADS
