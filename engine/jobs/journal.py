@@ -91,6 +91,7 @@ class Journal:
             "journal_mode=WAL",
             "synchronous=FULL",
             f"cache_size=-{_CACHE_KIBIBYTES}",
+            "secure_delete=ON",  # else pages that were freed at once are never written, and have no digest
         ):
             connection.execute(f"PRAGMA {setting}").fetchall()
         version = connection.pragma("user_version")

@@ -13,8 +13,8 @@ import apsw
 
 PAGE = 4096
 _DIGEST = 8
-# Of the database, before its first page is known; of a page in the log.
-_HEADER, _FRAME_HEADER = 100, 24
+# Of the database, before its first page is known; of the log; of a page in the log.
+_HEADER, _LOG_HEADER, _FRAME_HEADER = 100, 32, 24
 
 
 def _digest(place: int, content: bytes | memoryview) -> bytes:
@@ -49,12 +49,14 @@ def _damaged(what: str) -> apsw.CorruptError:
 
 class _Database(apsw.VFSFile):
     def xRead(self, amount: int, offset: int) -> bytes:
-        found = super().xRead(amount, offset)
-        if offset + amount <= _HEADER or not (found or offset):
-            return found
-        if len(found) != PAGE or offset % PAGE or found[-_DIGEST:] != _digest(offset, found[:-_DIGEST]):
-            raise _damaged(f"page {offset // PAGE + 1}")
-        return found
+        if offset + amount <= _HEADER:
+            return super().xRead(amount, offset)
+        # SQLite also reads parts of pages.
+        page = offset // PAGE * PAGE
+        found = super().xRead(PAGE, page)
+        if (found or page) and (len(found) != PAGE or found[-_DIGEST:] != _digest(page, found[:-_DIGEST])):
+            raise _damaged(f"page {page // PAGE + 1}")
+        return found[offset - page : offset - page + amount]
 
     def xWrite(self, data: bytes, offset: int) -> None:
         assert len(data) == PAGE
@@ -77,5 +79,16 @@ class _Log(apsw.VFSFile):
 
     def xWrite(self, data: bytes, offset: int) -> None:
         super().xWrite(data, offset)
-        if len(data) == PAGE:
-            self._digests[offset] = _digest(offset, data)
+        for page in _pages_of_log(offset, offset + len(data)):
+            # SQLite writes the page that a sync falls into in two parts.
+            content = data if (page, PAGE) == (offset, len(data)) else super().xRead(PAGE, page)
+            self._digests[page] = _digest(page, content)
+
+
+def _pages_of_log(first: int, last: int) -> range:
+    """Where the pages begin that the bytes from `first` to `last` are of, in whole or in part."""
+    frame = _FRAME_HEADER + PAGE
+    begin = _LOG_HEADER + _FRAME_HEADER
+    before = max(0, (first - begin) // frame) if first >= begin else 0
+    pages = range(begin + before * frame, max(last, begin), frame)
+    return pages if pages and pages[0] + PAGE > first else pages[1:]

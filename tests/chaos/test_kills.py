@@ -1,0 +1,107 @@
+"""kill -9 of the service and of workers at random moments, under clients that remember what they were told.
+
+The short form runs with all tests; the long one kills a thousand times: NABLA_CHAOS_LONG=1 pytest tests/chaos. What a
+failed run says of its seed makes the clients act as before; when kills fall is not to be repeated.
+"""
+
+import os
+import random
+import signal
+import time
+from contextlib import suppress
+
+from app.schemas.jobs import JobView
+from tests.app import stories
+from tests.chaos.client import ChaosClient
+from tests.chaos.runs import RUNS, Run, result
+from tests.conftest import StartService
+from tests.running import RunningService
+
+LONG = bool(os.environ.get("NABLA_CHAOS_LONG"))
+KILLS = 1000 if LONG else 12
+CLIENTS = 4
+_LONGEST_PAUSE = 1.5
+
+
+def test_nothing_that_was_answered_is_lost(start_service: StartService) -> None:
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")
+    service = start_service(cpu_slots="2", slot_cores="1", checkpoint_seconds="1000", max_queued_jobs="10000")
+    inputs = stories.XOR_INPUTS * 100
+    dataset = stories.dataset(service, inputs=inputs, labels=["no", "yes", "yes", "no"] * 100)["id"]
+    undisturbed = {id(run): trained(service, run, dataset) for run in RUNS}
+    clients = [ChaosClient(service.url, seed + number, dataset) for number in range(CLIENTS)]
+    for client in clients:
+        client.start()
+    worker_kills = kill_at_random(service, random.Random(seed), clients)
+    for client in clients:
+        client.ending.set()
+    for client in clients:
+        client.join()
+        assert client.failure is None, f"{client.name}: {client.failure}"
+        assert client.answers > KILLS
+        client.check_all()
+    ended = {job: state for client in clients for job, state in client.facts.ended.items()}
+    assert "succeeded" in ended.values()
+    for client in clients:
+        for job in client.facts.jobs.values():
+            check_end(service, job.id, ended[job.id])
+            if ended[job.id] == "succeeded":
+                assert result(service, job.id) == undisturbed[id(job.run)]
+    failed = [job for job, state in ended.items() if state == "failed"]
+    assert len(failed) <= worker_kills / 2  # one death of a worker is forgiven to each job
+    assert_nothing_left_over(service)
+
+
+def trained(service: RunningService, run: Run, dataset: str) -> object:
+    network = service.post("/v1/networks", run.network)
+    job = service.post("/v1/jobs", {"network_id": network["id"], "dataset_id": dataset, **run.job})
+    assert service.finished(job["id"]).state == "succeeded"
+    return result(service, job["id"])
+
+
+def kill_at_random(service: RunningService, chance: random.Random, clients: list[ChaosClient]) -> int:
+    """How many workers were killed. Moments are random, also within the start of a service."""
+    worker_kills = 0
+    for _ in range(KILLS):
+        time.sleep(chance.random() * _LONGEST_PAUSE)  # the randomness is the point
+        for client in clients:
+            assert client.failure is None, f"{client.name}: {client.failure!r}"
+        if chance.random() < 0.3:
+            for worker in service.workers()[:1]:
+                with suppress(ProcessLookupError):
+                    os.kill(worker, signal.SIGKILL)
+                worker_kills += 1
+        else:
+            service.kill()
+            service.start()
+    return worker_kills
+
+
+def check_end(service: RunningService, job: str, state: str) -> None:
+    """One terminal state: in the job, and once in all that ever happened to it."""
+    now = service.get(f"/v1/jobs/{job}")
+    assert now["state"] == state
+    if state == "failed":
+        assert (now["error"]["kind"], now["retries"]) == ("worker_died", 1)
+    last = [
+        event.state for event in service.follow(job) if isinstance(event, JobView) and event.finished_at is not None
+    ]
+    assert last == [state]
+    history = [epoch["epoch"] for epoch in service.get(f"/v1/jobs/{job}/history?limit=1000")["data"]]
+    assert history == list(range(1, now["epoch"] + 1))
+
+
+def assert_nothing_left_over(service: RunningService) -> None:
+    """After a start every file belongs to something that is there."""
+    service.kill()
+    service.start()
+    service.get("/health/live")
+    networks = {folder.name: folder for folder in (service.folder / "networks").iterdir()}
+    assert not [*service.folder.glob("**/.unfinished*")]
+    for id, folder in networks.items():
+        versions = service.get(f"/v1/networks/{id}/versions?limit=100")["data"]
+        files = [file.name for file in folder.iterdir()]
+        assert len([file for file in files if file.endswith(".safetensors")]) == len(versions)
+        jobs = {file.split("-")[0] for file in files if file.endswith(".checkpoint")}
+        assert all(service.http.get(f"/v1/jobs/{job}").status_code == 200 for job in jobs)
