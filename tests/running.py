@@ -104,6 +104,17 @@ class RunningService:
                 return
         raise AssertionError(f"the job ended before epoch {epochs}")
 
+    def replaced(self, job_id: str, attempts: int) -> None:
+        """Wait until the job has been started so often."""
+        for event in self.follow(job_id):
+            if isinstance(event, JobView) and event.state == "running" and event.attempts >= attempts:
+                return
+        raise AssertionError(f"the job ended before start {attempts}")
+
+    def history(self, job_id: str) -> list[EpochView]:
+        with Client(self.url, timeout=PATIENCE) as client:
+            return client.history(job_id)
+
     def close(self) -> None:
         if self.process.poll() is None:
             self.terminate()

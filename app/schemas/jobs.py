@@ -80,10 +80,11 @@ class NewJob(Request, TrainingFields):
         DeviceChoice, Field(description="Where to train; auto: where a step takes less time, by arithmetic.")
     ] = "auto"
     priority: Priority = 0
-    after: Annotated[
-        tuple[str, ...],
-        Field(max_length=100, description="Ids or names of jobs that must have succeeded before this one starts."),
-    ] = ()
+    after: list[str] = Field(
+        default=[],
+        max_length=100,
+        description="Ids or names of jobs that must have succeeded before this one starts.",
+    )
     checkpoints: Annotated[CheckpointFields, Field(description="When to save the job.")] = CheckpointFields()
     start_from: Annotated[
         StartFields | None,

@@ -123,7 +123,7 @@ def test_arguments_of_the_right_types_arrive() -> None:
     [
         (0, DOUBLES),
         (0, np.zeros(32, np.float32)),
-        (0, FLOATS.data.ptr),
+        pytest.param(0, FLOATS.data.ptr, id="an address"),
         (1, 1),
         (1, np.int64(1)),
         (1, np.uint32(1)),

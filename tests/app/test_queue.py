@@ -1,0 +1,153 @@
+"""Who trains next: priorities, one job of a network at a time, jobs that wait for others, and limits."""
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from app.schemas.jobs import JobView
+from tests.app import stories
+from tests.app.test_jobs import started
+from tests.conftest import StartService
+from tests.running import RunningService
+
+
+@pytest.fixture
+def blocker(service: RunningService) -> Iterator[dict[str, Any]]:
+    """A job that keeps the only slot until the test ends it."""
+    job = stories.endless(service)
+    started(service, job["id"])
+    yield job
+    service.http.post(f"/v1/jobs/{job['id']}/cancel")
+
+
+def end(service: RunningService, job: dict[str, Any]) -> None:
+    service.post(f"/v1/jobs/{job['id']}/cancel")
+
+
+def positions(service: RunningService, *jobs: dict[str, Any]) -> list[int | None]:
+    return [service.get(f"/v1/jobs/{job['id']}")["queue_position"] for job in jobs]
+
+
+def test_priorities_then_first_come_first_served(service: RunningService, blocker: dict[str, Any]) -> None:
+    first, second = stories.job(service, epochs=1), stories.job(service, epochs=1)
+    urgent, idle = stories.job(service, epochs=1, priority=5), stories.job(service, epochs=1, priority=-5)
+    assert positions(service, urgent, first, second, idle) == [0, 1, 2, 3]
+    changed = service.http.patch(f"/v1/jobs/{idle['id']}", json={"priority": 9}).json()
+    assert (changed["priority"], changed["queue_position"]) == (9, 0)
+    assert service.http.patch(f"/v1/jobs/{first['id']}", json={"priority": -1}).json()["queue_position"] == 3
+    end(service, blocker)
+    done = [service.finished(job["id"]) for job in (idle, urgent, second, first)]
+    starts = [job.started_at for job in done if job.started_at is not None]
+    assert len(starts) == 4
+    assert starts == sorted(starts)
+
+
+def test_what_is_left_of_a_running_job(service: RunningService, blocker: dict[str, Any]) -> None:
+    service.trained(blocker["id"], 100)
+    now = service.get(f"/v1/jobs/{blocker['id']}")
+    assert now["seconds_remaining"] == pytest.approx(now["seconds_elapsed"] / now["epoch"] * (10**9 - now["epoch"]))
+
+
+def test_one_job_of_a_network_at_a_time(start_service: StartService) -> None:
+    service = start_service(cpu_slots="2", slot_cores="1")
+    network = stories.network(service)["id"]
+    running = stories.endless(service, network_id=network)
+    started(service, running["id"])
+    second = stories.job(service, epochs=1, network_id=network)
+    other = stories.job(service, epochs=1)
+    assert service.finished(other["id"]).state == "succeeded"
+    waiting = service.get(f"/v1/jobs/{second['id']}")
+    assert (waiting["state"], waiting["queue_position"]) == ("queued", 0)
+    service.post(f"/v1/jobs/{running['id']}/pause")
+    assert service.finished(second["id"]).state == "succeeded"
+
+
+def test_a_job_that_waits_for_others(service: RunningService, blocker: dict[str, Any]) -> None:
+    first = stories.job(service, epochs=1, name="the-first")
+    second = stories.job(service, epochs=1, after=["the-first"], priority=10)
+    third = stories.job(service, epochs=1, after=[second["id"], first["id"]])
+    assert second["after"] == second["waits_for"] == [first["id"]]
+    assert second["queue_position"] is None
+    assert service.get(f"/v1/jobs/{third['id']}")["waits_for"] == [second["id"], first["id"]]
+    end(service, blocker)
+    done = [service.finished(job["id"]) for job in (first, second, third)]
+    assert [job.state for job in done] == ["succeeded"] * 3
+    for before, after in itertools.pairwise(done):
+        assert before.finished_at is not None
+        assert after.started_at is not None
+        assert before.finished_at <= after.started_at
+    afterwards = service.finished(stories.job(service, epochs=1, after=[first["id"]])["id"])
+    assert (afterwards.state, afterwards.waits_for) == ("succeeded", [])
+
+
+def test_a_job_that_waits_in_vain(service: RunningService, blocker: dict[str, Any]) -> None:
+    first = stories.job(service, epochs=1)
+    second = stories.job(service, epochs=1, after=[first["id"]])
+    third = stories.job(service, epochs=1, after=[second["id"]])
+    end(service, first)
+    for job, other, state in ((second, first, "cancelled"), (third, second, "failed")):
+        now = service.finished(job["id"])
+        assert now.error is not None
+        assert (now.state, now.error.kind) == ("failed", "dependency_failed")
+        assert other["id"] in now.error.message
+        assert state in now.error.message
+    late = service.finished(stories.job(service, epochs=1, after=[first["id"]])["id"])
+    assert late.error is not None
+    assert late.error.kind == "dependency_failed"
+    body = {"network_id": first["network_id"], "dataset_id": first["dataset_id"], "after": ["nothing"]}
+    assert service.post("/v1/jobs", body, 404)["type"] == "/problems/unknown-job"
+
+
+def test_waiting_for_another_survives_a_crash(start_service: StartService) -> None:
+    service = start_service()
+    first = stories.endless(service)
+    started(service, first["id"])
+    second = stories.job(service, epochs=1, after=[first["id"]], priority=3)
+    service.kill()
+    service.start()
+    now = service.get(f"/v1/jobs/{second['id']}")
+    assert (now["waits_for"], now["priority"], now["state"]) == ([first["id"]], 3, "queued")
+    end(service, first)
+    error = service.finished(second["id"]).error
+    assert error is not None
+    assert error.kind == "dependency_failed"
+
+
+def test_limits_are_said_in_words(start_service: StartService) -> None:
+    service = start_service(max_queued_jobs="2", max_job_bytes="10000")
+    blocking = stories.endless(service)
+    started(service, blocking["id"])
+    waiting = [stories.job(service) for _ in range(2)]
+    body = {"network_id": blocking["network_id"], "dataset_id": blocking["dataset_id"]}
+    answer = service.http.post("/v1/jobs", json=body)
+    assert (answer.status_code, answer.json()["type"]) == (429, "/problems/too-many")
+    assert "2 jobs wait already" in answer.json()["detail"]
+    assert int(answer.headers["Retry-After"]) > 0
+    end(service, waiting[0])
+    assert service.post("/v1/jobs", body)["state"] == "queued"
+    large = stories.network(service, layers=[{"units": 1000, "activation": "tanh"}, {"units": 1}])
+    problem = service.post("/v1/jobs", {**body, "network_id": large["id"]}, 422)
+    assert problem["errors"][0]["field"] == "batch_size"
+    assert "10000 are allowed here" in problem["detail"]
+
+
+def test_the_list_and_the_events_tell_the_same_end(service: RunningService) -> None:
+    """However a cancellation falls beside the end of a job: it ends once."""
+    network, dataset = stories.network(service)["id"], stories.dataset(service)["id"]
+    ends = set()
+    for trial in range(40):
+        job = stories.job(service, network_id=network, dataset_id=dataset, epochs=1 + trial * 40)
+        started(service, job["id"])
+        answer = service.http.post(f"/v1/jobs/{job['id']}/cancel")
+        states = [event for event in service.follow(job["id"]) if isinstance(event, JobView)]
+        terminal = [event.state for event in states if event.finished_at is not None]
+        now = service.get(f"/v1/jobs/{job['id']}")
+        assert terminal == [now["state"]]
+        assert (answer.status_code == 200) == (now["state"] == "cancelled")
+        if answer.status_code == 409:
+            assert "queued or running or paused" in answer.json()["detail"]
+        assert service.get("/v1/jobs?limit=1")["data"][0]["state"] == now["state"]
+        ends.add(now["state"])
+    assert ends == {"succeeded", "cancelled"}
