@@ -20,7 +20,8 @@ from engine.jobs.journal import Entry
 from engine.jobs.registry import Registry, read
 
 HEARTBEAT_SECONDS = 15.0
-_HEARTBEAT = b": nothing new\n\n"
+# At once, so that a reader knows that it is heard; and when nothing happens for long.
+_GREETING, _HEARTBEAT = b": following\n\n", b": nothing new\n\n"
 _EVENTS_AT_ONCE = 500
 _RECENT = 4096
 _BATCHES_KEPT = 64
@@ -92,6 +93,7 @@ class Streams:
         last = self._last if after is None else after
         self._readers += 1
         try:
+            yield _GREETING
             while not self._closed:
                 woken = self._next.setdefault(job_id, asyncio.Event())
                 content, last = await self._batch(job_id, last)

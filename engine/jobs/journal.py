@@ -228,26 +228,23 @@ class Journal:
     def history_in_brief(self, job_id: str, after: int, points: int) -> list[bytes]:
         """At most `points` epoch records, at least 6: the first, the last, and of each of the equal parts in between
         those with the lowest and the highest costs, of training and of validation."""
-        ((first, last),) = self._read(
-            "SELECT min(epoch), max(epoch) FROM events WHERE job_id = ? AND epoch > ?", (job_id, after)
+        part = "FROM events WHERE job_id = :job AND epoch > :after"
+        scope: dict[str, Any] = {"job": job_id, "after": after}
+        ((first, last, validated),) = self._read(
+            f"SELECT min(epoch), max(epoch), count(body ->> '$.validation_cost') > 0 {part}", scope
         )
-        if first is None:
-            return []
-        if last - first < points:
+        if first is None or last - first < points:
             return self.history(job_id, after, points)
+        costs = ("$.cost", "$.validation_cost") if validated else ("$.cost",)
+        extremes = " UNION ".join(
+            f"SELECT epoch, body FROM (SELECT {pick}(body ->> '{cost}'), epoch, body {part} "
+            "GROUP BY (epoch - :first) * :parts / (:last - :first + 1))"
+            for cost in costs
+            for pick in ("min", "max")
+        )
         rows = self._read(
-            " UNION ".join(
-                f"SELECT epoch, body FROM (SELECT {pick}(body ->> '{cost}'), epoch, body FROM part "
-                f"GROUP BY (epoch - :first) * :parts / (:last - :first + 1))"
-                for cost in ("$.cost", "$.validation_cost")
-                for pick in ("min", "max")
-            ).join(
-                (
-                    "WITH part AS (SELECT epoch, body FROM events WHERE job_id = :job AND epoch > :after) ",
-                    " UNION SELECT epoch, body FROM part WHERE epoch IN (:first, :last) ORDER BY epoch",
-                )
-            ),
-            {"job": job_id, "after": after, "first": first, "last": last, "parts": (points - 2) // 4},
+            f"{extremes} UNION SELECT epoch, body {part} AND epoch IN (:first, :last) ORDER BY epoch",
+            {**scope, "first": first, "last": last, "parts": (points - 2) // (2 * len(costs))},
         )
         return [body for _, body in rows]
 

@@ -1,0 +1,162 @@
+"""Checkpoints of jobs: when they are made, which are kept, and what can be done with them; versions of networks."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from tests.app import stories
+from tests.conftest import StartService
+from tests.running import RunningService
+
+ADAM: dict[str, Any] = {"optimizer": "adam", "learning_rate": 0.05, "shuffle": False}
+
+
+def checkpoints(service: RunningService, job: dict[str, Any]) -> list[dict[str, Any]]:
+    return list(service.get(f"/v1/jobs/{job['id']}/checkpoints")["data"])
+
+
+def arrays(service: RunningService, job: dict[str, Any], number: int) -> dict[str, np.ndarray]:
+    answer = service.http.get(f"/v1/jobs/{job['id']}/checkpoints/{number}")
+    assert answer.status_code == 200
+    assert f"{job['id']}-{number}.safetensors" in answer.headers["content-disposition"]
+    return safetensors.numpy.load(answer.content)
+
+
+def outputs(service: RunningService, network: str, version: int | None = None) -> Any:
+    body = {"inputs": stories.XOR_INPUTS, "version": version}
+    return service.post(f"/v1/networks/{network}/predictions", body)["outputs"]
+
+
+def test_by_epochs_with_the_newest_kept(service: RunningService) -> None:
+    job = stories.job(service, epochs=25, checkpoints={"epochs": 4, "keep": 3})
+    assert job["checkpoints"] == {"seconds": 10.0, "epochs": 4, "keep": 3}
+    assert service.finished(job["id"]).state == "succeeded"
+    kept = checkpoints(service, job)
+    history = {epoch.epoch: epoch.cost for epoch in service.history(job["id"])}
+    assert [(one["number"], one["epoch"], one["cost"]) for one in kept] == [
+        (6, 24, history[24]),
+        (5, 20, history[20]),
+        (4, 16, history[16]),
+    ]
+    folder = service.folder / "networks" / job["network_id"]
+    assert sorted(one["bytes"] for one in kept) == sorted(file.stat().st_size for file in folder.glob("*.checkpoint"))
+    assert service.http.get(f"/v1/jobs/{job['id']}/checkpoints/3").json()["type"] == "/problems/unknown-checkpoint"
+    assert arrays(service, job, 6)["parameters"].size == 33
+
+
+def test_by_seconds_as_the_service_is_set_or_as_the_job_says(start_service: StartService) -> None:
+    service = start_service(checkpoint_seconds="0.05", checkpoints_kept="1")
+    job = stories.endless(service)
+    often = stories.endless(service, checkpoints={"seconds": 0.01, "keep": 5})
+    assert (job["checkpoints"]["seconds"], job["checkpoints"]["keep"]) == (0.05, 1)
+    for one, keep in ((job, 1), (often, 5)):
+        while len(checkpoints(service, one)) < keep or checkpoints(service, one)[0]["number"] <= keep:
+            reached = service.get(f"/v1/jobs/{one['id']}")["epoch"]
+            service.trained(one["id"], reached + 100)
+        assert len(checkpoints(service, one)) == keep
+        service.post(f"/v1/jobs/{one['id']}/cancel")
+        assert len(checkpoints(service, one)) == keep
+
+
+def test_publishing_one(service: RunningService) -> None:
+    job = stories.job(service, epochs=30, checkpoints={"epochs": 10, "keep": 3})
+    service.finished(job["id"])
+    network = job["network_id"]
+    final = outputs(service, network)
+    published = service.post(f"/v1/jobs/{job['id']}/checkpoints/1/publish", {"weights": "last"}, 201)
+    assert (published["version"], published["current"], published["job_id"], published["epoch"]) == (
+        2,
+        True,
+        job["id"],
+        10,
+    )
+    assert published["classes"] == ["no", "yes"]
+    ten = stories.job(service, dataset_id=job["dataset_id"], epochs=10)
+    service.finished(ten["id"])
+    assert outputs(service, network) == outputs(service, ten["network_id"]) != final
+    service.post(f"/v1/jobs/{job['id']}/checkpoints/3/publish")
+    assert outputs(service, network) == final
+    problem = service.post(f"/v1/jobs/{job['id']}/checkpoints/1/publish", {"weights": "best"}, 409)
+    assert "early stopping" in problem["detail"]
+
+
+def test_versions_are_listed_and_an_older_one_can_predict_again(service: RunningService) -> None:
+    network, dataset = stories.network(service)["id"], stories.dataset(service)["id"]
+    jobs = [stories.job(service, network_id=network, dataset_id=dataset, epochs=10 * n) for n in (1, 2)]
+    for job in jobs:
+        service.finished(job["id"])
+    path = f"/v1/networks/{network}"
+    page = service.get(f"{path}/versions?limit=2")
+    assert page["has_more"]
+    assert [(one["version"], one["current"], one["job_id"]) for one in page["data"]] == [
+        (2, True, jobs[1]["id"]),
+        (1, False, jobs[0]["id"]),
+    ]
+    rest = service.get(f"{path}/versions?before=1")
+    assert ([one["version"] for one in rest["data"]], rest["has_more"]) == ([0], False)
+    second, first = outputs(service, network), outputs(service, network, 1)
+    assert second != first
+    changed = service.http.patch(path, json={"version": 1})
+    assert changed.json()["version"] == service.get(path)["version"] == 1
+    assert outputs(service, network) == first
+    assert service.http.patch(path, json={"version": 9}).json()["type"] == "/problems/unknown-version"
+    warm = stories.job(service, network_id=network, dataset_id=dataset, epochs=1, warm_start=True)
+    assert service.finished(warm["id"]).start_version == 1
+    assert service.get(path)["version"] == 3
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+def test_starting_from_one_goes_on_with_weights_and_moments(service: RunningService, deleted: bool) -> None:
+    whole = stories.job(service, epochs=20, **ADAM)
+    half = stories.job(service, dataset_id=whole["dataset_id"], epochs=10, checkpoints={"epochs": 10}, **ADAM)
+    service.finished(half["id"])
+    blocking = stories.endless(service)
+    rest = stories.job(
+        service,
+        network_id=half["network_id"],
+        dataset_id=whole["dataset_id"],
+        epochs=10,
+        start_from={"job_id": half["id"], "checkpoint": 1},
+        **ADAM,
+    )
+    if deleted:
+        assert service.http.delete(f"/v1/jobs/{half['id']}").status_code == 204
+        assert service.http.get(f"/v1/jobs/{half['id']}/checkpoints").status_code == 404
+    service.post(f"/v1/jobs/{blocking['id']}/cancel")
+    assert service.finished(rest["id"]).state == "succeeded"
+    assert outputs(service, half["network_id"]) == outputs(service, whole["network_id"])
+    costs = [epoch.cost for epoch in service.history(whole["id"])]
+    assert [epoch.cost for epoch in service.history(rest["id"])] == costs[10:]
+    folder = service.folder / "networks" / half["network_id"]
+    assert len([*folder.glob("*.checkpoint")]) == (0 if deleted else 1)
+
+
+def test_starts_that_cannot_be(service: RunningService) -> None:
+    job = stories.job(service, epochs=4, checkpoints={"epochs": 2})
+    service.finished(job["id"])
+    body = {"network_id": job["network_id"], "dataset_id": job["dataset_id"]}
+    wrong: list[tuple[dict[str, Any], str, str]] = [
+        ({"start_from": {"job_id": job["id"], "checkpoint": 7}}, "start_from.checkpoint", "It has: 1, 2"),
+        (
+            {"start_from": {"job_id": job["id"], "checkpoint": 1}, "network_id": stories.network(service)["id"]},
+            "start_from.job_id",
+            "another network",
+        ),
+        ({"start_from": {"job_id": job["id"], "checkpoint": 1}, "warm_start": True}, "start_from", "one of them"),
+    ]
+    for change, field, words in wrong:
+        problem = service.post("/v1/jobs", {**body, **change}, 422)
+        assert problem["errors"][0]["field"] == field
+        assert words in problem["detail"]
+
+
+def test_a_deleted_job_takes_its_checkpoints_along_and_leaves_its_version(service: RunningService) -> None:
+    job = stories.job(service, epochs=4, checkpoints={"epochs": 2})
+    service.finished(job["id"])
+    before = outputs(service, job["network_id"])
+    assert service.http.delete(f"/v1/jobs/{job['id']}").status_code == 204
+    folder = service.folder / "networks" / job["network_id"]
+    assert {file.suffix for file in folder.iterdir()} == {".safetensors"}
+    assert outputs(service, job["network_id"]) == before

@@ -1,0 +1,147 @@
+"""What happens to jobs, told to any number of readers, each at its own pace."""
+
+import json
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from app.schemas.jobs import EpochView
+from tests.app import stories
+from tests.app.test_jobs import raw_events, started
+from tests.app.test_kill import assert_gone, many_rows
+from tests.conftest import StartService
+from tests.running import PATIENCE, RunningService
+
+
+def events(answer: httpx.Response) -> Iterator[dict[str, Any]]:
+    """As they come."""
+    event: dict[str, Any] = {}
+    for line in answer.iter_lines():
+        if line.startswith(":"):
+            continue
+        if not line and event:
+            yield {**event, "data": json.loads(event["data"])}
+            event = {}
+        elif line:
+            name, _, value = line.partition(": ")
+            event[name] = value
+
+
+def test_all_jobs_from_now_on_and_from_an_event_on(service: RunningService) -> None:
+    earlier = stories.job(service, epochs=1)
+    service.finished(earlier["id"])
+    with service.http.stream("GET", "/v1/events") as stream:
+        jobs = [stories.job(service, epochs=3) for _ in range(2)]
+        found = []
+        for event in events(stream):
+            found.append(event)
+            if event["event"] == "state" and (event["data"]["id"], event["data"]["state"]) == (
+                jobs[1]["id"],
+                "succeeded",
+            ):
+                break
+    numbers = [int(event["id"]) for event in found]
+    assert numbers == sorted(set(numbers))
+    of = [event["data"]["id"] if event["event"] == "state" else event["data"]["job_id"] for event in found]
+    assert set(of) == {job["id"] for job in jobs}
+    for job in jobs:
+        own = [event["event"] for event, id in zip(found, of, strict=True) if id == job["id"]]
+        assert own == ["state", "state", "epoch", "epoch", "epoch", "state"]
+    middle = len(found) // 2
+    with service.http.stream("GET", "/v1/events", headers={"Last-Event-ID": found[middle]["id"]}) as stream:
+        rest = [event for _, event in zip(found[middle + 1 :], events(stream), strict=False)]
+    assert rest == found[middle + 1 :]
+
+
+def test_a_stream_that_breaks_anywhere_goes_on_there(service: RunningService) -> None:
+    job = stories.job(service, epochs=6)
+    whole = raw_events(service, job["id"])
+    for place, event in enumerate(whole):
+        assert raw_events(service, job["id"], last_id=int(event["id"])) == whole[place + 1 :]
+
+
+def test_epochs_are_those_of_the_history(service: RunningService) -> None:
+    job = stories.job(service, epochs=40, validation={"fraction": 0.25})
+    data = [json.loads(event["data"]) for event in raw_events(service, job["id"]) if event["event"] == "epoch"]
+    assert {epoch.pop("job_id") for epoch in data} == {job["id"]}
+    assert data == service.get(f"/v1/jobs/{job['id']}/history")["data"]
+    assert [*data[0]] == [*EpochView.model_fields]
+
+
+def test_many_readers_hear_the_same(service: RunningService) -> None:
+    job = stories.job(service, epochs=3000)
+    heard: list[list[dict[str, Any]]] = []
+
+    def read() -> None:
+        with httpx.Client(base_url=service.url, timeout=PATIENCE) as client:
+            heard.append([*events(client.send(client.build_request("GET", path)))])
+
+    path = f"/v1/jobs/{job['id']}/events"
+    readers = [threading.Thread(target=read) for _ in range(50)]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join()
+    assert len(heard) == 50
+    assert all(one == heard[0] for one in heard)
+    assert [event["data"]["epoch"] for event in heard[0] if event["event"] == "epoch"] == list(range(1, 3001))
+
+
+def test_a_reader_that_does_not_read_hinders_nobody_and_loses_nothing(service: RunningService) -> None:
+    """40,000 events are more than all buffers in between can hold."""
+    job = stories.job(service, epochs=40_000)
+    with socket.create_connection(("127.0.0.1", httpx.URL(service.url).port or 0)) as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**17)
+        slow.sendall(f"GET /v1/jobs/{job['id']}/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        assert service.finished(job["id"]).state == "succeeded"
+        slow.settimeout(PATIENCE)
+        content = b"".join(iter(lambda: slow.recv(2**20), b""))
+    assert content.count(b"event: epoch\n") == 40_000
+    assert content.count(b'"state":"succeeded"') == 1
+
+
+def test_sigterm_with_jobs_and_fifty_streams(start_service: StartService) -> None:
+    service = start_service(cpu_slots="2", slot_cores="1", checkpoint_seconds="1000")
+    dataset = many_rows(service)["id"]
+    jobs = [stories.endless(service, dataset_id=dataset) for _ in range(2)]
+    for job in jobs:
+        service.trained(job["id"], 5)
+    reached = [service.get(f"/v1/jobs/{job['id']}")["epoch"] for job in jobs]
+    with ExitStack() as stack:
+        client = stack.enter_context(
+            httpx.Client(base_url=service.url, timeout=PATIENCE, limits=httpx.Limits(max_connections=None))
+        )
+        for number in range(50):
+            path = "/v1/events" if number % 2 else f"/v1/jobs/{jobs[0]['id']}/events"
+            stream = stack.enter_context(client.stream("GET", path))
+            next(stream.iter_raw())
+        assert service.terminate() == 0
+    service.http.close()
+    service.http = httpx.Client(base_url=service.url, timeout=PATIENCE)
+    service.start()
+    for job, epoch in zip(jobs, reached, strict=True):
+        now = service.get(f"/v1/jobs/{job['id']}")
+        assert now["state"] in ("queued", "running")
+        assert now["epoch"] >= epoch
+        assert now["attempts"] <= 2
+        assert now["retries"] == 0
+
+
+def test_a_killed_service_leaves_nothing_behind(start_service: StartService) -> None:
+    service = start_service(cpu_slots="2", slot_cores="1")
+    shared = set(Path("/dev/shm").iterdir())
+    job = stories.endless(service)
+    started(service, job["id"])
+    workers = service.workers()
+    os.kill(workers[0], signal.SIGSTOP)
+    service.kill()
+    assert_gone(workers)
+    assert set(Path("/dev/shm").iterdir()) <= shared
+    assert not [*service.folder.glob("**/.unfinished*")]

@@ -1,0 +1,114 @@
+"""A request that is repeated because its answer was lost does nothing twice."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from tests.app import stories
+from tests.conftest import StartService
+from tests.running import RunningService
+
+NETWORK = {"inputs": 2, "layers": [{"units": 1, "activation": "sigmoid"}]}
+CSV = b"a,b,c\n0,0,no\n0,1,yes\n"
+Ask = Callable[[str], httpx.Response]
+
+
+def asks(service: RunningService) -> dict[str, tuple[Ask, Ask, str]]:
+    """For each kind of thing: a request for it, another one, and the list that it appears in."""
+    job = stories.job(service, epochs=2, checkpoints={"epochs": 1})
+    service.finished(job["id"])
+    new = {"network_id": job["network_id"], "dataset_id": job["dataset_id"], "epochs": 1}
+
+    def asking(path: str, **body: Any) -> Ask:
+        return lambda key: service.http.post(path, headers={"Idempotency-Key": key}, **body)
+
+    def form(content: bytes) -> Ask:
+        return asking("/v1/datasets", files={"file": ("d.csv", content)}, data={"label": "c"})
+
+    publish = f"/v1/jobs/{job['id']}/checkpoints/1/publish"
+    versions = f"/v1/networks/{job['network_id']}/versions"
+    xor = {"inputs": stories.XOR_INPUTS, "labels": [0, 1, 1, 0]}
+    return {
+        "network": (
+            asking("/v1/networks", json=NETWORK),
+            asking("/v1/networks", json={**NETWORK, "inputs": 3}),
+            "/v1/networks",
+        ),
+        "dataset": (
+            asking("/v1/datasets", json=xor),
+            asking("/v1/datasets", json={**xor, "labels": [1, 1, 1, 0]}),
+            "/v1/datasets",
+        ),
+        "file": (form(CSV), form(CSV + b"1,1,no\n"), "/v1/datasets"),
+        "job": (asking("/v1/jobs", json=new), asking("/v1/jobs", json={**new, "epochs": 2}), "/v1/jobs"),
+        "version": (asking(publish), asking(publish.replace("/1/", "/2/")), versions),
+    }
+
+
+def count(service: RunningService, path: str) -> int:
+    return len(service.get(f"{path}?limit=1000")["data"])
+
+
+@pytest.mark.parametrize("kind", ["network", "dataset", "file", "job", "version"])
+def test_the_same_key_and_body_get_the_same_answer_and_create_one_thing(service: RunningService, kind: str) -> None:
+    ask, ask_otherwise, listed = asks(service)[kind]
+    key = uuid4().hex
+    first = ask(key)
+    assert first.is_success, first.text
+    before = count(service, listed)
+    again = ask(key)
+    assert (again.status_code, again.content) == (first.status_code, first.content)
+    assert again.headers["Location"] == first.headers["Location"]
+    assert ("Idempotent-Replayed" in first.headers, again.headers["Idempotent-Replayed"]) == (False, "true")
+    assert count(service, listed) == before
+    refused = ask_otherwise(key)
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "Idempotency-Key")
+    assert count(service, listed) == before
+    other = ask(uuid4().hex)
+    assert other.content != first.content
+    assert count(service, listed) == before + 1
+
+
+def test_answers_are_kept_across_a_crash_and_the_end_of_what_was_created(start_service: StartService) -> None:
+    service = start_service()
+    answers = {kind: (ask, ask(kind)) for kind, (ask, _, _) in asks(service).items()}
+    assert service.finished(answers["job"][1].json()["id"]).state == "succeeded"
+    for kind in ("job", "file"):
+        assert service.http.delete(answers[kind][1].headers["Location"]).status_code == 204
+    service.kill()
+    service.start()
+    for kind, (ask, first) in answers.items():
+        again = ask(kind)
+        assert (again.status_code, again.content) == (first.status_code, first.content)
+        assert again.headers["Idempotent-Replayed"] == "true"
+    assert service.http.get(answers["job"][1].headers["Location"]).status_code == 404
+
+
+def test_many_at_once_create_one_thing(service: RunningService) -> None:
+    key = uuid4().hex
+    before = count(service, "/v1/networks")
+    with ThreadPoolExecutor(8) as pool:
+        answers = [*pool.map(lambda _: asks_network(service, key), range(24))]
+    assert {answer.status_code for answer in answers} <= {201, 409}
+    created = {answer.content for answer in answers if answer.status_code == 201}
+    assert len(created) == 1
+    assert count(service, "/v1/networks") == before + 1
+    for answer in answers:
+        assert answer.status_code == 201 or "being carried out" in answer.json()["detail"]
+
+
+def asks_network(service: RunningService, key: str) -> httpx.Response:
+    return httpx.post(f"{service.url}/v1/networks", json=NETWORK, headers={"Idempotency-Key": key}, timeout=60)
+
+
+def test_a_refused_request_leaves_its_key_free(service: RunningService) -> None:
+    key = uuid4().hex
+    wrong = service.http.post("/v1/networks", json={**NETWORK, "seed": -1}, headers={"Idempotency-Key": key})
+    assert wrong.status_code == 422
+    assert asks_network(service, key).status_code == 201
+    long = service.http.post("/v1/networks", json=NETWORK, headers={"Idempotency-Key": "k" * 201})
+    assert (long.status_code, long.json()["errors"][0]["field"]) == (422, "Idempotency-Key")
