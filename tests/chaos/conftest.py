@@ -1,0 +1,42 @@
+"""One life, written down operation by operation, and a place to look at what it left."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.disk import Disk, Operation, build, in_memory, read_log, tree
+from tests.chaos.life import Life
+from tests.running import RunningService
+
+
+@pytest.fixture(scope="session")
+def operations(tmp_path_factory: pytest.TempPathFactory) -> list[Operation]:
+    """Of one life, whose replay gives its folder bit for bit."""
+    folder = tmp_path_factory.mktemp("life")
+    data, log = folder / "data", folder / "log"
+    data.mkdir()
+    log.touch()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LD_PRELOAD", str(build(folder)))
+        service = RunningService(data, chaos_folder=str(data), chaos_log=str(log), checkpoint_seconds="1000")
+    with service:
+        Life(service, log).live()
+    disk = Disk()
+    found = [*read_log(log)]
+    for operation in found:
+        if operation.kind != "mark":
+            disk.apply(operation)
+    disk.write_to(folder / "replayed")
+    assert tree(folder / "replayed") == tree(data)
+    assert {"write", "sync", "create", "rename", "mkdir", "unlink", "rmdir"} <= {one.kind for one in found}
+    return found
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    folder = in_memory() / f"nabla-{os.getpid()}"
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)

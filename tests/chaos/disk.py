@@ -1,0 +1,202 @@
+"""What a process did to the files of a folder, and the folder as it was, or could have been, after any part of it.
+
+After kill -9 everything is there that was done: the kernel has it. After a loss of power only that is there for sure
+what was synced: the content of a file, the names in a folder. Of the rest a part may be there: of a file any of its
+writes, torn between sectors; of a folder the first of its changes.
+"""
+
+import fcntl
+import os
+import random
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+SECTOR = 512
+_SOURCE = Path(__file__).with_name("disk.cpp")
+
+
+@dataclass(frozen=True)
+class Operation:
+    """`other`: where a file was renamed to. `text` of a mark: what the test wrote down in between."""
+
+    kind: str
+    path: str
+    other: str = ""
+    offset: int = 0
+    data: bytes = b""
+    result: int = 0
+
+
+def build(folder: Path) -> Path:
+    """The library that writes operations down."""
+    library = folder / "disk.so"
+    command = ["g++", "-O1", "-shared", "-fPIC", "-std=c++17", "-o", str(library), str(_SOURCE), "-ldl"]
+    subprocess.run(command, check=True)
+    return library
+
+
+def mark(log: Path, text: str) -> None:
+    """Write down in the order of operations that something is so by now."""
+    with log.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.write(f"mark\t{text}\t\t0\t0\t0\n".encode())
+
+
+def read_log(log: Path) -> Iterator[Operation]:
+    content, place = log.read_bytes(), 0
+    while place < len(content):
+        end = content.index(b"\n", place)
+        kind, path, other, offset, length, result = content[place:end].decode().split("\t")
+        place = end + 1 + int(length)
+        yield Operation(kind, path, other, int(offset), content[end + 1 : place], int(result))
+
+
+@dataclass
+class File:
+    content: bytearray = field(default_factory=bytearray)
+    synced: bytes = b""
+    unsynced: list[Operation] = field(default_factory=list)
+
+    def change(self, operation: Operation) -> None:
+        self.unsynced.append(operation)
+        _apply(self.content, operation)
+
+    def sync(self) -> None:
+        self.synced = bytes(self.content)
+        self.unsynced = []
+
+    def after_power_loss(self, chance: random.Random) -> bytes:
+        kept = bytearray(self.synced)
+        share = chance.choice([0.0, 0.5, 0.9, 1.0])
+        for operation in self.unsynced:
+            for part in _sectors(operation):
+                if chance.random() < share:
+                    _apply(kept, part)
+        return bytes(kept)
+
+
+def _apply(content: bytearray, operation: Operation) -> None:
+    if operation.kind == "truncate":
+        del content[operation.offset :]
+        content.extend(bytes(operation.offset - len(content)))
+        return
+    content.extend(bytes(max(0, operation.offset - len(content))))
+    content[operation.offset : operation.offset + len(operation.data)] = operation.data
+
+
+def _sectors(operation: Operation) -> Iterator[Operation]:
+    """Those that a write touches, one by one."""
+    if operation.kind != "write":
+        yield operation
+    first, last = operation.offset, operation.offset + len(operation.data)
+    while first < last:
+        end = min(last, (first // SECTOR + 1) * SECTOR)
+        yield Operation(
+            "write", operation.path, "", first, operation.data[first - operation.offset : end - operation.offset]
+        )
+        first = end
+
+
+@dataclass
+class Folder:
+    names: dict[str, "File | Folder"] = field(default_factory=dict)
+    synced: dict[str, "File | Folder"] = field(default_factory=dict)
+    unsynced: list[tuple[str, "File | Folder | None"]] = field(default_factory=list)
+
+    def change(self, name: str, node: "File | Folder | None") -> None:
+        self.unsynced.append((name, node))
+        _name(self.names, name, node)
+
+    def sync(self) -> None:
+        self.synced = dict(self.names)
+        self.unsynced = []
+
+    def after_power_loss(self, chance: random.Random) -> dict[str, "File | Folder"]:
+        kept = dict(self.synced)
+        for name, node in self.unsynced[: chance.randint(0, len(self.unsynced))]:
+            _name(kept, name, node)
+        return kept
+
+
+def _name(names: dict[str, "File | Folder"], name: str, node: "File | Folder | None") -> None:
+    if node is None:
+        names.pop(name, None)
+    else:
+        names[name] = node
+
+
+class Disk:
+    """A folder, operation after operation. It was empty, and there, before the first."""
+
+    def __init__(self) -> None:
+        self.root = Folder()
+
+    def apply(self, operation: Operation) -> None:
+        match operation.kind:
+            case "write" | "truncate":
+                node = self._find(operation.path)
+                assert isinstance(node, File)
+                node.change(operation)
+            case "sync":
+                self._find(operation.path).sync()
+            case "create" if operation.result:
+                self._file(operation.path).change(Operation("truncate", operation.path))
+            case "create":
+                self._rename(operation.path, File())
+            case "mkdir":
+                self._rename(operation.path, Folder())
+            case "link":
+                self._rename(operation.other, self._find(operation.path))
+            case "rename":
+                node = self._find(operation.path)
+                self._rename(operation.path, None)
+                self._rename(operation.other, node)
+            case "unlink" | "rmdir":
+                self._rename(operation.path, None)
+            case _:
+                raise AssertionError(operation.kind)
+
+    def _find(self, path: str) -> File | Folder:
+        node: File | Folder = self.root
+        for part in Path(path).parts:
+            assert isinstance(node, Folder)
+            node = node.names[part]
+        return node
+
+    def _file(self, path: str) -> File:
+        node = self._find(path)
+        assert isinstance(node, File)
+        return node
+
+    def _rename(self, path: str, node: File | Folder | None) -> None:
+        parent = self._find(str(Path(path).parent))
+        assert isinstance(parent, Folder)
+        parent.change(Path(path).name, node)
+
+    def write_to(self, folder: Path, chance: random.Random | None = None) -> None:
+        """As it is; or, with `chance`, as it may be after a loss of power now."""
+        shutil.rmtree(folder, ignore_errors=True)
+        _write(self.root, folder, chance)
+
+
+def _write(node: File | Folder, path: Path, chance: random.Random | None) -> None:
+    if isinstance(node, File):
+        path.write_bytes(bytes(node.content) if chance is None else node.after_power_loss(chance))
+        return
+    path.mkdir()
+    for name, child in (node.names if chance is None else node.after_power_loss(chance)).items():
+        _write(child, path / name, chance)
+
+
+def tree(folder: Path) -> dict[str, bytes | None]:
+    """What is in a folder: contents of files, None for folders."""
+    found = {str(path.relative_to(folder)): path for path in folder.rglob("*")}
+    return {name: path.read_bytes() if path.is_file() else None for name, path in found.items()}
+
+
+def in_memory() -> Path:
+    """Where files are quick to write."""
+    return Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else Path("/tmp")

@@ -1,0 +1,68 @@
+"""The tests are tested: a build with one guard removed is caught by them. NABLA_CHAOS_LONG=1 tries all of them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+LONG = bool(os.environ.get("NABLA_CHAOS_LONG"))
+ROOT = Path(__file__).parents[2]
+CRASH = "tests/chaos/test_crash_points.py::test_kill_9_at_any_point"
+POWER = "tests/chaos/test_crash_points.py::test_loss_of_power_at_any_point"
+DAMAGE = "tests/chaos/test_damage.py"
+CONTROLS = "tests/app/test_controls.py::test_pauses_that_come_late_do_not_stop_a_job_that_was_resumed"
+
+# The file, what stands there and what is put in its place, and the test that notices it.
+GUARDS: dict[str, tuple[str, dict[str, str], str]] = {
+    "files are not synced": ("engine/durable.py", {"                os.fsync(descriptor)\n": ""}, POWER),
+    "the answer comes before the journal": (
+        "engine/jobs/journal.py",
+        {
+            'self._connection.execute("BEGIN': 'self._connection.in_transaction or self._connection.execute("BEGIN',
+            'self._connection.execute("COMMIT': 'self._commits % 4 == 3 and self._connection.execute("COMMIT',
+        },
+        CRASH,
+    ),
+    "words about an older attempt are taken": (
+        "engine/jobs/worker.py",
+        {"(word.job_id, word.attempt) == (run.job_id, run.attempt)": "word.job_id == run.job_id"},
+        CONTROLS,
+    ),
+    "files are not checked": ("engine/durable.py", {'path.name.split(".")[1] != found': "not found"}, DAMAGE),
+    "pages are not checked": (
+        "engine/jobs/pages.py",
+        {"found[-_DIGEST:] != _digest(page, found[:-_DIGEST])": "False"},
+        DAMAGE,
+    ),
+    "a log that lost its end is taken as it is": ("engine/jobs/journal.py", {"known > commits": "False"}, DAMAGE),
+    "folders are not synced": (
+        "engine/durable.py",
+        {"    try:\n        os.fsync(descriptor)": "    try:\n        pass"},
+        POWER,
+    ),
+    "the journal is not synced": ("engine/jobs/journal.py", {'"synchronous=FULL"': '"synchronous=OFF"'}, POWER),
+}
+
+
+@pytest.mark.parametrize("guard", GUARDS if LONG else [*GUARDS][:4])
+def test_a_build_without_a_guard_is_caught(guard: str) -> None:
+    file, changes, test = GUARDS[guard]
+    source = ROOT / file
+    assert all(source.read_text().count(there) == 1 for there in changes)
+    environment = {
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).with_name("without")), str(ROOT)]),
+        "NABLA_CHAOS_FILE": str(source),
+        "NABLA_CHAOS_CHANGES": json.dumps(changes),
+    }
+    ended = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", test],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == pytest.ExitCode.TESTS_FAILED, ended.stdout + ended.stderr
