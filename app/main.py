@@ -65,10 +65,13 @@ def create_app(settings: Settings) -> FastAPI:
     slots += [Slot(f"cuda-{gpu.index}", 1, gpu.index) for gpu in found.gpus]
     limits = Limits(settings.max_queued_jobs, settings.job_bytes)
     service = JobService(registry, folder, slots, found, limits, settings.hang_seconds)
+    service.recover()
+    last_event = registry.last_event()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        changes, streams = Changes(asyncio.get_running_loop()), Streams(registry, asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        changes, streams = Changes(loop), Streams(registry, loop, last_event)
 
         def announce(job: Job, entries: Sequence[Entry]) -> None:
             changes.announce(job)

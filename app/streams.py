@@ -36,12 +36,13 @@ _Batch = tuple[bytes, int]
 class Streams:
     """`announce` may be called from any thread; everything else from the event loop's."""
 
-    def __init__(self, registry: Registry, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, registry: Registry, loop: asyncio.AbstractEventLoop, last: int) -> None:
+        """`last`: the number of the last event that there has been."""
         self._registry = registry
         self._loop = loop
         self._recent: deque[Entry] = deque(maxlen=_RECENT)
         # The events with higher numbers are all in `_recent`.
-        self._floor = self._last = registry.last_event()
+        self._floor = self._last = last
         self._batches: OrderedDict[tuple[str | None, int], _Batch] = OrderedDict()
         # Set at the next event of a job, or of any. Only those who wait keep them alive.
         self._next: WeakValueDictionary[str | None, asyncio.Event] = WeakValueDictionary()

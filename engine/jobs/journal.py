@@ -74,8 +74,12 @@ class Journal:
         self._connection = self._open()
 
     def _open(self) -> apsw.Connection:
+        if not self._path.exists() or not self._path.stat().st_size:
+            self._check_complete(0)  # SQLite would remove a log that has no database
         with _reporting():
             connection = apsw.Connection(str(self._path), vfs=_FILES.name)
+            # A journal that is refused stays as it is, so that the right files can be put back.
+            connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             try:
                 self._prepare(connection)
             except BaseException:
@@ -268,7 +272,9 @@ class Journal:
             return self._connection.execute(query, values).fetchall()
 
     def close(self) -> None:
+        """All of it goes into the database; there is no log after that."""
         with self._lock:
+            self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
             self._connection.close(True)
             self._witness.close()
 

@@ -78,12 +78,15 @@ class JobService:
         self.ready = self._dispatcher.ready
         """Set when the first worker has been ready."""
 
-    def start(self) -> None:
-        """Recover, then let the workers start. A job that ran when the last service ended goes back to the queue."""
+    def recover(self) -> None:
+        """A job that ran when the last service ended goes back to the queue. Raises StorageFailed."""
         with self.registry.lock:
             self._dispatcher.put_back()
             for job in self.registry.jobs:
                 self._place_anew(job)
+
+    def start(self) -> None:
+        """Let the workers start."""
         self._dispatcher.start()
 
     def _place_anew(self, job: Job) -> None:

@@ -109,6 +109,7 @@ def test_after_a_restart_without_the_gpu_only_what_asked_for_it_waits(
         )
         registry.add(registry.jobs, job)
     service = JobService(registry, folder, [], WITHOUT, LIMITS)
+    service.recover()
     service.start()
     service.stop(1.0)
     assert registry.jobs.queue("cpu") == ("job_0", "job_3")
