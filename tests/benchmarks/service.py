@@ -1,0 +1,190 @@
+"""What the service takes and gives beside training: latency, many readers of events, and its start with a long past.
+
+Run `python -m tests.benchmarks.service`. Rounds alternate; medians, and half the distance between quartiles.
+"""
+
+import asyncio
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from engine.jobs import ids
+from engine.jobs.folder import DataFolder
+from engine.jobs.job import Job
+from engine.jobs.journal import Journal
+from engine.training.spec import Epoch, TrainingSpec
+from tests.app import stories
+from tests.app.test_kill import many_rows
+from tests.running import RunningService
+
+ROUNDS = 5
+REQUESTS = 2000
+READERS = 1000
+PAST = 100_000
+
+
+def pair(table: Table, what: str, one: list[float], other: list[float]) -> None:
+    """Two medians beside each other, each with half the distance between its quartiles."""
+
+    def shown(values: list[float]) -> str:
+        first, _, third = statistics.quantiles(values, n=4)
+        return f"{statistics.median(values):.4g} ± {(third - first) / 2:.2g}"
+
+    ratio = statistics.median(other) / statistics.median(one)
+    table.add_row(what, f"{shown(one)} / {shown(other)}", f"{ratio:.2f}")
+
+
+def percentile(sorted_values: list[float], share: float) -> float:
+    return sorted_values[min(len(sorted_values) - 1, int(share * len(sorted_values)))]
+
+
+def latencies(service: RunningService, path: str) -> list[float]:
+    """Milliseconds of requests one after another, sorted."""
+    found = []
+    for _ in range(REQUESTS):
+        started = time.perf_counter()
+        service.http.get(path)
+        found.append(1e3 * (time.perf_counter() - started))
+    return sorted(found)
+
+
+def wide(service: RunningService) -> dict[str, Any]:
+    """A job whose steps keep its core busy."""
+    layers = [{"units": 256, "activation": "relu"}, {"units": 1, "activation": "sigmoid"}]
+    network = stories.network(service, layers=layers)["id"]
+    return stories.endless(service, network_id=network, dataset_id=many_rows(service)["id"], batch_size=64)
+
+
+def latency(table: Table) -> None:
+    """A finished job is asked for, while the slots rest and while all of them train."""
+    with tempfile.TemporaryDirectory() as folder, RunningService(Path(folder) / "data", cpu_slots="2") as service:
+        done = stories.job(service, epochs=1)
+        service.finished(done["id"])
+        path = f"/v1/jobs/{done['id']}"
+        found: dict[str, list[list[float]]] = {"idle": [], "training": []}
+        for _ in range(ROUNDS):
+            found["idle"].append(latencies(service, path))
+            jobs = [wide(service) for _ in range(2)]
+            for job in jobs:
+                service.trained(job["id"], 1)
+            found["training"].append(latencies(service, path))
+            for job in jobs:
+                service.post(f"/v1/jobs/{job['id']}/cancel")
+        rows = {
+            (state, share): [percentile(round_, share) for round_ in rounds]
+            for state, rounds in found.items()
+            for share in (0.5, 0.99)
+        }
+        for share, name in ((0.5, "p50"), (0.99, "p99")):
+            pair(table, f"ms of a GET of a job, {name}: idle / training", rows["idle", share], rows["training", share])
+
+
+def speed(service: RunningService, job: str, seconds: float) -> float:
+    """Epochs per second."""
+    first, started = service.get(f"/v1/jobs/{job}")["epoch"], time.perf_counter()
+    time.sleep(seconds)
+    return float(service.get(f"/v1/jobs/{job}")["epoch"] - first) / (time.perf_counter() - started)
+
+
+def readers(table: Table) -> None:
+    """A job's pace with and without a thousand readers of its events, who are another process."""
+    with tempfile.TemporaryDirectory() as folder, RunningService(Path(folder) / "data") as service:
+        job = wide(service)["id"]
+        service.trained(job, 5)
+        alone, followed = [], []
+        for _ in range(ROUNDS):
+            alone.append(speed(service, job, 5.0))
+            command = [sys.executable, "-m", "tests.benchmarks.service", "read", f"{service.url}/v1/events"]
+            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+                assert process.stdout is not None
+                process.stdout.readline()  # all of them are connected
+                followed.append(speed(service, job, 5.0))
+                process.terminate()
+        pair(table, f"epochs/s of a job: alone / with {READERS} readers of all events", alone, followed)
+
+
+async def read(url: str) -> None:
+    """Many readers of a stream; tells when all are connected."""
+    connected = asyncio.Semaphore(0)
+
+    async def one(client: httpx.AsyncClient) -> None:
+        async with client.stream("GET", url) as stream:
+            connected.release()
+            async for _ in stream.aiter_raw():
+                pass
+
+    async with httpx.AsyncClient(timeout=None, limits=httpx.Limits(max_connections=None)) as client:
+        tasks = [asyncio.create_task(one(client)) for _ in range(READERS)]
+        for _ in tasks:
+            await connected.acquire()
+        print("connected", flush=True)
+        await asyncio.gather(*tasks)
+
+
+def start(table: Table) -> None:
+    """Until the first answer, with nothing and with many finished jobs in the folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        empty, full = Path(folder) / "empty", Path(folder) / "full"
+        fill(full)
+        found: dict[Path, list[tuple[float, float]]] = {empty: [], full: []}
+        for _ in range(ROUNDS):
+            for path, taken in found.items():
+                taken.append(first_answer(path))
+        for what, pick in (("seconds to the first answer", 0), ("MiB of memory then", 1)):
+            values = [[one[pick] for one in taken] for taken in found.values()]
+            pair(table, f"{what}: empty / {PAST} finished jobs", *values)
+
+
+def first_answer(folder: Path) -> tuple[float, float]:
+    started = time.perf_counter()
+    with RunningService(folder) as service:
+        service.http.get("/health/live")
+        seconds = time.perf_counter() - started
+        status = Path(f"/proc/{service.process.pid}/status").read_text()
+        return seconds, int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+
+def fill(path: Path) -> None:
+    folder = DataFolder(path)
+    journal = Journal(folder.journal)
+    now = datetime.now(UTC)
+    spec = TrainingSpec(epochs=3, batch_size=10, learning_rate=0.1)
+    blank = Job("", None, "net_1", "ds_1", spec, now, state="succeeded", epoch=3, attempt=1, finished_at=now)
+    epoch = Epoch(1, 0.5, accuracy=0.9, learning_rate=0.1, gradient_norm=0.2, rows_per_second=1e5, seconds=0.01)
+    for _ in range(PAST // 1000):
+        with journal.transaction():
+            for _ in range(1000):
+                body = msgspec.json.encode(job := replace(blank, id=ids.new_id(ids.JOB)))
+                journal.put("job", job.id, None, job.state, body)
+                for number in (1, 2, 3):
+                    journal.add_event(job.id, body)
+                    journal.add_event(job.id, msgspec.json.encode(epoch), number)
+    journal.close()
+    folder.close()
+
+
+def main() -> None:
+    table = Table("what", "figures", "ratio")
+    measures: list[Callable[[Table], None]] = [latency, readers, start]
+    for measure in measures:
+        measure(table)
+    Console(width=110).print(table)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["read"]:
+        asyncio.run(read(sys.argv[2]))
+    else:
+        main()
