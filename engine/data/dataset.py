@@ -226,5 +226,5 @@ def _load(path: Path) -> npt.NDArray[Any]:
 def _map(path: Path) -> npt.NDArray[Any]:
     try:
         return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
-    except (OSError, ValueError) as problem:
+    except Exception as problem:  # of a damaged header NumPy makes errors of every kind
         raise Damaged(f"The stored file {path.parent.name}/{path.name} cannot be read.") from problem

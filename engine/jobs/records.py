@@ -41,10 +41,14 @@ class Collection(Generic[Record]):
         self._ids_by_name: dict[str, tuple[str, ...]] = {}
 
     def load(self) -> None:
-        """Take over what the journal has, in place of what is here."""
-        self._by_id, self._ids_by_name = {}, {}
-        for body in self._journal.bodies(self.kind, ("",)):
-            self.publish(self._decoder.decode(body))
+        """Take over what the journal has, in place of what is here, which others may be reading. Raises StorageFailed,
+        and then nothing has changed."""
+        found = [self._decoder.decode(body) for body in self._journal.bodies(self.kind, ("",))]
+        names: dict[str, tuple[str, ...]] = {}
+        for record in found:
+            if record.name is not None:
+                names[record.name] = (*names.get(record.name, ()), record.id)
+        self._by_id, self._ids_by_name = {record.id: record for record in found}, names
 
     def state_of(self, record: Record) -> str:
         """By which the journal tells records apart."""
@@ -102,10 +106,9 @@ class Jobs(Collection[Job]):
         self._queues: dict[DeviceKind, tuple[str, ...]] = {}
 
     def load(self) -> None:
-        self._by_id, self._queues = {}, {}
+        found = [self._decoder.decode(body) for body in self._journal.bodies(self.kind, _UNFINISHED)]
+        self._by_id, self._queues = {job.id: job for job in found}, {}
         self._finished.clear()
-        for body in self._journal.bodies(self.kind, _UNFINISHED):
-            self.publish(self._decoder.decode(body))
 
     def state_of(self, record: Job) -> str:
         return record.state

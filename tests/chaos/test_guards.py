@@ -54,8 +54,8 @@ def test_a_build_without_a_guard_is_caught(guard: str) -> None:
     assert all(source.read_text().count(there) == 1 for there in changes)
     environment = {
         "PYTHONPATH": os.pathsep.join([str(Path(__file__).with_name("without")), str(ROOT)]),
-        "NABLA_CHAOS_FILE": str(source),
-        "NABLA_CHAOS_CHANGES": json.dumps(changes),
+        "CHAOS_FILE": str(source),
+        "CHAOS_CHANGES": json.dumps(changes),
     }
     ended = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", test],

@@ -7,8 +7,8 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
-_file = os.environ["NABLA_CHAOS_FILE"]
-_changes = json.loads(os.environ["NABLA_CHAOS_CHANGES"])
+_file = os.environ["CHAOS_FILE"]
+_changes = json.loads(os.environ["CHAOS_CHANGES"])
 _get_code = importlib.machinery.SourceFileLoader.get_code
 
 
