@@ -59,7 +59,7 @@ class Filler:
 def until_refused(service: RunningService, filler: Filler, path: str, body: dict[str, Any]) -> tuple[list[str], str]:
     """Create until there is no room for it: the ids of what was created, and why there was no more. (What is written
     into a place that the journal has already needs no room.)"""
-    created = []
+    created: list[str] = []
     for _ in range(900):
         filler.fill()
         answer = service.http.post(path, json=body)
