@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import httpx
 from pydantic import BaseModel
@@ -12,8 +12,8 @@ from pydantic import BaseModel
 from app.schemas.datasets import DatasetView
 from app.schemas.devices import DevicesView
 from app.schemas.evaluations import EvaluationView
-from app.schemas.jobs import EpochView, HistoryView, JobView
-from app.schemas.networks import NetworkView
+from app.schemas.jobs import CheckpointsView, CheckpointView, EpochView, HistoryView, JobView
+from app.schemas.networks import NetworkView, VersionView
 from app.schemas.predictions import PredictionView
 
 View = TypeVar("View", bound=BaseModel)
@@ -66,8 +66,28 @@ class Client:
     def job(self, job: str) -> JobView:
         return self._ask(JobView, "GET", f"/v1/jobs/{job}")
 
-    def cancel(self, job: str) -> JobView:
-        return self._ask(JobView, "POST", f"/v1/jobs/{job}/cancel")
+    def change(self, job: str, **fields: Any) -> JobView:
+        """Fields as in PATCH /v1/jobs/{job}."""
+        return self._ask(JobView, "PATCH", f"/v1/jobs/{job}", json=fields)
+
+    def pause(self, job: str) -> JobView:
+        return self._ask(JobView, "POST", f"/v1/jobs/{job}/pause")
+
+    def resume(self, job: str) -> JobView:
+        return self._ask(JobView, "POST", f"/v1/jobs/{job}/resume")
+
+    def cancel(self, job: str, keep: Literal["last", "best"] | None = None) -> JobView:
+        """`keep`: which weights to publish all the same."""
+        return self._ask(JobView, "POST", f"/v1/jobs/{job}/cancel", json={"keep": keep})
+
+    def checkpoints(self, job: str) -> list[CheckpointView]:
+        """Newest first."""
+        return self._ask(CheckpointsView, "GET", f"/v1/jobs/{job}/checkpoints").data
+
+    def publish(self, job: str, checkpoint: int, weights: Literal["last", "best"] = "last") -> VersionView:
+        """The weights of a checkpoint become the network's current version."""
+        path = f"/v1/jobs/{job}/checkpoints/{checkpoint}/publish"
+        return self._ask(VersionView, "POST", path, json={"weights": weights})
 
     def follow(self, job: str) -> Iterator[EpochView | JobView]:
         """What happens to a job, as it happens, until it has ended: its epochs, and itself at each change of state."""

@@ -61,7 +61,7 @@ class Streams:
                 self._floor = self._recent[0].number
             self._recent.append(entry)
             self._last = entry.number
-        self._batches.clear()
+        self._batches = OrderedDict()
         if not self._changed:
             due = self._woken_at + self._pace() - time.monotonic()
             self._loop.call_later(max(0.0, due), self._wake)
@@ -81,7 +81,7 @@ class Streams:
     def forget(self, job_id: str) -> None:
         """A job was deleted."""
         self._recent = deque((entry for entry in self._recent if entry.job_id != job_id), maxlen=_RECENT)
-        self._batches.clear()
+        self._batches = OrderedDict()
 
     def close(self) -> None:
         """End all streams: the service ends."""
@@ -98,11 +98,14 @@ class Streams:
             while not self._closed:
                 woken = self._next.setdefault(job_id, asyncio.Event())
                 content, last = await self._batch(job_id, last)
+                if not content and job_id is not None and self._has_ended(job_id):
+                    # Its end is known before it is announced; the journal has what is still missing.
+                    content, last = await self._journaled(job_id, last)
+                    if not content:
+                        return
                 if content:
                     yield content
                     await asyncio.sleep(self._pace() - _SECONDS_BETWEEN_WAKES)
-                elif job_id is not None and self._has_ended(job_id):
-                    return
                 elif not await _set_within(woken, HEARTBEAT_SECONDS):
                     yield _HEARTBEAT
         finally:
@@ -114,19 +117,26 @@ class Streams:
 
     async def _batch(self, job_id: str | None, last: int) -> _Batch:
         """What comes after the event `last`."""
-        known = self._batches.get((job_id, last))
+        batches = self._batches  # others as soon as there are new events: what is read meanwhile may lack them
+        known = batches.get((job_id, last))
         if known is not None:
             return known
         if last >= self._floor:
             wanted = (entry for entry in self._recent if entry.number > last and job_id in (None, entry.job_id))
-            entries = [entry for entry, _ in zip(wanted, range(_EVENTS_AT_ONCE), strict=False)]
+            batch = _batch_of([entry for entry, _ in zip(wanted, range(_EVENTS_AT_ONCE), strict=False)], last)
         else:
-            entries = await run_in_threadpool(self._registry.events, job_id, last, _EVENTS_AT_ONCE)
-        batch = b"".join(map(_as_bytes, entries)), entries[-1].number if entries else last
-        self._batches[job_id, last] = batch
-        while len(self._batches) > _BATCHES_KEPT:
-            self._batches.popitem(last=False)
+            batch = await self._journaled(job_id, last)
+        batches[job_id, last] = batch
+        while len(batches) > _BATCHES_KEPT:
+            batches.popitem(last=False)
         return batch
+
+    async def _journaled(self, job_id: str | None, last: int) -> _Batch:
+        return _batch_of(await run_in_threadpool(self._registry.events, job_id, last, _EVENTS_AT_ONCE), last)
+
+
+def _batch_of(entries: Sequence[Entry], last: int) -> _Batch:
+    return b"".join(map(_as_bytes, entries)), entries[-1].number if entries else last
 
 
 async def _set_within(event: asyncio.Event, seconds: float) -> bool:

@@ -6,12 +6,13 @@ from fastapi import APIRouter, Path, Response
 from fastapi.openapi.models import Example
 from fastapi.responses import FileResponse
 
-from app.context import Here
+from app.context import Here, JobId
 from app.idempotency import ToCreate
 from app.routes import problems
 from app.routes.jobs import Found
 from app.schemas.jobs import CheckpointsView, CheckpointView, Publication
 from app.schemas.networks import VersionView
+from engine.jobs.registry import NetworkRecord, Receipt, Version
 
 router = APIRouter(prefix="/v1/jobs/{job_id}/checkpoints", tags=["3 jobs"])
 
@@ -46,13 +47,18 @@ def download_checkpoint(job: Found, number: Number, here: Here) -> FileResponse:
     responses=problems(400, 404, 409, 422),
 )
 def publish_checkpoint(
-    job: Found, number: Number, here: Here, once: ToCreate, publication: Publication | None = None
+    job_id: JobId, number: Number, here: Here, once: ToCreate, publication: Publication | None = None
 ) -> Response:
     """Its weights become the network's current version."""
     wanted = publication or Publication()
+
+    def publish(receipt: Receipt | None) -> tuple[NetworkRecord, Version]:
+        job = here.registry.jobs.find(job_id)
+        return here.checkpoints.publish(job, here.checkpoints.find(job, number), wanted.weights, receipt)
+
     return once.create(
         wanted.model_dump_json().encode(),
-        lambda receipt: here.checkpoints.publish(job, here.checkpoints.find(job, number), wanted.weights, receipt),
-        lambda version: VersionView.of(version, here.registry.networks.get(job.network_id)),
-        lambda version: f"/v1/networks/{job.network_id}/versions",
+        publish,
+        lambda published: VersionView.of(published[1], published[0]),
+        lambda published: f"/v1/networks/{published[0].id}/versions",
     )

@@ -206,6 +206,7 @@ async def cancel_job(job: Found, here: Here, cancellation: Cancellation | None =
     check(here.registry.jobs.get(job.id), Cancelled)
     if cancellation is None or cancellation.keep is None:
         return _view(here, await run_in_threadpool(here.jobs.cancel, job.id))
+    here.checkpoints.check_keeps(job, cancellation.keep)
     if here.registry.jobs.get(job.id).state == "running":
         await _stop_running(here, job.id)
     return _view(here, await run_in_threadpool(here.checkpoints.cancel, job, cancellation.keep))

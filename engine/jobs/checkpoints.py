@@ -9,10 +9,15 @@ from engine.errors import Conflict, NotFound
 from engine.jobs.endings import Endings
 from engine.jobs.folder import DataFolder
 from engine.jobs.job import Cancelled, Job, SavedRun
-from engine.jobs.registry import Receipt, Registry, Version
+from engine.jobs.registry import NetworkRecord, Receipt, Registry, Version
 from engine.training.checkpoint import load_checkpoint, save_weights
 
 Weights = Literal["last", "best"]
+
+_NO_BEST = (
+    "There are no best weights: only jobs with early stopping and restore_best keep them, from their first epoch on. "
+    "Ask for the last ones."
+)
 
 
 class Checkpoints:
@@ -36,17 +41,25 @@ class Checkpoints:
         durable.check(path)
         return path
 
-    def publish(self, job: Job, checkpoint: SavedRun, weights: Weights, receipt: Receipt | None = None) -> Version:
-        """A new version of the job's network, current from then on. Raises Damaged, and Conflict if the checkpoint has
-        no best weights."""
+    def publish(
+        self, job: Job, checkpoint: SavedRun, weights: Weights, receipt: Receipt | None = None
+    ) -> tuple[NetworkRecord, Version]:
+        """The job's network with a new version, current from then on, and that version; the receipt is made of both.
+        Raises Damaged, NotFound if the checkpoint is gone meanwhile, and Conflict if it has no best weights."""
         with self._registry.lock:
-            self._registry.jobs.get(job.id)
+            checkpoint = self.find(self._registry.jobs.get(job.id), checkpoint.number)
             file = self._extract(job, checkpoint, weights)
             network, number = self._endings.published(job, file, checkpoint.epoch)
             version = network.version(number)
             assert version is not None
-            self._registry.change(network, receipt, version)
-            return version
+            self._registry.change(network, receipt, (network, version))
+            return network, version
+
+    def check_keeps(self, job: Job, weights: Weights) -> None:
+        """Raises Conflict if the job's settings say that it will have no such weights."""
+        stopping = job.spec.early_stopping
+        if weights == "best" and (stopping is None or not stopping.restore_best):
+            raise Conflict(_NO_BEST)
 
     def cancel(self, job: Job, weights: Weights) -> Job:
         """End a job that does not run, and publish what it has reached, if it has saved anything. Raises Conflict if it
@@ -67,10 +80,7 @@ class Checkpoints:
         folder = self._folder.of_network(job.network_id)
         found = load_checkpoint(folder / checkpoint.file)
         if weights == "best" and not found.has_best:
-            raise Conflict(
-                "There are no best weights: only jobs with early stopping and restore_best keep them, from their first "
-                "epoch on. Ask for the last ones."
-            )
+            raise Conflict(_NO_BEST)
         network = found.network(self._registry.networks.get(job.network_id).architecture, best=weights == "best")
         # Each extraction has a version of its own, and so a file of its own.
         number = self._registry.networks.get(job.network_id).versions[-1].number + 1

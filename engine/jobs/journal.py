@@ -5,6 +5,7 @@ with the power. Every page has a checksum (`pages`), and the number of the last 
 journal (`witness`): a write-ahead log that lost its end looks like one that never had it.
 """
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -122,12 +123,28 @@ class Journal:
     def reopen(self) -> None:
         """Go on with what is on disk, after a write failed. All of it is written out first, and synced."""
         with self._lock:
+            self._sync_log()
             with suppress(apsw.Error):
                 self._connection.close(True)
             self._connection = self._open()
             with _reporting():
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             self.failed = False
+
+    def _sync_log(self) -> None:
+        """A change that was refused because it could not be synced may be in the log all the same. It must not be read
+        before it is on disk: until then it is neither served nor acknowledged."""
+        log = self._path.with_name(f"{self._path.name}-wal")
+        try:
+            descriptor = os.open(log, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except FileNotFoundError:
+            pass
+        except OSError as problem:
+            raise StorageFailed(f"The journal could not be written: {problem.strerror}.") from problem
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

@@ -133,13 +133,13 @@ class Jobs(Collection[Job]):
 
     def publish(self, record: Job) -> None:
         before = self._by_id.get(record.id)
-        if before is None or _place(before) != _place(record):
-            self._queues = {}
         if record.finished:
             self._keep(record)
             self._by_id.pop(record.id, None)
         else:
             self._by_id[record.id] = record
+        if before is None or _place(before) != _place(record):
+            self._queues = {}  # last: a reader that began before keeps what it finds in the old one
 
     def withdraw(self, record: Job) -> None:
         self._finished.pop(record.id, None)

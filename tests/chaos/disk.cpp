@@ -88,24 +88,6 @@ class Operation {
         errno = error;
     }
 
-    // Faults are on while this file is there: its text says which kind of call fails, and with which error.
-    bool fails() const {
-        const char *switched = getenv("NABLA_CHAOS_FAULT");
-        if (!switched) return false;
-        static const auto open_real = reinterpret_cast<int (*)(const char *, int, ...)>(dlsym(RTLD_NEXT, "open"));
-        const int file = open_real(switched, O_RDONLY | O_CLOEXEC);
-        if (file < 0) return false;
-        char text[64] = "";
-        const ssize_t length = read(file, text, sizeof text - 1);
-        static const auto close_real = reinterpret_cast<int (*)(int)>(dlsym(RTLD_NEXT, "close"));
-        close_real(file);
-        char which[32] = "";
-        int number = 0;
-        if (length <= 0 || sscanf(text, "%31s %d", which, &number) != 2 || strcmp(which, kind) != 0) return false;
-        errno = number;
-        return true;
-    }
-
   private:
     const char *kind;
     std::string path, other;
@@ -116,7 +98,6 @@ template <class Real> ssize_t written(int descriptor, off_t offset, const void *
     const std::string path = inside(descriptor);
     if (path.empty()) return make();
     Operation operation("write", path);
-    if (operation.fails()) return -1;
     if (offset < 0) {
         const bool appends = fcntl(descriptor, F_GETFL) & O_APPEND;
         struct stat now;
@@ -131,7 +112,6 @@ template <class Real> int synced(int descriptor, Real make) {
     const std::string path = inside(descriptor);
     if (path.empty()) return make();
     Operation operation("sync", path);
-    if (operation.fails()) return -1;
     const int result = make();
     if (result == 0) operation.done(result);
     return result;

@@ -35,6 +35,16 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
+def wrote(descriptor: int, size: int) -> bool:
+    """Whether there was room for any of it."""
+    try:
+        return os.write(descriptor, bytes(size)) > 0
+    except OSError as problem:
+        if problem.errno != errno.ENOSPC:
+            raise
+        return False
+
+
 class Filler:
     """A file that takes all the room there is."""
 
@@ -45,12 +55,8 @@ class Filler:
         """To the last page, whatever has become free since."""
         with self._path.open("ab", buffering=0) as file:
             for size in (2**20, 4096):
-                try:
-                    while True:
-                        os.write(file.fileno(), bytes(size))
-                except OSError as problem:
-                    if problem.errno != errno.ENOSPC:
-                        raise
+                while wrote(file.fileno(), size):
+                    pass
 
     def remove(self) -> None:
         self._path.unlink()
