@@ -147,7 +147,16 @@ class Dispatcher:
                 self._executor.kill(slot)
 
     def dispatch(self) -> None:
-        """Give waiting jobs to free slots of their kind: the first in the queue whose network no other job trains."""
+        """Give waiting jobs to free slots of their kind: the first in the queue whose network no other job trains.
+
+        What it records is of its own accord. That it cannot be written is not the failure of a request before.
+        """
+        if not self.failure and not self._stopping:
+            with self._noting_failure():
+                self._endings.end_those_that_wait_in_vain()
+                self._give_out()
+
+    def _give_out(self) -> None:
         for slot in self.slots:
             if self._stopping or self.failure:
                 return
@@ -306,6 +315,7 @@ class Dispatcher:
             if self.failure and not self._stopping and now - self._tried_at > _SECONDS_BETWEEN_TRIES:
                 self._tried_at = now
                 self._try_again()
+            self.dispatch()
 
     def _replace(self, slot: Slot, run: _Run) -> None:
         """The worker hangs."""
@@ -314,6 +324,7 @@ class Dispatcher:
         job = self._registry.jobs.peek(run.job_id)
         if job is not None and job.state == "running":
             self._lost(job, "hung", f"The job's worker told of no progress for {run.silence:.0f} seconds.")
+        self.dispatch()
 
     def _try_again(self) -> None:
         """Find out whether the data folder can be written again, and then go on."""

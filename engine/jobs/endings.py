@@ -24,12 +24,10 @@ class Endings:
         return replace(network, versions=(*network.versions, version), current=number), number
 
     def end(self, job: Job, event: Succeeded | Failed | Cancelled, publishes: NetworkRecord | None = None) -> Job:
-        """Record the event that ends a job."""
+        """Record the event that ends a job. Those that waited for it end when slots are given out the next time."""
         ended = self._registry.record(job.id, event, publishes=publishes)
         if ended.start_file is not None:
             self.remove(ended, {ended.start_file})
-        if ended.state != "succeeded":
-            self.end_those_that_wait_in_vain()
         return ended
 
     def fail(self, job: Job, kind: ErrorKind, message: str) -> None:

@@ -5,6 +5,7 @@ with the power. Every page has a checksum (`pages`), and the number of the last 
 journal (`witness`): a write-ahead log that lost its end looks like one that never had it.
 """
 
+import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ import apsw
 from engine.errors import Damaged, StorageFailed, StorageFull
 from engine.jobs import pages
 from engine.jobs.witness import Witness
+
+log = logging.getLogger(__name__)
 
 _SCHEMA_VERSION = 2
 _SCHEMA = """
@@ -50,6 +53,8 @@ CREATE TABLE answers (
 CREATE INDEX answers_by_age ON answers (created_at);
 """
 _CACHE_KIBIBYTES = 32_768
+# So many pages may be in the log before they are taken over.
+_LOG_PAGES = 1000
 _FILES = pages.CheckedFiles()
 
 
@@ -72,6 +77,7 @@ class Journal:
         self._witness = Witness(path.with_suffix(".commits"))
         self.failed = False
         """A write may or may not have happened: `reopen` finds out what is on disk before anything else is written."""
+        self._log_pages = 0
         self._connection = self._open()
 
     def _open(self) -> apsw.Connection:
@@ -99,6 +105,7 @@ class Journal:
             "secure_delete=ON",  # else pages that were freed at once are never written, and have no digest
         ):
             connection.execute(f"PRAGMA {setting}").fetchall()
+        connection.set_wal_hook(self._note_log)
         version = connection.pragma("user_version")
         if version == 0:
             self._check_complete(0)
@@ -134,9 +141,8 @@ class Journal:
     def _sync_log(self) -> None:
         """A change that was refused because it could not be synced may be in the log all the same. It must not be read
         before it is on disk: until then it is neither served nor acknowledged."""
-        log = self._path.with_name(f"{self._path.name}-wal")
         try:
-            descriptor = os.open(log, os.O_RDONLY)
+            descriptor = os.open(self._path.with_name(f"{self._path.name}-wal"), os.O_RDONLY)
             try:
                 os.fsync(descriptor)
             finally:
@@ -162,6 +168,21 @@ class Journal:
                     self._roll_back()
                     raise
             self._witness.write(self._commits)
+            if self._log_pages >= _LOG_PAGES:
+                self._check_point()
+
+    def _note_log(self, connection: apsw.Connection, name: str, pages_of_log: int) -> int:
+        self._log_pages = pages_of_log
+        return apsw.SQLITE_OK
+
+    def _check_point(self) -> None:
+        """Take the log over into the database, so that it does not grow. That this fails does no harm: the log has
+        everything. (SQLite would do it within the commit, whose success could not be told from its failure then.)"""
+        try:
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        except apsw.Error as problem:
+            log.warning("the journal's log could not be taken over yet: %s", problem)
+        self._log_pages = 0
 
     def _begin(self) -> None:
         self._connection.execute("BEGIN IMMEDIATE")

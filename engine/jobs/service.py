@@ -147,7 +147,6 @@ class JobService:
                 start_file=start_file,
             )
             self.registry.add(self.registry.jobs, job, receipt)
-            self._endings.end_those_that_wait_in_vain()
             self._dispatcher.dispatch()
             return self.registry.jobs.get(job.id)
 
@@ -198,6 +197,7 @@ class JobService:
             job = self.registry.jobs.get(job_id)
             ended = self._endings.end(job, Cancelled(_now()))
             self._dispatcher.abandon(job)
+            self._dispatcher.dispatch()
             return ended
 
     def pause(self, job_id: str) -> Job:
