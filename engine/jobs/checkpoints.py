@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from engine import durable
-from engine.errors import Conflict, NotFound
+from engine.errors import Conflict, Damaged, NotFound
 from engine.jobs.endings import Endings
 from engine.jobs.folder import DataFolder
 from engine.jobs.job import Cancelled, Job, SavedRun
@@ -36,9 +36,13 @@ class Checkpoints:
         return found
 
     def path(self, job: Job, checkpoint: SavedRun) -> Path:
-        """Where it is, after a look at every byte of it. Raises Damaged."""
+        """Where it is, after a look at every byte of it. Raises Damaged, NotFound if it has been dropped meanwhile."""
         path = self._folder.of_network(job.network_id) / checkpoint.file
-        durable.check(path)
+        try:
+            durable.check(path)
+        except Damaged:
+            self.find(self._registry.jobs.get(job.id), checkpoint.number)
+            raise
         return path
 
     def publish(

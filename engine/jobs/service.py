@@ -173,7 +173,10 @@ class JobService:
         """A name of the new job's own for the checkpoint that it begins with: the old job may go."""
         if order.begin_with is None:
             return None
-        file = order.begin_with[1].file
+        job, checkpoint = order.begin_with
+        if checkpoint not in self.registry.jobs.get(job.id).checkpoints:
+            raise InvalidInput("start_from.checkpoint", f"The job {job.id} has dropped this checkpoint meanwhile.")
+        file = checkpoint.file
         folder = self._folder.of_network(order.network.id)
         name = f"{id}-start.{file.split('.', 1)[1]}"
         durable.link(folder / file, folder / name)
