@@ -42,15 +42,16 @@ class ChaosClient(threading.Thread):
     """Creates, submits, pauses, resumes, changes, cancels, deletes and reads, until told to end; then it lets its jobs
     end. What it finds wrong is in `failure`."""
 
-    def __init__(self, url: str, seed: int, dataset: str) -> None:
+    def __init__(self, url: str, seed: int, dataset: str, answered: threading.Semaphore) -> None:
+        """`answered`: released at each answer."""
         super().__init__(name=f"client-{seed}")
         self.facts = Facts()
         self.failure: BaseException | None = None
-        self.answers = 0
         self.ending = threading.Event()
         self._url = url
         self._random = random.Random(seed)
         self._dataset = dataset
+        self._answered = answered
 
     def run(self) -> None:
         try:
@@ -71,7 +72,7 @@ class ChaosClient(threading.Thread):
             except httpx.TransportError:
                 continue
             assert answer.status_code < 500, answer.text
-            self.answers += 1
+            self._answered.release()
             if answer.status_code != 409 or "being carried out" not in answer.text:
                 return answer
 
