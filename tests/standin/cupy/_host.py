@@ -17,7 +17,7 @@ _INCLUDE = Path(__file__).parent / "include"
 _CACHE = Path(__file__).parent / "__pycache__" / "kernels"
 _SHARED_MOST = 48 << 10
 _FLAGS = (
-    *("-O2", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-fno-strict-aliasing"),
+    *("-O1", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-fno-strict-aliasing"),
     *("-w", "-U_FORTIFY_SOURCE", "-fno-stack-protector"),
 )
 # They choose what the host's compiler has no choice in.
@@ -42,7 +42,7 @@ def library(code: str, options: tuple[str, ...]) -> ctypes.CDLL:
     """The source as a library with, for each kernel, its signature, its bound and a function that calls it."""
     flags = _translated(code, options)
     support = b"".join(path.read_bytes() for path in sorted(_INCLUDE.iterdir()))
-    parts = (code, *flags, *compiler(), support.decode())
+    parts = (code, *_FLAGS, *flags, *compiler(), support.decode())
     path = _CACHE / (hashlib.sha256("\0".join(parts).encode()).hexdigest() + ".so")
     if not path.exists():
         _build(code, options, flags, path)
