@@ -9,10 +9,12 @@ from typing import Any, Literal, Self, TypeVar
 import httpx
 from pydantic import BaseModel
 
+from app.schemas.checkpoints import CheckpointsView, CheckpointView
 from app.schemas.datasets import DatasetView
 from app.schemas.devices import DevicesView
 from app.schemas.evaluations import EvaluationView
-from app.schemas.jobs import CheckpointsView, CheckpointView, EpochView, HistoryView, JobView
+from app.schemas.histories import EpochView, HistoryView
+from app.schemas.jobs import JobView
 from app.schemas.networks import NetworkView, VersionView
 from app.schemas.predictions import PredictionView
 

@@ -17,7 +17,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from app.client import Client
-from app.schemas.jobs import EpochView, JobView
+from app.schemas.histories import EpochView
+from app.schemas.jobs import JobView
 from app.server import listen
 
 _TEST_SHARE = 0.2

@@ -33,14 +33,14 @@ class Once:
 
     def create(
         self,
-        content: bytes,
+        content: Callable[[], bytes],
         make: Callable[[Receipt | None], Any],
         view: Callable[[Any], BaseModel],
         location: Callable[[Any], str],
         status: int = 201,
     ) -> Response:
-        """`content`: all that was sent, the same for the same request; `make` creates a record and journals the receipt
-        with it; `view` and `location` are what is answered of the record.
+        """`content`: all that was sent, the same for the same request, asked for if there is a key; `make` creates a
+        record and journals the receipt with it; `view` and `location` are what is answered of the record.
 
         Raises InvalidInput if the key was used for other content, Conflict while it is used by another request.
         """
@@ -50,7 +50,7 @@ class Once:
 
         if self._key is None:
             return _answer(render(make(None)), status)
-        fingerprint = hashlib.sha256(self._path.encode() + b"\0" + content).hexdigest()
+        fingerprint = hashlib.sha256(self._path.encode() + b"\0" + content()).hexdigest()
         with self._underway.only(self._key):
             before = self._registry.answer(self._key, fingerprint)
             if before is not None:

@@ -10,10 +10,11 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
-from weakref import WeakValueDictionary
+from itertools import islice
 
 from starlette.concurrency import run_in_threadpool
 
+from app.live import Waiters
 from app.schemas.jobs import JobView
 from engine.jobs.job import Job
 from engine.jobs.journal import Entry
@@ -44,12 +45,11 @@ class Streams:
         # The events with higher numbers are all in `_recent`.
         self._floor = self._last = last
         self._batches: OrderedDict[tuple[str | None, int], _Batch] = OrderedDict()
-        # Set at the next event of a job, or of any. Only those who wait keep them alive.
-        self._next: WeakValueDictionary[str | None, asyncio.Event] = WeakValueDictionary()
+        # For the next event of a job, or (None) of any.
+        self._waiters: Waiters[str | None] = Waiters()
         self._changed: set[str | None] = set()
         self._readers = 0
         self._woken_at = 0.0
-        self._closed = False
 
     def announce(self, entries: Sequence[Entry]) -> None:
         with suppress(RuntimeError):  # the loop has ended: nobody listens any more
@@ -73,9 +73,7 @@ class Streams:
     def _wake(self) -> None:
         self._woken_at = time.monotonic()
         for job_id in self._changed:
-            event = self._next.pop(job_id, None)
-            if event is not None:
-                event.set()
+            self._waiters.wake(job_id)
         self._changed = set()
 
     def forget(self, job_id: str) -> None:
@@ -85,9 +83,7 @@ class Streams:
 
     def close(self) -> None:
         """End all streams: the service ends."""
-        self._closed = True
-        self._changed = set(self._next)
-        self._wake()
+        self._waiters.close()
 
     async def follow(self, job_id: str | None, after: int | None) -> AsyncIterator[bytes]:
         """Events of a job until it has ended, or of all for ever: those above the number `after`, or from now on."""
@@ -95,10 +91,10 @@ class Streams:
         self._readers += 1
         try:
             yield _GREETING
-            while not self._closed:
-                woken = self._next.setdefault(job_id, asyncio.Event())
+            while not self._waiters.closed:
+                woken = self._waiters.next_of(job_id)
                 content, last = await self._batch(job_id, last)
-                if not content and job_id is not None and self._has_ended(job_id):
+                if not content and job_id is not None and await self._has_ended(job_id):
                     # Its end is known before it is announced; the journal has what is still missing.
                     content, last = await self._journaled(job_id, last)
                     if not content:
@@ -111,8 +107,9 @@ class Streams:
         finally:
             self._readers -= 1
 
-    def _has_ended(self, job_id: str) -> bool:
-        job = self._registry.jobs.at_hand(job_id) or self._registry.jobs.peek(job_id)
+    async def _has_ended(self, job_id: str) -> bool:
+        jobs = self._registry.jobs
+        job = jobs.at_hand(job_id) or await run_in_threadpool(jobs.peek, job_id)
         return job is None or job.finished
 
     async def _batch(self, job_id: str | None, last: int) -> _Batch:
@@ -123,7 +120,7 @@ class Streams:
             return known
         if last >= self._floor:
             wanted = (entry for entry in self._recent if entry.number > last and job_id in (None, entry.job_id))
-            batch = _batch_of([entry for entry, _ in zip(wanted, range(_EVENTS_AT_ONCE), strict=False)], last)
+            batch = _batch_of(list(islice(wanted, _EVENTS_AT_ONCE)), last)
         else:
             batch = await self._journaled(job_id, last)
         batches[job_id, last] = batch
@@ -156,4 +153,4 @@ def _as_bytes(entry: Entry) -> bytes:
         )
     job = read(entry)
     assert isinstance(job, Job)
-    return b"event: state\nid: %d\ndata: %s\n\n" % (entry.number, JobView.of(job, None, ()).model_dump_json().encode())
+    return b"event: state\nid: %d\ndata: %s\n\n" % (entry.number, JobView.of(job).model_dump_json().encode())

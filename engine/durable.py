@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from engine.errors import Damaged, StorageFailed, StorageFull
 
@@ -91,13 +91,24 @@ def link(path: Path, other: Path) -> None:
 
 def check(path: Path) -> None:
     """Raises Damaged if the file is not what was written under this name, or is not there."""
+    open_checked(path).close()
+
+
+def open_checked(path: Path) -> BinaryIO:
+    """To be read from its beginning, as long as it is open also when its name is gone. Raises Damaged as `check`."""
     try:
-        with path.open("rb") as file:
+        file = path.open("rb")
+        try:
             found = hashlib.file_digest(file, "sha256").hexdigest()[:_DIGITS]
+            if path.name.split(".")[1] != found:
+                raise Damaged(f"The file {path.name} is damaged: what is in it is not what was written.")
+            file.seek(0)
+        except BaseException:
+            file.close()
+            raise
     except OSError as problem:
         raise Damaged(f"The file {path.name} cannot be read: {problem.strerror}.") from problem
-    if path.name.split(".")[1] != found:
-        raise Damaged(f"The file {path.name} is damaged: what is in it is not what was written.")
+    return file
 
 
 @contextmanager

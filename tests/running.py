@@ -13,7 +13,8 @@ from typing import Any, Self
 import httpx
 
 from app.client import Client
-from app.schemas.jobs import EpochView, JobView
+from app.schemas.histories import EpochView
+from app.schemas.jobs import JobView
 from app.server import listen
 
 # Nothing here takes longer even on a busy machine; only a failing test waits for it.

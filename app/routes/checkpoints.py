@@ -1,21 +1,25 @@
 """/v1/jobs/{id}/checkpoints"""
 
-from typing import Annotated
+import os
+from collections.abc import Iterator
+from typing import Annotated, BinaryIO
 
 from fastapi import APIRouter, Path, Response
 from fastapi.openapi.models import Example
-from fastapi.responses import FileResponse
+from fastapi.responses import StreamingResponse
 
 from app.context import Here, JobId
 from app.idempotency import ToCreate
 from app.routes import problems
 from app.routes.jobs import Found
-from app.schemas.jobs import CheckpointsView, CheckpointView, Publication
+from app.schemas.checkpoints import CheckpointsView, CheckpointView, Publication
 from app.schemas.networks import VersionView
 from engine.jobs.registry import NetworkRecord, Receipt, Version
 
 router = APIRouter(prefix="/v1/jobs/{job_id}/checkpoints", tags=["3 jobs"])
 
+_BYTES = "application/octet-stream"
+_BYTES_AT_ONCE = 2**20
 _EXAMPLE: dict[str, Example] = {"xor": {"value": 5}}
 Number = Annotated[int, Path(ge=1, description="The checkpoint's number.", openapi_examples=_EXAMPLE)]
 
@@ -29,14 +33,24 @@ def list_checkpoints(job: Found) -> CheckpointsView:
 @router.get(
     "/{number}",
     summary="Download a checkpoint",
-    response_class=FileResponse,
-    responses={200: {"content": {"application/octet-stream": {}}}, **problems(404, 422)},
+    response_class=StreamingResponse,
+    responses={200: {"content": {_BYTES: {}}}, **problems(404, 422)},
 )
-def download_checkpoint(job: Found, number: Number, here: Here) -> FileResponse:
+def download_checkpoint(job: Found, number: Number, here: Here) -> StreamingResponse:
     """A safetensors file: `parameters` (the weights of a layer row by row, then its biases, layer after layer), the
     optimizer's `moments` and `memory`, and the position in the run as metadata."""
-    path = here.checkpoints.path(job, here.checkpoints.find(job, number))
-    return FileResponse(path, filename=f"{job.id}-{number}.safetensors")
+    file = here.checkpoints.open(job, here.checkpoints.find(job, number))
+    headers = {
+        "Content-Length": str(os.fstat(file.fileno()).st_size),
+        "Content-Disposition": f'attachment; filename="{job.id}-{number}.safetensors"',
+    }
+    return StreamingResponse(_parts(file), media_type=_BYTES, headers=headers)
+
+
+def _parts(file: BinaryIO) -> Iterator[bytes]:
+    with file:
+        while part := file.read(_BYTES_AT_ONCE):
+            yield part
 
 
 @router.post(
@@ -57,7 +71,7 @@ def publish_checkpoint(
         return here.checkpoints.publish(job, here.checkpoints.find(job, number), wanted.weights, receipt)
 
     return once.create(
-        wanted.model_dump_json().encode(),
+        lambda: wanted.model_dump_json().encode(),
         publish,
         lambda published: VersionView.of(published[1], published[0]),
         lambda published: f"/v1/networks/{published[0].id}/versions",

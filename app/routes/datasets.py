@@ -75,7 +75,9 @@ async def create_dataset(request: Request, here: Here, once: ToCreate) -> Respon
     )
 
 
-def _create(here: Context, once: Once, content: bytes, read: Callable[[], Examples], name: str | None) -> Response:
+def _create(
+    here: Context, once: Once, content: Callable[[], bytes], read: Callable[[], Examples], name: str | None
+) -> Response:
     """`read` is called if the request was not carried out before."""
     return once.create(
         content,
@@ -97,8 +99,8 @@ async def _from_json(request: Request, here: Context, once: Once) -> Response:
             weights=None if new.weights is None else np.array(new.weights, np.float64),
         )
 
-    content = hashlib.sha256(await request.body()).digest()
-    return await run_in_threadpool(_create, here, once, content, read, new.name)
+    body = await request.body()
+    return await run_in_threadpool(_create, here, once, lambda: body, read, new.name)
 
 
 async def _from_form(request: Request, here: Context, once: Once) -> Response:
@@ -141,7 +143,7 @@ def _read_form(files: dict[str, UploadFile], options: DatasetFile, here: Context
             f"weights if rows have them; got {' and '.join(sorted(fields)) or 'no file'}.",
         )
 
-    return _create(here, once, _content(files, options), read, _name_for(options))
+    return _create(here, once, lambda: _content(files, options), read, _name_for(options))
 
 
 def _content(files: dict[str, UploadFile], options: DatasetFile) -> bytes:

@@ -13,7 +13,8 @@ from app.context import After, Context, Here, JobId, Limit
 from app.idempotency import ToCreate
 from app.routes import problems
 from app.schemas.base import Page
-from app.schemas.jobs import Cancellation, EpochView, HistoryView, JobChange, JobView, NewJob
+from app.schemas.histories import EpochView, HistoryView
+from app.schemas.jobs import Cancellation, JobChange, JobView, NewJob
 from engine.errors import InvalidInput, NotFound
 from engine.jobs.job import Cancelled, Changed, Checkpointing, Job, Paused, SavedRun, check
 from engine.jobs.service import Order
@@ -52,7 +53,7 @@ def create_job(new: NewJob, here: Here, once: ToCreate) -> Response:
     """Queue a training job. It starts as soon as a slot is free, no other job trains the network, and the jobs that it
     comes after have succeeded; it trains in a process of its own."""
     return once.create(
-        new.model_dump_json(exclude_unset=True).encode(),
+        lambda: new.model_dump_json(exclude_unset=True).encode(),
         lambda receipt: here.jobs.submit(_order(new, here), receipt),
         lambda job: _view(here, job),
         lambda job: f"/v1/jobs/{job.id}",
@@ -176,8 +177,8 @@ def _csv(parts: Iterator[list[EpochView]]) -> StreamingResponse:
 
 @router.patch("/{job_id}", summary="Change a job", responses=problems(400, 404, 409, 422))
 async def change_job(job: Found, change: JobChange, here: Here) -> JobView:
-    """Its priority, or the learning rate, also of a job that runs: it holds from the next epoch that begins, and then
-    the answer comes."""
+    """Its priority, or the learning rate. A job that runs takes a new rate from the next epoch that begins, and then
+    the answer comes; one that was paused within an epoch, from where it goes on."""
     if change.priority is None and change.learning_rate is None:
         raise InvalidInput("priority", "Give a priority, a learning_rate, or both.")
     await run_in_threadpool(here.jobs.change, job.id, change.priority, change.learning_rate)

@@ -22,7 +22,7 @@ def create_network(new: NewNetwork, here: Here, once: ToCreate) -> Response:
     """Describe a network, layer by layer. Its start is drawn from the seed and published as version 0."""
     architecture = new.architecture()
     return once.create(
-        new.model_dump_json().encode(),
+        lambda: new.model_dump_json().encode(),
         lambda receipt: here.catalog.create_network(architecture, new.name, receipt),
         NetworkView.of,
         lambda network: f"/v1/networks/{network.id}",

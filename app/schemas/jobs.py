@@ -1,4 +1,4 @@
-"""Jobs and their histories in requests and answers."""
+"""Jobs in requests and answers."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -12,9 +12,9 @@ from app.schemas.base import Name, Request
 from app.schemas.schedules import Constant
 from app.schemas.training import EarlyStoppingFields, TrainingFields, ValidationFields
 from engine.errors import InvalidInput
-from engine.jobs.job import ErrorKind, Job, SavedRun, State
+from engine.jobs.job import ErrorKind, Job, State
 from engine.training.choice import DeviceKind
-from engine.training.spec import DeviceChoice, EarlyStopping, Epoch, StopReason, TrainingSpec
+from engine.training.spec import DeviceChoice, EarlyStopping, StopReason, TrainingSpec
 
 _EPOCHS = 30
 
@@ -273,74 +273,3 @@ def _seconds_remaining(job: Job) -> float | None:
     if job.spec.max_seconds is not None:
         remaining = min(remaining, max(job.spec.max_seconds - job.seconds, 0.0))
     return remaining
-
-
-class EpochView(BaseModel):
-    """One epoch. What does not begin with `validation_` is a mean over it, as each step saw it before its update. Costs
-    are weighted and include penalties. `accuracy` is there for classes and labels; `r2`, `mae` and `rmse` for numbers.
-    `learning_rate` and `gradient_norm` (before clipping) are those of the last step."""
-
-    epoch: int
-    cost: float
-    accuracy: float | None
-    r2: float | None
-    mae: float | None
-    rmse: float | None
-    validation_cost: float | None
-    validation_accuracy: float | None
-    validation_r2: float | None
-    validation_mae: float | None
-    validation_rmse: float | None
-    learning_rate: float | None
-    gradient_norm: float | None
-    rows_per_second: float | None
-    seconds: float
-
-    @classmethod
-    def of(cls, epoch: Epoch) -> "EpochView":
-        return cls.model_validate(epoch, from_attributes=True)
-
-
-class CheckpointView(BaseModel):
-    """A saved run: after so many whole epochs, with the cost of the last of them."""
-
-    number: int
-    epoch: int
-    cost: float | None
-    seconds_elapsed: float
-    bytes: int
-    created_at: datetime
-
-    @classmethod
-    def of(cls, saved: SavedRun) -> "CheckpointView":
-        return cls(
-            number=saved.number,
-            epoch=saved.epoch,
-            cost=saved.cost,
-            seconds_elapsed=saved.seconds,
-            bytes=saved.bytes,
-            created_at=saved.created_at,
-        )
-
-
-class CheckpointsView(BaseModel):
-    """Newest first."""
-
-    data: list[CheckpointView]
-
-
-class Publication(Request):
-    """Which weights of a checkpoint to publish."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"weights": "last"}]})
-
-    weights: Annotated[
-        Literal["last", "best"], Field(description="best: those of the best epoch so far, with early stopping.")
-    ] = "last"
-
-
-class HistoryView(BaseModel):
-    """Oldest first; what follows is `?after=` the last epoch of this."""
-
-    data: list[EpochView]
-    has_more: bool

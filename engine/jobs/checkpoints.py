@@ -1,14 +1,15 @@
 """Checkpoints of jobs: found, published as versions, and what of a cancelled job is kept."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from engine import durable
-from engine.errors import Conflict, Damaged, NotFound
+from engine.errors import Conflict, NotFound, StorageFailed
 from engine.jobs.endings import Endings
 from engine.jobs.folder import DataFolder
-from engine.jobs.job import Cancelled, Job, SavedRun
+from engine.jobs.job import Cancelled, Job, SavedRun, check
 from engine.jobs.registry import NetworkRecord, Receipt, Registry, Version
 from engine.training.checkpoint import load_checkpoint, save_weights
 
@@ -35,27 +36,22 @@ class Checkpoints:
             raise NotFound("checkpoint", f"{number} of {job.id}")
         return found
 
-    def path(self, job: Job, checkpoint: SavedRun) -> Path:
-        """Where it is, after a look at every byte of it. Raises Damaged, NotFound if it has been dropped meanwhile."""
-        path = self._folder.of_network(job.network_id) / checkpoint.file
-        try:
-            durable.check(path)
-        except Damaged:
-            self.find(self._registry.jobs.get(job.id), checkpoint.number)
-            raise
-        return path
+    def open(self, job: Job, checkpoint: SavedRun) -> BinaryIO:
+        """To be read, after a look at every byte of it; that it is dropped meanwhile does no harm then. Raises Damaged,
+        NotFound if it has been dropped before."""
+        with self._noticing_it_is_gone(job, checkpoint):
+            return durable.open_checked(self._folder.of_network(job.network_id) / checkpoint.file)
 
     def publish(
         self, job: Job, checkpoint: SavedRun, weights: Weights, receipt: Receipt | None = None
     ) -> tuple[NetworkRecord, Version]:
         """The job's network with a new version, current from then on, and that version; the receipt is made of both.
         Raises Damaged, NotFound if the checkpoint is gone meanwhile, and Conflict if it has no best weights."""
+        file = self._extract(job, checkpoint, weights)
+        if file is None:
+            raise Conflict(_NO_BEST)
         with self._registry.lock:
-            checkpoint = self.find(self._registry.jobs.get(job.id), checkpoint.number)
-            file = self._extract(job, checkpoint, weights)
-            network, number = self._endings.published(job, file, checkpoint.epoch)
-            version = network.version(number)
-            assert version is not None
+            network, version = self._endings.published(job, file, checkpoint.epoch)
             self._registry.change(network, receipt, (network, version))
             return network, version
 
@@ -66,26 +62,40 @@ class Checkpoints:
             raise Conflict(_NO_BEST)
 
     def cancel(self, job: Job, weights: Weights) -> Job:
-        """End a job that does not run, and publish what it has reached, if it has saved anything. Raises Conflict if it
-        runs or has ended, or has no best weights."""
+        """End a job that does not run, and publish what it has reached, if it has saved any such weights. Raises
+        Conflict if it runs or has ended."""
+        before = self._registry.jobs.get(job.id)
+        check(before, Cancelled)
+        saved = before.saved
+        file = None if saved is None else self._extract(before, saved, weights)
         with self._registry.lock:
             now = self._registry.jobs.get(job.id)
-            if now.state == "running":
-                raise Conflict("The job runs; it is paused first.")
+            if now.state == "running" or now.saved != saved:
+                raise Conflict("The job was resumed meanwhile; pause it, or cancel it again.")
             at = datetime.now(UTC)
-            if now.finished or now.saved is None:
+            if saved is None or file is None:
                 return self._endings.end(now, Cancelled(at))
-            file = self._extract(now, now.saved, weights)
-            network, number = self._endings.published(now, file, now.saved.epoch)
-            return self._endings.end(now, Cancelled(at, number), network)
+            network, version = self._endings.published(now, file, saved.epoch)
+            return self._endings.end(now, Cancelled(at, version.number), network)
 
-    def _extract(self, job: Job, checkpoint: SavedRun, weights: Weights) -> str:
-        """Weights of a checkpoint, in a file of their own."""
+    def _extract(self, job: Job, checkpoint: SavedRun, weights: Weights) -> str | None:
+        """Weights of a checkpoint, in a file of their own; None if there are no best ones yet."""
         folder = self._folder.of_network(job.network_id)
-        found = load_checkpoint(folder / checkpoint.file)
-        if weights == "best" and not found.has_best:
-            raise Conflict(_NO_BEST)
-        network = found.network(self._registry.networks.get(job.network_id).architecture, best=weights == "best")
-        # Each extraction has a version of its own, and so a file of its own.
-        number = self._registry.networks.get(job.network_id).versions[-1].number + 1
-        return save_weights(folder / f"{job.id}-checkpoint-{checkpoint.number}-{number}.safetensors", network).name
+        architecture = self._registry.networks.get(job.network_id).architecture
+        with self._noticing_it_is_gone(job, checkpoint):
+            found = load_checkpoint(folder / checkpoint.file)
+            if weights == "best" and not found.has_best:
+                return None
+            network = found.network(architecture, best=weights == "best")
+            # Extracted again it gets the same name, and is the same.
+            return save_weights(folder / f"{job.id}-{checkpoint.number}-{weights}.safetensors", network).name
+
+    @contextmanager
+    def _noticing_it_is_gone(self, job: Job, checkpoint: SavedRun) -> Iterator[None]:
+        """What fails because the checkpoint, its job or its network was dropped meanwhile raises NotFound."""
+        try:
+            yield
+        except StorageFailed:
+            self._registry.networks.get(job.network_id)
+            self.find(self._registry.jobs.get(job.id), checkpoint.number)
+            raise

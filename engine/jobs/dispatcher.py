@@ -18,15 +18,14 @@ from engine.jobs.job import (
     CheckpointLost,
     EpochsDone,
     ErrorKind,
-    Event,
     Interrupted,
     Job,
-    Paused,
     Saved,
     Started,
     Succeeded,
 )
 from engine.jobs.registry import Registry
+from engine.jobs.wishes import Wishes
 from engine.training.demand import demand_of
 
 log = logging.getLogger(__name__)
@@ -51,14 +50,6 @@ class _Run:
     heard_at: float = field(default_factory=time.monotonic)
 
 
-@dataclass
-class _Wish:
-    """What was asked for and has not happened yet."""
-
-    pause: bool = False
-    learning_rate: float | None = None
-
-
 class Dispatcher:
     """Knows which slot is busy with what. Those who call it hold the registry's lock."""
 
@@ -75,7 +66,7 @@ class Dispatcher:
         self._hang_seconds = hang_seconds
         self._executor = ProcessExecutor(slots, heard=self._heard, died=self._died, look=self._look)
         self._busy: dict[Slot, _Run] = {}
-        self._wishes: dict[str, _Wish] = {}
+        self._wishes = Wishes(self._tell)
         self._stopping = False
         self._looked_at = self._tried_at = time.monotonic()
 
@@ -108,17 +99,17 @@ class Dispatcher:
 
     def pause(self, job: Job) -> None:
         """Ask the job's worker to save it and to let go of it."""
-        self._wishes.setdefault(job.id, _Wish()).pause = True
+        self._wishes.pause(job.id)
         self._say(job, messages.Pause(job.id, job.attempt))
 
     def change_rate(self, job: Job, learning_rate: float) -> None:
         """Ask the job's worker to go on with another learning rate."""
-        self._wishes.setdefault(job.id, _Wish()).learning_rate = learning_rate
+        self._wishes.change_rate(job.id, learning_rate)
         self._say(job, messages.Adjust(job.id, job.attempt, learning_rate))
 
     def abandon(self, job: Job) -> None:
         """Tell the job's worker, if it has one, to let go of it; one that does not in time is replaced."""
-        self._forget_wish(job.id)
+        self._wishes.forget(job.id)
         slot = self._slot_of(job)
         if slot is not None:
             self._executor.send(slot, messages.Abandon(job.id, job.attempt))
@@ -205,7 +196,6 @@ class Dispatcher:
         with self._registry.lock, self._noting_failure(slot):
             if isinstance(message, messages.Ready):
                 self.ready.set()
-                self.dispatch()
                 return
             run = self._busy.get(slot)
             if run is not None and (run.job_id, run.attempt) == (message.job_id, message.attempt):
@@ -230,11 +220,7 @@ class Dispatcher:
         if isinstance(message, messages.Released):
             del self._busy[slot]
             if job is not None and running:
-                wish = self._wishes.get(job.id, _Wish())
-                paused = Interrupted(retried=False) if self._stopping and not wish.pause else Paused()
-                self._registry.record(job.id, paused, *_change_of(wish, job))
-                self._forget_wish(job.id)
-            self.dispatch()
+                self._let_go(job)
         elif job is not None and running:
             self._take_of_running(job, message)
 
@@ -243,37 +229,36 @@ class Dispatcher:
             case messages.Trained(epochs=epochs):
                 self._registry.record(job.id, EpochsDone(epochs))
             case messages.Adjusted(learning_rate=learning_rate, epoch=epoch):
-                self._adjusted(job, learning_rate, epoch)
+                self._registry.record(job.id, Changed(learning_rate=learning_rate, epoch=epoch))
+                self._wishes.rate_changed(job.id, learning_rate)
             case messages.Checkpointed(file=file, bytes=size):
                 after = self._registry.record(job.id, Saved(_now(), file, size))
                 self._endings.remove(job, job.files - after.files)
             case messages.CheckpointDamaged(message=text):
                 log.error("%s goes on from an older checkpoint: %s", job.id, text)
-                after = self._registry.record(job.id, CheckpointLost(), Interrupted(retried=False))
-                self._endings.remove(job, job.files - after.files)
+                set_back = self._registry.record(job.id, CheckpointLost())
+                self._endings.remove(job, job.files - set_back.files)
+                self._let_go(set_back)
             case messages.Finished(file=file, stopped=stopped, best_epoch=best_epoch):
-                network, number = self._endings.published(job, file)
-                self._endings.end(job, Succeeded(_now(), number, stopped, best_epoch), network)
-                self._forget_wish(job.id)
+                network, version = self._endings.published(job, file)
+                self._endings.end(job, Succeeded(_now(), version.number, stopped, best_epoch), network)
+                self._wishes.forget(job.id)
             case messages.Broken(kind="storage_failed", message=text) if job.retries < _RETRIES_ALLOWED:
                 self.failure = text  # until what could not be written can be
-                self._registry.record(job.id, Interrupted(retried=True))
+                self._let_go(job, retried=True)
             case messages.Broken(kind=kind, message=text):
                 self._endings.fail(job, kind, text)
-                self._forget_wish(job.id)
+                self._wishes.forget(job.id)
 
-    def _adjusted(self, job: Job, learning_rate: float, epoch: int) -> None:
-        self._registry.record(job.id, Changed(learning_rate=learning_rate, epoch=epoch))
-        wish = self._wishes.get(job.id)
-        if wish is not None and wish.learning_rate == learning_rate:
-            wish.learning_rate = None
-            if not wish.pause:
-                self._forget_wish(job.id)
+    def _let_go(self, job: Job, *, retried: bool = False) -> None:
+        """No worker has it any more: it waits for the next one, unless it was to be paused."""
+        self._registry.record(job.id, Interrupted(retried), *self._wishes.left_to_do(job.id))
+        self._wishes.forget(job.id)
 
-    def _forget_wish(self, job_id: str) -> None:
-        """It has happened, or cannot any more. Whoever waits for it is told."""
+    def _tell(self, job_id: str) -> None:
+        """Whoever waits for what was asked of a job."""
         job = self._registry.jobs.peek(job_id)
-        if self._wishes.pop(job_id, None) is not None and job is not None:
+        if job is not None:
             self._registry.changed(job, ())
 
     def _died(self, slot: Slot, exit_code: int) -> None:
@@ -284,21 +269,17 @@ class Dispatcher:
             if run is not None and job is not None and job.state == "running" and job.attempt == run.attempt:
                 how = f"by signal {-exit_code}" if exit_code < 0 else f"with exit code {exit_code}"
                 self._lost(job, "worker_died", f"The job's worker ended {how}.{_HINTS.get(-exit_code, '')}")
-            self.dispatch()
 
     def _lost(self, job: Job, kind: ErrorKind, message: str) -> None:
         """One more try where the cause may lie outside the job; else the end of it."""
-        wish = self._wishes.get(job.id, _Wish())
-        if self._stopping:
-            self._registry.record(job.id, Interrupted(retried=False), *_change_of(wish, job))
-        elif wish.pause:
-            self._registry.record(job.id, Interrupted(retried=False), Paused(), *_change_of(wish, job))
+        if self._stopping or self._wishes.asks_to_pause(job.id):
+            self._let_go(job)
         elif job.retries < _RETRIES_ALLOWED:
             log.warning("%s is started again: %s", job.id, message)
-            self._registry.record(job.id, Interrupted(retried=True), *_change_of(wish, job))
+            self._let_go(job, retried=True)
         else:
             self._endings.fail(job, kind, f"{message} It was started {job.attempt} times.")
-        self._forget_wish(job.id)
+            self._wishes.forget(job.id)
 
     def _look(self) -> None:
         """Called every now and then by the thread that watches, when it has heard everything that was said."""
@@ -324,7 +305,6 @@ class Dispatcher:
         job = self._registry.jobs.peek(run.job_id)
         if job is not None and job.state == "running":
             self._lost(job, "hung", f"The job's worker told of no progress for {run.silence:.0f} seconds.")
-        self.dispatch()
 
     def _try_again(self) -> None:
         """Find out whether the data folder can be written again, and then go on."""
@@ -333,31 +313,22 @@ class Dispatcher:
         self.failure = None
         log.warning("the data folder can be written again")
         self.put_back()
-        self.dispatch()
 
     def put_back(self) -> None:
         """Jobs that run by the journal and have no worker go back to the queue; workers whose job runs no more end."""
         for job in self._registry.jobs:
             if job.state == "running" and not self.runs(job):
-                self._registry.record(job.id, Interrupted(retried=False))
+                self._let_go(job)
         for slot, run in self._busy.items():
             now = self._registry.jobs.peek(run.job_id)
             if now is None or now.state != "running" or now.attempt != run.attempt:
                 self._executor.kill(slot)
-        self._endings.end_those_that_wait_in_vain()
 
 
 _HINTS = {
     9: " Signal 9 often means that the machine ran out of memory.",
     11: " Signal 11 means that machine code touched memory that is not its own; so may damaged memory.",
 }
-
-
-def _change_of(wish: _Wish, job: Job) -> tuple[Event, ...]:
-    """A change that no worker will make any more: for a job that does not run."""
-    if wish.learning_rate is None:
-        return ()
-    return (Changed(learning_rate=wish.learning_rate, epoch=job.saved.epoch if job.saved else 0),)
 
 
 def _now() -> datetime:

@@ -15,13 +15,13 @@ class Endings:
         self._registry = registry
         self._folder = folder
 
-    def published(self, job: Job, file: str, epoch: int | None = None) -> tuple[NetworkRecord, int]:
-        """The job's network with a new version, current from then on, and the version's number."""
+    def published(self, job: Job, file: str, epoch: int | None = None) -> tuple[NetworkRecord, Version]:
+        """The job's network with a new version, current from then on, and that version."""
         network = self._registry.networks.get(job.network_id)
         classes = self._registry.datasets.get(job.dataset_id).classes
         number = network.versions[-1].number + 1
         version = Version(number, file, job.id, classes, datetime.now(UTC), epoch)
-        return replace(network, versions=(*network.versions, version), current=number), number
+        return replace(network, versions=(*network.versions, version), current=number), version
 
     def end(self, job: Job, event: Succeeded | Failed | Cancelled, publishes: NetworkRecord | None = None) -> Job:
         """Record the event that ends a job. Those that waited for it end when slots are given out the next time."""

@@ -107,6 +107,11 @@ class Job:
         return self.checkpoints[-1] if self.checkpoints else None
 
     @property
+    def saved_at(self) -> tuple[int, float | None, float]:
+        """Epoch, cost and seconds of that moment: those of the start, where nothing is saved."""
+        return (self.saved.epoch, self.saved.cost, self.saved.seconds) if self.saved else (0, None, 0.0)
+
+    @property
     def files(self) -> set[str]:
         """Those in its network's folder that are its own. What it published is the network's."""
         begun_with = {self.start_file} if self.start_file else set()
@@ -159,11 +164,12 @@ class Interrupted:
 
 @dataclass(frozen=True)
 class Changed:
-    """Its owner wants it otherwise; `learning_rate` holds from `epoch` on, counted from 0."""
+    """Its owner wants it otherwise; `learning_rate` holds from `epoch` on, counted from 0: by default from where the
+    job goes on."""
 
     priority: int | None = None
     learning_rate: float | None = None
-    epoch: int = 0
+    epoch: int | None = None
 
 
 @dataclass(frozen=True)
@@ -262,11 +268,11 @@ def apply(job: Job, event: Event) -> Job:
         case CheckpointLost():
             return replace(job, checkpoints=job.checkpoints[:-1])
         case Interrupted(retried):
-            reached = (job.saved.epoch, job.saved.cost, job.saved.seconds) if job.saved else (0, None, 0.0)
-            epoch, cost, seconds = reached
+            epoch, cost, seconds = job.saved_at
             return replace(job, state="queued", epoch=epoch, cost=cost, seconds=seconds, retries=job.retries + retried)
         case Changed(priority, learning_rate, epoch):
-            spec = job.spec if learning_rate is None else job.spec.with_rate(learning_rate, epoch)
+            begin = job.saved_at[0] if epoch is None else epoch
+            spec = job.spec if learning_rate is None else job.spec.with_rate(learning_rate, begin)
             return replace(job, priority=job.priority if priority is None else priority, spec=spec)
         case Paused():
             return replace(job, state="paused")

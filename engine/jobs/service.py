@@ -15,6 +15,7 @@ from engine.jobs.job import (
     Cancelled,
     Changed,
     Checkpointing,
+    Interrupted,
     Job,
     Paused,
     Placed,
@@ -209,7 +210,9 @@ class JobService:
             job = self.registry.jobs.get(job_id)
             check(job, Paused)
             if not self._dispatcher.runs(job):
-                return self.registry.record(job_id, Paused())
+                # It may have lost its worker while nothing could be recorded.
+                lost = (Interrupted(retried=False),) if job.state == "running" else ()
+                return self.registry.record(job_id, *lost, Paused())
             self._dispatcher.pause(job)
             return job
 
@@ -234,8 +237,7 @@ class JobService:
             if learning_rate is not None:
                 job.spec.with_rate(learning_rate, 0)
             if learning_rate is None or not self._dispatcher.runs(job):
-                epoch = job.saved.epoch if job.saved else 0
-                return self.registry.record(job_id, Changed(priority, learning_rate, epoch))
+                return self.registry.record(job_id, Changed(priority, learning_rate))
             if priority is not None:
                 job = self.registry.record(job_id, Changed(priority))
             self._dispatcher.change_rate(job, learning_rate)

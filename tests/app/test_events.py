@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from app.schemas.jobs import EpochView
+from app.schemas.histories import EpochView
 from tests.app import stories
 from tests.app.test_jobs import raw_events, started
 from tests.app.test_kill import assert_gone, many_rows

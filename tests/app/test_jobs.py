@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from app.schemas.jobs import EpochView, JobView
+from app.schemas.histories import EpochView
+from app.schemas.jobs import JobView
 from tests.app import stories
 from tests.conftest import StartService
 from tests.running import RunningService

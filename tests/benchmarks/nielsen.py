@@ -20,7 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from app.client import Client
-from app.schemas.jobs import EpochView, JobView
+from app.schemas.histories import EpochView
+from app.schemas.jobs import JobView
 from tests.running import RunningService
 
 REQUESTS = 200

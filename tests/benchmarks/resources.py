@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from app.client import Client
-from app.schemas.jobs import EpochView
+from app.schemas.histories import EpochView
 from tests.running import RunningService
 
 STARTS = 50

@@ -44,13 +44,13 @@ GUARDS: dict[str, tuple[str, dict[str, str], str]] = {
         {"found[-_DIGEST:] != _digest(page, found[:-_DIGEST])": "False"},
         DAMAGE,
     ),
-    "a log that lost its end is taken as it is": ("engine/jobs/journal.py", {"known > commits": "False"}, DAMAGE),
+    "a log that lost its end is taken as it is": ("engine/jobs/database.py", {"known > commits": "False"}, DAMAGE),
     "folders are not synced": (
         "engine/durable.py",
         {"    try:\n        os.fsync(descriptor)": "    try:\n        pass"},
         POWER,
     ),
-    "the journal is not synced": ("engine/jobs/journal.py", {'"synchronous=FULL"': '"synchronous=OFF"'}, POWER),
+    "the journal is not synced": ("engine/jobs/database.py", {'"synchronous=FULL"': '"synchronous=OFF"'}, POWER),
 }
 
 
