@@ -27,11 +27,8 @@ _EPOCHS_AT_ONCE = 1000
 
 
 def _view(here: Context, job: Job) -> JobView:
-    position = None
-    if job.state == "queued":
-        waiting = here.registry.jobs.queue(job.device_kind)
-        position = waiting.index(job.id) if job.id in waiting else None
-    return JobView.of(job, position, here.registry.jobs.unfinished_before(job))
+    jobs = here.registry.jobs
+    return JobView.of(job, jobs.position(job), jobs.unfinished_before(job))
 
 
 async def _found(job_id: JobId, here: Here) -> Job:

@@ -215,14 +215,19 @@ class Dispatcher:
                 self._executor.kill(slot)
 
     def _take(self, slot: Slot, message: messages.OfAttempt) -> None:
-        job = self._registry.jobs.peek(message.job_id)
-        running = job is not None and job.state == "running"
+        job = self._running(self._busy[slot])
         if isinstance(message, messages.Released):
             del self._busy[slot]
-            if job is not None and running:
+            if job is not None:
                 self._let_go(job)
-        elif job is not None and running:
+        elif job is not None:
             self._take_of_running(job, message)
+
+    def _running(self, run: _Run) -> Job | None:
+        """The job, if by the journal this is how it runs. It may have ended, or have been let go of, before its worker
+        has; then it may even run in another slot."""
+        job = self._registry.jobs.peek(run.job_id)
+        return job if job is not None and job.state == "running" and job.attempt == run.attempt else None
 
     def _take_of_running(self, job: Job, message: messages.OfAttempt) -> None:
         match message:
@@ -265,8 +270,8 @@ class Dispatcher:
         """A job that the worker has said the end of before is not touched by it."""
         with self._registry.lock, self._noting_failure():
             run = self._busy.pop(slot, None)
-            job = self._registry.jobs.peek(run.job_id) if run else None
-            if run is not None and job is not None and job.state == "running" and job.attempt == run.attempt:
+            job = self._running(run) if run else None
+            if job is not None:
                 how = f"by signal {-exit_code}" if exit_code < 0 else f"with exit code {exit_code}"
                 self._lost(job, "worker_died", f"The job's worker ended {how}.{_HINTS.get(-exit_code, '')}")
 
@@ -302,8 +307,8 @@ class Dispatcher:
         """The worker hangs."""
         del self._busy[slot]
         self._executor.replace(slot)
-        job = self._registry.jobs.peek(run.job_id)
-        if job is not None and job.state == "running":
+        job = self._running(run)
+        if job is not None:
             self._lost(job, "hung", f"The job's worker told of no progress for {run.silence:.0f} seconds.")
 
     def _try_again(self) -> None:
@@ -320,8 +325,7 @@ class Dispatcher:
             if job.state == "running" and not self.runs(job):
                 self._let_go(job)
         for slot, run in self._busy.items():
-            now = self._registry.jobs.peek(run.job_id)
-            if now is None or now.state != "running" or now.attempt != run.attempt:
+            if self._running(run) is None:
                 self._executor.kill(slot)
 
 

@@ -1,6 +1,7 @@
 """Records by id and by name."""
 
 import threading
+from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Generic, Protocol, TypeVar, get_args
@@ -15,6 +16,10 @@ from engine.training.choice import DeviceKind
 _UNFINISHED = tuple(state for state in get_args(State) if state not in FINISHED)
 # Finished jobs that stay in memory, for those who look at them next.
 _FINISHED_KEPT = 1000
+
+
+# The smallest comes first.
+_Place = tuple[int, str]
 
 
 class _Named(Protocol):
@@ -103,7 +108,7 @@ class Jobs(Collection[Job]):
         super().__init__("job", Job, journal)
         self._lock = lock
         self._finished: OrderedDict[str, Job] = OrderedDict()
-        self._queues: dict[DeviceKind, tuple[str, ...]] = {}
+        self._queues: dict[DeviceKind, tuple[_Place, ...]] = {}
 
     def load(self) -> None:
         found = [self._decoder.decode(body) for body in self._journal.bodies(self.kind, _UNFINISHED)]
@@ -138,7 +143,7 @@ class Jobs(Collection[Job]):
             self._by_id.pop(record.id, None)
         else:
             self._by_id[record.id] = record
-        if before is None or _place(before) != _place(record):
+        if before is None or _waiting(before) != _waiting(record):
             self._queues = {}  # last: a reader that began before keeps what it finds in the old one
 
     def withdraw(self, record: Job) -> None:
@@ -160,17 +165,31 @@ class Jobs(Collection[Job]):
     def queue(self, kind: DeviceKind) -> tuple[str, ...]:
         """Ids of the jobs that wait for nothing but a slot of this kind, the next one first: the highest priority, and
         of one priority the oldest. Ids sort by time; a job that was interrupted keeps its place."""
+        return tuple(id for _, id in self._queue(kind))
+
+    def position(self, job: Job) -> int | None:
+        """How many are before it in its queue, which it may only be about to enter; None if it waits for no slot, or
+        for other jobs first."""
+        if job.state != "queued" or self.unfinished_before(job):
+            return None
+        return bisect_left(self._queue(job.device_kind), _place(job))
+
+    def _queue(self, kind: DeviceKind) -> tuple[_Place, ...]:
         queues = self._queues  # another one as soon as what follows may be out of date
         if kind not in queues:
             waiting = [
-                (-job.priority, job.id)
+                _place(job)
                 for job in self
                 if job.state == "queued" and job.device_kind == kind and not self.unfinished_before(job)
             ]
-            queues[kind] = tuple(id for _, id in sorted(waiting))
+            queues[kind] = tuple(sorted(waiting))
         return queues[kind]
 
 
-def _place(job: Job) -> tuple[object, ...]:
+def _place(job: Job) -> _Place:
+    return -job.priority, job.id
+
+
+def _waiting(job: Job) -> tuple[object, ...]:
     """What decides whether, where and when a job waits."""
     return job.state, job.device_kind, job.priority

@@ -165,6 +165,21 @@ def test_a_job_that_has_saved_nothing_has_nothing_to_keep(service: RunningServic
     control(service, blocking, "cancel")
 
 
+def test_a_job_that_has_no_best_epoch_yet_has_nothing_to_keep(service: RunningService) -> None:
+    layers = [{"units": 1000, "activation": "tanh"}] * 2 + [{"units": 1, "activation": "sigmoid"}]
+    job = stories.endless(
+        service,
+        network_id=stories.network(service, layers=layers)["id"],
+        dataset_id=stories.dataset(service, inputs=stories.XOR_INPUTS * 2000, labels=[0, 1, 1, 0] * 2000)["id"],
+        batch_size=1,
+        early_stopping={"patience": 3},
+        validation={"fraction": 0.25},
+    )
+    started(service, job["id"])
+    ended = service.post(f"/v1/jobs/{job['id']}/cancel", {"keep": "best"})
+    assert (ended["state"], ended["epoch"], ended["network_version"]) == ("cancelled", 0, None)
+
+
 def test_pauses_that_come_late_do_not_stop_a_job_that_was_resumed(service: RunningService) -> None:
     job = stories.endless(service)
     service.trained(job["id"], 1)
@@ -172,11 +187,13 @@ def test_pauses_that_come_late_do_not_stop_a_job_that_was_resumed(service: Runni
         for _ in range(20):
             for answer in pool.map(lambda _: control(service, job, "pause"), range(4)):
                 assert answer.status_code in (200, 409)
-            assert control(service, job, "resume").json()["state"] in ("queued", "running")
+            resumed = control(service, job, "resume").json()
+            assert resumed["state"] in ("queued", "running")
             now = first = service.get(f"/v1/jobs/{job['id']}")
             while now["epoch"] < first["epoch"] + 50:
                 now = service.get(f"/v1/jobs/{job['id']}")
                 assert now["state"] != "paused"
+                assert now["attempts"] <= resumed["attempts"] + (resumed["state"] == "queued")
     control(service, job, "cancel")
 
 

@@ -3,10 +3,10 @@
 import itertools
 from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
-from app.schemas.jobs import JobView
 from tests.app import stories
 from tests.app.test_jobs import started
 from tests.conftest import StartService
@@ -42,6 +42,15 @@ def test_priorities_then_first_come_first_served(service: RunningService, blocke
     starts = [job.started_at for job in done if job.started_at is not None]
     assert len(starts) == 4
     assert starts == sorted(starts)
+
+
+def test_a_submission_with_a_key_tells_the_same_position(service: RunningService, blocker: dict[str, Any]) -> None:
+    network, dataset = stories.network(service)["id"], stories.dataset(service)["id"]
+    body = {"network_id": network, "dataset_id": dataset}
+    jobs = [service.http.post("/v1/jobs", json=body, headers={"Idempotency-Key": uuid4().hex}).json() for _ in range(2)]
+    assert [job["queue_position"] for job in jobs] == positions(service, *jobs) == [0, 1]
+    for job in jobs:
+        end(service, job)
 
 
 def test_what_is_left_of_a_running_job(service: RunningService, blocker: dict[str, Any]) -> None:
@@ -131,23 +140,3 @@ def test_limits_are_said_in_words(start_service: StartService) -> None:
     problem = service.post("/v1/jobs", {**body, "network_id": large["id"]}, 422)
     assert problem["errors"][0]["field"] == "batch_size"
     assert "10000 are allowed here" in problem["detail"]
-
-
-def test_the_list_and_the_events_tell_the_same_end(service: RunningService) -> None:
-    """However a cancellation falls beside the end of a job: it ends once."""
-    network, dataset = stories.network(service)["id"], stories.dataset(service)["id"]
-    ends = set()
-    for trial in range(40):
-        job = stories.job(service, network_id=network, dataset_id=dataset, epochs=1 + trial * 40)
-        started(service, job["id"])
-        answer = service.http.post(f"/v1/jobs/{job['id']}/cancel")
-        states = [event for event in service.follow(job["id"]) if isinstance(event, JobView)]
-        terminal = [event.state for event in states if event.finished_at is not None]
-        now = service.get(f"/v1/jobs/{job['id']}")
-        assert terminal == [now["state"]]
-        assert (answer.status_code == 200) == (now["state"] == "cancelled")
-        if answer.status_code == 409:
-            assert "queued or running or paused" in answer.json()["detail"]
-        assert service.get("/v1/jobs?limit=1")["data"][0]["state"] == now["state"]
-        ends.add(now["state"])
-    assert ends == {"succeeded", "cancelled"}

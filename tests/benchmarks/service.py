@@ -1,4 +1,5 @@
-"""What the service takes and gives beside training: latency, many readers of events, and its start with a long past.
+"""What the service takes and gives beside training: latency, many readers of events, its start after a crash, and with
+a long past.
 
 Run `python -m tests.benchmarks.service`. Rounds alternate; medians, and half the distance between quartiles.
 """
@@ -133,6 +134,28 @@ async def read(url: str) -> None:
         await asyncio.gather(*tasks)
 
 
+def recovery(table: Table) -> None:
+    """Until a killed service answers again, with nothing to do and with two jobs training."""
+    with tempfile.TemporaryDirectory() as folder, RunningService(Path(folder) / "data", cpu_slots="2") as service:
+        service.ready()
+        idle = [back_again(service) for _ in range(ROUNDS)]
+        jobs = [wide(service) for _ in range(2)]
+        training = []
+        for _ in range(ROUNDS):
+            for job in jobs:
+                service.trained(job["id"], service.get(f"/v1/jobs/{job['id']}")["epoch"] + 5)
+            training.append(back_again(service))
+        pair(table, "seconds from kill -9 to an answer: idle / training", idle, training)
+
+
+def back_again(service: RunningService) -> float:
+    service.kill()
+    started = time.perf_counter()
+    service.start()
+    service.get("/v1/jobs")
+    return time.perf_counter() - started
+
+
 def start(table: Table) -> None:
     """Until the first answer, with nothing and with many finished jobs in the folder."""
     with tempfile.TemporaryDirectory() as folder:
@@ -177,7 +200,7 @@ def fill(path: Path) -> None:
 
 def main() -> None:
     table = Table("what", "figures", "ratio")
-    measures: list[Callable[[Table], None]] = [latency, readers, start]
+    measures: list[Callable[[Table], None]] = [latency, readers, recovery, start]
     for measure in measures:
         measure(table)
     Console(width=110).print(table)

@@ -6,7 +6,6 @@ long form, NABLA_CHAOS_LONG=1 pytest tests/chaos, looks at thirty losses of powe
 """
 
 import json
-import os
 import random
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,9 +19,9 @@ from engine.jobs.folder import DataFolder
 from engine.jobs.journal import Journal
 from engine.jobs.registry import Registry
 from engine.training.checkpoint import load_checkpoint
+from tests.chaos import LONG
 from tests.chaos.disk import Disk, Operation
 
-LONG = bool(os.environ.get("NABLA_CHAOS_LONG"))
 LOSSES = 30 if LONG else 1
 
 

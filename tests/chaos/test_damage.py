@@ -4,7 +4,6 @@ Everything that the folder holds is asked for, as a start and requests would: ea
 something is damaged. The long form, NABLA_CHAOS_LONG=1 pytest tests/chaos, makes ten thousand trials.
 """
 
-import os
 import random
 from collections.abc import Iterator
 from contextlib import closing
@@ -20,9 +19,10 @@ from engine.jobs.folder import DataFolder
 from engine.jobs.journal import Journal
 from engine.jobs.registry import Registry
 from engine.training.checkpoint import load_checkpoint
+from tests.chaos import LONG
 from tests.chaos.disk import Disk, Operation
 
-TRIALS = 10_000 if os.environ.get("NABLA_CHAOS_LONG") else 300
+TRIALS = 10_000 if LONG else 300
 PAGE = 4096
 Answers = dict[str, bytes | None]
 

@@ -72,6 +72,15 @@ def everything(service: RunningService) -> dict[str, list[dict[str, Any]]]:
     }
 
 
+def midway(service: RunningService) -> tuple[dict[str, Any], dict[str, Any], dict[str, list[dict[str, Any]]]]:
+    """A job that has ended, one like it in the middle, and everything else."""
+    undisturbed = long(service)
+    assert service.finished(undisturbed["id"]).state == "succeeded"
+    job = long(service)
+    service.trained(job["id"], 300)
+    return undisturbed, job, everything(service)
+
+
 def not_ready(service: RunningService) -> str:
     """Wait until the service says that it is not; why."""
     deadline = time.monotonic() + PATIENCE
@@ -84,11 +93,7 @@ def not_ready(service: RunningService) -> str:
 @pytest.mark.parametrize("fault", ["sync journal.sqlite", "write journal.sqlite"])
 def test_a_journal_that_cannot_be_written_is_gone_on_with_when_it_can(start: Start, fault: str) -> None:
     service, faults = start(checkpoint_seconds="0.05")
-    undisturbed = long(service)
-    assert service.finished(undisturbed["id"]).state == "succeeded"
-    job = long(service)
-    service.trained(job["id"], 300)
-    before = everything(service)
+    undisturbed, job, before = midway(service)
     with faults.on(fault):
         for _ in range(3):
             refuse(service, job)
@@ -145,11 +150,7 @@ def made_once(service: RunningService, before: dict[str, list[dict[str, Any]]]) 
 
 def test_files_that_cannot_be_synced_are_refused_and_a_run_is_tried_again(start: Start) -> None:
     service, faults = start(checkpoint_seconds="0.05")
-    undisturbed = long(service)
-    assert service.finished(undisturbed["id"]).state == "succeeded"
-    job = long(service)
-    service.trained(job["id"], 300)
-    before = everything(service)
+    undisturbed, job, before = midway(service)
     with faults.on(f"sync {service.folder}/"):
         assert service.post("/v1/networks", NETWORK, 503)["type"] == "/problems/storage-failed"
         assert not_ready(service).endswith(".")
@@ -162,6 +163,18 @@ def test_files_that_cannot_be_synced_are_refused_and_a_run_is_tried_again(start:
     assert not list(service.folder.glob("**/.unfinished*"))
     folders = {folder.name for folder in (service.folder / "networks").iterdir()}
     assert folders == {record["id"] for record in before["networks"]}
+
+
+def test_a_job_that_cannot_be_saved_is_paused_at_its_last_checkpoint(start: Start) -> None:
+    service, faults = start(checkpoint_seconds="0.05")
+    undisturbed, job, _ = midway(service)
+    with faults.on(f"sync {service.folder}/networks"):
+        assert service.post(f"/v1/jobs/{job['id']}/pause")["state"] == "paused"
+    service.ready()
+    assert service.get(f"/v1/jobs/{job['id']}")["state"] == "paused"
+    service.post(f"/v1/jobs/{job['id']}/resume")
+    assert service.finished(job["id"]).state == "succeeded"
+    assert result(service, job) == result(service, undisturbed)
 
 
 def test_a_witness_that_cannot_be_written_is_logged(start: Start) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-LONG = bool(os.environ.get("NABLA_CHAOS_LONG"))
+from tests.chaos import LONG
+
 ROOT = Path(__file__).parents[2]
 CRASH = "tests/chaos/test_crash_points.py::test_kill_9_at_any_point"
 POWER = "tests/chaos/test_crash_points.py::test_loss_of_power_at_any_point"

@@ -13,12 +13,12 @@ from contextlib import suppress
 
 from app.schemas.jobs import JobView
 from tests.app import stories
+from tests.chaos import LONG
 from tests.chaos.client import ChaosClient
 from tests.chaos.runs import RUNS, Run, result
 from tests.conftest import StartService
 from tests.running import PATIENCE, RunningService
 
-LONG = bool(os.environ.get("NABLA_CHAOS_LONG"))
 KILLS = 1000 if LONG else 12
 CLIENTS = 4
 _LONGEST_PAUSE = 0.5
