@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine import durable
+from engine.data.columns import Column
 from engine.data.examples import Examples
 from engine.errors import Damaged, InvalidInput
 from engine.nn.architecture import Architecture
@@ -23,7 +24,10 @@ _NUMBERS_AT_ONCE = 2**22
 
 @dataclass(frozen=True)
 class Dataset:
-    """`targets` counts the columns of the answers; for labels it is the number of classes.
+    """`inputs` counts those of a network; `targets` the columns of the answers; for labels it is the number of classes.
+
+    `features`: the columns behind the inputs, where it came as a table; None for plain numbers. `answers`: the names of
+    the columns to learn, where they have any.
 
     `smallest`, `largest`: over all targets; `distributions`: each row of targets is ≥ 0 and sums to 1;
     `magnitude`: the largest absolute value of all inputs and targets; `weighted`: each row has a weight.
@@ -42,6 +46,8 @@ class Dataset:
     magnitude: float
     created_at: datetime
     weighted: bool = False
+    features: tuple[Column, ...] | None = None
+    answers: tuple[str, ...] = ()
 
     def check_fits(self, architecture: Architecture) -> None:
         """Raises InvalidInput (field `dataset_id`) if the network cannot be trained on this."""
