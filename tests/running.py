@@ -26,7 +26,7 @@ class RunningService:
 
     def __init__(self, folder: Path, **settings: str) -> None:
         self.folder = folder
-        self._environment = {
+        self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("NABLA_")},
             "NABLA_LOG_LEVEL": "warning",
             "PYTHONDONTWRITEBYTECODE": "",  # else every start compiles what does not change
@@ -45,7 +45,7 @@ class RunningService:
         command = [sys.executable, "-m", "app.cli", "serve", "--fd", str(descriptor), "--data-dir", str(self.folder)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                command, pass_fds=[descriptor], env=self._environment, stdout=log, stderr=log
+                command, pass_fds=[descriptor], env=self.environment, stdout=log, stderr=log
             )
 
     def kill(self) -> None:

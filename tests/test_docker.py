@@ -1,5 +1,6 @@
 """The image and the compose file, as far as they can be checked where no Docker engine runs."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,12 @@ def test_the_image_runs_as_nobody_in_particular_and_is_watched() -> None:
     assert "\nHEALTHCHECK " in final
     assert "gcc" not in final
     assert "pip install" not in final
+
+
+def test_what_the_build_says_in_python_runs() -> None:
+    programs = re.findall(r'^RUN \S+/python -c "(.*)"$', (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert len(programs) == 1
+    subprocess.run([sys.executable, "-c", programs[0]], cwd=ROOT, check=True)
 
 
 @pytest.mark.parametrize("name", ["Dockerfile", "docker-compose.yml"])

@@ -13,15 +13,28 @@ from tests.running import RunningService
 
 
 @pytest.fixture(scope="session")
-def operations(tmp_path_factory: pytest.TempPathFactory) -> list[Operation]:
-    """Of one life, whose replay gives its folder bit for bit."""
-    folder = tmp_path_factory.mktemp("life")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Goes between a service and its files."""
+    return build(tmp_path_factory.mktemp("library"))
+
+
+def watched(library: Path, folder: Path, **settings: str) -> tuple[RunningService, Path]:
+    """A service that writes down what it does to its files, and where."""
     data, log = folder / "data", folder / "log"
     data.mkdir()
     log.touch()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LD_PRELOAD", str(build(folder)))
-        service = RunningService(data, chaos_folder=str(data), chaos_log=str(log), checkpoint_seconds="1000")
+        patch.setenv("LD_PRELOAD", str(library))
+        settings |= {"chaos_folder": str(data), "chaos_log": str(log), "checkpoint_seconds": "1000"}
+        return RunningService(data, **settings), log
+
+
+@pytest.fixture(scope="session")
+def operations(library: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Operation]:
+    """Of one life, whose replay gives its folder bit for bit."""
+    folder = tmp_path_factory.mktemp("life")
+    service, log = watched(library, folder)
+    data = service.folder
     with service:
         Life(service, log).live()
     disk = Disk()

@@ -1,8 +1,10 @@
 // Preloaded into a process, writes down everything that it and its children do to files in one folder, in one order.
 //
 // A record is a line of text, then its data: kind, path, other path, offset, length of data, result. The log is locked
-// while the real call is made, so that the order of records is the order of effects.
+// while the real call is made, so that the order of records is the order of effects. With NABLA_CHAOS_KILL=N whichever
+// process has made operation number N is killed right after it.
 #include <cerrno>
+#include <csignal>
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
@@ -78,6 +80,7 @@ class Operation {
         const iovec parts[] = {{line, static_cast<size_t>(size)}, {const_cast<void *>(data), length}};
         const int error = errno;
         if (write_real(log, parts, length ? 2 : 1) < 0) abort();
+        if (is_the_last()) kill(getpid(), SIGKILL);
         errno = error;
     }
 
@@ -89,6 +92,23 @@ class Operation {
     }
 
   private:
+    // One byte for each operation so far, of all processes.
+    static bool is_the_last() {
+        const char *number = getenv("NABLA_CHAOS_KILL");
+        if (!number) return false;
+        static const auto open_real = reinterpret_cast<int (*)(const char *, int, ...)>(dlsym(RTLD_NEXT, "open"));
+        static const auto write_real = reinterpret_cast<decltype(&::writev)>(dlsym(RTLD_NEXT, "writev"));
+        static const auto close_real = reinterpret_cast<int (*)(int)>(dlsym(RTLD_NEXT, "close"));
+        const std::string name = std::string(getenv("NABLA_CHAOS_LOG")) + ".count";
+        const int count = open_real(name.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
+        char byte = 0;
+        const iovec part = {&byte, 1};
+        struct stat now;
+        if (write_real(count, &part, 1) != 1 || fstat(count, &now) != 0) abort();
+        close_real(count);
+        return now.st_size == atol(number);
+    }
+
     const char *kind;
     std::string path, other;
     int log;

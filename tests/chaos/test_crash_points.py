@@ -1,16 +1,21 @@
 """A life of the service, broken off at every single thing that it does to its files: what was answered is there.
 
 The life is lived once, and every operation on a file written down with the answers in between. Then the folder is made
-as it was after each operation (kill -9), and as it could be after a loss of power there, and opened as at a start. The
-long form, NABLA_CHAOS_LONG=1 pytest tests/chaos, looks at thirty losses of power at each point.
+as it was after each operation (kill -9), and as it could be after a loss of power there, and opened as at a start. And
+lives are killed for real, at two of these points. The long form, NABLA_CHAOS_LONG=1 pytest tests/chaos, does that at
+each of them, which takes an hour, and looks at thirty losses of power at each point.
 """
 
 import json
 import random
+import shutil
+import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from engine.data.dataset import open_for_training
@@ -20,7 +25,9 @@ from engine.jobs.journal import Journal
 from engine.jobs.registry import Registry
 from engine.training.checkpoint import load_checkpoint
 from tests.chaos import LONG
-from tests.chaos.disk import Disk, Operation
+from tests.chaos.conftest import watched
+from tests.chaos.disk import Disk, Operation, read_log
+from tests.chaos.life import Life
 
 LOSSES = 30 if LONG else 1
 
@@ -101,6 +108,39 @@ def break_off(operations: list[Operation], place: Path, seed: int | None) -> Non
             raise AssertionError(f"{where}: {problem}") from problem
         disk.apply(operation)
     assert known.allowed
+
+
+def test_kill_9_for_real(operations: list[Operation], library: Path, tmp_path: Path) -> None:
+    """The process that makes the operation is killed, the service or a worker; then a new service answers."""
+    total = sum(operation.kind != "mark" for operation in operations)
+    slowest = 0.0
+    for point in range(1, total + 1) if LONG else random.sample(range(1, total + 1), 2):
+        folder = tmp_path / str(point)
+        folder.mkdir()
+        slowest = max(slowest, killed_at(point, library, folder))
+        shutil.rmtree(folder)
+    print(f"{slowest:.2f} s from the start to the first answer, at most")
+
+
+def killed_at(point: int, library: Path, folder: Path) -> float:
+    """The seconds that the first answer of the next service takes."""
+    service, log = watched(library, folder, chaos_kill=str(point))
+    with service:
+        with suppress(httpx.TransportError):
+            Life(service, log).live()
+        service.kill()
+        del service.environment["LD_PRELOAD"]
+        started = time.perf_counter()
+        service.start()
+        service.get("/v1/jobs")
+        seconds = time.perf_counter() - started
+        service.kill()
+    known = Known()
+    for operation in read_log(log):
+        if operation.kind == "mark":
+            known.take(operation.path)
+    known.check(opened(service.folder), f"killed at operation {point}")
+    return seconds
 
 
 def test_without_syncs_a_loss_of_power_is_seen(operations: list[Operation], place: Path) -> None:
