@@ -1,0 +1,21 @@
+"""Arrays written to .npy files that do not fit into memory."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from engine import durable
+from engine.data.examples import Array
+
+
+def write_array(path: Path, dtype: np.dtype[np.generic], shape: tuple[int, ...], blocks: Iterator[Array]) -> Path:
+    """A .npy file of an array of which never more than a block is in memory. Raises StorageFailed."""
+
+    def write(file: durable.Sink) -> None:
+        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for block in blocks:
+            file.write(np.ascontiguousarray(block, dtype).data)
+
+    return durable.write_file(path, write)

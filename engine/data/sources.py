@@ -1,0 +1,74 @@
+"""What was handed in, how it is to be read, and what was found in it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from engine.data.columns import Column, ColumnType, Filling
+from engine.data.examples import Label
+
+FormatName = Literal["csv", "tsv", "parquet", "arrow", "ndjson", "json", "npy", "npz", "idx"]
+FieldName = Literal["file", "inputs", "targets", "labels", "weights"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file that was handed in. `paths`: its pieces, in order, which are read as one file; `name` as its sender called
+    it, or ""; `content_type`, or ""; `field`: what it holds."""
+
+    paths: tuple[Path, ...]
+    name: str = ""
+    content_type: str = ""
+    field: FieldName = "file"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How files are to be read.
+
+    `format`: None finds out. `header`: whether the first line of CSV names the columns; None finds out. `target` names
+    the columns to learn as numbers, `label` the one of classes, `weight` the one that says how much a row counts,
+    `features` the inputs: by default all other columns. `classes`: their order, where it is not that of their names.
+    `types`: what columns are, where that is not what they look like. `missing`: what rows without a value get; where
+    it says nothing they are refused. `constants`: the values for the filling `constant`. `largest`: bytes, once
+    unpacked.
+    """
+
+    format: FormatName | None = None
+    header: bool | None = None
+    target: tuple[str, ...] = ()
+    label: str | None = None
+    weight: str | None = None
+    features: tuple[str, ...] | None = None
+    classes: tuple[Label, ...] | None = None
+    types: dict[str, ColumnType] = field(default_factory=dict)
+    missing: Filling | dict[str, Filling] | None = None
+    constants: dict[str, float | str] = field(default_factory=dict)
+    largest: int = 2**33
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far reading has come: bytes as they were handed in, and rows."""
+
+    bytes_read: int
+    bytes_total: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a stored dataset holds: all of `engine.data.dataset.Dataset` but what makes it one of many."""
+
+    rows: int
+    inputs: int
+    targets: int
+    classes: tuple[str, ...] | None
+    bytes: int
+    smallest: float
+    largest: float
+    distributions: bool
+    magnitude: float
+    weighted: bool = False
+    features: tuple[Column, ...] | None = None
+    answers: tuple[str, ...] = ()

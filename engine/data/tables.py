@@ -1,0 +1,141 @@
+"""Tables, brought into one shape and stored."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.ipc
+
+from engine import durable
+from engine.data import answers
+from engine.data.ahead import ahead
+from engine.data.features import Feature
+from engine.data.fillings import columns
+from engine.data.formats.schema import Types, TypesChanged
+from engine.data.meter import Meter
+from engine.data.missing import Missing
+from engine.data.roles import Roles, roles
+from engine.data.shaping import Shape
+from engine.data.sources import Content, Reading
+from engine.errors import InvalidInput
+
+# How often reading begins anew because a column is not what it looked like.
+_ATTEMPTS = 10
+# Rows of a stored batch.
+_ROWS = 2**16
+
+
+@dataclass(frozen=True)
+class Part:
+    """A source that holds rows. `batches` reads it, and takes what columns are where that is known."""
+
+    field: str
+    batches: Callable[[Types], Iterator[pa.RecordBatch]]
+
+
+def store_table(parts: Sequence[Part], reading: Reading, folder: Path, meter: Meter) -> Content:
+    """Write the rows of all parts, one after the other, into `folder`. Raises InvalidInput, TooLarge, StorageFailed."""
+    known: dict[str, pa.DataType] = {}
+    for _ in range(_ATTEMPTS):
+        meter.restart()
+        try:
+            return _Attempt(parts, reading, meter, known).store(folder)
+        except TypesChanged as changed:
+            known |= changed.types
+    raise InvalidInput(
+        "file", f"What the columns {', '.join(list(known)[:20])} hold changes too often; say it with types."
+    )
+
+
+class _Attempt:
+    """All parts read from their beginning, with what is known of the types of their columns."""
+
+    def __init__(self, parts: Sequence[Part], reading: Reading, meter: Meter, known: Types) -> None:
+        self._parts, self._reading, self._meter, self._known = parts, reading, meter, known
+        self._shape: Shape
+        self._roles: Roles
+        self._features: list[Feature] = []
+        self._answers: dict[str, Missing] = {}
+        self._rows = 0
+
+    def store(self, folder: Path) -> Content:
+        table = durable.write_file(folder / "table.arrow", self._write)
+        if not self._rows:
+            raise InvalidInput("file", "There is no data: the table has no rows.")
+        for missing in self._answers.values():
+            if missing.count:
+                raise InvalidInput("file", f"{missing.sentence} What is to be learned, and weights, must all be there.")
+        features = columns(self._features, self._reading)
+        found = answers.store_answers(table, self._rows, self._roles, self._reading)
+        return Content(
+            rows=self._rows,
+            inputs=sum(column.inputs for column in features),
+            targets=found.targets,
+            classes=found.classes,
+            bytes=sum(file.stat().st_size for file in folder.iterdir()),
+            smallest=found.smallest,
+            largest=found.largest,
+            distributions=found.distributions,
+            magnitude=max(abs(found.smallest), abs(found.largest), *(feature.magnitude for feature in self._features)),
+            weighted=self._roles.weight is not None,
+            features=features,
+            answers=self._roles.targets or ((self._roles.label,) if self._roles.label is not None else ()),
+        )
+
+    def _write(self, sink: durable.Sink) -> None:
+        batches = ahead(self._conformed())
+        first = next(batches, None)
+        if first is None:
+            return
+        self._begin(first.schema)
+        with pa.ipc.new_file(pa.PythonFile(_File(sink), "w"), first.schema) as writer:
+            for batch in chain((first,), batches):
+                for start in range(0, len(batch), _ROWS):
+                    writer.write_batch(batch.slice(start, _ROWS))
+                self._see(batch)
+
+    def _conformed(self) -> Iterator[pa.RecordBatch]:
+        shape: Shape | None = None
+        rows = 0
+        for part in self._parts:
+            for batch in part.batches(self._known):
+                if shape is None:
+                    self._roles = roles(batch.schema.names, self._reading)
+                    shape = Shape(batch.schema, part.field, self._roles, self._known)
+                yield shape.conform(batch, part.field, rows)
+                rows += len(batch)
+
+    def _begin(self, schema: pa.Schema) -> None:
+        types = self._reading.types
+        self._features = [Feature(schema.field(name), types.get(name)) for name in self._roles.features]
+        wanted = (*self._roles.targets, self._roles.label, self._roles.weight)
+        self._answers = {name: Missing(name) for name in wanted if name is not None}
+
+    def _see(self, batch: pa.RecordBatch) -> None:
+        for feature in self._features:
+            feature.see(batch.column(feature.name), self._rows)
+        for name, missing in self._answers.items():
+            missing.see(batch.column(name), self._rows)
+        self._rows += len(batch)
+        self._meter.add(len(batch))
+
+
+class _File:
+    """A sink as Arrow wants it."""
+
+    closed = False
+
+    def __init__(self, sink: durable.Sink) -> None:
+        self._sink = sink
+
+    def write(self, part: Any) -> None:
+        self._sink.write(memoryview(part))
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
