@@ -8,6 +8,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+# Where bodies may be files.
+_UPLOADS = "/v1/datasets"
+
 Body = TypeVar("Body", bound=BaseModel)
 
 
@@ -24,7 +27,8 @@ class LimitBody:
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        upload = headers.get(b"content-type", b"").startswith(b"multipart/")
+        kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+        upload = scope["path"].startswith(_UPLOADS) and kind not in (b"", b"application/json")
         limit = self._upload_bytes if upload else self._json_bytes
         received = 0
 

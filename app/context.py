@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated
 
+from anyio import CapacityLimiter
 from fastapi import Depends, Path, Query, Request
 from fastapi.openapi.models import Example
 
@@ -17,6 +18,7 @@ from engine.jobs.catalog import Catalog
 from engine.jobs.checkpoints import Checkpoints
 from engine.jobs.registry import Registry
 from engine.jobs.service import JobService
+from engine.jobs.uploads import Uploads
 
 
 class Underway:
@@ -45,11 +47,14 @@ class Context:
     settings: Settings
     registry: Registry
     catalog: Catalog
+    uploads: Uploads
     jobs: JobService
     checkpoints: Checkpoints
     changes: Changes
     streams: Streams
     underway: Underway
+    waiting: CapacityLimiter
+    """For requests that wait for reading: they do not take the threads of the others."""
 
     def end_streams(self) -> None:
         """Wake everybody who waits, for the last time: the service ends."""

@@ -37,33 +37,34 @@ class Once:
         make: Callable[[Receipt | None], Any],
         view: Callable[[Any], BaseModel],
         location: Callable[[Any], str],
-        status: int = 201,
+        status: Callable[[Any], int] = lambda record: 201,
     ) -> Response:
         """`content`: all that was sent, the same for the same request, asked for if there is a key; `make` creates a
-        record and journals the receipt with it; `view` and `location` are what is answered of the record.
+        record and journals the receipt with it; `view`, `location` and `status` are what is answered of the record.
 
         Raises InvalidInput if the key was used for other content, Conflict while it is used by another request.
         """
 
         def render(record: Any) -> bytes:
-            return f"{location(record)}\n{view(record).model_dump_json()}".encode()
+            return f"{status(record)} {location(record)}\n{view(record).model_dump_json()}".encode()
 
         if self._key is None:
-            return _answer(render(make(None)), status)
+            return _answer(render(make(None)))
         fingerprint = hashlib.sha256(self._path.encode() + b"\0" + content()).hexdigest()
         with self._underway.only(self._key):
             before = self._registry.answer(self._key, fingerprint)
             if before is not None:
-                return _answer(before, status, {"Idempotent-Replayed": "true"})
+                return _answer(before, {"Idempotent-Replayed": "true"})
             receipt = Receipt(self._key, fingerprint, render)
             make(receipt)
             assert receipt.answer is not None
-            return _answer(receipt.answer, status)
+            return _answer(receipt.answer)
 
 
-def _answer(rendered: bytes, status: int, headers: dict[str, str] | None = None) -> Response:
-    location, _, body = rendered.partition(b"\n")
-    return Response(body, status, {"Location": location.decode(), **(headers or {})}, "application/json")
+def _answer(rendered: bytes, headers: dict[str, str] | None = None) -> Response:
+    start, _, body = rendered.partition(b"\n")
+    status, _, location = start.decode().partition(" ")
+    return Response(body, int(status), {"Location": location, **(headers or {})}, "application/json")
 
 
 def _once(request: Request, here: Here, key: Key = None) -> Once:

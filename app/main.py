@@ -5,6 +5,7 @@ import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+from anyio import CapacityLimiter
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
@@ -22,8 +23,10 @@ from engine.jobs.executor import Slot
 from engine.jobs.folder import DataFolder
 from engine.jobs.job import Job
 from engine.jobs.journal import Entry, Journal
+from engine.jobs.readers import Readers
 from engine.jobs.registry import Registry
 from engine.jobs.service import JobService, Limits
+from engine.jobs.uploads import Uploads
 from engine.nn.cuda.discovery import Found, find
 from engine.training.compiled import compile_predictions
 
@@ -66,6 +69,7 @@ def create_app(settings: Settings) -> FastAPI:
     limits = Limits(settings.max_queued_jobs, settings.job_bytes)
     service = JobService(registry, folder, slots, found, limits, settings.hang_seconds)
     service.recover()
+    uploads = Uploads(registry, folder, Readers(settings.reader_bytes, settings.hang_seconds), settings.max_uploads)
     last_event = registry.last_event()
 
     @asynccontextmanager
@@ -79,13 +83,26 @@ def create_app(settings: Settings) -> FastAPI:
 
         registry.changed = announce
         checkpoints = Checkpoints(registry, folder)
-        app.state.context = Context(settings, registry, catalog, service, checkpoints, changes, streams, Underway())
+        app.state.context = Context(
+            settings,
+            registry,
+            catalog,
+            uploads,
+            service,
+            checkpoints,
+            changes,
+            streams,
+            Underway(),
+            CapacityLimiter(settings.max_uploads),
+        )
         service.start()
+        uploads.recover()
         threading.Thread(target=_compile_when_ready, args=(service,), daemon=True).start()
         try:
             yield
         finally:
             app.state.context.end_streams()
+            await asyncio.to_thread(uploads.end)
             await asyncio.to_thread(service.stop, settings.drain_seconds)
             journal.close()
             folder.close()

@@ -10,7 +10,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -31,22 +31,45 @@ class Sink(Protocol):
     def write(self, part: Buffer, /) -> object: ...
 
 
-class _Hashing:
-    """Writes to a descriptor and remembers the digest of everything that went there."""
+class Unfinished:
+    """A new file under another name, which gets its own when all of it is there. Raises StorageFailed."""
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+    def __init__(self, folder: Path, name: str) -> None:
+        """`name`: what it is called in errors until then."""
+        self._name = name
+        self._path = folder / f"{UNFINISHED}{uuid.uuid4().hex}"
         self._hash = hashlib.sha256()
+        self.bytes = 0
+        with _reporting(name):
+            self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
 
     def write(self, part: Buffer, /) -> None:
         left = memoryview(part).cast("B")
         self._hash.update(left)
-        while left:
-            left = left[os.write(self._descriptor, left) :]
+        self.bytes += len(left)
+        with _reporting(self._name):
+            while left:
+                left = left[os.write(self._descriptor, left) :]
 
     @property
-    def digest(self) -> str:
-        return self._hash.hexdigest()[:_DIGITS]
+    def sha256(self) -> str:
+        """Of what has been written, in hexadecimal digits."""
+        return self._hash.hexdigest()
+
+    def keep(self, path: Path) -> Path:
+        """Whole and for good: where it is, `path` with the digest before the suffix, which begins at the only dot of
+        the name."""
+        with _reporting(path.name):
+            os.fsync(self._descriptor)
+            final = path.with_name(f"{path.stem}.{self.sha256[:_DIGITS]}{path.suffix}")
+            self._path.rename(final)
+            sync_folder(path.parent)
+        return final
+
+    def close(self) -> None:
+        """What was not kept is gone."""
+        os.close(self._descriptor)
+        self._path.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
@@ -59,27 +82,13 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_file(path: Path, write: Callable[[Sink], object]) -> Path:
-    """Let `write` fill a new file, whole or not at all; where it is: `path` with the digest before the suffix, which
-    begins at the only dot of the name.
+    """Let `write` fill a new file, whole or not at all; where it is: see `Unfinished.keep`.
 
     Raises StorageFailed.
     """
-    temporary = path.with_name(f"{UNFINISHED}{uuid.uuid4().hex}")
-    with _reporting(path.name):
-        try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-            try:
-                sink = _Hashing(descriptor)
-                write(sink)
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            final = path.with_name(f"{path.stem}.{sink.digest}{path.suffix}")
-            temporary.rename(final)
-        finally:
-            temporary.unlink(missing_ok=True)
-        sync_folder(path.parent)
-    return final
+    with closing(Unfinished(path.parent, path.name)) as file, _reporting(path.name):
+        write(file)
+        return file.keep(path)
 
 
 def link(path: Path, other: Path) -> None:

@@ -1,46 +1,93 @@
 """/v1/datasets"""
 
-import hashlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, closing
+from dataclasses import replace
+from functools import partial
 from pathlib import PurePath
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
-from fastapi import APIRouter, Request, Response
+from anyio import to_thread
+from fastapi import APIRouter, Header, Path, Request, Response
 from fastapi.openapi.constants import REF_TEMPLATE
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
 from app.bodies import parse
 from app.context import After, Context, DatasetId, Here, Limit
 from app.idempotency import Once, ToCreate
+from app.receiving import FORM, Form, receive_file
 from app.routes import problems
 from app.schemas.base import Name, Page
-from app.schemas.datasets import EXAMPLE, DatasetFile, DatasetView, NewDataset
+from app.schemas.datasets import (
+    EXAMPLE,
+    DatasetFile,
+    DatasetView,
+    NewDataset,
+    NewTable,
+    NewUpload,
+    ReadingFields,
+)
+from app.waiting import Prefer, seconds_to_wait
+from engine.data.dataset import Dataset
 from engine.data.examples import Examples, examples, from_rows
-from engine.data.readers import Reading, read_arrays, read_file
 from engine.errors import InvalidInput
+from engine.jobs.registry import Receipt
+from engine.jobs.upload import Kind, Piece, Upload
 
 router = APIRouter(prefix="/v1/datasets", tags=["2 datasets"])
 
-
-_BYTES_AT_ONCE = 2**20
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
+_JSON = "application/json"
+# Kinds of files as a body of their own. What it really is, its first bytes tell.
+_FILES = (
+    "text/csv",
+    "text/tab-separated-values",
+    "application/x-ndjson",
+    "application/vnd.apache.parquet",
+    "application/vnd.apache.arrow.file",
+    "application/vnd.apache.arrow.stream",
+    "application/octet-stream",
+)
 
 
 def _schema(model: type[BaseModel]) -> dict[str, Any]:
     return model.model_json_schema(ref_template=REF_TEMPLATE)
 
 
+def _binary(kinds: tuple[str, ...]) -> dict[str, Any]:
+    return {kind: {"schema": {"type": "string", "format": "binary"}} for kind in kinds}
+
+
+def _parameters() -> list[dict[str, Any]]:
+    """The options of a file as a body, in the query."""
+    found = _schema(ReadingFields)["properties"]
+    return [
+        {"name": name, "in": "query", "schema": {"type": "string"}, "description": field.get("description", "")}
+        for name, field in found.items()
+    ]
+
+
 _BODY = {
     "required": True,
     "content": {
-        "application/json": {"schema": _schema(NewDataset), "example": EXAMPLE},
-        "multipart/form-data": {"schema": _schema(DatasetFile)},
+        _JSON: {
+            "schema": {"oneOf": [_schema(model) for model in (NewDataset, NewTable, NewUpload)]},
+            "example": EXAMPLE,
+        },
+        FORM: {"schema": _schema(DatasetFile)},
+        **_binary(_FILES),
     },
 }
+_ROWS = {"required": True, "content": _binary(_FILES)}
+
+Digest = Annotated[
+    str | None,
+    Header(alias="Content-Digest", description="SHA-256 of the body, as RFC 9530 has it: sha-256=:BASE64:"),
+]
 
 
 @router.post(
@@ -48,133 +95,238 @@ _BODY = {
     status_code=201,
     summary="Create a dataset",
     response_model=DatasetView,
-    responses=problems(400, 409, 413, 415, 422),
-    openapi_extra={"requestBody": _BODY},
+    responses={
+        202: {"model": DatasetView, "description": "It is being read."},
+        **problems(400, 409, 413, 415, 422, 429),
+    },
+    openapi_extra={"requestBody": _BODY, "parameters": _parameters()},
 )
-async def create_dataset(request: Request, here: Here, once: ToCreate) -> Response:
-    """Hand in training data: as JSON, or as a file in a form.
+async def create_dataset(
+    request: Request, here: Here, once: ToCreate, prefer: Prefer = None, digest: Digest = None
+) -> Response:
+    """Hand in training data: as JSON, as a file, or as files in a form.
 
-    - **JSON**: `inputs` with `targets` (numbers) or `labels` (classes).
-    - **.npz** in the field `file`, with arrays `inputs` and `targets` or `labels`.
-    - **.npy** files in the fields `inputs` and `targets` or `labels`.
-    - **.csv** in the field `file`, with a header; `target` names the columns to learn as numbers, or `label` the one
-      that holds the class. All other columns are inputs.
+    - **JSON**: `inputs` with `targets` (numbers) or `labels` (classes); or `rows` of named values with `target` or
+      `label`; or `upload`, for data that come in several requests.
+    - **A table** as the body itself or in the field `file` of a form: CSV or TSV (also packed with gzip or zstd),
+      Parquet, Arrow (file or stream), NDJSON, JSON. `target` names the columns to learn as numbers, or `label` the one
+      that holds the class; `features` those to learn from.
+    - **Arrays**: an .npz in `file`, with `inputs` and `targets` or `labels`; or .npy or IDX files in fields of these
+      names. `weights`, or the column that `weight` names, say how much each row counts.
 
-    Rows may have weights, which say how much each counts: `weights` in JSON, an array `weights` in .npz, a third .npy
-    file in the field `weights`, or a column of the .csv that `weight` names.
-
-    Everything is checked before anything is stored.
+    Options go into the fields of the form, or into the query. Everything is checked before anything is stored. Data
+    that take longer to read than `Prefer: wait=SECONDS` says, by default 30, are answered with 202 and read on; with
+    `Prefer: respond-async` at once.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == "application/json":
-        return await _from_json(request, here, once)
-    if kind == "multipart/form-data":
-        return await _from_form(request, here, once)
-    raise HTTPException(
-        415, f"The body is {kind or 'of no stated kind'}; accepted: application/json, multipart/form-data."
-    )
+    if kind == _JSON:
+        return await _from_json(request, here, once, seconds_to_wait(prefer))
+    return await _from_files(request, kind, here, once, seconds_to_wait(prefer))
 
 
-def _create(
-    here: Context, once: Once, content: Callable[[], bytes], read: Callable[[], Examples], name: str | None
-) -> Response:
-    """`read` is called if the request was not carried out before."""
-    return once.create(
-        content,
-        lambda receipt: here.catalog.create_dataset(read(), name, receipt),
-        DatasetView.of,
-        lambda dataset: f"/v1/datasets/{dataset.id}",
-    )
-
-
-async def _from_json(request: Request, here: Context, once: Once) -> Response:
-    new = await parse(request, NewDataset)
-
-    def read() -> Examples:
-        return examples(
-            from_rows(new.inputs, "inputs"),
-            targets=None if new.targets is None else from_rows(new.targets, "targets"),
-            labels=new.labels,
-            classes=new.classes,
-            weights=None if new.weights is None else np.array(new.weights, np.float64),
-        )
-
+async def _from_json(request: Request, here: Context, once: Once, seconds: float) -> Response:
     body = await request.body()
-    return await run_in_threadpool(_create, here, once, lambda: body, read, new.name)
+    fields = _fields_of(body)
+    if "upload" in fields:
+        return await _open(await parse(request, NewUpload), body, here, once)
+    if "rows" in fields:
+        return await _from_rows(await parse(request, NewTable), body, here, once, seconds)
+    data = await parse(request, NewDataset)
+
+    def read(receipt: Receipt | None) -> Dataset:
+        return here.catalog.create_dataset(_examples(data), data.name, receipt)
+
+    return await _created(here, once, body, read)
 
 
-async def _from_form(request: Request, here: Context, once: Once) -> Response:
-    async with request.form(max_files=4, max_fields=20) as form:
-        files = {field: value for field, value in form.items() if isinstance(value, UploadFile)}
-        options = DatasetFile.model_validate(
-            {field: value.filename or "" if isinstance(value, UploadFile) else value for field, value in form.items()}
-        )
-        return await run_in_threadpool(_read_form, files, options, here, once)
-
-
-def _name_for(options: DatasetFile) -> str | None:
-    """As asked for; or that of the file, where it can be one."""
-    if options.name is not None or options.file is None:
-        return options.name
+def _fields_of(body: bytes) -> frozenset[str]:
+    """Of an object; none where it is something else, which is said where it is parsed."""
     try:
-        return _NAME.validate_python(PurePath(options.file).stem)
+        return frozenset(msgspec.json.decode(body, type=dict[str, msgspec.Raw]))
+    except msgspec.DecodeError:
+        return frozenset()
+
+
+def _examples(new: NewDataset) -> Examples:
+    return examples(
+        from_rows(new.inputs, "inputs"),
+        targets=None if new.targets is None else from_rows(new.targets, "targets"),
+        labels=new.labels,
+        classes=new.classes,
+        weights=None if new.weights is None else np.array(new.weights, np.float64),
+    )
+
+
+async def _open(new: NewUpload, body: bytes, here: Context, once: Once) -> Response:
+    async with _upload(here, new.upload) as upload:
+        named = replace(upload, name=new.name, reading=new.reading(here.settings.max_upload_bytes))
+        return await _created(here, once, body, lambda receipt: here.uploads.open(named, receipt))
+
+
+async def _from_rows(new: NewTable, body: bytes, here: Context, once: Once, seconds: float) -> Response:
+    async with _upload(here, "fields") as upload:
+        with closing(here.uploads.incoming(upload)) as file:
+            await run_in_threadpool(lambda: file.write(msgspec.json.encode(new.rows)))
+            piece = await run_in_threadpool(here.uploads.kept, upload, file, Piece(content_type=_JSON))
+        return await _read(here, once, replace(upload, pieces=(piece,)), new, body, seconds)
+
+
+async def _from_files(request: Request, kind: str, here: Context, once: Once, seconds: float) -> Response:
+    if kind not in (FORM, *_FILES):
+        accepted = ", ".join((_JSON, FORM, *_FILES))
+        raise HTTPException(415, f"The body is {kind or 'of no stated kind'}; accepted: {accepted}.")
+    async with _upload(here, "fields") as upload:
+        options: Mapping[str, str] = request.query_params
+        if kind == FORM:
+            form = Form(here.uploads, upload, request.headers["content-type"])
+            await form.receive(request)
+            options, pieces = {**options, **form.options}, tuple(form.pieces)
+        else:
+            pieces = (await receive_file(request, here.uploads, upload),)
+        fields = ReadingFields.model_validate(dict(options))
+        if not pieces:
+            raise InvalidInput("file", "There is no file: one comes with a file name, in the field file.")
+        sent = [fields.model_dump_json(), *(f"{piece.field} {piece.name} {piece.sha256}" for piece in pieces)]
+        return await _read(here, once, replace(upload, pieces=pieces), fields, "\n".join(sent).encode(), seconds)
+
+
+@asynccontextmanager
+async def _upload(here: Context, kind: Kind) -> AsyncIterator[Upload]:
+    """A new one; nothing is left of it unless it is known when the block ends."""
+    upload = await run_in_threadpool(here.uploads.begin, kind)
+    try:
+        yield upload
+    finally:
+        await run_in_threadpool(here.uploads.discard, upload)
+
+
+async def _read(
+    here: Context, once: Once, upload: Upload, fields: ReadingFields, content: bytes, seconds: float
+) -> Response:
+    """`content`: all that was sent, or a digest of it."""
+    named = replace(
+        upload, name=_name_for(fields, upload.pieces), reading=fields.reading(here.settings.max_upload_bytes)
+    )
+    return await _created(here, once, content, lambda receipt: here.uploads.read(named, seconds, receipt))
+
+
+def _name_for(fields: ReadingFields, pieces: Sequence[Piece]) -> str | None:
+    """As asked for; or that of the file, where it can be one."""
+    if fields.name is not None or len(pieces) != 1:
+        return fields.name
+    try:
+        return _NAME.validate_python(PurePath(pieces[0].name).stem)
     except ValidationError:
         return None
 
 
-def _read_form(files: dict[str, UploadFile], options: DatasetFile, here: Context, once: Once) -> Response:
-    reading = Reading(
-        target=_listed(options.target),
-        label=options.label,
-        weight=options.weight or None,
-        classes=_listed(options.classes) or None,
-        largest=here.settings.max_upload_bytes,
-    )
-    fields = frozenset(files)
+async def _created(
+    here: Context, once: Once, content: bytes, make: Callable[[Receipt | None], Dataset | Upload]
+) -> Response:
+    """What waits for reading does not keep other requests from being carried out."""
 
-    def read() -> Examples:
-        if fields == {"file"}:
-            return read_file(files["file"].file, options.file or "", reading)
-        if fields - {"weights"} in ({"inputs", "targets"}, {"inputs", "labels"}):
-            return read_arrays({field: upload.file for field, upload in files.items()}, reading)
-        raise InvalidInput(
-            "file",
-            "Send one file in the field file (.npz or .csv), or .npy files in inputs and targets or labels, and in "
-            f"weights if rows have them; got {' and '.join(sorted(fields)) or 'no file'}.",
+    def create() -> Response:
+        return once.create(
+            lambda: content, make, partial(_view, here), lambda found: f"/v1/datasets/{found.id}", _status
         )
 
-    return _create(here, once, lambda: _content(files, options), read, _name_for(options))
+    return await to_thread.run_sync(create, limiter=here.waiting)
 
 
-def _content(files: dict[str, UploadFile], options: DatasetFile) -> bytes:
-    """A digest of the form, whatever the boundaries between its parts."""
-    hashed = hashlib.sha256(options.model_dump_json().encode())
-    for field, upload in sorted(files.items()):
-        hashed.update(field.encode() + b"\0")
-        while part := upload.file.read(_BYTES_AT_ONCE):
-            hashed.update(part)
-        upload.file.seek(0)
-    return hashed.digest()
+def _status(found: Dataset | Upload) -> int:
+    """202: it was taken, and is not ready."""
+    return 202 if isinstance(found, Upload) and found.state == "reading" else 201
 
 
-def _listed(text: str | None) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",")) if text else ()
+def _view(here: Context, found: Dataset | Upload) -> DatasetView:
+    return DatasetView.of(found, here.uploads.progress(found) if isinstance(found, Upload) else None)
+
+
+@router.post(
+    "/{dataset_id}/rows",
+    status_code=201,
+    summary="Append rows to an open dataset",
+    response_model=DatasetView,
+    responses=problems(404, 409, 413, 415, 422),
+    openapi_extra={"requestBody": _ROWS},
+)
+async def append_rows(
+    dataset_id: DatasetId, request: Request, here: Here, once: ToCreate, digest: Digest = None
+) -> Response:
+    """The rows that come next, as a file of a kind that creating a dataset takes. All files have the same columns. They
+    are on disk when the answer comes, and are looked at when the dataset is closed."""
+    upload = here.uploads.opened(dataset_id, "rows")
+    async with _piece(request, here, upload) as piece:
+        return await _created(
+            here, once, piece.sha256.encode(), lambda receipt: here.uploads.append(upload, piece, receipt)
+        )
+
+
+@router.put(
+    "/{dataset_id}/parts/{number}",
+    summary="Send a part of a file",
+    responses=problems(404, 409, 413, 422),
+    openapi_extra={"requestBody": _ROWS},
+)
+async def put_part(
+    dataset_id: DatasetId,
+    number: Annotated[int, Path(ge=1, le=100_000, description="Its place among the parts, from 1.")],
+    request: Request,
+    here: Here,
+    digest: Digest = None,
+) -> DatasetView:
+    """Parts may come in any order and be sent again, as long as the dataset is open: `pieces` of the dataset shows
+    which have arrived, with their digests. They are put together when it is closed."""
+    upload = here.uploads.opened(dataset_id, "file")
+    async with _piece(request, here, upload) as piece:
+        return _view(here, await run_in_threadpool(here.uploads.add, upload, replace(piece, number=number)))
+
+
+@asynccontextmanager
+async def _piece(request: Request, here: Context, upload: Upload) -> AsyncIterator[Piece]:
+    """The body; nothing is left of it unless the upload has it when the block ends."""
+    piece = await receive_file(request, here.uploads, upload)
+    try:
+        yield piece
+    finally:
+        await run_in_threadpool(here.uploads.discard_piece, upload, piece)
+
+
+@router.post(
+    "/{dataset_id}/close",
+    summary="Close an open dataset",
+    response_model=DatasetView,
+    responses={202: {"model": DatasetView, "description": "It is being read."}, **problems(404, 409, 422)},
+)
+async def close_dataset(dataset_id: DatasetId, here: Here, prefer: Prefer = None) -> Response:
+    """Nothing more is to come: what has come is read. What is wrong with it is answered, and stays with the dataset,
+    which has failed then."""
+    found = here.uploads.find(dataset_id)
+    if isinstance(found, Upload) and found.state == "receiving":
+        close = partial(here.uploads.close, found, seconds_to_wait(prefer))
+        found = await to_thread.run_sync(close, limiter=here.waiting)
+    body = _view(here, found).model_dump_json()
+    return Response(body, 202 if _status(found) == 202 else 200, media_type=_JSON)
 
 
 @router.get("", summary="List datasets", responses=problems(422))
 def list_datasets(here: Here, limit: Limit = 20, after: After = None) -> Page[DatasetView]:
-    """Newest first."""
-    datasets, has_more = here.registry.datasets.page(after, limit)
-    return Page(data=[DatasetView.of(dataset) for dataset in datasets], has_more=has_more)
+    """Newest first, also those that are not ready."""
+    found, has_more = here.uploads.page(after, limit)
+    return Page(data=[_view(here, dataset) for dataset in found], has_more=has_more)
 
 
 @router.get("/{dataset_id}", summary="Get a dataset", responses=problems(404, 422))
 def get_dataset(dataset_id: DatasetId, here: Here) -> DatasetView:
-    """Its size and its classes."""
-    return DatasetView.of(here.registry.datasets.find(dataset_id))
+    """Its size, its columns and its classes; or how far it is."""
+    return _view(here, here.uploads.find(dataset_id))
 
 
 @router.delete("/{dataset_id}", status_code=204, summary="Delete a dataset", responses=problems(404, 409, 422))
 def delete_dataset(dataset_id: DatasetId, here: Here) -> None:
-    """Refused while a job that is not finished needs it."""
-    here.catalog.delete_dataset(here.registry.datasets.find(dataset_id))
+    """Refused while a job that is not finished needs it. One that is not ready is not read any further."""
+    found = here.uploads.find(dataset_id)
+    if isinstance(found, Upload):
+        here.uploads.delete(found)
+    else:
+        here.catalog.delete_dataset(found)

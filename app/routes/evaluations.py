@@ -15,6 +15,6 @@ def evaluate(network_id: NetworkId, new: NewEvaluation, here: Here) -> Evaluatio
     """Measure the network's current version, or another one, on a dataset: its cost; for classes accuracy, precision,
     recall and the confusion matrix; for targets R² and errors."""
     record = here.registry.networks.find(network_id)
-    dataset = here.registry.datasets.find(new.dataset_id)
+    dataset = here.uploads.ready(new.dataset_id)
     version, found = here.catalog.evaluate(record, new.version, dataset)
     return EvaluationView.of(record, version, dataset, found)

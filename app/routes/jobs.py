@@ -54,7 +54,7 @@ def create_job(new: NewJob, here: Here, once: ToCreate) -> Response:
         lambda receipt: here.jobs.submit(_order(new, here), receipt),
         lambda job: _view(here, job),
         lambda job: f"/v1/jobs/{job.id}",
-        status=202,
+        lambda job: 202,
     )
 
 
@@ -64,10 +64,10 @@ def _order(new: NewJob, here: Context) -> Order:
     network = registry.networks.find(new.network_id)
     validation = None
     if new.validation is not None and new.validation.dataset_id is not None:
-        validation = registry.datasets.find(new.validation.dataset_id)
+        validation = here.uploads.ready(new.validation.dataset_id)
     return Order(
         network,
-        registry.datasets.find(new.dataset_id),
+        here.uploads.ready(new.dataset_id),
         new.spec(),
         new.name,
         validation,

@@ -1,21 +1,102 @@
 """Datasets in requests and answers."""
 
+import json
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from app.schemas.base import Name, Request
+from engine.data.columns import Column, ColumnType, Filling
 from engine.data.dataset import Dataset
+from engine.data.sources import FormatName, Progress, Reading
+from engine.jobs.upload import Kind, Upload, UploadState
 
 Rows = Annotated[list[Annotated[list[float], Field(min_length=1)]], Field(min_length=1)]
 Label = Annotated[bool | int | str, Field(union_mode="left_to_right")]
+Cell = Annotated[bool | int | float | str | None, Field(union_mode="left_to_right")]
 
 EXAMPLE = {
     "name": "xor",
     "inputs": [[0, 0], [0, 1], [1, 0], [1, 1]],
     "labels": ["no", "yes", "yes", "no"],
 }
+
+
+def _decoded(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as problem:
+        raise ValueError(f"Not valid JSON: {problem}") from problem
+
+
+def _listed(value: Any) -> Any:
+    """Text has commas between names, or is a JSON array of them."""
+    if isinstance(value, str):
+        value = _decoded(value) if value.lstrip().startswith("[") else [part.strip() for part in value.split(",")]
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _object(value: Any) -> Any:
+    return _decoded(value) if isinstance(value, str) and value.lstrip().startswith("{") else value
+
+
+def _truth(value: Any) -> Any:
+    return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
+
+
+_Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+
+
+class ReadingFields(Request):
+    """How files are read. In forms and queries lists have commas between their items or are JSON, and objects are
+    JSON."""
+
+    name: Name | None = None
+    format: Annotated[FormatName | None, Field(description="What the files are; by default that is found out.")] = None
+    header: Annotated[
+        bool | None,
+        BeforeValidator(_truth),
+        Field(description="CSV, TSV: whether the first line names the columns; by default that is found out."),
+    ] = None
+    target: Annotated[_Names, Field(description="The columns to learn as numbers.")] = ()
+    label: Annotated[str | None, Field(description="Or the column that holds the class.")] = None
+    weight: Annotated[str | None, Field(description="The column that says how much a row counts.")] = None
+    features: Annotated[
+        _Names | None, Field(description="The columns to learn from; by default all others that there are.")
+    ] = None
+    classes: Annotated[
+        tuple[Label, ...] | None,
+        BeforeValidator(_listed),
+        Field(description="All classes in order, if not those that occur."),
+    ] = None
+    types: Annotated[
+        dict[str, ColumnType],
+        BeforeValidator(_object),
+        Field(
+            default_factory=dict,
+            description='What columns hold, where it is not what they look like: {"zip": "category"}.',
+        ),
+    ]
+    missing: Annotated[
+        Filling | dict[str, Filling] | None,
+        BeforeValidator(_object),
+        Field(
+            description="What rows without a value get: a word for all columns (of categories and booleans then the "
+            "most frequent one), or one for each. It is worked out from the rows that are trained on. Without it, such "
+            "rows are refused."
+        ),
+    ] = None
+    constants: Annotated[
+        dict[str, float | str],
+        BeforeValidator(_object),
+        Field(default_factory=dict, description="The values of columns that are filled with a constant."),
+    ]
+
+    def reading(self, largest: int) -> Reading:
+        """`largest`: bytes, once unpacked."""
+        fields = {name: getattr(self, name) for name in ReadingFields.model_fields if name != "name"}
+        return Reading(**fields, largest=largest)
 
 
 class NewDataset(Request):
@@ -41,47 +122,163 @@ class NewDataset(Request):
     ] = None
 
 
-class DatasetFile(Request):
-    """A file: .npz with arrays inputs and targets or labels, or .csv with a header; or two .npy files. Weights of the
-    rows are another array, column or file."""
+class NewTable(ReadingFields):
+    """Small data in the request itself: rows with names."""
 
-    file: Annotated[str | None, Field(json_schema_extra={"format": "binary"}, description=".npz or .csv")] = None
-    inputs: Annotated[str | None, Field(json_schema_extra={"format": "binary"}, description="inputs.npy")] = None
-    targets: Annotated[str | None, Field(json_schema_extra={"format": "binary"}, description="targets.npy")] = None
-    labels: Annotated[str | None, Field(json_schema_extra={"format": "binary"}, description="labels.npy")] = None
-    weights: Annotated[str | None, Field(json_schema_extra={"format": "binary"}, description="weights.npy")] = None
-    name: Name | None = None
-    target: Annotated[
-        str | None, Field(description="CSV: the column to learn as a number; several with commas between them.")
-    ] = None
-    label: Annotated[str | None, Field(description="CSV: the column that holds the class.")] = None
-    weight: Annotated[str | None, Field(description="CSV: the column that says how much a row counts.")] = None
-    classes: Annotated[str | None, Field(description="All classes in order, with commas between them.")] = None
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "rows": [{"age": 31, "job": "clerk", "pays": "yes"}, {"age": 52, "job": "smith", "pays": "no"}],
+                    "label": "pays",
+                }
+            ]
+        }
+    )
+
+    rows: Annotated[list[dict[str, Cell]], Field(min_length=1, description="One object per example.")]
+
+
+class NewUpload(ReadingFields):
+    """A dataset that comes in several requests, until it is closed."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "large", "upload": "rows", "target": "y"}]})
+
+    upload: Annotated[
+        Literal["rows", "file"],
+        Field(description="rows: files, one after the other (`/rows`); file: one file in parts (`/parts`)."),
+    ]
+
+
+class DatasetFile(ReadingFields):
+    """A table or an .npz in `file`; or arrays (.npy, IDX) in `inputs` and `targets` or `labels`, and `weights`."""
+
+    file: Annotated[str | None, Field(json_schema_extra={"format": "binary"})] = None
+    inputs: Annotated[str | None, Field(json_schema_extra={"format": "binary"})] = None
+    targets: Annotated[str | None, Field(json_schema_extra={"format": "binary"})] = None
+    labels: Annotated[str | None, Field(json_schema_extra={"format": "binary"})] = None
+    weights: Annotated[str | None, Field(json_schema_extra={"format": "binary"})] = None
+
+
+class ColumnView(BaseModel):
+    """A column that is learned from. `inputs`: how many of a network's it takes; `missing`: rows without a value, which
+    get what `fill` says."""
+
+    name: str
+    type: ColumnType
+    inputs: int
+    categories: list[str] | None
+    missing: int
+    fill: Filling | None
+
+    @classmethod
+    def of(cls, column: Column) -> "ColumnView":
+        return cls(
+            name=column.name,
+            type=column.type,
+            inputs=column.inputs,
+            categories=list(column.categories) if column.type == "category" else None,
+            missing=column.missing,
+            fill=column.fill,
+        )
+
+
+class ProgressView(BaseModel):
+    """How far reading has come: bytes of the files, and rows."""
+
+    bytes_read: int
+    bytes_total: int
+    rows: int
+
+
+class PieceView(BaseModel):
+    """What has come: a file of rows, or a part of a file."""
+
+    number: int
+    bytes: int
+    sha256: str
+
+
+class DatasetProblem(BaseModel):
+    field: str
+    message: str
 
 
 class DatasetView(BaseModel):
-    """A dataset. With `classes`, `targets` is their number; `weighted`: each row has a weight."""
+    """A dataset. `inputs` counts those of a network; with `classes`, `targets` is their number. `columns`: what is
+    learned from, where it came as a table, and `answers`: the columns to learn; `weighted`: each row has a weight.
+    `sha256` is the same for the same content.
+
+    Until it is `ready` most of it is not known: then `progress` tells how far reading has come, `pieces` what has been
+    sent of an open one, and `errors` why one has failed."""
 
     id: str
     name: str | None
-    rows: int
-    inputs: int
-    targets: int
+    state: UploadState | Literal["ready"]
+    rows: int | None
+    inputs: int | None
+    targets: int | None
     classes: list[str] | None
-    weighted: bool
+    columns: list[ColumnView] | None
+    answers: list[str] | None
+    weighted: bool | None
     bytes: int
+    sha256: str | None
     created_at: datetime
+    upload: Literal["rows", "file"] | None
+    pieces: list[PieceView] | None
+    progress: ProgressView | None
+    errors: list[DatasetProblem] | None
 
     @classmethod
-    def of(cls, dataset: Dataset) -> "DatasetView":
+    def of(cls, record: Dataset | Upload, progress: Progress | None = None) -> "DatasetView":
+        return cls._of_upload(record, progress) if isinstance(record, Upload) else cls._of_dataset(record)
+
+    @classmethod
+    def _of_dataset(cls, dataset: Dataset) -> "DatasetView":
         return cls(
             id=dataset.id,
             name=dataset.name,
+            state="ready",
             rows=dataset.rows,
             inputs=dataset.inputs,
             targets=dataset.targets,
             classes=list(dataset.classes) if dataset.classes else None,
+            columns=None if dataset.features is None else [ColumnView.of(column) for column in dataset.features],
+            answers=list(dataset.answers) or None,
             weighted=dataset.weighted,
             bytes=dataset.bytes,
+            sha256=dataset.sha256,
             created_at=dataset.created_at,
+            upload=None,
+            pieces=None,
+            progress=None,
+            errors=None,
         )
+
+    @classmethod
+    def _of_upload(cls, upload: Upload, progress: Progress | None) -> "DatasetView":
+        pieces = [PieceView(number=one.number, bytes=one.bytes, sha256=one.sha256) for one in upload.pieces]
+        return cls(
+            id=upload.id,
+            name=upload.name,
+            state=upload.state,
+            rows=None,
+            inputs=None,
+            targets=None,
+            classes=None,
+            columns=None,
+            answers=None,
+            weighted=None,
+            bytes=upload.bytes,
+            sha256=None,
+            created_at=upload.created_at,
+            upload=_open_kind(upload.kind),
+            pieces=pieces if upload.state == "receiving" else None,
+            progress=ProgressView(**vars(progress)) if progress else None,
+            errors=[DatasetProblem(field=field, message=text) for field, text in upload.problems] or None,
+        )
+
+
+def _open_kind(kind: Kind) -> Literal["rows", "file"] | None:
+    return None if kind == "fields" else kind

@@ -1,5 +1,6 @@
 """A stored dataset: what is known of it, and its files opened for training."""
 
+import hashlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -27,7 +29,7 @@ class Dataset:
     """`inputs` counts those of a network; `targets` the columns of the answers; for labels it is the number of classes.
 
     `features`: the columns behind the inputs, where it came as a table; None for plain numbers. `answers`: the names of
-    the columns to learn, where they have any.
+    the columns to learn, where they have any. `sha256`: of its content, see `content_digest`.
 
     `smallest`, `largest`: over all targets; `distributions`: each row of targets is ≥ 0 and sums to 1;
     `magnitude`: the largest absolute value of all inputs and targets; `weighted`: each row has a weight.
@@ -48,6 +50,7 @@ class Dataset:
     weighted: bool = False
     features: tuple[Column, ...] | None = None
     answers: tuple[str, ...] = ()
+    sha256: str = ""
 
     def check_fits(self, architecture: Architecture) -> None:
         """Raises InvalidInput (field `dataset_id`) if the network cannot be trained on this."""
@@ -101,6 +104,12 @@ class Dataset:
             )
 
 
+def content_digest(folder: Path, *roles: object) -> str:
+    """The same for the same stored files, whose names have digests of their content, and the same roles of columns."""
+    names = sorted(path.name for path in folder.iterdir())
+    return hashlib.sha256(msgspec.json.encode([names, *roles])).hexdigest()
+
+
 def _listed(classes: tuple[str, ...]) -> str:
     shown = ", ".join(classes[:20])
     return shown if len(classes) <= 20 else f"{shown}, … ({len(classes)} in all)"
@@ -132,6 +141,7 @@ def store(folder: Path, found: Examples, *, id: str, name: str | None, created_a
         magnitude=max(_magnitude(found.inputs), 1.0 if targets is None else _magnitude(targets)),
         created_at=created_at,
         weighted=found.weights is not None,
+        sha256=content_digest(folder, None, (), found.classes),
     )
 
 

@@ -40,7 +40,10 @@ class Catalog:
             job = None if file in published[network_id] else self._registry.jobs.peek(file.split("-")[0])
             return file in published[network_id] or (job is not None and file in job.files)
 
-        self._folder.sweep(set(published), {dataset.id for dataset in self._registry.datasets}, is_known)
+        datasets, uploads = (
+            {record.id for record in kind} for kind in (self._registry.datasets, self._registry.uploads)
+        )
+        self._folder.sweep(set(published), datasets, uploads, is_known)
 
     def create_network(
         self, architecture: Architecture, name: str | None, receipt: Receipt | None = None
@@ -67,7 +70,7 @@ class Catalog:
             if now.version(number) is None:
                 raise NotFound("version", f"{number} of {record.id}")
             changed = replace(now, current=number)
-            self._registry.change(changed)
+            self._registry.change(self._registry.networks, changed)
             return changed
 
     def create_dataset(self, examples: Examples, name: str | None, receipt: Receipt | None = None) -> Dataset:

@@ -52,7 +52,7 @@ class Checkpoints:
             raise Conflict(_NO_BEST)
         with self._registry.lock:
             network, version = self._endings.published(job, file, checkpoint.epoch)
-            self._registry.change(network, receipt, (network, version))
+            self._registry.change(self._registry.networks, network, receipt, (network, version))
             return network, version
 
     def check_keeps(self, job: Job, weights: Weights) -> None:

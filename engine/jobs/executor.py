@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from typing import Literal
 
-from engine.jobs.messages import Channel, FromWorker, Ready, Released, Stop, ToWorker, channel_to_worker
+from engine.jobs.channel import Channel
+from engine.jobs.messages import FromWorker, Ready, Released, Stop, ToWorker, channel_to_worker
 from engine.training.choice import DeviceKind
 
 log = logging.getLogger(__name__)

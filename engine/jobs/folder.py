@@ -12,7 +12,8 @@ _PROBE_BYTES = 2**20
 
 
 class DataFolder:
-    """`lock`, `journal.sqlite` and what belongs to it, `datasets/ds_…/`, `networks/net_…/` (weights and checkpoints).
+    """`lock`, `journal.sqlite` and what belongs to it, `datasets/ds_…/`, `uploads/ds_…/` (files of datasets that are
+    not ready), `networks/net_…/` (weights and checkpoints).
 
     One service owns it at a time. Raises StorageFailed, in one line, if another one does or it cannot be used.
     """
@@ -20,7 +21,7 @@ class DataFolder:
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
         try:
-            for folder in (self.path, self._networks, self._datasets):
+            for folder in (self.path, self._networks, self._datasets, self._uploads):
                 folder.mkdir(parents=True, exist_ok=True)
                 durable.sync_folder(folder.parent)
             self._lock = (self.path / "lock").open("w")
@@ -44,19 +45,29 @@ class DataFolder:
     def _datasets(self) -> Path:
         return self.path / "datasets"
 
+    @property
+    def _uploads(self) -> Path:
+        return self.path / "uploads"
+
     def of_network(self, network_id: str) -> Path:
         return self._networks / network_id
 
     def of_dataset(self, dataset_id: str) -> Path:
         return self._datasets / dataset_id
 
-    def sweep(self, networks: set[str], datasets: set[str], is_known: Callable[[str, str], bool]) -> None:
+    def of_upload(self, dataset_id: str) -> Path:
+        return self._uploads / dataset_id
+
+    def sweep(
+        self, networks: set[str], datasets: set[str], uploads: set[str], is_known: Callable[[str, str], bool]
+    ) -> None:
         """Remove what an interrupted service left behind: all but these networks, with the files that `is_known` of the
-        network's id and the file's name, and these datasets."""
+        network's id and the file's name, these datasets, and these uploads."""
         durable.remove_unfinished(self.path)
-        for folder in self._datasets.iterdir():
-            if folder.name not in datasets:
-                shutil.rmtree(folder, ignore_errors=True)
+        for place, known in ((self._datasets, datasets), (self._uploads, uploads)):
+            for folder in place.iterdir():
+                if folder.name not in known:
+                    shutil.rmtree(folder, ignore_errors=True)
         for folder in self._networks.iterdir():
             if folder.name not in networks:
                 shutil.rmtree(folder, ignore_errors=True)

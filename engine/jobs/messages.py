@@ -4,12 +4,11 @@ Every message about a job carries its attempt: what is said under an older one i
 """
 
 import socket
-from collections import deque
-from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from engine.data.dataset import Dataset
+from engine.jobs.channel import SECONDS_TO_SEND, Channel
 from engine.jobs.job import Checkpointing, ErrorKind
 from engine.nn.architecture import Architecture
 from engine.training.spec import Epoch, StopReason, TrainingSpec
@@ -125,58 +124,9 @@ class Released(OfAttempt, frozen=True):
 
 FromWorker = Ready | Progressing | Trained | Adjusted | Checkpointed | CheckpointDamaged | Finished | Broken | Released
 
-Received = TypeVar("Received")
-
-# What a worker does not take in this time it will not take at all: it hangs.
-_SECONDS_TO_SEND = 5.0
-_BYTES_AT_ONCE = 2**18
-
-
-class Channel(Generic[Received]):
-    """One end of a socket pair: a line of JSON for each message. Nothing here waits for the rest of a message that a
-    process was stopped in the middle of, but for `receive`."""
-
-    def __init__(self, end: socket.socket, receives: Any) -> None:
-        self._socket = end
-        self._decoder: msgspec.json.Decoder[Received] = msgspec.json.Decoder(receives)
-        self._begun = bytearray()
-        self._complete: deque[bytes] = deque()
-
-    def fileno(self) -> int:
-        return self._socket.fileno()
-
-    def send(self, message: ToWorker | FromWorker) -> None:
-        """Raises OSError if the other side is gone, or does not listen any more."""
-        self._socket.sendall(msgspec.json.encode(message) + b"\n")
-
-    def receive(self) -> Received:
-        """Waits for a message. Raises EOFError or OSError if the other side is gone."""
-        while not self._complete:
-            self._take(self._socket.recv(_BYTES_AT_ONCE))
-        return self._decoder.decode(self._complete.popleft())
-
-    def received(self) -> list[Received]:
-        """All messages that are complete by now. Raises EOFError or OSError if the other side is gone."""
-        self._take(self._socket.recv(_BYTES_AT_ONCE, socket.MSG_DONTWAIT))
-        found = [self._decoder.decode(line) for line in self._complete]
-        self._complete.clear()
-        return found
-
-    def _take(self, part: bytes) -> None:
-        if not part:
-            raise EOFError
-        *ended, begun = part.split(b"\n")
-        for line in ended:
-            self._complete.append(bytes(self._begun + line))
-            self._begun.clear()
-        self._begun += begun
-
-    def close(self) -> None:
-        self._socket.close()
-
 
 def channel_to_worker(end: socket.socket) -> Channel[FromWorker]:
-    end.settimeout(_SECONDS_TO_SEND)
+    end.settimeout(SECONDS_TO_SEND)
     return Channel(end, FromWorker)
 
 

@@ -68,8 +68,15 @@ class Collection(Generic[Record]):
 
     def find(self, reference: str) -> Record:
         """By id or name. Raises NotFound."""
+        found = self.look(reference)
+        if found is None:
+            raise NotFound(self.kind, reference)
+        return found
+
+    def look(self, reference: str) -> Record | None:
+        """By id or name; None if there is none."""
         named = self._ids_by_name.get(reference, ())
-        return self.get(named[-1] if named else reference)
+        return self.peek(named[-1] if named else reference)
 
     def get(self, id: str) -> Record:
         """By id alone. Raises NotFound."""
@@ -122,8 +129,8 @@ class Jobs(Collection[Job]):
         """By id, where that needs no look into the journal."""
         return self._by_id.get(id) or self._finished.get(id)
 
-    def find(self, reference: str) -> Job:
-        return self.at_hand(reference) or self.get(self._journal.newest_named(self.kind, reference) or reference)
+    def look(self, reference: str) -> Job | None:
+        return self.at_hand(reference) or self.peek(self._journal.newest_named(self.kind, reference) or reference)
 
     def peek(self, id: str) -> Job | None:
         found = self.at_hand(id)

@@ -14,6 +14,7 @@ from engine.errors import InvalidInput
 from engine.jobs.job import EpochsDone, Event, Interrupted, Job, apply
 from engine.jobs.journal import Entry, Journal
 from engine.jobs.records import Collection, Jobs, Record
+from engine.jobs.upload import Upload
 from engine.nn.architecture import Architecture
 from engine.training.spec import Epoch
 
@@ -70,13 +71,14 @@ class Registry:
         self.lock = threading.RLock()
         self.networks = Collection("network", NetworkRecord, journal)
         self.datasets = Collection("dataset", Dataset, journal)
+        self.uploads = Collection("upload", Upload, journal)
         self.jobs = Jobs(journal, self.lock)
         self.changed: Callable[[Job, Sequence[Entry]], None] = lambda job, events: None
         self._journal = journal
         self._load()
 
     def _load(self) -> None:
-        for collection in (self.networks, self.datasets, self.jobs):
+        for collection in (self.networks, self.datasets, self.uploads, self.jobs):
             collection.load()
 
     @property
@@ -125,13 +127,25 @@ class Registry:
             )
         return found[1]
 
-    def change(self, network: NetworkRecord, receipt: Receipt | None = None, about: Any = None) -> None:
-        """Publish a network's new record. `about`: what the receipt is rendered from."""
+    def change(
+        self, collection: Collection[Record], record: Record, receipt: Receipt | None = None, about: Any = None
+    ) -> None:
+        """Publish a new state of a record. `about`: what the receipt is rendered from. Raises StorageFailed, and then
+        nothing has changed."""
         with self.lock:
             with self._journal.transaction():
-                self._put(self.networks, network)
+                self._put(collection, record)
                 self._keep(receipt, about)
-            self.networks.publish(network)
+            collection.publish(record)
+
+    def become(self, upload: Upload, dataset: Dataset) -> None:
+        """An upload is the dataset now. Raises StorageFailed, and then nothing has changed."""
+        with self.lock:
+            with self._journal.transaction():
+                self._journal.remove(self.uploads.kind, upload.id)
+                self._put(self.datasets, dataset)
+            self.datasets.publish(dataset)
+            self.uploads.withdraw(upload)
 
     def remove(self, collection: Collection[Record], record: Record) -> None:
         """Forget a record, and the events of a job. Raises StorageFailed, and then nothing has changed."""

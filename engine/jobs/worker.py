@@ -17,6 +17,7 @@ from pathlib import Path
 from engine.data.dataset import Dataset, OpenDataset, open_for_training
 from engine.errors import Damaged, Diverged, InvalidInput, StorageFailed
 from engine.jobs import messages
+from engine.jobs.channel import Channel
 from engine.jobs.job import ErrorKind
 from engine.nn.cuda.failures import is_out_of_memory
 from engine.training.checkpoint import (
@@ -42,7 +43,7 @@ _PR_SET_PDEATHSIG = 1
 class Worker:
     """One run at a time; a thread of its own listens, so that a word of the service is heard during a long step."""
 
-    def __init__(self, channel: messages.Channel[messages.ToWorker], device: Device) -> None:
+    def __init__(self, channel: Channel[messages.ToWorker], device: Device) -> None:
         self._channel = channel
         self._device = device
         self._runs: queue.SimpleQueue[messages.Run | messages.Stop] = queue.SimpleQueue()

@@ -32,7 +32,7 @@ _REMOVE_LATER = """            def later() -> None:
 
 # The file, what stands there and what is put in its place, and the test that notices it.
 GUARDS: dict[str, tuple[str, dict[str, str], str]] = {
-    "files are not synced": ("engine/durable.py", {"                os.fsync(descriptor)\n": ""}, POWER),
+    "files are not synced": ("engine/durable.py", {"            os.fsync(self._descriptor)\n": ""}, POWER),
     "the answer comes before the journal": ("engine/jobs/registry.py", {_REMOVE: _REMOVE_LATER}, CRASH),
     "words about an older attempt are taken": (
         "engine/jobs/worker.py",

@@ -1,0 +1,68 @@
+"""What passes between the service and the process that reads files: one JSON frame each."""
+
+from typing import Literal
+
+import msgspec
+
+from engine.data.sources import Content, Progress, Reading, Source
+from engine.errors import Damaged, InvalidInput, NablaError, StorageFailed, StorageFull, TooLarge
+
+# To the reader.
+
+
+class Read(msgspec.Struct, frozen=True, tag=True):
+    """Read files and store what is in them in the empty folder `folder`. `check` first that each of them is what was
+    written: the digest in its name tells."""
+
+    sources: tuple[Source, ...]
+    reading: Reading
+    folder: str
+    check: bool
+
+
+Errand = Read
+
+# From the reader.
+
+
+class Advanced(msgspec.Struct, frozen=True, tag=True):
+    progress: Progress
+
+
+class Done(msgspec.Struct, frozen=True, tag=True):
+    content: Content
+
+
+_Kind = Literal["invalid", "too_large", "storage_full", "storage_failed", "damaged", "internal"]
+_KINDS: dict[_Kind, type[NablaError]] = {
+    "storage_full": StorageFull,
+    "damaged": Damaged,
+    "storage_failed": StorageFailed,
+    "too_large": TooLarge,
+    "invalid": InvalidInput,
+    "internal": NablaError,
+}
+
+
+class Failed(msgspec.Struct, frozen=True, tag=True):
+    """It could not be done. `problems`: fields and sentences, where it is the sender's fault."""
+
+    kind: _Kind
+    message: str
+    problems: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def because_of(cls, error: NablaError) -> "Failed":
+        kind = next(kind for kind, type_ in _KINDS.items() if isinstance(error, type_))
+        return cls(kind, str(error), error.problems if isinstance(error, InvalidInput) else ())
+
+    @property
+    def error(self) -> NablaError:
+        type_ = _KINDS[self.kind]
+        if issubclass(type_, InvalidInput):
+            first, *others = self.problems
+            return type_(*first, *others)
+        return type_(self.message)
+
+
+FromReader = Advanced | Done | Failed

@@ -1,0 +1,131 @@
+"""The process that reads files, as the service sees it: started when it is first needed, replaced when it dies or
+hangs, given one errand at a time."""
+
+import logging
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+
+from engine.data.sources import Content, Progress
+from engine.errors import InvalidInput, NablaError
+from engine.jobs.channel import Channel
+from engine.jobs.errands import Advanced, Done, Errand, Failed, FromReader
+
+log = logging.getLogger(__name__)
+
+# A process that dies is given the same files once more: the cause may be elsewhere.
+_TRIES = 2
+
+
+class GivenUp(NablaError):
+    """Nobody wants to know any more."""
+
+
+class Readers:
+    """`memory`: bytes that reading may take, besides what the process has from its start; `silence`: the seconds after
+    which a process that tells of no progress is taken to hang. Methods may be called from any thread."""
+
+    def __init__(self, memory: int, silence: float) -> None:
+        self._memory = memory
+        self._silence = silence
+        self._turn = threading.Lock()
+        self._state = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._channel: Channel[FromReader] | None = None
+        self._owner: str | None = None
+        self._given_up: set[str] = set()
+        self._closed = False
+
+    def carry_out(self, owner: str, errand: Errand, advanced: Callable[[Progress], None]) -> Content:
+        """Waits for its turn, then until it is done. `owner`: who may `give_up` on it.
+
+        Raises what the reader raised; InvalidInput if the process dies of these files again and again, and GivenUp.
+        """
+        with self._turn:
+            try:
+                for attempt in range(1, _TRIES + 1):
+                    self._begin(owner)
+                    try:
+                        return self._ask(errand, advanced)
+                    except (EOFError, OSError) as problem:
+                        how = self._end(problem)
+                        log.warning("the process that reads files ended %s (attempt %d)", how, attempt)
+                self._check_wanted(owner)
+                raise InvalidInput(
+                    "file",
+                    f"The process that reads files ended {how} when it read this, {_TRIES} times: it is damaged, or "
+                    "made in a way that is not known here.",
+                )
+            finally:
+                with self._state:
+                    self._owner = None
+                    self._given_up.discard(owner)
+
+    def give_up(self, owner: str) -> None:
+        """End what is done for `owner`, or will be."""
+        with self._state:
+            self._given_up.add(owner)
+            if self._owner == owner and self._process is not None:
+                self._process.kill()
+
+    def close(self) -> None:
+        """End the process. What is still asked raises GivenUp."""
+        with self._state:
+            self._closed = True
+            if self._process is not None:
+                self._process.kill()
+        with self._turn:
+            if self._process is not None:
+                self._end(EOFError())
+
+    def _begin(self, owner: str) -> None:
+        with self._state:
+            self._owner = owner
+            self._check_wanted(owner)
+            if self._process is None:
+                self._start()
+
+    def _check_wanted(self, owner: str) -> None:
+        if self._closed or owner in self._given_up:
+            raise GivenUp("Reading was given up.")
+
+    def _start(self) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "engine.jobs.reader", str(theirs.fileno()), str(self._memory)],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"},
+            )
+        ours.settimeout(self._silence)
+        self._channel = Channel(ours, FromReader)
+
+    def _ask(self, errand: Errand, advanced: Callable[[Progress], None]) -> Content:
+        assert self._channel is not None
+        self._channel.send(errand)
+        while True:
+            match self._channel.receive():
+                case Advanced(progress=progress):
+                    advanced(progress)
+                case Done(content=content):
+                    return content
+                case Failed() as failed:
+                    raise failed.error
+
+    def _end(self, problem: Exception) -> str:
+        """How the process ended, in words."""
+        assert self._process is not None
+        assert self._channel is not None
+        hangs = isinstance(problem, TimeoutError)
+        self._process.kill()
+        exit_code = self._process.wait()
+        self._channel.close()
+        with self._state:
+            self._process = self._channel = None
+        if hangs:
+            return f"after {self._silence:.0f} seconds without progress"
+        return f"by signal {-exit_code}" if exit_code < 0 else f"with exit code {exit_code}"

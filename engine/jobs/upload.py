@@ -1,0 +1,56 @@
+"""A dataset on its way: what has come of it, and what it did not become."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from engine.data.sources import FieldName, Reading, Source
+
+UploadState = Literal["receiving", "reading", "failed"]
+# What the pieces of an upload are: a form's fields, or files of rows one after the other, or parts of one file.
+Kind = Literal["fields", "rows", "file"]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A file as it came, called `name` by its sender, and `file` in the upload's folder. Numbers begin at 1."""
+
+    number: int = 1
+    name: str = ""
+    content_type: str = ""
+    field: FieldName = "file"
+    file: str = ""
+    bytes: int = 0
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Upload:
+    """`pieces` are in the order of their numbers. `problems`: why it failed, as fields and sentences."""
+
+    id: str
+    kind: Kind
+    created_at: datetime
+    name: str | None = None
+    reading: Reading = field(default_factory=Reading)
+    state: UploadState = "receiving"
+    pieces: tuple[Piece, ...] = ()
+    problems: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def bytes(self) -> int:
+        return sum(piece.bytes for piece in self.pieces)
+
+    def piece(self, number: int) -> Piece | None:
+        return next((piece for piece in self.pieces if piece.number == number), None)
+
+    def sources(self, folder: Path) -> tuple[Source, ...]:
+        """What there is to read; `folder` has the pieces."""
+        if self.kind == "file":
+            first = self.pieces[0]
+            paths = tuple(folder / piece.file for piece in self.pieces)
+            return (Source(paths, first.name, first.content_type),)
+        return tuple(
+            Source((folder / piece.file,), piece.name, piece.content_type, piece.field) for piece in self.pieces
+        )

@@ -1,0 +1,285 @@
+"""Datasets on their way: their files as they come, and reading them into datasets that are ready."""
+
+import logging
+import threading
+import uuid
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from engine import durable
+from engine.data.dataset import Dataset, content_digest
+from engine.data.sources import Content, Progress
+from engine.errors import Conflict, InvalidInput, NablaError, NotFound, TooLarge, TooMany
+from engine.jobs import ids
+from engine.jobs.errands import Read
+from engine.jobs.folder import DataFolder
+from engine.jobs.readers import GivenUp, Readers
+from engine.jobs.registry import Receipt, Registry
+from engine.jobs.upload import Kind, Piece, Upload
+
+log = logging.getLogger(__name__)
+
+
+class Underway:
+    """An upload that is being read. `progress`: how far that is; None before it has begun."""
+
+    def __init__(self, upload: Upload) -> None:
+        self.upload = upload
+        self.progress: Progress | None = None
+        self.ended = threading.Event()
+        self.content: Content | None = None
+        self.problem: NablaError | None = None
+
+    def found(self) -> Content:
+        """When it has ended. Raises what was wrong."""
+        if self.content is None:
+            raise self.problem or GivenUp("Reading was given up.")
+        return self.content
+
+
+class Uploads:
+    """Methods may be called from any thread.
+
+    Most uploads are one request, which waits for the dataset; then the journal knows nothing of them until that is
+    ready. It knows those whose sender has been told of them: because they take long, or come in several requests.
+    """
+
+    def __init__(self, registry: Registry, folder: DataFolder, readers: Readers, most: int) -> None:
+        """`most`: how many there may be at the same time."""
+        self._registry = registry
+        self._folder = folder
+        self._readers = readers
+        self._most = most
+        self._underway: dict[str, Underway] = {}
+
+    def recover(self) -> None:
+        """What was being read when the last service ended is read again."""
+        for upload in self._registry.uploads:
+            if upload.state == "reading":
+                self._start(upload)
+
+    def end(self) -> None:
+        """What is being read is left; the next service reads what the journal knows of."""
+        self._readers.close()
+        for underway in tuple(self._underway.values()):
+            underway.ended.wait()
+
+    def find(self, reference: str) -> Dataset | Upload:
+        """A dataset, ready or not, by id or name. Raises NotFound."""
+        found = (self._registry.datasets.look(reference), self._registry.uploads.look(reference))
+        newest = max((record for record in found if record is not None), key=lambda record: record.id, default=None)
+        if newest is None:
+            raise NotFound("dataset", reference)
+        return newest
+
+    def ready(self, reference: str) -> Dataset:
+        """Raises NotFound, Conflict if it is not ready."""
+        found = self.find(reference)
+        if isinstance(found, Upload):
+            why = {
+                "receiving": "is not closed yet; close it when all of it has been sent",
+                "reading": "is still being read",
+                "failed": "could not be read; delete it and send it again",
+            }
+            raise Conflict(f"The dataset {found.id} {why[found.state]}.")
+        return found
+
+    def page(self, after: str | None, limit: int) -> tuple[list[Dataset | Upload], bool]:
+        """Up to `limit` datasets, ready or not, newest first, older than `after`; and whether there are more."""
+        datasets, more = self._registry.datasets.page(after, limit)
+        uploads, more_uploads = self._registry.uploads.page(after, limit)
+        both: list[Dataset | Upload] = [*datasets, *uploads]
+        found = sorted(both, key=lambda record: record.id, reverse=True)
+        return found[:limit], more or more_uploads or len(found) > limit
+
+    def progress(self, upload: Upload) -> Progress | None:
+        """How far reading it has come; None where nobody reads it."""
+        underway = self._underway.get(upload.id)
+        return underway.progress if underway else None
+
+    def begin(self, kind: Kind) -> Upload:
+        """A folder for files that will come. Raises TooMany, StorageFailed."""
+        receiving = sum(upload.state == "receiving" for upload in self._registry.uploads)
+        if receiving + len(self._underway) >= self._most:
+            raise TooMany(f"{self._most} datasets are on their way already, as many as this service takes.")
+        upload = Upload(ids.new_id(ids.DATASET), kind, datetime.now(UTC))
+        with durable.new_folder(self._folder.of_upload(upload.id)):
+            return upload
+
+    def incoming(self, upload: Upload) -> durable.Unfinished:
+        """A file of the upload, to be written."""
+        return durable.Unfinished(self._folder.of_upload(upload.id), "the upload")
+
+    def kept(self, upload: Upload, file: durable.Unfinished, piece: Piece) -> Piece:
+        """A file that has come, whole and for good."""
+        path = file.keep(self._folder.of_upload(upload.id) / f"{uuid.uuid4().hex}.part")
+        return replace(piece, file=path.name, bytes=file.bytes, sha256=file.sha256)
+
+    def discard(self, upload: Upload) -> None:
+        """Forget an upload, unless the journal knows it."""
+        if self._registry.uploads.peek(upload.id) is None:
+            self._folder.remove(self._folder.of_upload(upload.id))
+
+    def discard_piece(self, upload: Upload, piece: Piece) -> None:
+        """Forget a file that has come, unless the upload has it."""
+        now = self._registry.uploads.peek(upload.id)
+        if now is None or all(other.file != piece.file for other in now.pieces):
+            (self._folder.of_upload(upload.id) / piece.file).unlink(missing_ok=True)
+
+    def open(self, upload: Upload, receipt: Receipt | None) -> Upload:
+        """Let it come in several requests."""
+        self._registry.add(self._registry.uploads, upload, receipt)
+        return upload
+
+    def opened(self, reference: str, kind: Kind) -> Upload:
+        """One that takes more pieces of a kind. Raises NotFound, Conflict."""
+        found = self.find(reference)
+        state = "ready" if isinstance(found, Dataset) else found.state
+        if isinstance(found, Dataset) or state != "receiving":
+            raise Conflict(f"The dataset is {state}; only one that is receiving takes more.")
+        if found.kind != kind:
+            raise Conflict(f"The dataset was opened for {_COMES_AS[found.kind]}.")
+        return found
+
+    def append(self, upload: Upload, piece: Piece, receipt: Receipt | None) -> Upload:
+        """A piece behind all others. Raises as `add`."""
+        with self._registry.lock:
+            number = max((one.number for one in self.opened(upload.id, upload.kind).pieces), default=0) + 1
+            return self.add(upload, replace(piece, number=number), receipt)
+
+    def add(self, upload: Upload, piece: Piece, receipt: Receipt | None = None) -> Upload:
+        """A piece more; one of its number takes the place of the one before. Raises Conflict if no more are taken,
+        TooLarge if all of it is more than may be."""
+        with self._registry.lock:
+            now = self.opened(upload.id, upload.kind)
+            before = now.piece(piece.number)
+            others = [other for other in now.pieces if other is not before]
+            changed = replace(now, pieces=tuple(sorted((*others, piece), key=lambda one: one.number)))
+            if changed.bytes > upload.reading.largest:
+                raise TooLarge("file", f"At most {upload.reading.largest} bytes are accepted in one dataset.")
+            self._registry.change(self._registry.uploads, changed, receipt, changed)
+        if before is not None:
+            self.discard_piece(upload, before)
+        return changed
+
+    def read(self, upload: Upload, seconds: float, receipt: Receipt | None) -> Dataset | Upload:
+        """The dataset that an upload of one request becomes; or the upload, which is read on, if that takes longer than
+        so many seconds. Raises what is wrong with it, and then nothing of it is left."""
+        underway = self._start(upload)
+        try:
+            underway.ended.wait(seconds)
+            with self._registry.lock:
+                if not underway.ended.is_set():
+                    reading = replace(upload, state="reading")
+                    self._registry.add(self._registry.uploads, reading, receipt)
+                    underway.upload = reading
+                    return reading
+            dataset = self._dataset(upload, underway.found())
+            self._registry.add(self._registry.datasets, dataset, receipt)
+        except BaseException:
+            self._stop(underway)
+            self._folder.remove(self._folder.of_dataset(upload.id))
+            raise
+        self._underway.pop(upload.id, None)
+        self.discard(upload)
+        return dataset
+
+    def _stop(self, underway: Underway) -> None:
+        """Stop reading it, and let go of its files."""
+        self._readers.give_up(underway.upload.id)
+        underway.ended.wait()
+        self._underway.pop(underway.upload.id, None)
+        self.discard(underway.upload)
+
+    def close(self, upload: Upload, seconds: float) -> Dataset | Upload:
+        """Let an upload of several requests be read: the dataset, or the upload if that takes longer than so many
+        seconds. Raises Conflict if it has no pieces or lacks some, and what is wrong with it, which stays known."""
+        with self._registry.lock:
+            now = self.opened(upload.id, upload.kind)
+            _check_complete(now)
+            reading = replace(now, state="reading")
+            self._registry.change(self._registry.uploads, reading)
+            underway = self._start(reading)
+        underway.ended.wait(seconds)
+        if not underway.ended.is_set():
+            return reading
+        underway.found()
+        return self._registry.datasets.get(upload.id)
+
+    def delete(self, upload: Upload) -> None:
+        """Stop reading it, and forget it."""
+        with self._registry.lock:
+            if self._registry.uploads.peek(upload.id) is None:
+                raise Conflict("The dataset has just become ready; delete it again.")
+            self._registry.remove(self._registry.uploads, upload)
+        underway = self._underway.get(upload.id)
+        if underway is not None:
+            self._stop(underway)
+        self.discard(upload)
+
+    def _start(self, upload: Upload) -> Underway:
+        underway = Underway(upload)
+        self._underway[upload.id] = underway
+        threading.Thread(target=self._work, args=(underway,), name=f"reading-{upload.id}", daemon=True).start()
+        return underway
+
+    def _work(self, underway: Underway) -> None:
+        try:
+            underway.content = self._carry_out(underway)
+        except NablaError as problem:
+            underway.problem = problem
+        except BaseException as problem:
+            log.exception("reading %s failed", underway.upload.id)
+            underway.problem = NablaError(str(problem))
+        with self._registry.lock:
+            known = self._registry.uploads.peek(underway.upload.id) is not None
+            try:
+                if known:
+                    self._settle(underway)
+            except NablaError as problem:
+                log.critical("%s: %s", underway.upload.id, problem)
+                underway.problem = problem
+            underway.ended.set()
+
+    def _carry_out(self, underway: Underway) -> Content:
+        upload = underway.upload
+
+        def advanced(progress: Progress) -> None:
+            underway.progress = progress
+
+        with durable.new_folder(self._folder.of_dataset(upload.id)) as place:
+            sources = upload.sources(self._folder.of_upload(upload.id))
+            errand = Read(sources, upload.reading, str(place), check=upload.state == "reading")
+            return self._readers.carry_out(upload.id, errand, advanced)
+
+    def _dataset(self, upload: Upload, content: Content) -> Dataset:
+        digest = content_digest(self._folder.of_dataset(upload.id), content.features, content.answers, content.classes)
+        return Dataset(upload.id, upload.name, created_at=upload.created_at, sha256=digest, **vars(content))
+
+    def _settle(self, underway: Underway) -> None:
+        """An upload that the journal knows becomes a dataset, or fails."""
+        upload, problem = underway.upload, underway.problem
+        self._underway.pop(upload.id, None)
+        if underway.content is not None:
+            self._registry.become(upload, self._dataset(upload, underway.content))
+            self.discard(upload)
+        elif isinstance(problem, InvalidInput):
+            failed = replace(upload, state="failed", pieces=(), problems=problem.problems)
+            self._registry.change(self._registry.uploads, failed)
+            self.discard(upload)
+        elif not isinstance(problem, GivenUp):
+            log.error("%s could not be read: %s", upload.id, problem)
+            failed = replace(upload, state="failed", problems=(("file", str(problem)),))
+            self._registry.change(self._registry.uploads, failed)
+
+
+_COMES_AS: dict[Kind, str] = {"rows": "rows, in files", "file": "one file, in parts", "fields": "one request"}
+
+
+def _check_complete(upload: Upload) -> None:
+    if not upload.pieces:
+        raise Conflict("Nothing has been sent yet; there is nothing to close.")
+    if upload.kind == "file":
+        missing = set(range(1, upload.pieces[-1].number)) - {piece.number for piece in upload.pieces}
+        if missing:
+            raise Conflict(f"Parts are missing: {', '.join(map(str, sorted(missing)[:20]))}.")
