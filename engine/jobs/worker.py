@@ -79,6 +79,7 @@ class Worker:
     def work(self) -> None:
         """Until told to stop."""
         self._device.prepare()
+        os.nice(19)  # answers go before training: with less they wait for it, at full load up to 10 ms
         self._say(messages.Ready(self._device.memory_free()))
         while isinstance(run := self._runs.get(), messages.Run):
             outcome = self._attempt(run)
@@ -238,7 +239,6 @@ def main(arguments: list[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the service decides
     # A worker that is stopped does not see that its service is gone (whose thread that started it lives as long).
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    os.nice(19)  # answers go before training: with less they wait for it, at full load up to 10 ms
     channel = messages.channel_to_service(socket.socket(fileno=int(descriptor)))
     Worker(channel, Cuda() if kind == "cuda" else Cpu(int(cores))).work()
 
