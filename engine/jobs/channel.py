@@ -1,5 +1,6 @@
 """One end of what two processes say to each other: a line of JSON for each message, over a socket pair."""
 
+import os
 import socket
 from collections import deque
 from typing import Any, Generic, TypeVar
@@ -13,13 +14,18 @@ SECONDS_TO_SEND = 5.0
 _BYTES_AT_ONCE = 2**18
 
 
+def _from_text(type_: type[Any], text: Any) -> Any:
+    """What JSON has no kind of its own for: paths."""
+    return type_(text)
+
+
 class Channel(Generic[Received]):
     """One end of a socket pair: a line of JSON for each message. Nothing here waits for the rest of a message that a
     process was stopped in the middle of, but for `receive`."""
 
     def __init__(self, end: socket.socket, receives: Any) -> None:
         self._socket = end
-        self._decoder: msgspec.json.Decoder[Received] = msgspec.json.Decoder(receives)
+        self._decoder: msgspec.json.Decoder[Received] = msgspec.json.Decoder(receives, dec_hook=_from_text)
         self._begun = bytearray()
         self._complete: deque[bytes] = deque()
 
@@ -28,7 +34,7 @@ class Channel(Generic[Received]):
 
     def send(self, message: msgspec.Struct) -> None:
         """Raises OSError if the other side is gone, or does not listen any more."""
-        self._socket.sendall(msgspec.json.encode(message) + b"\n")
+        self._socket.sendall(msgspec.json.encode(message, enc_hook=os.fspath) + b"\n")
 
     def receive(self) -> Received:
         """Waits for a message. Raises EOFError or OSError if the other side is gone."""

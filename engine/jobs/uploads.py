@@ -228,9 +228,9 @@ class Uploads:
             underway.content = self._carry_out(underway)
         except NablaError as problem:
             underway.problem = problem
-        except BaseException as problem:
+        except BaseException:
             log.exception("reading %s failed", underway.upload.id)
-            underway.problem = NablaError(str(problem))
+            underway.problem = NablaError("Reading met an error of the service; its log has the details.")
         with self._registry.lock:
             known = self._registry.uploads.peek(underway.upload.id) is not None
             try:
