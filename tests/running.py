@@ -62,10 +62,18 @@ class RunningService:
 
     def workers(self) -> list[int]:
         """The process ids of the service's workers."""
+        return self._children("engine.jobs.worker")
+
+    def readers(self) -> list[int]:
+        """Those of the processes that read files."""
+        return self._children("engine.jobs.reader")
+
+    def _children(self, module: str) -> list[int]:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         threads = Path(f"/proc/{self.process.pid}/task").iterdir()
         assert children.exists()
-        return [int(pid) for thread in threads for pid in (thread / "children").read_text().split()]
+        found = [int(pid) for thread in threads for pid in (thread / "children").read_text().split()]
+        return [process for process in found if module in _command(process)]
 
     def ready(self) -> None:
         """Wait until a worker is ready."""
@@ -129,3 +137,11 @@ class RunningService:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _command(process: int) -> str:
+    """Empty if it has ended."""
+    try:
+        return Path(f"/proc/{process}/cmdline").read_text()
+    except FileNotFoundError:
+        return ""
