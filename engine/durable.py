@@ -6,6 +6,7 @@ start of the SHA-256 of what is in them, so that whoever knows the name can tell
 
 import errno
 import hashlib
+import mmap
 import os
 import shutil
 import uuid
@@ -31,18 +32,28 @@ class Sink(Protocol):
     def write(self, part: Buffer, /) -> object: ...
 
 
-class _Hashing:
-    """Writes to a descriptor and remembers the digest of everything that went there."""
+class _Plain:
+    """Writes to a descriptor."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._hash = hashlib.sha256()
 
     def write(self, part: Buffer, /) -> None:
         left = memoryview(part).cast("B")
-        self._hash.update(left)
         while left:
             left = left[os.write(self._descriptor, left) :]
+
+
+class _Hashing(_Plain):
+    """Remembers the digest of everything that went there."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__(descriptor)
+        self._hash = hashlib.sha256()
+
+    def write(self, part: Buffer, /) -> None:
+        self._hash.update(memoryview(part).cast("B"))
+        super().write(part)
 
     @property
     def digest(self) -> str:
@@ -80,6 +91,31 @@ def write_file(path: Path, write: Callable[[Sink], object]) -> Path:
             temporary.unlink(missing_ok=True)
         sync_folder(path.parent)
     return final
+
+
+def map_scratch(folder: Path, write: Callable[[Sink], object]) -> mmap.mmap:
+    """What `write` writes, mapped read-only from a file in `folder` that has no name: it is gone when it is used no
+    more, however that comes about. Raises StorageFailed."""
+    with _reporting("what is prepared of the data"):
+        descriptor = _without_name(folder)
+        try:
+            write(_Plain(descriptor))
+            return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+        finally:
+            os.close(descriptor)
+
+
+def _without_name(folder: Path) -> int:
+    try:
+        return os.open(folder, os.O_RDWR | os.O_TMPFILE, 0o600)
+    except OSError as problem:
+        # Not every file system has such files, and old kernels take the folder for what is to be opened.
+        if problem.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT):
+            raise
+    path = folder / f"{UNFINISHED}{uuid.uuid4().hex}"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    path.unlink()
+    return descriptor
 
 
 def link(path: Path, other: Path) -> None:

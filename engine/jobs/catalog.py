@@ -7,8 +7,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from engine import durable
-from engine.data.dataset import Dataset, OpenDataset, open_for_training, store
+from engine.data.dataset import Dataset, store
 from engine.data.examples import Examples
+from engine.data.opening import OpenDataset, open_for_training
 from engine.errors import Conflict, NotFound, StorageFailed, TooLarge
 from engine.jobs import ids
 from engine.jobs.folder import DataFolder

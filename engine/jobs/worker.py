@@ -14,7 +14,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from engine.data.dataset import Dataset, OpenDataset, open_for_training
+from engine.data.dataset import Dataset
+from engine.data.opening import OpenDataset, open_for_training
 from engine.errors import Damaged, Diverged, InvalidInput, StorageFailed
 from engine.jobs import messages
 from engine.jobs.job import ErrorKind

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from engine.data.dataset import OpenDataset
+from engine.data.opening import OpenDataset
 from engine.errors import InvalidInput
 from engine.nn import random
 from engine.nn.plan import ABSOLUTE, CLASSES, CORRECT, COST, NUMBERS, SIDES, SQUARED, Rows

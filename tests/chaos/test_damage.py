@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine.data.dataset import open_for_training
+from engine.data.opening import open_for_training
 from engine.errors import StorageFailed
 from engine.jobs.catalog import Catalog
 from engine.jobs.folder import DataFolder

@@ -76,7 +76,8 @@ def test_categories_that_are_no_text(tmp_path: Path) -> None:
     code, flag = TableFeatures(stored_table(tmp_path, table), columns).read(np.arange(3))
     assert (code.tolist(), flag.tolist()) == ([1, 0, MISSING], [1, 0, MISSING])
     as_such: list[list[Any]] = [[10, True], [2.0, False], [None, None]]
-    for given in (as_such, [["10", "true"], ["2", "false"], [None, None]]):
+    as_text: list[list[Any]] = [["10", "true"], ["2", "false"], [None, None]]
+    for given in (as_such, as_text):
         asked = columns_of(given, columns, "inputs")
         assert [array.tolist() for array in asked] == [code.tolist(), flag.tolist()]
 

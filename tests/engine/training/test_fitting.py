@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from engine.data.dataset import OpenDataset
+from engine.data.opening import OpenDataset
 from engine.errors import InvalidInput
 from engine.nn.network import Network
 from engine.training.parts import divide

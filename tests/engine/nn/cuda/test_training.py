@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from engine.data.dataset import OpenDataset
+from engine.data.opening import OpenDataset
 from engine.errors import Diverged
 from engine.nn.activations import ActivationName
 from engine.nn.architecture import Architecture, Layer
