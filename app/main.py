@@ -22,8 +22,9 @@ from engine.jobs.executor import Slot
 from engine.jobs.folder import DataFolder
 from engine.jobs.job import Job
 from engine.jobs.journal import Entry, Journal
+from engine.jobs.orders import Limits
 from engine.jobs.registry import Registry
-from engine.jobs.service import JobService, Limits
+from engine.jobs.service import JobService
 from engine.nn.cuda.discovery import Found, find
 from engine.training.compiled import compile_predictions
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from engine import durable
 from engine.data.columns import Column
 from engine.data.examples import Examples
-from engine.data.preparation import Preparation, PreparationRule
+from engine.data.preparation import PreparationRule
 from engine.errors import InvalidInput
 from engine.nn.architecture import Architecture
 
@@ -50,14 +50,11 @@ class Dataset:
         self,
         architecture: Architecture,
         rule: PreparationRule = _UNPREPARED,
-        fitted: Preparation | None = None,
+        columns: tuple[Column, ...] | None = None,
     ) -> None:
-        """Raises InvalidInput (field `dataset_id`) if the network cannot be trained on this: prepared by its rule, or
-        by what was fitted to other data before."""
-        if fitted is not None:
-            fitted.check_columns(self.features, "dataset_id")
-        self._check_width(architecture, self.features if fitted is None else fitted.columns)
-        rule.check_classes(self.classes)
+        """Raises InvalidInput (field `dataset_id`) if the network cannot be trained on this. `columns`: those of a
+        table, as the network knows them: their categories may be others than the dataset's own."""
+        self._check_width(architecture, columns or self.features)
         if not rule.scales and self.magnitude > float(np.finfo(architecture.dtype).max):
             raise InvalidInput(
                 "dataset_id",

@@ -1,7 +1,7 @@
 """A stored dataset opened: as it is, and prepared for a network.
 
-What a network takes as it is stored is mapped. All else is prepared in blocks, and kept as long as it is used: in memory
-where it is small, in a file without a name where it is not.
+What a network takes as it is stored is mapped. All else is prepared in blocks, and kept as long as it is used: in
+memory where it is small, in a file without a name where it is not.
 """
 
 from collections.abc import Callable

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from engine.data.columns import Column
+from engine.data.columns import Column, difference
 from engine.data.features import MISSING, UNSEEN, Array, Features, Raw, Rows
 from engine.data.filling import fills_of
 from engine.data.scaling import Reals, Scaling, ScalingWord, Vector, fit_scaling
@@ -48,11 +48,11 @@ class PreparationRule:
                 f"one of the costs {accepted}.",
             )
 
-    def check_classes(self, classes: tuple[str, ...] | None) -> None:
+    def check_classes(self, classes: tuple[str, ...] | None, field: str = "preparation.targets") -> None:
         """Raises InvalidInput if targets are to be scaled and there are none."""
         if self.targets != "none" and classes is not None:
             raise InvalidInput(
-                "preparation.targets",
+                field,
                 f"The network scales its targets ({self.targets}), and the dataset has classes. It needs a dataset "
                 "with numbers as targets, or the network to be created with none.",
             )
@@ -140,27 +140,14 @@ class Preparation:
                 f"learned: {_listed(column.categories)}.",
             )
 
-    def check_columns(self, columns: tuple[Column, ...] | None, field: str) -> None:
-        """Raises InvalidInput, naming what differs, if these are not the columns that it is for. Their categories may
-        be others."""
-        if self.columns is None or columns is None:
-            if self.columns is not columns:
-                ours, theirs = ("plain numbers", "a table") if self.columns is None else ("a table", "plain numbers")
-                raise InvalidInput(field, f"The network was trained on {ours}, and the dataset has {theirs}.")
-            return
-        here = {column.name: column for column in columns}
-        for column in self.columns:
-            if column.name not in here:
-                raise InvalidInput(field, f"The network was trained on a column {column.name!r}; the dataset has none.")
-            if here[column.name].type != column.type:
-                raise InvalidInput(
-                    field,
-                    f"The column {column.name!r} was a {column.type} when the network was trained; in the dataset it "
-                    f"is a {here[column.name].type}.",
-                )
-        others = here.keys() - {column.name for column in self.columns}
-        if others:
-            raise InvalidInput(field, f"The network was not trained on the dataset's column {min(others)!r}.")
+    def check_columns(self, columns: tuple[Column, ...] | None) -> None:
+        """Raises InvalidInput (field `dataset_id`), naming what differs, if a dataset of these columns cannot be
+        prepared."""
+        differs = difference(self.columns, columns)
+        if differs is not None:
+            raise InvalidInput(
+                "dataset_id", f"The dataset is not of the columns that the network was trained on: {differs}."
+            )
 
 
 def fit(rule: PreparationRule, features: Features, targets: Array | None, rows: Rows) -> Preparation:

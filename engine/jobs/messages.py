@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from engine.data.dataset import Dataset
+from engine.data.preparation import PreparationRule
 from engine.jobs.job import Checkpointing, ErrorKind
 from engine.nn.architecture import Architecture
 from engine.training.spec import Epoch, StopReason, TrainingSpec
@@ -34,6 +35,7 @@ class Run(OfAttempt, frozen=True):
     go into `folder`."""
 
     architecture: Architecture
+    preparation: PreparationRule
     spec: TrainingSpec
     dataset: Dataset
     dataset_folder: str

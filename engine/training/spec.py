@@ -285,8 +285,9 @@ def _check_settings(settings: dict[str, float], known: dict[str, float], field: 
 class Epoch:
     """One line of a history. What does not begin with `validation_` is a mean over the epoch, as each step saw it
     before its update. The costs include penalties. `accuracy` is there for classes and labels, the other measures for
-    numbers. `learning_rate` and `gradient_norm` (before clipping) are those of the last step; `rows_per_second` counts
-    the time of training alone, `seconds` also that of validation."""
+    numbers; `mae` and `rmse` are in the units of the targets, also where these are scaled for training, which the costs
+    are those of. `learning_rate` and `gradient_norm` (before clipping) are those of the last step; `rows_per_second`
+    counts the time of training alone, `seconds` also that of validation."""
 
     epoch: int
     cost: float

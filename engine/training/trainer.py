@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.data.opening import OpenDataset
-from engine.errors import Diverged
+from engine.errors import Damaged, Diverged
 from engine.nn import memory, random
 from engine.nn.network import Network
 from engine.nn.optimizers import OPTIMIZERS, fresh_memory
@@ -107,7 +107,10 @@ class Trainer:
         return found | (self._lbfgs.arrays if self._lbfgs else {})
 
     def go_on_from(self, position: Position) -> None:
-        """Take the position of another run of the same settings, whose arrays have been written into `arrays`."""
+        """Take the position of another run of the same settings, whose arrays have been written into `arrays`. Raises
+        Damaged if its sums are others."""
+        if position.sums and len(position.sums) != len(self._stepper.read_totals()):
+            raise Damaged("The checkpoint has other sums than this version of the service.")
         self._stepper.push()
         self._stepper.write_totals(position.sums or 0.0)
         self._place = replace(position, sums=()) if self._amid_steps(position) else position

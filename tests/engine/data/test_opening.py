@@ -48,9 +48,9 @@ def test_a_table_is_prepared_the_same_in_memory_and_in_files(
         raw.prepared(preparation, 1, dtype),
         open_for_training(dataset, tmp_path / "ds", 1, dtype, preparation),
     ):
-        size = 1.5**0.5
-        np.testing.assert_allclose(opened.x, [[0, 1, -size], [1, 0, 0], [0, 1, size]], rtol=1e-6)
-        np.testing.assert_allclose(opened.y, [[0], [0.5], [1]], rtol=1e-6)
+        inputs = np.array([[0, 1, -(1.5**0.5)], [1, 0, 0], [0, 1, 1.5**0.5]])
+        np.testing.assert_allclose(opened.x, inputs, rtol=1e-6)
+        np.testing.assert_allclose(opened.y, np.array([[0.0], [0.5], [1.0]]), rtol=1e-6)
         assert opened.units is not None
         assert opened.units.tolist() == [20]
         for array in (opened.x, opened.y):

@@ -254,16 +254,20 @@ def test_numbers_that_reach_too_far(word: Any) -> None:
 
 def test_other_columns_are_named(tmp_path: Path) -> None:
     found = fit(PreparationRule(), table(tmp_path, houses()), None, TRAINING)
-    found.check_columns(COLUMNS[::-1], "dataset_id")
+    found.check_columns(COLUMNS[::-1])
     plain = Preparation.plain()
-    plain.check_columns(None, "dataset_id")
+    plain.check_columns(None)
     for preparation, columns, words in (
-        (found, COLUMNS[1:], "a column 'size'; the dataset has none"),
-        (found, (*COLUMNS, Column("age", "number")), "not trained on the dataset's column 'age'"),
-        (found, (Column("size", "category", ("a",)), *COLUMNS[1:]), "'size' was a number .* it is a category"),
-        (found, None, "trained on a table, and the dataset has plain numbers"),
-        (plain, COLUMNS, "trained on plain numbers, and the dataset has a table"),
+        (found, COLUMNS[1:], "trained on: it has no column 'size'"),
+        (found, (*COLUMNS, Column("age", "number")), "it also has a column 'age'"),
+        (
+            found,
+            (Column("size", "category", ("a",)), *COLUMNS[1:]),
+            "its column 'size' is a category, and not a number",
+        ),
+        (found, None, "it has plain numbers, and no columns"),
+        (plain, COLUMNS, "it has columns, and not plain numbers"),
     ):
         with pytest.raises(InvalidInput, match=words) as refused:
-            preparation.check_columns(columns, "dataset_id")
+            preparation.check_columns(columns)
         assert refused.value.problems[0][0] == "dataset_id"

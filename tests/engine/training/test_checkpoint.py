@@ -28,7 +28,7 @@ def test_weights(tmp_path: Path, batch_norm: bool) -> None:
     network = Network(Architecture(3, layers, "quadratic", "standard_normal"))
     network.statistics[:] = np.arange(network.statistics.size)
     file = save_weights(tmp_path / "w.safetensors", network)
-    found = load_weights(file, network.architecture)
+    found, _ = load_weights(file, network.architecture)
     assert np.array_equal(found.parameters, network.parameters)
     assert np.array_equal(found.statistics, network.statistics)
     assert [*tmp_path.iterdir()] == [file]
