@@ -64,7 +64,7 @@ def create_app(settings: Settings) -> FastAPI:
     found = find() if settings.gpus == "auto" else Found(missing="This service was told to use none, by NABLA_GPUS")
     slots = [Slot(f"cpu-{number}", settings.cores_per_slot) for number in range(settings.cpu_slots)]
     slots += [Slot(f"cuda-{gpu.index}", 1, gpu.index) for gpu in found.gpus]
-    limits = Limits(settings.max_queued_jobs, settings.job_bytes)
+    limits = Limits(settings.max_queued_jobs, settings.job_bytes, settings.data_bytes(len(slots)))
     service = JobService(registry, folder, slots, found, limits, settings.hang_seconds)
     service.recover()
     last_event = registry.last_event()

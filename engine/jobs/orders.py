@@ -1,6 +1,8 @@
 """Jobs to be: what belongs to them, and whether it goes together."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+import numpy as np
 
 from engine.data.columns import Column, difference
 from engine.data.dataset import Dataset
@@ -8,15 +10,18 @@ from engine.data.preparation import Preparation
 from engine.errors import InvalidInput
 from engine.jobs.job import Checkpointing, Job, SavedRun
 from engine.jobs.registry import NetworkRecord
+from engine.training.order import block_for
 from engine.training.spec import TrainingSpec
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a service takes: jobs that wait, and bytes of memory of one run."""
+    """What a service takes: jobs that wait, bytes of memory of one run, and bytes of its data that may be in memory
+    beside it."""
 
     queued_jobs: int
     job_bytes: int
+    data_bytes: int = 2**62
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,15 @@ def check_data(order: Order, fitted: Preparation | None) -> None:
     dataset.check_fits(network.architecture, network.preparation, columns)
     if order.validation is not None:
         _check_validation(order.validation, dataset, network, columns)
+
+
+def with_order(order: Order, data_bytes: int) -> TrainingSpec:
+    """The settings, with rows shuffled in blocks where all of them take more than so many bytes once prepared."""
+    spec, architecture = order.spec, order.network.architecture
+    rows = order.dataset.rows + (order.validation.rows if order.validation else 0)
+    bytes_of_row = np.dtype(architecture.dtype).itemsize * (architecture.inputs + architecture.outputs)
+    block = block_for(rows, bytes_of_row, data_bytes) if spec.shuffle else None
+    return replace(spec, shuffle_block=block)
 
 
 def _check_validation(

@@ -21,7 +21,7 @@ from engine.jobs.job import (
     Resumed,
     check,
 )
-from engine.jobs.orders import Limits, Order, check_data
+from engine.jobs.orders import Limits, Order, check_data, with_order
 from engine.jobs.registry import Receipt, Registry
 from engine.nn.architecture import Architecture
 from engine.nn.cuda.discovery import Found
@@ -111,7 +111,7 @@ class JobService:
                 order.name,
                 network.id,
                 dataset.id,
-                spec,
+                with_order(order, self._limits.data_bytes),
                 _now(),
                 validation_dataset_id=validation.id if validation else None,
                 device_kind=choice.device,

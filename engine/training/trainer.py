@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from engine.data.opening import OpenDataset
 from engine.errors import Damaged, Diverged
-from engine.nn import memory, random
+from engine.nn import memory
 from engine.nn.network import Network
 from engine.nn.optimizers import OPTIMIZERS, fresh_memory
 from engine.nn.plan import COST, GRADIENT_NORM
@@ -18,6 +18,7 @@ from engine.nn.schedules import SCHEDULES, Moment
 from engine.nn.stepper import CpuStepper, MakeStepper, Setup
 from engine.nn.steps import Optimization
 from engine.training.lbfgs import Lbfgs, Wish
+from engine.training.order import shuffle
 from engine.training.parts import Measures, Part, measure_for, parts_of
 from engine.training.position import Position
 from engine.training.spec import Epoch, TrainingSpec
@@ -267,8 +268,8 @@ class Trainer:
     def _shuffle(self) -> None:
         """Full-batch steps see every row anyway; their order stays as it is."""
         if self.spec.shuffle and self._rows_at_once < len(self._order):
-            self._order[:] = self._training.rows
-            random.shuffle(self._order, self.spec.seed, random.SHUFFLE, self._place.epoch)
+            spec = self.spec
+            shuffle(self._order, self._training.rows, spec.seed, self._place.epoch, spec.shuffle_block)
 
     def _end_of_chunk(self, first: int, rows: int) -> int:
         """Whole mini-batches for about `_SECONDS_AT_ONCE`; a single one until the pace is known, and then at most four
