@@ -25,7 +25,7 @@ Read = Callable[[Rows], Reals]
 
 # Numbers of a block, and those that are held at once where quantiles are wanted.
 _NUMBERS_OF_BLOCK = 2**20
-_NUMBERS_HELD = 2**26
+_NUMBERS_HELD = 2**25
 
 
 @dataclass(frozen=True, eq=False)

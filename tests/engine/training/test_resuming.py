@@ -76,6 +76,7 @@ def test_every_optimizer(batch_size: int, optimizer: OptimizerName, tmp_path: Pa
         {"schedule": "plateau", "schedule_settings": {"patience": 1.0, "min_delta": 10.0}},
         {"stages": (Stage(1), Stage(1, learning_rate=0.01, momentum=0.5), Stage(1, l2=3.0))},
         {"early_stopping": EarlyStopping(patience=1, min_delta=10.0)},
+        {"shuffle_block": 2},
         {"l1": 1.0, "l2": 2.0, "clip_value": 0.1, "clip_norm": 0.1, "max_norm": 0.9, "class_weights": "balanced"},
     ],
     ids=lambda change: "-".join(change) + "-" + str(change.get("schedule", "")),
