@@ -22,13 +22,17 @@ class Model:
     network: Network
     preparation: Preparation
 
-    def predict(self, raw: Raw, rows: int, field: Field) -> Answers:
-        """The answers to so many raw rows. Raises InvalidInput, with `field` of the row and the column where one of
-        them cannot be prepared."""
-        prepared = self.preparation.prepare(raw, np.arange(rows), field)
-        answers = self.preparation.answers(self.network.predict(prepared))
+    def predict(self, raw: Raw, rows: int, field: str, field_of: Field) -> Answers:
+        """The answers to so many raw rows, which came in `field`. Raises InvalidInput, with `field_of` the row and the
+        column where one of them cannot be prepared."""
+        prepared = self.preparation.prepare(raw, np.arange(rows), field_of)
+        try:
+            outputs = self.network.predict(prepared)
+        except InvalidInput as refused:
+            raise InvalidInput(field, str(refused)) from refused
+        answers = self.preparation.answers(outputs)
         if not np.isfinite(answers).all():
-            raise InvalidInput("inputs", "For these inputs the outputs are not finite numbers; they are too large.")
+            raise InvalidInput(field, "For these inputs the outputs are not finite numbers; they are too large.")
         return answers
 
     def predict_rows(self, rows: Sequence[Sequence[Cell]], field: str) -> Answers:
@@ -40,7 +44,7 @@ class Model:
             raw = numbers_of(rows, self.network.architecture.inputs, field)
         else:
             raw = columns_of(rows, columns, field)
-        return self.predict(raw, len(rows), lambda row, column: f"{field}.{row}.{column}")
+        return self.predict(raw, len(rows), field, lambda row, column: f"{field}.{row}.{column}")
 
     def predict_named(self, rows: Sequence[Mapping[str, Cell]], field: str) -> Answers:
         """To rows of values by the names of the columns. Raises InvalidInput naming the row and the column."""
@@ -48,4 +52,4 @@ class Model:
         if columns is None:
             raise InvalidInput(field, "The version was trained on plain numbers, which have no names; give inputs.")
         raw = named_columns_of(rows, columns, field)
-        return self.predict(raw, len(rows), lambda row, column: f"{field}.{row}.{columns[column].name}")
+        return self.predict(raw, len(rows), field, lambda row, column: f"{field}.{row}.{columns[column].name}")

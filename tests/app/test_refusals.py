@@ -238,7 +238,7 @@ def test_jobs(service: RunningService, change: dict[str, Any], field: str, words
         ({}, "inputs", "required"),
         ({"inputs": [[1, 2]], "rows": [{}]}, "inputs", "Exactly one of inputs and rows"),
         ({"rows": [{"a": 1, "b": 2}]}, "rows", "plain numbers, which have no names"),
-        ({"rows": [[1, 2]]}, "rows.0", "dictionary"),
+        ({"rows": [[1, 2]]}, "rows.0", "JSON object"),
         ({"rows": []}, "rows", "at least 1"),
     ],
 )
