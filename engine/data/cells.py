@@ -50,7 +50,7 @@ def named_columns_of(rows: Sequence[Mapping[str, Cell]], columns: Sequence[Colum
     the column."""
     names = [column.name for column in columns]
     for number, row in enumerate(rows):
-        for name in row.keys() - names:
+        for name in sorted(row.keys() - names):
             raise InvalidInput(
                 f"{field}.{number}.{name}", f"There is no such column. The columns are {', '.join(names)}."
             )

@@ -28,7 +28,7 @@ from engine.training.order import block_for
 from engine.training.spec import TrainingSpec
 from engine.training.trainer import Trainer
 
-ROUNDS, STEPS, BATCH = 3, 24, 1024
+ROUNDS, STEPS, BATCH = 3, 12, 1024
 LIMIT = 1280 * 2**20
 INPUTS, OUTPUTS = 1024, 256
 BYTES_OF_ROW = 4 * (INPUTS + OUTPUTS)
