@@ -1,7 +1,7 @@
 """A typed client of the service, on httpx. Answers are the service's own models; errors are ServiceError."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
@@ -116,9 +116,16 @@ class Client:
             if not page.has_more:
                 return epochs
 
-    def predict(self, network: str, inputs: Sequence[Sequence[float]]) -> PredictionView:
+    def predict(
+        self,
+        network: str,
+        inputs: Sequence[Sequence[Any]] | None = None,
+        *,
+        rows: Sequence[Mapping[str, Any]] | None = None,
+    ) -> PredictionView:
+        """Either raw inputs, row by row, or rows of values by the names of their columns."""
         path = f"/v1/networks/{network}/predictions"
-        return self._ask(PredictionView, "POST", path, json={"inputs": inputs})
+        return self._ask(PredictionView, "POST", path, json={"inputs": inputs, "rows": rows})
 
     def evaluate(self, network: str, dataset: str, version: int | None = None) -> EvaluationView:
         """A version of the network, by default the current one, on a dataset."""

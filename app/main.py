@@ -23,9 +23,10 @@ from engine.jobs.executor import Slot
 from engine.jobs.folder import DataFolder
 from engine.jobs.job import Job
 from engine.jobs.journal import Entry, Journal
+from engine.jobs.orders import Limits
 from engine.jobs.readers import Readers
 from engine.jobs.registry import Registry
-from engine.jobs.service import JobService, Limits
+from engine.jobs.service import JobService
 from engine.jobs.uploads import Uploads
 from engine.nn.cuda.discovery import Found, find
 from engine.training.compiled import compile_predictions
@@ -66,7 +67,7 @@ def create_app(settings: Settings) -> FastAPI:
     found = find() if settings.gpus == "auto" else Found(missing="This service was told to use none, by NABLA_GPUS")
     slots = [Slot(f"cpu-{number}", settings.cores_per_slot) for number in range(settings.cpu_slots)]
     slots += [Slot(f"cuda-{gpu.index}", 1, gpu.index) for gpu in found.gpus]
-    limits = Limits(settings.max_queued_jobs, settings.job_bytes)
+    limits = Limits(settings.max_queued_jobs, settings.job_bytes, settings.data_bytes(len(slots)))
     service = JobService(registry, folder, slots, found, limits, settings.hang_seconds)
     service.recover()
     uploads = Uploads(registry, folder, Readers(settings.reader_bytes, settings.hang_seconds), settings.max_uploads)

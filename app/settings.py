@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app.machine import memory_allowed
+
 MiB = 2**20
 
 
@@ -57,6 +59,14 @@ class Settings(BaseSettings):
             description="Most memory of a run: parameters, gradient, moments, a mini-batch. Default: the machine's.",
         ),
     ] = None
+    max_data_bytes: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="Most memory for the data of a run; larger data are shuffled in blocks. Default: half of the "
+            "machine's, shared out among the slots.",
+        ),
+    ] = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @property
@@ -68,3 +78,7 @@ class Settings(BaseSettings):
     def job_bytes(self) -> int:
         """Most memory of one run, as set or as the machine has it."""
         return self.max_job_bytes or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+    def data_bytes(self, slots: int) -> int:
+        """Most memory for the data of one run, as set or as the machine has it for so many slots."""
+        return self.max_data_bytes or memory_allowed() // (2 * slots)

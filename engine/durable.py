@@ -6,6 +6,7 @@ start of the SHA-256 of what is in them, so that whoever knows the name can tell
 
 import errno
 import hashlib
+import mmap
 import os
 import shutil
 import uuid
@@ -31,6 +32,18 @@ class Sink(Protocol):
     def write(self, part: Buffer, /) -> object: ...
 
 
+class _Plain:
+    """Writes to a descriptor."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def write(self, part: Buffer, /) -> None:
+        left = memoryview(part).cast("B")
+        while left:
+            left = left[os.write(self._descriptor, left) :]
+
+
 class Unfinished:
     """A new file under another name, which gets its own when all of it is there. Raises StorageFailed."""
 
@@ -42,14 +55,14 @@ class Unfinished:
         self.bytes = 0
         with _reporting(name):
             self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        self._sink = _Plain(self._descriptor)
 
     def write(self, part: Buffer, /) -> None:
-        left = memoryview(part).cast("B")
-        self._hash.update(left)
-        self.bytes += len(left)
+        content = memoryview(part).cast("B")
+        self._hash.update(content)
+        self.bytes += len(content)
         with _reporting(self._name):
-            while left:
-                left = left[os.write(self._descriptor, left) :]
+            self._sink.write(content)
 
     @property
     def sha256(self) -> str:
@@ -89,6 +102,31 @@ def write_file(path: Path, write: Callable[[Sink], object]) -> Path:
     with closing(Unfinished(path.parent, path.name)) as file, _reporting(path.name):
         write(file)
         return file.keep(path)
+
+
+def map_scratch(folder: Path, write: Callable[[Sink], object]) -> mmap.mmap:
+    """What `write` writes, mapped read-only from a file in `folder` that has no name: it is gone when it is used no
+    more, however that comes about. Raises StorageFailed."""
+    with _reporting("what is prepared of the data"):
+        descriptor = _without_name(folder)
+        try:
+            write(_Plain(descriptor))
+            return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+        finally:
+            os.close(descriptor)
+
+
+def _without_name(folder: Path) -> int:
+    try:
+        return os.open(folder, os.O_RDWR | os.O_TMPFILE, 0o600)
+    except OSError as problem:
+        # Not every file system has such files, and old kernels take the folder for what is to be opened.
+        if problem.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT):
+            raise
+    path = folder / f"{UNFINISHED}{uuid.uuid4().hex}"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    path.unlink()
+    return descriptor
 
 
 def link(path: Path, other: Path) -> None:

@@ -17,7 +17,7 @@ from app.schemas.histories import EpochView, HistoryView
 from app.schemas.jobs import Cancellation, JobChange, JobView, NewJob
 from engine.errors import InvalidInput, NotFound
 from engine.jobs.job import Cancelled, Changed, Checkpointing, Job, Paused, SavedRun, check
-from engine.jobs.service import Order
+from engine.jobs.orders import Order
 
 router = APIRouter(prefix="/v1/jobs", tags=["3 jobs"])
 

@@ -23,7 +23,7 @@ def create_network(new: NewNetwork, here: Here, once: ToCreate) -> Response:
     architecture = new.architecture()
     return once.create(
         lambda: new.model_dump_json().encode(),
-        lambda receipt: here.catalog.create_network(architecture, new.name, receipt),
+        lambda receipt: here.catalog.create_network(architecture, new.name, receipt, new.preparation.rule()),
         NetworkView.of,
         lambda network: f"/v1/networks/{network.id}",
     )

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 
@@ -10,7 +9,6 @@ from app.bodies import parse
 from app.context import Context, Here, NetworkId
 from app.routes import problems
 from app.schemas.predictions import EXAMPLE, NewPrediction, PredictionView
-from engine.data.examples import from_rows
 from engine.errors import InvalidInput
 from engine.jobs.registry import NetworkRecord
 from engine.training.evaluation import predicted_codes
@@ -26,24 +24,26 @@ _BODY: dict[str, Any] = {
 @router.post(
     "/{network_id}/predictions",
     summary="Predict",
-    responses=problems(400, 404, 413, 422),
+    responses=problems(400, 404, 409, 413, 422),
     openapi_extra={"requestBody": _BODY},
 )
 async def predict(network_id: NetworkId, request: Request, here: Here) -> PredictionView:
-    """Work rows of inputs through the network's current version, or another one."""
+    """Work rows of raw inputs through the network's current version, or another one. They are prepared as those were
+    that it was trained on, and the outputs are in the units of the targets. A network that scales has to be trained
+    first."""
     record = here.registry.networks.find(network_id)
     new = await parse(request, NewPrediction)
     return await run_in_threadpool(_predict, record, new, here)
 
 
 def _predict(record: NetworkRecord, new: NewPrediction, here: Context) -> PredictionView:
-    width = record.architecture.inputs
-    if len(new.inputs[0]) != width:
-        raise InvalidInput("inputs.0", f"This row has {len(new.inputs[0])} numbers; the network has {width} inputs.")
-    version, network = here.catalog.load(record, new.version)
-    outputs = network.predict(from_rows(new.inputs, "inputs"))
-    if not np.isfinite(outputs).all():
-        raise InvalidInput("inputs", "For these inputs the outputs are not finite numbers; they are too large.")
+    if (new.inputs is None) == (new.rows is None):
+        raise InvalidInput("inputs", "Exactly one of inputs and rows is required.")
+    version, model = here.catalog.load(record, new.version)
+    if new.rows is not None:
+        outputs = model.predict_named(new.rows, "rows")
+    else:
+        outputs = model.predict_rows(new.inputs or [], "inputs")
     labels = None
     if version.classes is not None:
         labels = [version.classes[code] for code in predicted_codes(outputs)]

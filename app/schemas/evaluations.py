@@ -66,7 +66,7 @@ class EvaluationView(BaseModel):
         float,
         Field(
             description="The network's cost, with its label smoothing: the mean over the rows, by their weights if the "
-            "dataset has some."
+            "dataset has some. That of the targets as they are prepared for the network."
         ),
     ]
     accuracy: Annotated[
@@ -95,8 +95,14 @@ class EvaluationView(BaseModel):
             "Each row counts once."
         ),
     ]
-    mae: Annotated[float | None, Field(description="Mean over the target columns. Each row counts once.")]
-    rmse: Annotated[float | None, Field(description="Mean over the target columns. Each row counts once.")]
+    mae: Annotated[
+        float | None,
+        Field(description="Mean over the target columns, in the units of the targets. Each row counts once."),
+    ]
+    rmse: Annotated[
+        float | None,
+        Field(description="Mean over the target columns, in the units of the targets. Each row counts once."),
+    ]
     outputs: Annotated[list[DeviationsView] | None, Field(description="For each target column. Each row counts once.")]
 
     @classmethod

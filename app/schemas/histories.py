@@ -7,7 +7,8 @@ from engine.training.spec import Epoch
 
 class EpochView(BaseModel):
     """One epoch. What does not begin with `validation_` is a mean over it, as each step saw it before its update. Costs
-    are weighted and include penalties. `accuracy` is there for classes and labels; `r2`, `mae` and `rmse` for numbers.
+    are weighted and include penalties. `accuracy` is there for classes and labels; `r2`, `mae` and `rmse` for numbers,
+    the latter in the units of the targets. The costs are those of the targets as they are prepared for training.
     `learning_rate` and `gradient_norm` (before clipping) are those of the last step."""
 
     epoch: int

@@ -188,6 +188,13 @@ class JobView(TrainingFields):
     device: Annotated[str | None, Field(description="The one that it was given.", examples=["cpu", "cuda:0"])]
     device_kind: Annotated[DeviceKind, Field(description="The kind of slot that it runs in.")]
     device_reason: Annotated[str | None, Field(description="Why there.")]
+    shuffled_by: Annotated[
+        Literal["rows", "blocks", "none"],
+        Field(
+            description="What is put into a new order in every epoch: rows; or blocks of neighbouring rows, and then "
+            "the rows of some blocks at a time, where the prepared data are larger than the memory for them."
+        ),
+    ]
     attempts: int
     retries: int
     checkpoints: CheckpointFields
@@ -237,6 +244,7 @@ class JobView(TrainingFields):
             warm_start=spec.warm_start,
             seed=spec.seed,
             shuffle=spec.shuffle,
+            shuffled_by=("rows" if spec.shuffle_block is None else "blocks") if spec.shuffle else "none",
             precision=spec.precision,
             device=job.device,
             device_kind=job.device_kind,

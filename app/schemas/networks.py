@@ -2,11 +2,14 @@
 
 from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from app.schemas.base import Name, Request
+from engine.data.columns import ColumnType
+from engine.data.preparation import PreparationRule
+from engine.data.scaling import ScalingWord
 from engine.jobs.registry import NetworkRecord, Version
 from engine.nn.activations import ActivationName
 from engine.nn.architecture import LARGEST_SEED, Architecture, DtypeName, Layer
@@ -27,6 +30,33 @@ class LayerFields(Request):
             "statistics follow each mini-batch by a tenth."
         ),
     ] = False
+
+
+class PreparationFields(Request):
+    """How inputs and targets are prepared, in training, predictions and evaluations alike."""
+
+    inputs: Annotated[
+        ScalingWord,
+        Field(
+            description="standardize: mean 0 and variance 1; min_max: from 0 to 1; robust: by median and quartiles. "
+            "Found for each input in the rows that a job trains on. Of a table booleans and categories stay as they "
+            "are."
+        ),
+    ] = "none"
+    targets: Annotated[
+        ScalingWord,
+        Field(
+            description="The same for targets that are numbers, with the costs quadratic, mean_absolute and huber; "
+            "outputs and errors come in the units of the targets all the same."
+        ),
+    ] = "none"
+    unseen: Annotated[
+        Literal["refuse", "ignore"],
+        Field(description="A category that was not learned: refuse the row, or leave all its inputs 0."),
+    ] = "refuse"
+
+    def rule(self) -> PreparationRule:
+        return PreparationRule(self.inputs, self.targets, self.unseen)
 
 
 Layers = Annotated[list[LayerFields], Field(min_length=1, max_length=1000)]
@@ -73,6 +103,13 @@ class NewNetwork(Request):
     ] = "glorot_uniform"
     seed: Annotated[int, Field(ge=0, le=LARGEST_SEED, description="The same seed draws the same weights.")] = 0
     dtype: Annotated[DtypeName, Field(description="Precision of parameters and training.")] = "float32"
+    preparation: Annotated[
+        PreparationFields,
+        Field(
+            description="What is done to raw inputs and targets. It is found in the rows that are trained on, belongs "
+            "to the version that was trained, and is applied wherever that is used."
+        ),
+    ] = PreparationFields()
 
     def architecture(self) -> Architecture:
         return Architecture(
@@ -96,9 +133,21 @@ class NetworkChange(Request):
     version: Annotated[int, Field(ge=0, description="The version that predicts from now on.")]
 
 
+class ColumnName(BaseModel):
+    name: str
+    type: ColumnType
+
+
+class VersionPreparation(PreparationFields):
+    """How raw inputs become those of this version. `columns`: those of the table that it was trained on, in the order
+    of values in a row; null for plain numbers."""
+
+    columns: list[ColumnName] | None
+
+
 class VersionView(BaseModel):
     """Published weights. `job_id`: the job that trained them; `epoch`: after which of its epochs, where they were
-    published before its end; `classes`: what they tell apart."""
+    published before its end; `classes`: what they tell apart; `preparation`: null where nothing has been trained."""
 
     network_id: str
     version: int
@@ -106,6 +155,7 @@ class VersionView(BaseModel):
     job_id: str | None
     epoch: int | None
     classes: list[str] | None
+    preparation: VersionPreparation | None
     created_at: datetime
 
     @classmethod
@@ -117,8 +167,16 @@ class VersionView(BaseModel):
             job_id=version.job_id,
             epoch=version.epoch,
             classes=list(version.classes) if version.classes else None,
+            preparation=_preparation_of(version, network) if version.job_id else None,
             created_at=version.created_at,
         )
+
+
+def _preparation_of(version: Version, network: NetworkRecord) -> VersionPreparation:
+    columns = None
+    if version.columns is not None:
+        columns = [ColumnName(name=name, type=type_) for name, type_ in version.columns]
+    return VersionPreparation(**asdict(network.preparation), columns=columns)
 
 
 class VersionsView(BaseModel):
@@ -144,6 +202,7 @@ class NetworkView(BaseModel):
     initializer: InitializerName
     seed: int
     dtype: DtypeName
+    preparation: PreparationFields
     parameters: int
     version: int
     created_at: datetime
@@ -164,6 +223,7 @@ class NetworkView(BaseModel):
             initializer=architecture.initializer,
             seed=architecture.seed,
             dtype=architecture.dtype,
+            preparation=PreparationFields(**asdict(record.preparation)),
             parameters=architecture.parameters,
             version=record.current,
             created_at=record.created_at,

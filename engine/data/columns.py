@@ -26,3 +26,20 @@ class Column:
     @property
     def inputs(self) -> int:
         return len(self.categories) if self.type == "category" else 1
+
+
+def difference(expected: tuple[Column, ...] | None, found: tuple[Column, ...] | None) -> str | None:
+    """Why what has one of these cannot stand for what has the other, or None if it can: the same names with the same
+    types do, in any order and whatever the categories. None for `expected` or `found` means plain numbers."""
+    if expected is None or found is None:
+        if expected is found:
+            return None
+        return "it has plain numbers, and no columns" if found is None else "it has columns, and not plain numbers"
+    here = {column.name: column for column in found}
+    for column in expected:
+        if column.name not in here:
+            return f"it has no column {column.name!r}"
+        if here[column.name].type != column.type:
+            return f"its column {column.name!r} is a {here[column.name].type}, and not a {column.type}"
+    others = here.keys() - {column.name for column in expected}
+    return f"it also has a column {min(others)!r}" if others else None

@@ -1,12 +1,9 @@
-"""A stored dataset: what is known of it, and its files opened for training."""
+"""A stored dataset: what is known of it, and how it is stored."""
 
 import hashlib
-from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -15,13 +12,13 @@ import numpy.typing as npt
 from engine import durable
 from engine.data.columns import Column
 from engine.data.examples import Examples
-from engine.errors import Damaged, InvalidInput
+from engine.data.preparation import PreparationRule
+from engine.errors import InvalidInput
 from engine.nn.architecture import Architecture
 
 Matrix = npt.NDArray[np.floating]
 
-# So many numbers are converted at a time.
-_NUMBERS_AT_ONCE = 2**22
+_UNPREPARED = PreparationRule()
 
 
 @dataclass(frozen=True)
@@ -52,10 +49,16 @@ class Dataset:
     answers: tuple[str, ...] = ()
     sha256: str = ""
 
-    def check_fits(self, architecture: Architecture) -> None:
-        """Raises InvalidInput (field `dataset_id`) if the network cannot be trained on this."""
-        self._check_width(architecture)
-        if self.magnitude > float(np.finfo(architecture.dtype).max):
+    def check_fits(
+        self,
+        architecture: Architecture,
+        rule: PreparationRule = _UNPREPARED,
+        columns: tuple[Column, ...] | None = None,
+    ) -> None:
+        """Raises InvalidInput (field `dataset_id`) if the network cannot be trained on this. `columns`: those of a
+        table, as the network knows them: their categories may be others than the dataset's own."""
+        self._check_width(architecture, columns or self.features)
+        if not rule.scales and self.magnitude > float(np.finfo(architecture.dtype).max):
             raise InvalidInput(
                 "dataset_id",
                 f"The dataset reaches to ±{self.magnitude:g}, beyond {architecture.dtype}; use a float64 network.",
@@ -88,11 +91,12 @@ class Dataset:
             f"order. This one has {has}.",
         )
 
-    def _check_width(self, architecture: Architecture) -> None:
-        if architecture.inputs != self.inputs:
+    def _check_width(self, architecture: Architecture, columns: tuple[Column, ...] | None) -> None:
+        inputs = self.inputs if columns is None else sum(column.inputs for column in columns)
+        if architecture.inputs != inputs:
+            made_of = "" if columns is None else f": {_described(columns)}"
             raise InvalidInput(
-                "dataset_id",
-                f"The network has {architecture.inputs} inputs, the dataset {self.inputs}.",
+                "dataset_id", f"The network has {architecture.inputs} inputs, the dataset {inputs}{made_of}."
             )
         two_classes = self.classes is not None and len(self.classes) == 2
         if architecture.outputs != self.targets and not (two_classes and architecture.outputs == 1):
@@ -108,6 +112,15 @@ def content_digest(folder: Path, *roles: object) -> str:
     """The same for the same stored files, whose names have digests of their content, and the same roles of columns."""
     names = sorted(path.name for path in folder.iterdir())
     return hashlib.sha256(msgspec.json.encode([names, *roles])).hexdigest()
+
+
+def _described(columns: tuple[Column, ...]) -> str:
+    """What the inputs are made of."""
+    shown = ", ".join(
+        f"{column.name} ({column.inputs} categories)" if column.type == "category" else column.name
+        for column in columns[:20]
+    )
+    return shown if len(columns) <= 20 else f"{shown}, … ({len(columns)} columns in all)"
 
 
 def _listed(classes: tuple[str, ...]) -> str:
@@ -156,91 +169,3 @@ def _are_distributions(targets: Matrix) -> bool:
 
 def _write(path: Path, array: npt.NDArray[np.generic]) -> None:
     durable.write_file(path, lambda file: np.lib.format.write_array(file, array, allow_pickle=False))
-
-
-@dataclass(frozen=True)
-class OpenDataset:
-    """Inputs x (rows, inputs) and targets y (rows, outputs) in the dtype asked for; `codes` (rows) of the classes, or
-    None; `weights` (rows), or None where all rows count the same. All are mapped from disk and read-only."""
-
-    x: Matrix
-    y: Matrix
-    codes: npt.NDArray[np.int32] | None = None
-    weights: npt.NDArray[np.float64] | None = None
-
-
-def open_for_training(dataset: Dataset, folder: Path, outputs: int, dtype: str) -> OpenDataset:
-    """The dataset stored in `folder`, for a network of so many outputs. Raises StorageFailed; Damaged if any byte of it
-    is not what was written.
-
-    What is stored otherwise is converted once and kept beside the original. Labels become one-hot targets, or 0
-    and 1 for a single output.
-    """
-    weights = _load(_find(folder, "weights")) if dataset.weighted else None
-    inputs = _in(dtype, folder, "inputs")
-    if dataset.classes is None:
-        return OpenDataset(inputs, _in(dtype, folder, "targets"), None, weights)
-    codes = _load(_find(folder, "codes"))
-    name = f"targets-{outputs}-{dtype}"
-    targets = _converted(folder, name, lambda: codes, lambda part: _one_hot(part, outputs, dtype))
-    return OpenDataset(inputs, targets, codes, weights)
-
-
-def _find(folder: Path, name: str) -> Path:
-    """The file of this name, whatever its digest. Raises Damaged if there is none."""
-    found = next(folder.glob(f"{name}.*.npy"), None)
-    if found is None:
-        raise Damaged(f"The stored file {folder.name}/{name} is missing.")
-    return found
-
-
-def _in(dtype: str, folder: Path, name: str) -> Matrix:
-    path = _find(folder, name)
-    if _map(path).dtype == dtype:
-        return _load(path)
-    return _converted(folder, f"{name}-{dtype}", lambda: _load(path), lambda part: part.astype(dtype))
-
-
-def _one_hot(codes: npt.NDArray[np.int32], outputs: int, dtype: str) -> Matrix:
-    if outputs == 1:
-        return codes.reshape(-1, 1).astype(dtype)
-    targets = np.zeros((len(codes), outputs), dtype)
-    targets[np.arange(len(codes)), codes] = 1
-    return targets
-
-
-def _converted(
-    folder: Path,
-    name: str,
-    original: Callable[[], npt.NDArray[Any]],
-    convert: Callable[[npt.NDArray[Any]], Matrix],
-) -> Matrix:
-    """What `convert` makes of the rows of `original()`, kept under `name`, and made anew where it is damaged."""
-    for kept in folder.glob(f"{name}.*.npy"):
-        with suppress(Damaged):
-            return _load(kept)
-        kept.unlink(missing_ok=True)
-    whole = original()
-
-    def write(file: durable.Sink) -> None:
-        """In parts: it may not fit into memory."""
-        first = convert(whole[:1])
-        header = np.lib.format.header_data_from_array_1_0(first)
-        np.lib.format.write_array_header_1_0(file, {**header, "shape": (len(whole), first.shape[1])})
-        at_once = max(1, _NUMBERS_AT_ONCE // first.shape[1])
-        for start in range(0, len(whole), at_once):
-            file.write(convert(whole[start : start + at_once]).data)
-
-    return _map(durable.write_file(folder / f"{name}.npy", write))
-
-
-def _load(path: Path) -> npt.NDArray[Any]:
-    durable.check(path)
-    return _map(path)
-
-
-def _map(path: Path) -> npt.NDArray[Any]:
-    try:
-        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
-    except Exception as problem:  # of a damaged header NumPy makes errors of every kind
-        raise Damaged(f"The stored file {path.parent.name}/{path.name} cannot be read.") from problem

@@ -1,92 +1,157 @@
-"""Columns to learn from: looked at as they go by."""
+"""The raw inputs of a stored dataset, read in blocks of rows: as they were handed in, before anything is prepared.
+
+Of plain numbers a block is a matrix (rows, inputs). Of a table it has an array for each column: float64, with NaN where
+there is no value, of numbers, booleans (0 or 1) and dates (days since 1970-01-01); of categories int32 codes into those
+that are asked for, with MISSING and UNSEEN.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute
+import pyarrow.compute as pc
 
-from engine.data.categories import in_order, name
-from engine.data.columns import ColumnType
-from engine.data.dates import days
-from engine.data.formats.schema import is_date, is_number, is_text, shown
-from engine.data.missing import Missing
-from engine.data.places import in_column
-from engine.errors import InvalidInput
+from engine.data.columns import Column
+from engine.errors import Damaged
 
-MOST_FOUND, MOST_ASKED = 1_000, 10_000
-_LONGEST = 1_000
+Rows = npt.NDArray[np.int64]
+Array = npt.NDArray[Any]
+Raw = Array | tuple[Array, ...]
+
+# Codes of a category where there is no value, and where it is none of those that are asked for.
+MISSING, UNSEEN = -1, -2
+
+_SECONDS_OF_DAY = 86400
+_PARTS_OF_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
-class Feature:
-    """A column as its batches go by."""
-
-    def __init__(self, column: pa.Field, asked: ColumnType | None) -> None:
-        self.name: str = column.name
-        self.type: ColumnType = asked or _looks_like(column)
-        self.missing = Missing(column.name)
-        self.magnitude = 1.0 if self.type in ("boolean", "category") else 0.0
-        self._most = MOST_ASKED if asked == "category" else MOST_FOUND
-        self._seen: set[object] = set()
-        self._refuse = in_column(column.name)
+class Features(Protocol):
+    """`columns`: None for plain numbers. `inputs`: how many inputs of a network a row becomes."""
 
     @property
-    def categories(self) -> tuple[str, ...]:
-        return in_order(name(value) for value in self._seen)
+    def columns(self) -> tuple[Column, ...] | None: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def inputs(self) -> int: ...
 
-    def see(self, values: pa.Array, first_row: int) -> None:
-        """Raises InvalidInput where it cannot be learned from."""
-        present = _present(values) if self.missing.see(values, first_row) else values
-        match self.type:
-            case "number":
-                self._see_range(present.to_numpy(zero_copy_only=False))
-                if self.magnitude == np.inf:
-                    row = int(np.flatnonzero(np.isinf(values.to_numpy(zero_copy_only=False)))[0])
-                    raise self._refuse(first_row + row, "The value is infinite; only finite numbers are accepted.")
-            case "date":
-                self._see_range(days(present).to_numpy(zero_copy_only=False))
-            case "category":
-                self._see_categories(present)
+    def read(self, rows: Rows) -> Raw:
+        """These rows, which ascend. Raises Damaged."""
 
-    def _see_range(self, numbers: npt.NDArray[np.generic]) -> None:
-        if len(numbers):
-            self.magnitude = max(self.magnitude, abs(float(numbers.min())), abs(float(numbers.max())))
+    def only(self, place: int) -> "Features":
+        """One column of a table."""
 
-    def _see_categories(self, values: pa.Array) -> None:
-        new = pa.compute.unique(values).to_pylist()
-        self._seen.update(new)
-        longest = max((len(value) for value in new if isinstance(value, str)), default=0)
-        if longest > _LONGEST:
-            raise InvalidInput(
-                "file",
-                f"The column {shown(self.name)} holds texts of up to {longest} characters; categories have at most "
-                f"{_LONGEST}. Leave it out with features.",
+
+class ArrayFeatures:
+    """Plain numbers, in memory or mapped from a file."""
+
+    columns = None
+
+    def __init__(self, matrix: Array) -> None:
+        """`matrix`: (rows, inputs), of any type of numbers."""
+        self.matrix = matrix
+        self.rows, self.inputs = matrix.shape
+
+    def read(self, rows: Rows) -> Array:
+        if rows.size and rows[-1] - rows[0] == rows.size - 1:
+            return self.matrix[rows[0] : rows[-1] + 1]
+        return self.matrix[rows]
+
+    def only(self, place: int) -> "ArrayFeatures":
+        return ArrayFeatures(self.matrix[:, place : place + 1])
+
+
+class TableFeatures:
+    """Columns of a table in an Arrow IPC file, which is mapped and never whole in memory."""
+
+    def __init__(self, path: Path, columns: tuple[Column, ...]) -> None:
+        """Raises Damaged if there is no such table with all of the columns."""
+        self.columns = columns
+        self._path = path
+        self._name = f"{path.parent.name}/{path.name}"
+        try:
+            source = pa.memory_map(str(path))
+            places = [_place(pa.ipc.open_file(source).schema, column.name) for column in columns]
+            # Fields come in the order of the file, whatever the order in which they are asked for.
+            self._file = pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(included_fields=places))
+            sizes = [self._file.get_batch(number).num_rows for number in range(self._file.num_record_batches)]
+        except (OSError, pa.ArrowException, LookupError) as problem:
+            raise Damaged(f"The stored file {self._name} cannot be read.") from problem
+        self._ends = np.cumsum(sizes, dtype=np.int64)
+        self.rows = int(self._ends[-1]) if sizes else 0
+        self.inputs = sum(column.inputs for column in columns)
+
+    def read(self, rows: Rows) -> tuple[Array, ...]:
+        if not rows.size:
+            return tuple(np.empty(0, np.int32 if column.type == "category" else np.float64) for column in self.columns)
+        first, last = int(rows[0]), int(rows[-1]) + 1
+        try:
+            parts = self._parts(first, last)
+            return tuple(
+                np.concatenate([_values(part.column(column.name), column) for part in parts])[rows - first]
+                for column in self.columns
             )
-        if len(self._seen) > self._most:
-            raise InvalidInput("file", self._too_many())
+        except (OSError, pa.ArrowException, LookupError) as problem:
+            raise Damaged(f"The stored file {self._name} cannot be read.") from problem
 
-    def _too_many(self) -> str:
-        found = f"The column {shown(self.name)} holds more than {self._most} different values"
-        if self._most == MOST_ASKED:
-            return f"{found}, too many for a category; leave it out with features."
-        return (
-            f"{found}, and is text. Leave it out with features; or say "
-            f'types={{"{self.name}": "category"}}, which takes up to {MOST_ASKED}.'
-        )
+    def only(self, place: int) -> "TableFeatures":
+        return TableFeatures(self._path, self.columns[place : place + 1])
+
+    def _parts(self, first: int, last: int) -> list[pa.RecordBatch]:
+        """Rows first to last, as they lie in the file."""
+        parts = []
+        number = int(np.searchsorted(self._ends, first, side="right"))
+        while first < last:
+            batch = self._file.get_batch(number)
+            begin = int(self._ends[number]) - batch.num_rows
+            end = min(last, int(self._ends[number]))
+            parts.append(batch.slice(first - begin, end - first))
+            first, number = end, number + 1
+        return parts
 
 
-def _present(values: pa.Array) -> pa.Array:
-    return values.filter(pa.compute.invert(pa.compute.is_null(values, nan_is_null=True)))
+def _place(schema: pa.Schema, name: str) -> int:
+    place: int = schema.get_field_index(name)
+    if place < 0:
+        raise LookupError(name)
+    return place
 
 
-def _looks_like(column: pa.Field) -> ColumnType:
-    if is_text(column.type):
-        return "category"
-    if is_number(column.type):
-        return "number"
-    if is_date(column.type):
-        raise InvalidInput(
-            "file",
-            f"The column {shown(column.name)} holds dates. Leave it out with features; or say "
-            f'types={{"{column.name}": "date"}} to learn from the days since 1970.',
-        )
-    return "boolean"
+def _values(column: pa.Array, described: Column) -> Array:
+    match described.type:
+        case "category":
+            return _codes(column, described.categories)
+        case "date":
+            return _days(column)
+        case "boolean":
+            return _reals(column.cast(pa.bool_()))
+        case _:
+            return _reals(column)
+
+
+def _reals(column: pa.Array) -> Array:
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
+
+
+def _days(column: pa.Array) -> Array:
+    if pa.types.is_date32(column.type):
+        return _reals(column.cast(pa.int32()))
+    unit = "ms" if pa.types.is_date64(column.type) else column.type.unit
+    return np.asarray(_reals(column.cast(pa.int64())) / (_SECONDS_OF_DAY * _PARTS_OF_SECOND[unit]))
+
+
+def _codes(column: pa.Array, categories: Sequence[str]) -> Array:
+    if pa.types.is_dictionary(column.type):
+        known = _codes(column.dictionary, categories)
+        places = column.indices.cast(pa.int32()).fill_null(len(known)).to_numpy(zero_copy_only=False)
+        return np.asarray(np.append(known, np.int32(MISSING))[places])
+    text = column.cast(pa.string())
+    found = pc.index_in(text, value_set=pa.array(categories, pa.string())).fill_null(UNSEEN)
+    codes: Array = found.to_numpy(zero_copy_only=False).astype(np.int32)
+    codes[text.is_null().to_numpy(zero_copy_only=False)] = MISSING
+    return codes

@@ -6,8 +6,8 @@ from datetime import date
 
 from engine.data.categories import in_order, name
 from engine.data.columns import Column, ColumnType, Filling
-from engine.data.features import Feature
 from engine.data.formats.schema import shown
+from engine.data.inspection import Feature
 from engine.data.sources import Reading
 from engine.errors import InvalidInput
 

@@ -12,9 +12,9 @@ import pyarrow.ipc
 from engine import durable
 from engine.data import answers
 from engine.data.ahead import ahead
-from engine.data.features import Feature
 from engine.data.fillings import columns
 from engine.data.formats.schema import Types, TypesChanged
+from engine.data.inspection import Feature
 from engine.data.meter import Meter
 from engine.data.missing import Missing
 from engine.data.roles import Roles, roles

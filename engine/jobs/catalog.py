@@ -7,8 +7,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from engine import durable
-from engine.data.dataset import Dataset, OpenDataset, open_for_training, store
+from engine.data.dataset import Dataset, store
 from engine.data.examples import Examples
+from engine.data.opening import OpenDataset, open_for_training
+from engine.data.preparation import Preparation, PreparationRule
 from engine.errors import Conflict, NotFound, StorageFailed, TooLarge
 from engine.jobs import ids
 from engine.jobs.folder import DataFolder
@@ -18,8 +20,10 @@ from engine.nn.architecture import Architecture
 from engine.nn.network import Network
 from engine.training.checkpoint import load_weights, save_weights
 from engine.training.evaluation import Evaluation, evaluate
+from engine.training.model import Model
 
 _NETWORKS_KEPT_LOADED = 16
+_UNPREPARED = PreparationRule()
 
 
 class Catalog:
@@ -30,7 +34,7 @@ class Catalog:
         self._folder = folder
         self._max_parameters = max_parameters
         self._loading = threading.Lock()
-        self._loaded: OrderedDict[tuple[str, int], Network] = OrderedDict()
+        self._loaded: OrderedDict[tuple[str, int], Model] = OrderedDict()
 
     def sweep(self) -> None:
         """At start: remove files that no record speaks of."""
@@ -46,9 +50,15 @@ class Catalog:
         self._folder.sweep(set(published), datasets, uploads, is_known)
 
     def create_network(
-        self, architecture: Architecture, name: str | None, receipt: Receipt | None = None
+        self,
+        architecture: Architecture,
+        name: str | None,
+        receipt: Receipt | None = None,
+        preparation: PreparationRule = _UNPREPARED,
     ) -> NetworkRecord:
-        """Draw its start and keep it. Raises TooLarge beyond the service's limit."""
+        """Draw its start and keep it. Raises TooLarge beyond the service's limit, InvalidInput if preparation and cost
+        do not go together."""
+        preparation.check_cost(architecture.cost)
         if architecture.parameters > self._max_parameters:
             raise TooLarge(
                 "layers",
@@ -59,7 +69,8 @@ class Catalog:
         id = ids.new_id(ids.NETWORK)
         with durable.new_folder(self._folder.of_network(id)) as folder:
             file = save_weights(folder / "0.safetensors", Network(architecture)).name
-        network = NetworkRecord(id, name, architecture, (Version(0, file, None, None, now),), now)
+        start = Version(0, file, None, None, now)
+        network = NetworkRecord(id, name, architecture, (start,), now, preparation=preparation)
         self._registry.add(self._registry.networks, network, receipt)
         return network
 
@@ -100,8 +111,9 @@ class Catalog:
             if not job.finished and id in needs(job):
                 raise Conflict(f"The job {job.id} ({job.state}) needs this {kind}; cancel it or let it finish.")
 
-    def load(self, record: NetworkRecord, number: int | None) -> tuple[Version, Network]:
-        """The network with the weights of a version, by default the current one. Raises NotFound, Damaged."""
+    def load(self, record: NetworkRecord, number: int | None) -> tuple[Version, Model]:
+        """A version, by default the current one, and what predicts with it. Raises NotFound, Damaged, and Conflict
+        where it scales what nothing has been fitted to yet."""
         wanted = record.current if number is None else number
         version = record.version(wanted)
         if version is None:
@@ -110,7 +122,8 @@ class Catalog:
         with self._loading:
             if key not in self._loaded:
                 path = self._folder.of_network(record.id) / version.file
-                self._loaded[key] = load_weights(path, record.architecture)
+                network, fitted = load_weights(path, record.architecture)
+                self._loaded[key] = Model(network, fitted or _unfitted(record, version))
             self._loaded.move_to_end(key)
             while len(self._loaded) > _NETWORKS_KEPT_LOADED:
                 self._loaded.popitem(last=False)
@@ -122,17 +135,34 @@ class Catalog:
         Raises NotFound, or InvalidInput (field `dataset_id`) if the dataset does not fit the network, or has other
         classes than the version was trained on.
         """
-        version, network = self.load(record, number)
-        dataset.check_fits(record.architecture)
+        version, model = self.load(record, number)
+        model.preparation.check_columns(dataset.features)
+        dataset.check_fits(record.architecture, record.preparation, model.preparation.columns)
+        record.preparation.check_classes(dataset.classes, "dataset_id")
         if version.classes is not None:
             dataset.check_classes(version.classes)
-        return version, evaluate(network, self._open(dataset, record.architecture))
+        return version, evaluate(model.network, self._open(dataset, model))
 
-    def _open(self, dataset: Dataset, architecture: Architecture) -> OpenDataset:
+    def _open(self, dataset: Dataset, model: Model) -> OpenDataset:
+        architecture = model.network.architecture
         try:
             return open_for_training(
-                dataset, self._folder.of_dataset(dataset.id), architecture.outputs, architecture.dtype
+                dataset,
+                self._folder.of_dataset(dataset.id),
+                architecture.outputs,
+                architecture.dtype,
+                model.preparation,
             )
         except StorageFailed:
             self._registry.datasets.get(dataset.id)  # it may have been deleted since it was found
             raise
+
+
+def _unfitted(record: NetworkRecord, version: Version) -> Preparation:
+    """Raises Conflict if it takes training to know."""
+    if record.preparation.scales:
+        raise Conflict(
+            f"Version {version.number} of the network has not been trained: what its inputs and targets are scaled by "
+            "is found by the first job. Train it, then ask again."
+        )
+    return Preparation.plain(record.preparation)

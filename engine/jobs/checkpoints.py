@@ -88,7 +88,8 @@ class Checkpoints:
                 return None
             network = found.network(architecture, best=weights == "best")
             # Extracted again it gets the same name, and is the same.
-            return save_weights(folder / f"{job.id}-{checkpoint.number}-{weights}.safetensors", network).name
+            path = folder / f"{job.id}-{checkpoint.number}-{weights}.safetensors"
+            return save_weights(path, network, found.preparation).name
 
     @contextmanager
     def _noticing_it_is_gone(self, job: Job, checkpoint: SavedRun) -> Iterator[None]:

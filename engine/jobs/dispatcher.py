@@ -179,6 +179,7 @@ class Dispatcher:
                 job_id=job.id,
                 attempt=job.attempt,
                 architecture=network.architecture,
+                preparation=network.preparation,
                 spec=job.spec,
                 dataset=dataset,
                 dataset_folder=str(self._folder.of_dataset(dataset.id)),

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from engine.jobs.folder import DataFolder
 from engine.jobs.job import Cancelled, ErrorKind, Failed, Job, JobError, Succeeded
 from engine.jobs.registry import NetworkRecord, Registry, Version
+from engine.training.checkpoint import load_preparation
 
 
 class Endings:
@@ -16,11 +17,15 @@ class Endings:
         self._folder = folder
 
     def published(self, job: Job, file: str, epoch: int | None = None) -> tuple[NetworkRecord, Version]:
-        """The job's network with a new version, current from then on, and that version."""
+        """The job's network with a new version, current from then on, and that version. Raises Damaged."""
         network = self._registry.networks.get(job.network_id)
         classes = self._registry.datasets.get(job.dataset_id).classes
+        preparation = load_preparation(self._folder.of_network(network.id) / file)
+        columns = None
+        if preparation is not None and preparation.columns is not None:
+            columns = tuple((column.name, column.type) for column in preparation.columns)
         number = network.versions[-1].number + 1
-        version = Version(number, file, job.id, classes, datetime.now(UTC), epoch)
+        version = Version(number, file, job.id, classes, datetime.now(UTC), epoch, columns)
         return replace(network, versions=(*network.versions, version), current=number), version
 
     def end(self, job: Job, event: Succeeded | Failed | Cancelled, publishes: NetworkRecord | None = None) -> Job:

@@ -8,6 +8,7 @@ import socket
 import msgspec
 
 from engine.data.dataset import Dataset
+from engine.data.preparation import PreparationRule
 from engine.jobs.channel import SECONDS_TO_SEND, Channel
 from engine.jobs.job import Checkpointing, ErrorKind
 from engine.nn.architecture import Architecture
@@ -33,6 +34,7 @@ class Run(OfAttempt, frozen=True):
     go into `folder`."""
 
     architecture: Architecture
+    preparation: PreparationRule
     spec: TrainingSpec
     dataset: Dataset
     dataset_folder: str

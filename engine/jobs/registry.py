@@ -9,7 +9,9 @@ from typing import Any
 
 import msgspec
 
+from engine.data.columns import ColumnType
 from engine.data.dataset import Dataset
+from engine.data.preparation import PreparationRule
 from engine.errors import InvalidInput
 from engine.jobs.job import EpochsDone, Event, Interrupted, Job, apply
 from engine.jobs.journal import Entry, Journal
@@ -19,6 +21,7 @@ from engine.nn.architecture import Architecture
 from engine.training.spec import Epoch
 
 _SECONDS_ANSWERS_ARE_KEPT = 24 * 3600
+_UNPREPARED = PreparationRule()
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Version:
     """Published weights of a network; `file` is in the network's folder. Number 0 is the start.
 
     `job_id`: who trained them; `epoch`: after which of its epochs, where it was not its end; `classes`: what they were
-    trained to tell apart."""
+    trained to tell apart; `columns`: the names and types of those that they were trained on, None for plain numbers."""
 
     number: int
     file: str
@@ -34,12 +37,13 @@ class Version:
     classes: tuple[str, ...] | None
     created_at: datetime
     epoch: int | None = None
+    columns: tuple[tuple[str, ColumnType], ...] | None = None
 
 
 @dataclass(frozen=True)
 class NetworkRecord:
-    """A network as the service knows it. `current`: the number of the version that predicts, unless another is asked
-    for."""
+    """A network as the service knows it. `preparation`: how its data are prepared; `current`: the number of the version
+    that predicts, unless another is asked for."""
 
     id: str
     name: str | None
@@ -47,6 +51,7 @@ class NetworkRecord:
     versions: tuple[Version, ...]
     created_at: datetime
     current: int = 0
+    preparation: PreparationRule = _UNPREPARED
 
     def version(self, number: int) -> Version | None:
         return next((version for version in self.versions if version.number == number), None)

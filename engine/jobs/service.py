@@ -1,11 +1,11 @@
 """Submit, pause, change, cancel, recover: what the API asks for, turned into events of jobs."""
 
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from engine import durable
 from engine.data.dataset import Dataset
-from engine.errors import Conflict, InvalidInput, TooMany
+from engine.data.preparation import Preparation
+from engine.errors import Conflict, Damaged, InvalidInput, TooMany
 from engine.jobs import ids
 from engine.jobs.dispatcher import Dispatcher
 from engine.jobs.endings import Endings
@@ -14,45 +14,21 @@ from engine.jobs.folder import DataFolder
 from engine.jobs.job import (
     Cancelled,
     Changed,
-    Checkpointing,
     Interrupted,
     Job,
     Paused,
     Placed,
     Resumed,
-    SavedRun,
     check,
 )
-from engine.jobs.registry import NetworkRecord, Receipt, Registry
+from engine.jobs.orders import Limits, Order, check_data, with_order
+from engine.jobs.registry import Receipt, Registry
 from engine.nn.architecture import Architecture
 from engine.nn.cuda.discovery import Found
+from engine.training.checkpoint import load_preparation
 from engine.training.choice import Choice, choose
 from engine.training.demand import demand_of
 from engine.training.spec import TrainingSpec
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a service takes: jobs that wait, and bytes of memory of one run."""
-
-    queued_jobs: int
-    job_bytes: int
-
-
-@dataclass(frozen=True)
-class Order:
-    """A job to be. `validation` is measured after every epoch, in place of a fraction of the dataset; `after`: jobs
-    that must have succeeded before; `begin_with`: a checkpoint of a job of the same network."""
-
-    network: NetworkRecord
-    dataset: Dataset
-    spec: TrainingSpec
-    name: str | None = None
-    validation: Dataset | None = None
-    priority: int = 0
-    after: tuple[Job, ...] = ()
-    checkpointing: Checkpointing = field(default_factory=Checkpointing)
-    begin_with: tuple[Job, SavedRun] | None = None
 
 
 class JobService:
@@ -122,10 +98,8 @@ class JobService:
         """Queue a job. Raises InvalidInput if data, network and settings do not go together or there is no such device,
         TooMany if as many jobs wait already as may."""
         network, dataset, spec, validation = order.network, order.dataset, order.spec, order.validation
-        dataset.check_fits(network.architecture)
+        check_data(order, self._fitted(order))
         spec.check_fits(network.architecture, dataset.rows, dataset.classes)
-        if validation is not None:
-            _check_validation(validation, dataset, network)
         self._check_size(order)
         choice = self._choose(network.architecture, dataset, spec, validation)
         id = ids.new_id(ids.JOB)
@@ -137,7 +111,7 @@ class JobService:
                 order.name,
                 network.id,
                 dataset.id,
-                spec,
+                with_order(order, self._limits.data_bytes),
                 _now(),
                 validation_dataset_id=validation.id if validation else None,
                 device_kind=choice.device,
@@ -150,6 +124,23 @@ class JobService:
             self.registry.add(self.registry.jobs, job, receipt)
             self._dispatcher.dispatch()
             return self.registry.jobs.get(job.id)
+
+    def _fitted(self, order: Order) -> Preparation | None:
+        """What the data of a job that does not begin at the network's start are prepared by."""
+        network = order.network
+        version = network.version(network.current)
+        if order.begin_with is not None:
+            file = order.begin_with[1].file
+        elif order.spec.warm_start and version is not None:
+            file = version.file
+        else:
+            return None
+        path = self._folder.of_network(network.id) / file
+        try:
+            durable.check(path)
+            return load_preparation(path)
+        except Damaged:
+            return None  # the run says so
 
     def _check_size(self, order: Order) -> None:
         demand = demand_of(order.spec, order.network.architecture, order.dataset.rows, order.dataset.bytes)
@@ -169,15 +160,16 @@ class JobService:
         self.registry.datasets.get(order.dataset.id)
         if order.validation is not None:
             self.registry.datasets.get(order.validation.id)
+        if order.begin_with is not None:
+            job, checkpoint = order.begin_with
+            if checkpoint not in self.registry.jobs.get(job.id).checkpoints:
+                raise InvalidInput("start_from.checkpoint", f"The job {job.id} has dropped this checkpoint meanwhile.")
 
     def _keep_start(self, id: str, order: Order) -> str | None:
         """A name of the new job's own for the checkpoint that it begins with: the old job may go."""
         if order.begin_with is None:
             return None
-        job, checkpoint = order.begin_with
-        if checkpoint not in self.registry.jobs.get(job.id).checkpoints:
-            raise InvalidInput("start_from.checkpoint", f"The job {job.id} has dropped this checkpoint meanwhile.")
-        file = checkpoint.file
+        file = order.begin_with[1].file
         folder = self._folder.of_network(order.network.id)
         name = f"{id}-start.{file.split('.', 1)[1]}"
         durable.link(folder / file, folder / name)
@@ -251,18 +243,6 @@ class JobService:
                 raise Conflict(f"The job is {now.state}; cancel it before deleting it.")
             self.registry.remove(self.registry.jobs, now)
             self._endings.remove(now, now.files)
-
-
-def _check_validation(validation: Dataset, dataset: Dataset, network: NetworkRecord) -> None:
-    """Raises InvalidInput, naming `validation.dataset_id`, if it cannot measure what is learned from `dataset`."""
-    field = "validation.dataset_id"
-    try:
-        validation.check_fits(network.architecture)
-    except InvalidInput as refused:
-        raise InvalidInput(field, refused.problems[0][1]) from refused
-    if validation.classes != dataset.classes:
-        expected = f"the classes {', '.join(dataset.classes)}" if dataset.classes else "targets, no classes"
-        raise InvalidInput(field, f"The dataset for training has {expected}; the one for validation needs the same.")
 
 
 def _now() -> datetime:

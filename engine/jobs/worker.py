@@ -14,19 +14,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from engine.data.dataset import Dataset, OpenDataset, open_for_training
+from engine.data.preparation import Preparation
 from engine.errors import Damaged, Diverged, InvalidInput, StorageFailed
 from engine.jobs import messages
+from engine.jobs.beginnings import CheckpointDamaged, begin
 from engine.jobs.channel import Channel
 from engine.jobs.job import ErrorKind
 from engine.nn.cuda.failures import is_out_of_memory
-from engine.training.checkpoint import (
-    Checkpoint,
-    load_checkpoint,
-    load_weights,
-    save_checkpoint,
-    save_weights,
-)
+from engine.training.checkpoint import Checkpoint, save_checkpoint, save_weights
 from engine.training.device import Cpu, Cuda, Device
 from engine.training.spec import Epoch
 from engine.training.trainer import Trainer
@@ -104,7 +99,7 @@ class Worker:
             return broken("out_of_memory", self._too_little_memory())
         except InvalidInput as problem:
             return broken("invalid_data", str(problem))
-        except _CheckpointDamaged as problem:
+        except CheckpointDamaged as problem:
             return messages.CheckpointDamaged(run.job_id, run.attempt, str(problem))
         except Damaged as problem:
             return broken("damaged_data", str(problem))
@@ -121,8 +116,8 @@ class Worker:
         return f"The run needs more {whose} than is free; try a smaller batch_size."
 
     def _train(self, run: messages.Run) -> messages.Finished | None:
-        trainer = self._prepare(run)
-        record = _Record(run, trainer, self._say)
+        trainer, preparation = begin(run, self._device)
+        record = _Record(run, trainer, preparation, self._say)
         try:
             for epoch in trainer.run():
                 record.note(epoch)
@@ -136,38 +131,11 @@ class Worker:
                 record.save_if_due(epoch)
         finally:
             record.report()
-        file = save_weights(Path(run.folder) / f"{run.job_id}-{run.attempt}.safetensors", trainer.network).name
+        path = Path(run.folder) / f"{run.job_id}-{run.attempt}.safetensors"
+        file = save_weights(path, trainer.network, preparation).name
         position = trainer.position
         assert position.stopped is not None
         return messages.Finished(run.job_id, run.attempt, file, position.stopped, position.best_epoch)
-
-    def _prepare(self, run: messages.Run) -> Trainer:
-        architecture = run.architecture
-        run.dataset.check_fits(architecture)
-
-        def opened(dataset: Dataset, folder: str) -> OpenDataset:
-            return open_for_training(dataset, Path(folder), architecture.outputs, architecture.dtype)
-
-        dataset = opened(run.dataset, run.dataset_folder)
-        validation = None
-        if run.validation is not None and run.validation_folder is not None:
-            validation = opened(run.validation, run.validation_folder)
-        trainer = Trainer(
-            load_weights(Path(run.weights), architecture),
-            dataset,
-            run.spec,
-            classes=run.dataset.classes,
-            validation=validation,
-            make_stepper=self._device.stepper_for(architecture, run.spec, run.dataset.rows),
-        )
-        if run.checkpoint is not None:
-            try:
-                load_checkpoint(Path(run.checkpoint)).restore(trainer)
-            except Damaged as problem:
-                raise _CheckpointDamaged(str(problem)) from problem
-        elif run.begin_with is not None:
-            load_checkpoint(Path(run.begin_with)).begin(trainer)
-        return trainer
 
     def _adjust_rate(self, run: messages.Run, trainer: Trainer, record: "_Record") -> None:
         while not self._adjusts.empty():
@@ -187,16 +155,19 @@ def _is_about(word: messages.OfAttempt, run: messages.Run) -> bool:
     return (word.job_id, word.attempt) == (run.job_id, run.attempt)
 
 
-class _CheckpointDamaged(Exception):
-    """The run may go on from an older one."""
-
-
 class _Record:
     """What a run tells of itself, and what it saves."""
 
-    def __init__(self, run: messages.Run, trainer: Trainer, say: Callable[[messages.FromWorker], None]) -> None:
+    def __init__(
+        self,
+        run: messages.Run,
+        trainer: Trainer,
+        preparation: Preparation,
+        say: Callable[[messages.FromWorker], None],
+    ) -> None:
         self._run = run
         self._trainer = trainer
+        self._preparation = preparation
         self._say = say
         self._pending: list[Epoch] = []
         self._reported = self._saved = time.monotonic()
@@ -229,7 +200,7 @@ class _Record:
         self.report()  # what a checkpoint contains is known before the checkpoint is
         position = self._trainer.position
         name = f"{self._run.job_id}-{self._run.attempt}-{position.epoch}-{position.row}.checkpoint"
-        file = save_checkpoint(Path(self._run.folder) / name, Checkpoint.of(self._trainer))
+        file = save_checkpoint(Path(self._run.folder) / name, Checkpoint.of(self._trainer, self._preparation))
         self._say(messages.Checkpointed(self._run.job_id, self._run.attempt, file.name, file.stat().st_size))
         self._saved = time.monotonic()
 

@@ -13,7 +13,7 @@ from engine.nn.costs import COSTS, CostName
 from engine.nn.dispatch import code_of
 from engine.nn.initializers import INITIALIZERS, InitializerName
 from engine.nn.optimizers import COEFFICIENTS
-from engine.nn.plan import NONE, NUMBERS, SQUARED, Buffers, Plan
+from engine.nn.plan import ERRORS, NONE, NUMBERS, Buffers, Plan
 
 DtypeName = Literal["float32", "float64"]
 LARGEST_SEED = 2**63 - 1
@@ -140,7 +140,7 @@ class Architecture:
             (rows, self.dtype),
             (COEFFICIENTS, exact),
             (1, exact),
-            (SQUARED + self.outputs, exact),
+            (ERRORS + 2 * self.outputs, exact),
             (2, "int64"),
         ]
 

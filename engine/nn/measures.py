@@ -5,7 +5,7 @@ import numpy.typing as npt
 
 from engine.nn.compiling import formula
 from engine.nn.kernel import kernel
-from engine.nn.plan import ABSOLUTE, CLASSES, CORRECT, SIDES, SQUARED
+from engine.nn.plan import CLASSES, CORRECT, ERRORS, SIDES
 from engine.nn.views import Matrix
 
 Totals = npt.NDArray[np.float64]
@@ -49,10 +49,10 @@ def same_side(a: float, y: float) -> bool:
 
 @kernel("add_absolute_errors")
 def add_absolute_errors(a: Matrix, y: Matrix, totals: Totals) -> None:
-    """Over all outputs."""
+    """For each output."""
     for i in range(a.shape[0]):
         for j in range(a.shape[1]):
-            totals[ABSOLUTE] += absolute_error(a[i, j], y[i, j])
+            totals[ERRORS + j] += absolute_error(a[i, j], y[i, j])
 
 
 @formula
@@ -62,10 +62,10 @@ def absolute_error(a: float, y: float) -> float:
 
 @kernel("add_squared_errors")
 def add_squared_errors(a: Matrix, y: Matrix, totals: Totals) -> None:
-    """For each output."""
+    """For each output, behind the absolute ones."""
     for i in range(a.shape[0]):
         for j in range(a.shape[1]):
-            totals[SQUARED + j] += squared_error(a[i, j], y[i, j])
+            totals[ERRORS + a.shape[1] + j] += squared_error(a[i, j], y[i, j])
 
 
 @formula

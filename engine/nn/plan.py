@@ -25,8 +25,8 @@ Rows = npt.NDArray[np.int64]
     DELTA_AT,
 ) = range(12)
 NONE = -1
-# Places of Buffers.totals; behind them the squared errors of each output.
-COST, CORRECT, ABSOLUTE, GRADIENT_NORM, SQUARED = range(5)
+# Places of Buffers.totals; behind them the absolute errors of each output, and behind those the squared ones.
+COST, CORRECT, GRADIENT_NORM, ERRORS = range(4)
 # What Plan.measure tells to count: errors of numbers, outputs on the right side of ½, largest outputs that are right.
 NUMBERS, SIDES, CLASSES = range(3)
 # Places of Buffers.place: the rows of the epoch's order at which the mini-batch begins, and at which the next one will.

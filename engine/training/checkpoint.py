@@ -4,6 +4,7 @@ What saves tells where the file is: its name ends with a digest of its content.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,10 +15,12 @@ import safetensors
 import safetensors.numpy
 
 from engine import durable
+from engine.data.preparation import Preparation
 from engine.errors import Damaged
 from engine.nn.architecture import Architecture
 from engine.nn.network import Network
 from engine.training.position import Position
+from engine.training.stored_preparation import PREFIX, preparation_in, tensors_of, words_of
 
 if TYPE_CHECKING:  # the service saves weights, and trains nothing
     from engine.training.trainer import Trainer
@@ -25,21 +28,31 @@ if TYPE_CHECKING:  # the service saves weights, and trains nothing
 Arrays = dict[str, npt.NDArray[Any]]
 
 
-def save_weights(path: Path, network: Network) -> Path:
+def save_weights(path: Path, network: Network, preparation: Preparation | None = None) -> Path:
     """Write the tensors of every layer: `layers.N.weights` and `layers.N.biases`, and with batch normalization
-    `layers.N.scales`, `layers.N.means` and `layers.N.variances`. Raises StorageFailed."""
-    return _save(path, dict(_tensors(network)), {})
+    `layers.N.scales`, `layers.N.means` and `layers.N.variances`; and what was fitted before it was trained, if it was.
+    Raises StorageFailed."""
+    return _save(path, dict(_tensors(network)), {}, preparation)
 
 
-def load_weights(path: Path, architecture: Architecture) -> Network:
-    """A network with the weights of `save_weights`. Raises Damaged."""
-    stored, _ = _load(path)
+def load_weights(path: Path, architecture: Architecture) -> tuple[Network, Preparation | None]:
+    """A network with the weights of `save_weights`, and what was fitted before it was trained. Raises Damaged."""
+    stored, metadata = _load(path)
+    preparation = preparation_in(stored, metadata)
     network = Network.blank(architecture)
     for name, tensor in _tensors(network):
         if name not in stored or not _alike(stored[name], tensor):
             raise Damaged(f"The weights file {path.name} does not fit its network ({name}).")
         tensor[:] = stored[name]
-    return network
+    return network, preparation
+
+
+def load_preparation(path: Path) -> Preparation | None:
+    """What was saved with weights or in a checkpoint, and nothing else of them; the digest is not looked at. Raises
+    Damaged."""
+    with _opened(path) as file:
+        names = [name for name in file.keys() if name.startswith(PREFIX)]  # noqa: SIM118
+        return preparation_in({name: file.get_tensor(name) for name in names}, file.metadata() or {})
 
 
 def _tensors(network: Network) -> Iterator[tuple[str, npt.NDArray[Any]]]:
@@ -54,16 +67,18 @@ def _tensors(network: Network) -> Iterator[tuple[str, npt.NDArray[Any]]]:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A run in the middle: all that changes from step to step, and where it stands."""
+    """A run in the middle: all that changes from step to step, and where it stands; and what was fitted before it
+    began."""
 
     arrays: Arrays
     position: Position
     optimizer: str
+    preparation: Preparation | None = None
 
     @classmethod
-    def of(cls, trainer: "Trainer") -> "Checkpoint":
+    def of(cls, trainer: "Trainer", preparation: Preparation | None = None) -> "Checkpoint":
         """The run as it is now; views, to be saved before it goes on."""
-        return cls(trainer.arrays, trainer.position, trainer.spec.optimizer)
+        return cls(trainer.arrays, trainer.position, trainer.spec.optimizer, preparation)
 
     def restore(self, trainer: "Trainer") -> None:
         """Put a new run where this one was. Raises Damaged if it is another run's."""
@@ -104,15 +119,17 @@ class Checkpoint:
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> Path:
     """Raises StorageFailed."""
     position = msgspec.json.encode(checkpoint.position).decode()
-    return _save(path, checkpoint.arrays, {"position": position, "optimizer": checkpoint.optimizer})
+    metadata = {"position": position, "optimizer": checkpoint.optimizer}
+    return _save(path, checkpoint.arrays, metadata, checkpoint.preparation)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
     """Raises Damaged."""
     arrays, metadata = _load(path)
     try:
+        preparation = preparation_in(arrays, metadata)
         position = msgspec.json.decode(metadata["position"], type=Position)
-        return Checkpoint(arrays, position, metadata["optimizer"])
+        return Checkpoint(arrays, position, metadata["optimizer"], preparation)
     except (KeyError, msgspec.DecodeError) as problem:
         raise Damaged(f"The checkpoint {path.name} is not complete.") from problem
 
@@ -121,15 +138,23 @@ def _alike(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> bool:
     return one.shape == other.shape and one.dtype == other.dtype
 
 
-def _save(path: Path, tensors: Arrays, metadata: dict[str, str]) -> Path:
+def _save(path: Path, tensors: Arrays, metadata: dict[str, str], preparation: Preparation | None) -> Path:
+    if preparation is not None:
+        tensors, metadata = tensors | tensors_of(preparation), metadata | words_of(preparation)
     content = safetensors.numpy.save(tensors, metadata=metadata)
     return durable.write_file(path, lambda file: file.write(content))
 
 
 def _load(path: Path) -> tuple[Arrays, dict[str, str]]:
     durable.check(path)
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            yield file
     except (OSError, safetensors.SafetensorError) as problem:
         raise Damaged(f"The file {path.name} is not one of weights.") from problem

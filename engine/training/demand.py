@@ -8,9 +8,12 @@ from engine.nn.cuda.launching import multiply_adds
 from engine.training.spec import TrainingSpec
 
 # Paces that no sound machine falls below, even a busy one with slow disks: multiply-adds of a core, and bytes of files
-# that are read, compared with their digest, converted and written.
+# that are read, compared with their digest, prepared and written.
 _SLOWEST_MULTIPLY_ADDS = 0.2e9
 _SLOWEST_BYTES = 20e6
+# How often what is stored is gone through before the first step: for its digest, for what fills and what scales, and to
+# be prepared.
+_PASSES = 4
 
 
 @dataclass(frozen=True)
@@ -30,5 +33,5 @@ def demand_of(spec: TrainingSpec, architecture: Architecture, rows: int, stored_
     step = multiply_adds(architecture, at_once) / _SLOWEST_MULTIPLY_ADDS
     return Demand(
         memory=memory.parameters + memory.buffers,
-        silence=step + (stored_bytes * 2 + memory.parameters) / _SLOWEST_BYTES,
+        silence=step + (stored_bytes * _PASSES + memory.data + memory.parameters) / _SLOWEST_BYTES,
     )

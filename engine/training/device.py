@@ -6,7 +6,7 @@ from typing import Any, Protocol, get_args
 
 import numpy as np
 
-from engine.data.dataset import OpenDataset
+from engine.data.opening import OpenDataset
 from engine.nn.architecture import Architecture, DtypeName
 from engine.nn.cuda.stepper import CudaStepper
 from engine.nn.stepper import CpuStepper, MakeStepper

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from engine.data.dataset import OpenDataset
+from engine.data.opening import OpenDataset
 from engine.errors import InvalidInput
 from engine.nn.loops import cost_of_rows
 from engine.nn.network import Network
@@ -49,7 +49,8 @@ class Classification:
 
 @dataclass(frozen=True)
 class Deviations:
-    """How far outputs are from targets. `r2` is None where all targets are the same, or nearly so."""
+    """How far outputs are from targets, in the units of these. `r2` is None where all targets are the same, or nearly
+    so."""
 
     r2: float | None
     mae: float
@@ -66,7 +67,8 @@ class Regression:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`cost` is the mean over the rows, weighted if they have weights; all else counts each row once.
+    """`cost` is the mean over the rows, weighted if they have weights, and that of the targets as they are prepared for
+    the network; all else counts each row once.
 
     A dataset of classes has a `classification`, one of targets a `regression`. `accuracy` is None for targets unless
     the cost is a cross-entropy.
@@ -89,7 +91,7 @@ def evaluate(network: Network, data: OpenDataset) -> Evaluation:
     total_weight = rows if data.weights is None else data.weights.sum()
     cost = 0.0
     with np.errstate(over="ignore"):  # seen at the end
-        measure = _Columns(data.y, network.architecture.cost) if data.codes is None else _Classes(data)
+        measure = _Columns(data, network.architecture.cost) if data.codes is None else _Classes(data)
         for block in _blocks(rows, max(data.x.shape[1], data.y.shape[1])):
             outputs = network.predict(data.x[block])
             _check_finite(outputs)
@@ -172,10 +174,12 @@ def predicted_codes(outputs: Matrix) -> Codes:
 class _Columns:
     """Sums deviations from targets, column by column."""
 
-    def __init__(self, y: Matrix, cost: str) -> None:
+    def __init__(self, data: OpenDataset, cost: str) -> None:
+        y = data.y
         self._y = y
         self._cost = cost
         self._columns: int = y.shape[1]
+        self._units: Reals = np.ones(self._columns) if data.units is None else data.units
         self._correct = 0
         self._absolute, self._squared = np.zeros((2, self._columns))
         self._spread = spread_of(y, np.arange(len(y)))
@@ -190,7 +194,7 @@ class _Columns:
             self._correct += int((a.argmax(axis=1) == y.argmax(axis=1)).sum())
 
     def evaluation(self, rows: int, cost: float) -> Evaluation:
-        mae, rmse = self._absolute / rows, np.sqrt(self._squared / rows)
+        mae, rmse = self._absolute / rows * self._units, np.sqrt(self._squared / rows) * self._units
         r2 = r2_of(self._squared, self._spread)
         regression = Regression(
             columns=tuple(map(Deviations, r2, mae.tolist(), rmse.tolist())),

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from engine.data.dataset import OpenDataset
+from engine.data.opening import OpenDataset
 from engine.errors import InvalidInput
 from engine.nn import random
-from engine.nn.plan import ABSOLUTE, CLASSES, CORRECT, COST, NUMBERS, SIDES, SQUARED, Rows
+from engine.nn.plan import CLASSES, CORRECT, COST, ERRORS, NUMBERS, SIDES, Rows
 from engine.nn.steps import Examples
 from engine.training.determination import mean_r2, spread_of
 from engine.training.spec import TrainingSpec
@@ -18,7 +18,8 @@ Vector = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Measures:
-    """Means over the rows of a part; None where they do not fit the task."""
+    """Means over the rows of a part; None where they do not fit the task. `mae` and `rmse` are in the units of the
+    targets, `cost` is that of the prepared ones."""
 
     cost: float
     accuracy: float | None
@@ -30,18 +31,19 @@ class Measures:
 @dataclass(frozen=True)
 class Part:
     """Some rows of a dataset. `weight`: their weights together; `spread`: Σ (y − mean of y)² of each output, empty
-    where no numbers are to be met."""
+    where no numbers are to be met; `units`: what 1 of each output is in the units of the targets."""
 
     examples: Examples
     rows: Rows
     weight: float
     spread: Vector
+    units: Vector
 
     @classmethod
-    def of(cls, examples: Examples, rows: Rows, measure: int) -> "Part":
+    def of(cls, examples: Examples, rows: Rows, measure: int, units: Vector | None = None) -> "Part":
         weight = float(examples.weights[rows].sum()) if examples.weights.size else float(len(rows))
         spread = spread_of(examples.y, rows) if measure == NUMBERS else np.zeros(0)
-        return cls(examples, rows, weight, spread)
+        return cls(examples, rows, weight, spread, np.ones(examples.y.shape[1]) if units is None else units)
 
     def measures(self, totals: Vector, measure: int) -> Measures:
         """From sums over all rows of the part."""
@@ -50,9 +52,9 @@ class Part:
         if measure != NUMBERS:
             answers = self.examples.y.shape[1] if measure == SIDES else 1
             return Measures(cost, float(totals[CORRECT]) / (count * answers), None, None, None)
-        squared = totals[SQUARED:]
-        mae = float(totals[ABSOLUTE]) / (count * squared.size)
-        return Measures(cost, None, mean_r2(squared, self.spread), mae, float(np.mean(np.sqrt(squared / count))))
+        absolute, squared = totals[ERRORS:].reshape(2, -1)
+        mae, rmse = absolute / count * self.units, np.sqrt(squared / count) * self.units
+        return Measures(cost, None, mean_r2(squared, self.spread), float(mae.mean()), float(rmse.mean()))
 
 
 def measure_for(cost: str, outputs: int, classes: tuple[str, ...] | None) -> int:
@@ -75,7 +77,7 @@ def parts_of(
 
     Raises InvalidInput where no row is left, or none that counts.
     """
-    training, held_back = divide(dataset, spec)
+    training, held_back = divide(len(dataset.x), dataset.codes, spec)
     weights = weights_of(dataset, spec, classes, training)
     examples = Examples(dataset.x, dataset.y, weights)
     if validation is not None:
@@ -84,22 +86,23 @@ def parts_of(
     else:
         other = examples
     if not len(held_back):
-        return Part.of(examples, training, measure), None
-    validating = Part.of(other, held_back, measure)
+        return Part.of(examples, training, measure, dataset.units), None
+    validating = Part.of(other, held_back, measure, dataset.units)
     if not validating.weight > 0:
         raise InvalidInput("validation", "All rows for validation have the weight 0; at least one must count.")
-    return Part.of(examples, training, measure), validating
+    return Part.of(examples, training, measure, dataset.units), validating
 
 
-def divide(dataset: OpenDataset, spec: TrainingSpec) -> tuple[Rows, Rows]:
-    """(training rows, validation rows), each in the order of the dataset. Raises InvalidInput if no row is left."""
-    rows = np.arange(len(dataset.x), dtype=np.int64)
-    wanted = spec.validation_rows(len(rows))
+def divide(count: int, codes: npt.NDArray[np.int32] | None, spec: TrainingSpec) -> tuple[Rows, Rows]:
+    """(training rows, validation rows) of so many, each in the order of the dataset; `codes`: of their classes. Raises
+    InvalidInput if no row is left."""
+    rows = np.arange(count, dtype=np.int64)
+    wanted = spec.validation_rows(count)
     if not wanted:
         return rows, rows[:0]
     random.shuffle(rows, spec.seed, random.SPLIT, 0)
-    if spec.stratified and dataset.codes is not None:
-        rows = _spread_classes(rows, dataset.codes)
+    if spec.stratified and codes is not None:
+        rows = _spread_classes(rows, codes)
     return np.sort(rows[wanted:]), np.sort(rows[:wanted])
 
 

@@ -66,7 +66,8 @@ class TrainingSpec:
     row of each class counts. `validation_fraction` of the rows, drawn by the seed, are kept from training and measured
     after every epoch; `stratified`: of each class its share. `target_cost`, `early_stopping` and the schedule plateau
     look at the validation cost where there is one. `warm_start`: begin with the network's current weights. Without
-    `shuffle` the rows of every epoch come in the order of the dataset. A `batch_size` of at least the number of rows is
+    `shuffle` the rows of every epoch come in the order of the dataset; with a `shuffle_block` they are shuffled in
+    blocks of so many. A `batch_size` of at least the number of rows is
     full-batch gradient descent. `precision`: that of products on a GPU. `new_rates`: changes of the learning rate that
     were made while it trained; a stage that begins later and has a rate of its own takes its place.
     """
@@ -93,6 +94,7 @@ class TrainingSpec:
     warm_start: bool = False
     seed: int = 0
     shuffle: bool = True
+    shuffle_block: int | None = None
     device: DeviceChoice = "auto"
     precision: Precision = "full"
     new_rates: tuple[NewRate, ...] = ()
@@ -118,6 +120,8 @@ class TrainingSpec:
         for name, penalty in (("l1", self.l1), ("l2", self.l2)):
             if not 0 <= penalty < _INFINITE:
                 raise InvalidInput(name, "A penalty is a finite number of at least 0.")
+        if self.shuffle_block is not None and self.shuffle_block < 1:
+            raise InvalidInput("shuffle_block", "A block has at least 1 row.")
         if not 0 <= self.validation_fraction < 1:
             raise InvalidInput("validation.fraction", "A fraction is at least 0 and below 1.")
         if not 0 <= self.seed <= LARGEST_SEED:
@@ -285,8 +289,9 @@ def _check_settings(settings: dict[str, float], known: dict[str, float], field: 
 class Epoch:
     """One line of a history. What does not begin with `validation_` is a mean over the epoch, as each step saw it
     before its update. The costs include penalties. `accuracy` is there for classes and labels, the other measures for
-    numbers. `learning_rate` and `gradient_norm` (before clipping) are those of the last step; `rows_per_second` counts
-    the time of training alone, `seconds` also that of validation."""
+    numbers; `mae` and `rmse` are in the units of the targets, also where these are scaled for training, which the costs
+    are those of. `learning_rate` and `gradient_norm` (before clipping) are those of the last step; `rows_per_second`
+    counts the time of training alone, `seconds` also that of validation."""
 
     epoch: int
     cost: float

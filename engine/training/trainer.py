@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.data.dataset import OpenDataset
-from engine.errors import Diverged
-from engine.nn import memory, random
+from engine.data.opening import OpenDataset
+from engine.errors import Damaged, Diverged
+from engine.nn import memory
 from engine.nn.network import Network
 from engine.nn.optimizers import OPTIMIZERS, fresh_memory
 from engine.nn.plan import COST, GRADIENT_NORM
@@ -18,6 +18,7 @@ from engine.nn.schedules import SCHEDULES, Moment
 from engine.nn.stepper import CpuStepper, MakeStepper, Setup
 from engine.nn.steps import Optimization
 from engine.training.lbfgs import Lbfgs, Wish
+from engine.training.order import shuffle
 from engine.training.parts import Measures, Part, measure_for, parts_of
 from engine.training.position import Position
 from engine.training.spec import Epoch, TrainingSpec
@@ -107,7 +108,10 @@ class Trainer:
         return found | (self._lbfgs.arrays if self._lbfgs else {})
 
     def go_on_from(self, position: Position) -> None:
-        """Take the position of another run of the same settings, whose arrays have been written into `arrays`."""
+        """Take the position of another run of the same settings, whose arrays have been written into `arrays`. Raises
+        Damaged if its sums are others."""
+        if position.sums and len(position.sums) != len(self._stepper.read_totals()):
+            raise Damaged("The checkpoint has other sums than this version of the service.")
         self._stepper.push()
         self._stepper.write_totals(position.sums or 0.0)
         self._place = replace(position, sums=()) if self._amid_steps(position) else position
@@ -264,8 +268,8 @@ class Trainer:
     def _shuffle(self) -> None:
         """Full-batch steps see every row anyway; their order stays as it is."""
         if self.spec.shuffle and self._rows_at_once < len(self._order):
-            self._order[:] = self._training.rows
-            random.shuffle(self._order, self.spec.seed, random.SHUFFLE, self._place.epoch)
+            spec = self.spec
+            shuffle(self._order, self._training.rows, spec.seed, self._place.epoch, spec.shuffle_block)
 
     def _end_of_chunk(self, first: int, rows: int) -> int:
         """Whole mini-batches for about `_SECONDS_AT_ONCE`; a single one until the pace is known, and then at most four

@@ -80,14 +80,16 @@ def assert_gone(processes: list[int]) -> None:
 
 def test_kill_of_a_worker_requeues_its_job_alone_once(start_service: StartService) -> None:
     service = start_service(cpu_slots="2", checkpoint_seconds="0.05")
-    other = stories.endless(service)
+    # Networks that take the data as they are stored have their files mapped.
+    networks = [stories.network(service, dtype="float64")["id"] for _ in range(3)]
+    other = stories.endless(service, network_id=networks[0])
     service.trained(other["id"], 1)
-    job = long(service)
+    job = long(service, network_id=networks[1])
     service.trained(job["id"], STEP)
     kill_worker_of(service, job["id"], other["id"])
     done = service.finished(job["id"])
     assert (done.state, done.attempts) == ("succeeded", 2)
-    undisturbed = long(service)
+    undisturbed = long(service, network_id=networks[2])
     service.finished(undisturbed["id"])
     assert result(service, job) == result(service, undisturbed)
     now = service.get(f"/v1/jobs/{other['id']}")

@@ -229,11 +229,17 @@ def test_jobs(service: RunningService, change: dict[str, Any], field: str, words
     ("body", "field", "words"),
     [
         ({"inputs": [[1, 2, 3]]}, "inputs.0", "3 numbers; the network has 2 inputs"),
-        ({"inputs": [[1, 2], [1]]}, "inputs.1", "all rows have the same"),
+        ({"inputs": [[1, 2], [1]]}, "inputs.1", "1 numbers; the network has 2 inputs"),
         ({"inputs": []}, "inputs", "at least 1"),
         ({"inputs": [[1, "x"]]}, "inputs.0.1", "number"),
         ({"inputs": [[1, 1e300]]}, "inputs", "too large"),
+        ({"inputs": [[1, True]]}, "inputs.0.1", "A number is expected, not true"),
+        ({"inputs": [[1, None]]}, "inputs.0.1", "A number is expected, not null"),
         ({}, "inputs", "required"),
+        ({"inputs": [[1, 2]], "rows": [{}]}, "inputs", "Exactly one of inputs and rows"),
+        ({"rows": [{"a": 1, "b": 2}]}, "rows", "plain numbers, which have no names"),
+        ({"rows": [[1, 2]]}, "rows.0", "JSON object"),
+        ({"rows": []}, "rows", "at least 1"),
     ],
 )
 def test_predictions(service: RunningService, body: dict[str, Any], field: str, words: str) -> None:

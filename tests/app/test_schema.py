@@ -16,6 +16,7 @@ SETTINGS = (
     "StageFields",
     "NewEvaluation",
     "NewPrediction",
+    "PreparationFields",
     "CheckpointFields",
     "StartFields",
     "JobChange",

@@ -12,6 +12,7 @@ from engine.nn.optimizers import OPTIMIZERS
 from engine.nn.schedules import SCHEDULES
 from engine.training.spec import TrainingSpec
 from tests.app import stories
+from tests.conftest import StartService
 from tests.running import RunningService
 
 
@@ -102,3 +103,18 @@ def test_without_shuffling_the_order_is_that_of_the_dataset(service: RunningServ
     assert service.finished(job["id"]).cost == service.finished(other["id"]).cost
     shuffled = stories.job(service, batch_size=1, epochs=5)
     assert service.finished(shuffled["id"]).cost != service.finished(job["id"]).cost
+
+
+def test_data_beyond_the_memory_for_them_are_shuffled_in_blocks(start_service: StartService) -> None:
+    service = start_service(max_data_bytes="8000", checkpoint_seconds="0.05")
+    data = stories.dataset(service, inputs=stories.XOR_INPUTS * 500, labels=["no", "yes", "yes", "no"] * 500)["id"]
+    large = stories.job(service, dataset_id=data, epochs=20)
+    assert (large["shuffle"], large["shuffled_by"]) == (True, "blocks")
+    small = stories.job(service)
+    assert small["shuffled_by"] == "rows"
+    still = stories.job(service, dataset_id=data, epochs=1, shuffle=False)
+    assert (still["shuffle"], still["shuffled_by"]) == (False, "none")
+    done = service.finished(large["id"])
+    assert (done.state, done.shuffled_by) == ("succeeded", "blocks")
+    answers = service.post(f"/v1/networks/{large['network_id']}/predictions", {"inputs": stories.XOR_INPUTS})
+    assert answers["labels"] == ["no", "yes", "yes", "no"]

@@ -23,7 +23,7 @@ def nabla(workload: Workload) -> Epoch:
     """The trainer as a job runs it."""
     import os
 
-    from engine.data.dataset import OpenDataset
+    from engine.data.opening import OpenDataset
     from engine.nn.architecture import Architecture, Layer
     from engine.nn.network import Network
     from engine.nn.threads import BlasThreads, threads_for

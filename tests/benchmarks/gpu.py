@@ -16,7 +16,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from engine.data.dataset import OpenDataset
+from engine.data.opening import OpenDataset
 from engine.nn.architecture import Architecture, Layer
 from engine.nn.cuda.launching import Launcher
 from engine.nn.cuda.products import Precision

@@ -50,7 +50,7 @@ print(memory(int(sys.argv[1])))
 
 def memory(number: int) -> str:
     """One epoch of a workload on data mapped from disk, as a job has them."""
-    from engine.data.dataset import OpenDataset
+    from engine.data.opening import OpenDataset
     from engine.nn.architecture import Architecture, Layer
     from engine.nn.network import Network
     from engine.nn.optimizers import OPTIMIZERS

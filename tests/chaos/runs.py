@@ -34,7 +34,11 @@ RUNS = (
         _job(learning_rate=0.05, optimizer="momentum"),
     ),
     Run(
-        {**_NETWORK, "layers": [{"units": 16, "activation": "gelu", "dropout": 0.2}, _OUTPUT]},
+        {
+            **_NETWORK,
+            "layers": [{"units": 16, "activation": "gelu", "dropout": 0.2}, _OUTPUT],
+            "preparation": {"inputs": "standardize"},
+        },
         _job(learning_rate=0.1, schedule={"type": "cosine"}),
     ),
 )

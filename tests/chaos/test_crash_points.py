@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
-from engine.data.dataset import open_for_training
+from engine.data.opening import open_for_training
 from engine.jobs.catalog import Catalog
 from engine.jobs.folder import DataFolder
 from engine.jobs.journal import Journal

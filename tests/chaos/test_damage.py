@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine.data.dataset import open_for_training
+from engine.data.opening import open_for_training
 from engine.errors import StorageFailed
 from engine.jobs.catalog import Catalog
 from engine.jobs.folder import DataFolder
@@ -59,7 +59,7 @@ def answer(key: str, registry: Registry, catalog: Catalog, folder: DataFolder) -
             case "network":
                 return msgspec.json.encode(registry.networks.get(id))
             case "weights":
-                return catalog.load(registry.networks.get(id), int(number))[1].parameters.tobytes()
+                return catalog.load(registry.networks.get(id), int(number))[1].network.parameters.tobytes()
             case "dataset":
                 return msgspec.json.encode(registry.datasets.get(id))
             case "data":

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.data.dataset import Dataset, open_for_training, store
+from engine.data.dataset import Dataset, store
 from engine.data.examples import examples
+from engine.data.opening import open_for_training
 from engine.errors import Damaged
 
 HEADER = 128

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from engine.data.dataset import OpenDataset
+from engine.data.opening import OpenDataset
 from engine.nn.activations import ACTIVATIONS, ActivationName
 from engine.nn.architecture import Architecture, Layer
 from engine.nn.costs import CostName

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from engine.data.dataset import OpenDataset
+from engine.data.opening import OpenDataset
 from engine.nn.architecture import Architecture, Layer
 from engine.nn.network import Network
 from engine.training.spec import TrainingSpec

@@ -10,7 +10,7 @@ from sklearn.datasets import load_diabetes, load_digits
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
-from engine.data.dataset import OpenDataset
+from engine.data.opening import OpenDataset
 from engine.nn.activations import ActivationName
 from engine.nn.architecture import Architecture, Layer
 from engine.nn.costs import CostName

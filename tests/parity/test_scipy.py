@@ -8,7 +8,7 @@ import pytest
 from scipy.optimize import minimize  # type: ignore[import-untyped]  # SciPy has no types
 from sklearn.datasets import load_diabetes
 
-from engine.data.dataset import OpenDataset
+from engine.data.opening import OpenDataset
 from engine.nn.architecture import Architecture, Layer
 from engine.nn.network import Network
 from engine.training.spec import TrainingSpec

@@ -39,8 +39,7 @@ _NUMBERS: dict[DtypeName, str] = {"float32": "float", "float64": "double"}
 _CONSTANTS = {
     "COST": plan.COST,
     "CORRECT": plan.CORRECT,
-    "ABSOLUTE": plan.ABSOLUTE,
-    "SQUARED": plan.SQUARED,
+    "ERRORS": plan.ERRORS,
     "FIRST": plan.FIRST,
     "NEXT": plan.NEXT,
     "STEP": optimizers.STEP,

@@ -8,8 +8,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from engine.data.dataset import Dataset, open_for_training, store
+from engine.data.dataset import Dataset, store
 from engine.data.examples import examples
+from engine.data.opening import open_for_training
 from engine.errors import Damaged, InvalidInput
 from engine.nn.activations import ActivationName
 from engine.nn.architecture import Architecture, DtypeName, Layer
@@ -26,7 +27,7 @@ def stored(folder: Path, **answers: Any) -> Dataset:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_targets_come_back_in_the_networks_precision(tmp_path: Path, dtype: str) -> None:
     dataset = stored(tmp_path, targets=[[1.5], [2.5], [3.5]] * np.ones((3, 1)))
-    for _ in range(2):  # the second time from the converted files
+    for _ in range(2):
         opened = open_for_training(dataset, tmp_path / "ds", 1, dtype)
         assert {opened.x.dtype, opened.y.dtype} == {np.dtype(dtype)}
         np.testing.assert_array_equal(opened.x, X.astype(dtype))
@@ -134,7 +135,7 @@ def test_other_classes(tmp_path: Path, answers: dict[str, Any], words: str) -> N
 @pytest.mark.parametrize("file", ["inputs", "codes", "weights"])
 @pytest.mark.parametrize("opened_before", [False, True])
 def test_damage_is_found(tmp_path: Path, file: str, damage: str, opened_before: bool) -> None:
-    """Every file that is used, and also where a converted copy of it was made before."""
+    """Every file that is used, and also where it was sound before."""
     dataset = stored(tmp_path, inputs=X.astype(np.float32), labels=[0, 1, 0], weights=np.ones(3))
     if opened_before:
         open_for_training(dataset, tmp_path / "ds", 2, "float32")
@@ -154,17 +155,3 @@ def harm(path: Path, damage: str) -> None:
             path.write_bytes(path.read_bytes()[:-1])
         case _:
             path.unlink()
-
-
-@pytest.mark.parametrize("damage", ["bit", "end", "gone"])
-def test_a_damaged_copy_is_made_anew(tmp_path: Path, damage: str) -> None:
-    dataset = stored(tmp_path, labels=[0, 1, 0])
-    before = open_for_training(dataset, tmp_path / "ds", 2, "float32")
-    x, y = before.x.copy(), before.y.copy()
-    copies = [*(tmp_path / "ds").glob("*-*.npy")]
-    assert len(copies) == 2
-    for copy in copies:
-        harm(copy, damage)
-    after = open_for_training(dataset, tmp_path / "ds", 2, "float32")
-    np.testing.assert_array_equal(after.x, x)
-    np.testing.assert_array_equal(after.y, y)

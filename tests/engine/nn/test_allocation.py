@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numba.core.runtime import _nrt_python, rtsys  # type: ignore[attr-defined]  # without types
 
-from engine.data.dataset import OpenDataset
+from engine.data.opening import OpenDataset
 from engine.nn.activations import ACTIVATIONS
 from engine.nn.architecture import Architecture, Layer
 from engine.nn.network import Network

@@ -14,7 +14,7 @@ from engine.nn.compiling import formula
 PROGRAM = """
 import sys
 import numba, numpy as np
-from engine.data.dataset import OpenDataset
+from engine.data.opening import OpenDataset
 from engine.nn.activations import ACTIVATIONS
 from engine.nn.architecture import Architecture, Layer
 from engine.nn.network import Network

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from engine.data.dataset import OpenDataset
+from engine.data.opening import OpenDataset
 from engine.nn.architecture import Architecture, DtypeName, Layer
 from engine.nn.network import Network
 from engine.training.spec import TrainingSpec

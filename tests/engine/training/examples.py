@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from engine.data.dataset import OpenDataset
+from engine.data.opening import OpenDataset
 from engine.nn.architecture import Architecture, Layer
 from engine.nn.network import Network
 from engine.training.spec import Epoch, TrainingSpec

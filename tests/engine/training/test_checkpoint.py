@@ -1,15 +1,26 @@
 """What is saved comes back bit for bit, or not at all."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from engine.data.columns import Column
+from engine.data.preparation import Preparation, PreparationRule
+from engine.data.scaling import Scaling
 from engine.errors import Damaged
 from engine.nn.architecture import Architecture, Layer
 from engine.nn.network import Network
-from engine.training.checkpoint import Checkpoint, load_checkpoint, load_weights, save_checkpoint, save_weights
+from engine.training.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    load_preparation,
+    load_weights,
+    save_checkpoint,
+    save_weights,
+)
 from engine.training.position import Patience, Position
 
 ARCHITECTURE = Architecture(3, (Layer(4, "tanh"), Layer(2, "softmax")), "quadratic", "standard_normal")
@@ -28,7 +39,7 @@ def test_weights(tmp_path: Path, batch_norm: bool) -> None:
     network = Network(Architecture(3, layers, "quadratic", "standard_normal"))
     network.statistics[:] = np.arange(network.statistics.size)
     file = save_weights(tmp_path / "w.safetensors", network)
-    found = load_weights(file, network.architecture)
+    found, _ = load_weights(file, network.architecture)
     assert np.array_equal(found.parameters, network.parameters)
     assert np.array_equal(found.statistics, network.statistics)
     assert [*tmp_path.iterdir()] == [file]
@@ -44,6 +55,45 @@ def test_checkpoint(tmp_path: Path) -> None:
     for name, array in saved.arrays.items():
         assert found.arrays[name].dtype == array.dtype
         assert np.array_equal(found.arrays[name], array)
+
+
+COLUMNS = (Column("job", "category", ("clerk", "cook"), 1, "most_frequent"), Column("age", "number"))
+PREPARATION = Preparation(
+    PreparationRule("standardize", "min_max", "ignore"),
+    COLUMNS,
+    np.array([1.0, np.nan]),
+    Scaling(np.array([0, 0, 1 / 3]), np.array([1, 1, 1 / 7])),
+    Scaling(np.array([1e300, -0.0]), np.array([5e-324, 1.0])),
+)
+
+
+@pytest.mark.parametrize("part", ["inputs", "targets", "neither"])
+def test_a_preparation_comes_back_bit_for_bit(tmp_path: Path, part: str) -> None:
+    saved = PREPARATION
+    if part != "neither":
+        saved = replace(PREPARATION, **{part: None})  # type: ignore[arg-type]
+    network = Network(ARCHITECTURE)
+    weights = save_weights(tmp_path / "w", network, saved)
+    file = save_checkpoint(tmp_path / "c", replace(checkpoint(), preparation=saved))
+    again, found = load_weights(weights, ARCHITECTURE)
+    assert np.array_equal(again.parameters, network.parameters)
+    assert load_checkpoint(file).arrays.keys() == checkpoint().arrays.keys()
+    for one in (found, load_checkpoint(file).preparation, load_preparation(weights), load_preparation(file)):
+        assert one is not None
+        assert (one.rule, one.columns) == (saved.rule, COLUMNS)
+        assert one.fills.tobytes() == saved.fills.tobytes()
+        for ours, theirs in ((one.inputs, saved.inputs), (one.targets, saved.targets)):
+            assert (ours is None) == (theirs is None)
+            if ours is not None and theirs is not None:
+                assert ours.offsets.tobytes() == theirs.offsets.tobytes()
+                assert ours.scales.tobytes() == theirs.scales.tobytes()
+
+
+def test_what_was_never_fitted_is_none(tmp_path: Path) -> None:
+    weights = save_weights(tmp_path / "w", Network(ARCHITECTURE))
+    assert load_weights(weights, ARCHITECTURE)[1] is None
+    assert load_preparation(weights) is None
+    assert load_checkpoint(save_checkpoint(tmp_path / "c", checkpoint())).preparation is None
 
 
 def test_what_is_missing_cut_short_changed_or_of_another_network_is_refused(tmp_path: Path) -> None:

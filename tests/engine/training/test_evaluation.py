@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 from sklearn import metrics
 
-from engine.data.dataset import open_for_training
+from engine.data.opening import open_for_training
 from engine.errors import InvalidInput
 from engine.nn.activations import ActivationName
 from engine.nn.architecture import Architecture, DtypeName, Layer

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from engine.data.dataset import OpenDataset
+from engine.data.opening import OpenDataset
 from engine.errors import InvalidInput
 from engine.nn.network import Network
 from engine.training.parts import divide
@@ -15,16 +15,15 @@ from tests.engine.training.examples import ARCHITECTURE, CLASSES, corners, epoch
 @pytest.mark.parametrize("fraction", [0.1, 0.25, 1 / 3, 0.5])
 def test_a_stratified_part_has_of_each_class_its_share(fraction: float) -> None:
     codes = np.repeat([0, 1, 2], [200, 30, 10]).astype(np.int32)
-    data = OpenDataset(np.zeros((240, 1)), np.eye(3)[codes], codes)
     for seed in range(5):
-        training, validation = divide(data, spec(validation_fraction=fraction, seed=seed))
+        training, validation = divide(240, codes, spec(validation_fraction=fraction, seed=seed))
         assert len(validation) == round(240 * fraction)
         assert sorted([*training, *validation]) == list(range(240))
         counts = np.bincount(codes[validation], minlength=3)
         assert np.abs(counts - fraction * np.array([200, 30, 10])).max() <= 1
-    first, second = (divide(data, spec(validation_fraction=fraction, seed=seed))[1] for seed in (1, 2))
+    first, second = (divide(240, codes, spec(validation_fraction=fraction, seed=seed))[1] for seed in (1, 2))
     assert not np.array_equal(first, second)
-    drawn = [divide(data, spec(validation_fraction=0.1, seed=s, stratified=False))[1] for s in range(20)]
+    drawn = [divide(240, codes, spec(validation_fraction=0.1, seed=s, stratified=False))[1] for s in range(20)]
     assert len({tuple(np.bincount(codes[rows], minlength=3)) for rows in drawn}) > 5
 
 

@@ -8,14 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine.data.opening import open_raw
+from engine.data.preparation import PreparationRule, fit
 from engine.errors import Damaged
 from engine.nn.architecture import Architecture, Layer
 from engine.nn.network import Network
 from engine.nn.optimizers import OPTIMIZERS, OptimizerName
 from engine.nn.schedules import SCHEDULES
 from engine.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from engine.training.parts import divide
 from engine.training.spec import EarlyStopping, Epoch, Stage, TrainingSpec
 from engine.training.trainer import Trainer
+from tests.engine.data.test_dataset import stored
 from tests.engine.training.examples import ARCHITECTURE, CLASSES, corners, epochs_of, spec
 
 EVERYTHING = Architecture(
@@ -72,6 +76,7 @@ def test_every_optimizer(batch_size: int, optimizer: OptimizerName, tmp_path: Pa
         {"schedule": "plateau", "schedule_settings": {"patience": 1.0, "min_delta": 10.0}},
         {"stages": (Stage(1), Stage(1, learning_rate=0.01, momentum=0.5), Stage(1, l2=3.0))},
         {"early_stopping": EarlyStopping(patience=1, min_delta=10.0)},
+        {"shuffle_block": 2},
         {"l1": 1.0, "l2": 2.0, "clip_value": 0.1, "clip_norm": 0.1, "max_norm": 0.9, "class_weights": "balanced"},
     ],
     ids=lambda change: "-".join(change) + "-" + str(change.get("schedule", "")),
@@ -79,6 +84,48 @@ def test_every_optimizer(batch_size: int, optimizer: OptimizerName, tmp_path: Pa
 def test_every_schedule_and_limit(change: dict[str, Any], tmp_path: Path) -> None:
     settings = spec(**{"epochs": 3, "optimizer": "momentum", "validation_fraction": 0.2, **change})
     check(EVERYTHING, settings, tmp_path / "checkpoint")
+
+
+def test_a_preparation_goes_on_with_the_run(tmp_path: Path) -> None:
+    """What was fitted is read from the checkpoint, and prepares the data to the same bits."""
+    generator = np.random.default_rng(3)
+    x = generator.normal(50, [1, 10, 100, 1000], (64, 4))
+    dataset = stored(tmp_path, inputs=x, targets=x[:, :2] * x[:, 2:])
+    settings = spec(epochs=3, validation_fraction=0.2, optimizer="adam")
+    architecture = Architecture(4, (Layer(6, "tanh"), Layer(2, "identity")), "huber")
+    raw = open_raw(dataset, tmp_path / "ds")
+    rows, _ = divide(64, None, settings)
+    preparation = fit(PreparationRule(inputs="robust", targets="standardize"), raw.features, raw.targets, rows)
+    whole = Network(architecture)
+    trainer = Trainer(whole, raw.prepared(preparation, 2, "float32"), settings)
+    history: list[Epoch] = []
+    file = None
+    for item in trainer.run():
+        history += [] if item is None else [item]
+        if trainer.position.epoch == 1 and file is None:
+            file = save_checkpoint(tmp_path / "checkpoint", Checkpoint.of(trainer, preparation))
+    assert file is not None
+
+    stop = load_checkpoint(file)
+    assert stop.preparation is not None
+    network = Network(architecture)
+    resumed = Trainer(network, open_raw(dataset, tmp_path / "ds").prepared(stop.preparation, 2, "float32"), settings)
+    stop.restore(resumed)
+    again = epochs_of(resumed.run())
+    assert np.array_equal(network.parameters, whole.parameters)
+    assert [measured(epoch) for epoch in again] == [measured(epoch) for epoch in history[1:]]
+    assert history[-1].validation_mae is not None
+    assert history[-1].validation_mae > 100  # in the units of the targets
+    assert history[-1].validation_cost is not None
+    assert history[-1].validation_cost < 10
+
+
+def test_a_checkpoint_with_other_sums_is_refused() -> None:
+    data = corners(64)
+    trainer = Trainer(Network(ARCHITECTURE), data, spec())
+    stop = replace(Checkpoint.of(trainer), position=replace(trainer.position, row=16, sums=(1.0, 2.0)))
+    with pytest.raises(Damaged, match="other sums"):
+        stop.restore(Trainer(Network(ARCHITECTURE), data, spec()))
 
 
 def test_a_checkpoint_of_other_settings_is_refused() -> None:

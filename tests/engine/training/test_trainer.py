@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
-from engine.data.dataset import OpenDataset
+from engine.data.opening import OpenDataset
 from engine.errors import Diverged, InvalidInput
 from engine.nn.architecture import Architecture, Layer
 from engine.nn.network import Network

@@ -48,11 +48,13 @@ DEVICE void count_sides(const Call& call, Scratch* scratch) {
 }
 
 template <class T>
-DEVICE void add_absolute_errors(const Call& call, Scratch* scratch) {
+DEVICE void add_absolute_errors(const Call& call, Scratch*) {
   const auto a = matrix<T>(call, 0), y = matrix<T>(call, 1);
   const auto totals = vector<double>(call, 2);
-  const auto error = [&](long long k) { return formula::absolute_error(a[k], y[k]); };
-  sum(a.size(), scratch, error, [&](double total) { totals[ABSOLUTE] += total; });
+  each_column(a.rows, a.columns, [&](long long j, const Lane& rows) {
+    const double total = rows.sum(0.0, [&](long long i) { return formula::absolute_error(a(i, j), y(i, j)); });
+    if (rows.lane == 0 && j >= 0) totals[ERRORS + j] += total;
+  });
 }
 
 template <class T>
@@ -61,6 +63,6 @@ DEVICE void add_squared_errors(const Call& call, Scratch*) {
   const auto totals = vector<double>(call, 2);
   each_column(a.rows, a.columns, [&](long long j, const Lane& rows) {
     const double total = rows.sum(0.0, [&](long long i) { return formula::squared_error(a(i, j), y(i, j)); });
-    if (rows.lane == 0 && j >= 0) totals[SQUARED + j] += total;
+    if (rows.lane == 0 && j >= 0) totals[ERRORS + a.columns + j] += total;
   });
 }

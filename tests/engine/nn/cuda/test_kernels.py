@@ -18,6 +18,7 @@ from engine.nn.cuda.launching import Launcher
 from engine.nn.cuda.recording import Recording
 from engine.nn.kernel import KERNELS
 from engine.nn.optimizers import COEFFICIENTS
+from engine.nn.plan import ERRORS
 from tests.engine.nn.cuda.devices import DEVICES, cupy_of
 
 assert steps  # it registers the kernels
@@ -64,7 +65,7 @@ class Cases:
         return np.array([7, 7 + ROWS])
 
     def totals(self) -> npt.NDArray[np.float64]:
-        return self.random.uniform(size=5 + COLUMNS)
+        return self.random.uniform(size=ERRORS + 2 * COLUMNS)
 
     def coefficients(self) -> npt.NDArray[np.float64]:
         return self.random.uniform(0.1, 0.9, COEFFICIENTS)

@@ -1,6 +1,6 @@
 """A run on a GPU is the run on the CPU: the same costs, the same network, whatever is switched on."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from engine.data.dataset import OpenDataset
+from engine.data.opening import OpenDataset
 from engine.errors import Diverged
 from engine.nn.activations import ActivationName
 from engine.nn.architecture import Architecture, Layer
@@ -142,6 +142,15 @@ def test_everything_switched_on(batch_size: int, way: str, device: str) -> None:
 def test_another_dataset_validates(way: str, device: str) -> None:
     settings = spec(epochs=3, l2=0.1)
     assert_agree(ALL_OF_A_NETWORK, corners(50), settings, device, way=way, validation=corners(41), tolerance=1e-7)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("way", WAYS)
+def test_rows_in_blocks_and_errors_in_the_units_of_the_targets(way: str, device: str) -> None:
+    architecture = Architecture(4, (Layer(6, "tanh"), Layer(2, "identity")), "quadratic", dtype="float64")
+    data = replace(numbers(150), units=np.array([3.0, 1e4]))
+    settings = spec(epochs=3, shuffle_block=1, batch_size=7, validation_fraction=0.2)
+    assert_agree(architecture, data, settings, device, classes=None, way=way)
 
 
 @pytest.mark.parametrize("device", DEVICES)
