@@ -116,8 +116,8 @@ def _arrays(sources: Sequence[Source], reading: Reading, folder: Path, meter: Me
     if len(set(fields)) != len(fields) or set(fields) - {"weights"} not in _FIELDS:
         raise InvalidInput(
             "file",
-            "Send tables in the field file, or one .npz file; or arrays (.npy, IDX) in inputs and targets or labels, and in "
-            f"weights if rows have them; got {' and '.join(sorted(fields)) or 'no file'}.",
+            "Send tables in the field file, or one .npz file; or arrays (.npy, IDX) in inputs and targets or labels, "
+            f"and in weights if rows have them; got {' and '.join(sorted(fields)) or 'no file'}.",
         )
     given: dict[str, Given] = {}
     for source in sources:

@@ -80,6 +80,7 @@ class _Table:
     def parse(self, block: bytes) -> Iterator[pa.RecordBatch]:
         self._check_text(block, self._byte, self._line)
         if block.strip(b"\r\n"):
+            self._check_closed(block)
             if not self._inferred:
                 self._infer(block)
             try:
@@ -106,6 +107,20 @@ class _Table:
             raise InvalidInput(
                 self._field, f"Line {line} holds a NUL byte (byte {byte + place}); this is not text in UTF-8."
             )
+
+    def _check_closed(self, block: bytes) -> None:
+        """A quotation mark that opens a cell and is not closed would make one cell of all rows below it."""
+        if block.count(b'"') % 2 == 0:
+            return
+        try:
+            for _ in csv.reader(io.StringIO(block.decode("utf-8", "replace"), newline=""), strict=True):
+                pass
+        except csv.Error as problem:
+            if "unexpected end of data" in str(problem):
+                raise InvalidInput(
+                    self._field,
+                    f"From line {self._line} on there is a quotation mark that opens a cell and is not closed.",
+                ) from problem
 
     def _infer(self, block: bytes) -> None:
         """What columns are whose type is not known, by the first rows. Raises InvalidInput."""
