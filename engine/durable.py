@@ -11,6 +11,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -21,6 +22,8 @@ from engine.errors import Damaged, StorageFailed, StorageFull
 UNFINISHED = ".unfinished-"
 # Hexadecimal digits of a digest in a name: 128 bits.
 _DIGITS = 32
+# Bytes: what is worth another thread, and what the disk is told of at once.
+_LARGE, _TOLD_AT_ONCE = 2**17, 2**23
 
 
 Buffer = bytes | bytearray | memoryview
@@ -45,24 +48,45 @@ class _Plain:
 
 
 class Unfinished:
-    """A new file under another name, which gets its own when all of it is there. Raises StorageFailed."""
+    """A new file under another name, which gets its own when all of it is there. Raises StorageFailed.
+
+    Large parts are hashed in another thread while they are written. The disk is told of them as they come, so that it is
+    not idle until the end, when everything is synced.
+    """
 
     def __init__(self, folder: Path, name: str) -> None:
         """`name`: what it is called in errors until then."""
         self._name = name
         self._path = folder / f"{UNFINISHED}{uuid.uuid4().hex}"
         self._hash = hashlib.sha256()
-        self.bytes = 0
+        self._beside: ThreadPoolExecutor | None = None
+        self._told = self.bytes = 0
         with _reporting(name):
             self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         self._sink = _Plain(self._descriptor)
 
     def write(self, part: Buffer, /) -> None:
         content = memoryview(part).cast("B")
-        self._hash.update(content)
-        self.bytes += len(content)
+        if len(content) < _LARGE:
+            self._hash.update(content)
+            self._put(content)
+            return
+        if self._beside is None:
+            self._beside = ThreadPoolExecutor(1, "hashing")
+        hashed = self._beside.submit(self._hash.update, content)
+        try:
+            self._put(content)
+        finally:
+            hashed.result()  # the part is its owner's again when this returns
+
+    def _put(self, content: memoryview) -> None:
         with _reporting(self._name):
             self._sink.write(content)
+            self.bytes += len(content)
+            if self.bytes - self._told >= _TOLD_AT_ONCE:
+                # Linux begins to write out what it is told is not needed; what is not on the disk yet stays in memory.
+                os.posix_fadvise(self._descriptor, self._told, self.bytes - self._told, os.POSIX_FADV_DONTNEED)
+                self._told = self.bytes
 
     @property
     def sha256(self) -> str:
@@ -81,6 +105,8 @@ class Unfinished:
 
     def close(self) -> None:
         """What was not kept is gone."""
+        if self._beside is not None:
+            self._beside.shutdown()
         os.close(self._descriptor)
         self._path.unlink(missing_ok=True)
 

@@ -34,7 +34,7 @@ def ahead(items: Iterator[T]) -> Iterator[T]:
                 put(item)
                 if given_up.is_set():
                     return
-        except BaseException as problem:  # noqa: BLE001 where the items are wanted
+        except BaseException as problem:  # noqa: BLE001  # it is raised where the items are wanted
             put(_Ended(problem))
         else:
             put(_Ended(None))

@@ -12,7 +12,7 @@ from engine.data.places import in_column
 from engine.data.roles import Roles
 from engine.errors import InvalidInput
 
-_EXPECTED = {"number": "a number", "boolean": "true or false", "date": "a date such as 2026-01-31", "category": "text"}
+_ZONE = r":\d\d(\.\d+)?([Zz]|[+-]\d\d(:?\d\d)?)$"
 
 
 class Shape:
@@ -118,8 +118,8 @@ def _converted(values: pa.Array, column: pa.Field, first_row: int) -> pa.Array:
 
 def _expected(type: pa.DataType) -> str:
     if kinds.is_boolean(type):
-        return _EXPECTED["boolean"]
-    return _EXPECTED["date" if is_date(type) else "number"]
+        return "true or false"
+    return "a date such as 2026-01-31" if is_date(type) else "a number"
 
 
 def _conversion(found: pa.DataType, wanted: pa.DataType) -> Callable[[pa.Array], pa.Array]:
@@ -141,10 +141,10 @@ def _without_empty(values: pa.Array) -> pa.Array:
 def _as_dates(values: pa.Array) -> pa.Array:
     """Times without a zone are taken as they are, others at Greenwich."""
     text = _without_empty(values)
-    try:
-        return text.cast(pa.timestamp("us"))
-    except pa.ArrowInvalid:
-        return text.cast(pa.timestamp("us", "UTC")).cast(pa.timestamp("us"))
+    nothing = pa.scalar(None, text.type)
+    has_zone = pa.compute.match_substring_regex(text, _ZONE)
+    with_zone = pa.compute.if_else(has_zone, text, nothing).cast(pa.timestamp("us", "UTC")).cast(pa.timestamp("us"))
+    return pa.compute.coalesce(with_zone, pa.compute.if_else(has_zone, nothing, text).cast(pa.timestamp("us")))
 
 
 def _as_truth(values: pa.Array) -> pa.Array:

@@ -93,5 +93,6 @@ def _is_text(start: bytes) -> bool:
     try:
         start.decode()
     except UnicodeDecodeError as problem:
-        return b"\0" not in start and problem.start > len(start) - 4  # a letter may be cut in two
+        cut = len(start) == START and problem.start > START - 4  # a letter may be in two parts
+        return cut and b"\0" not in start
     return b"\0" not in start

@@ -74,7 +74,7 @@ def _array(raw: msgspec.Raw, name: str) -> Array | list[Any]:
     try:
         if name == "labels":
             return list(_LABELS.decode(raw))
-        if bytes(raw[:64]).translate(None, b" \t\r\n")[:2] == b"[[":
+        if bytes(memoryview(raw)[:64]).translate(None, b" \t\r\n")[:2] == b"[[":
             return from_rows(_TABLE.decode(raw), name)
         return np.array(_COLUMN.decode(raw), np.float64)
     except msgspec.ValidationError as problem:

@@ -83,7 +83,7 @@ def _parse_as(known: Types, block: bytes, field: str, line: int) -> pa.Table:
             raise TypesChanged(changed) from problem
         raise _mixed(block, field, line) from problem
     if more := [column for column in table.schema if column.name not in known]:
-        raise TypesChanged({column.name: _kept(column, field, False) for column in more})
+        raise TypesChanged({**known, **{column.name: _kept(column, field, False) for column in more}})
     return table
 
 

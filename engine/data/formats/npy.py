@@ -44,6 +44,8 @@ def read_header(stream: Readable, field: str) -> Announced:
             (2, 0): np.lib.format.read_array_header_2_0,
         }.get(version)
         announced = None if read is None else read(stream)  # type: ignore[arg-type]
+    except InvalidInput:  # what is packed is damaged
+        raise
     except Exception as problem:  # of a hostile header NumPy makes errors of every kind
         raise InvalidInput(field, "This is not a .npy file: its header cannot be read.") from problem
     if announced is None:

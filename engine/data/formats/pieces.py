@@ -54,14 +54,23 @@ class Pieces(io.RawIOBase):
         return self._position
 
     def read(self, amount: int = -1, /) -> bytes:
+        """So many bytes, or all that are left."""
+        left = self.size - self._position if amount < 0 else amount
+        parts = []
+        while left > 0 and (part := self._part(left)):
+            parts.append(part)
+            left -= len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _part(self, amount: int) -> bytes:
         start = 0
         for file, size in zip(self._files, self._sizes, strict=True):
             if start <= self._position < start + size:
                 file.seek(self._position - start)
-                part = file.read(amount if amount >= 0 else self.size) or b""
+                part = file.read(amount) or b""
                 self._position += len(part)
                 self._meter.bytes_read += len(part)
-                return part if amount >= 0 else part + self.read()
+                return part
             start += size
         return b""
 
