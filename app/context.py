@@ -16,6 +16,7 @@ from app.streams import Streams
 from engine.errors import Conflict
 from engine.jobs.catalog import Catalog
 from engine.jobs.checkpoints import Checkpoints
+from engine.jobs.looks import Looks
 from engine.jobs.registry import Registry
 from engine.jobs.service import JobService
 from engine.jobs.uploads import Uploads
@@ -48,6 +49,7 @@ class Context:
     registry: Registry
     catalog: Catalog
     uploads: Uploads
+    looks: Looks
     jobs: JobService
     checkpoints: Checkpoints
     changes: Changes

@@ -14,7 +14,7 @@ from app.bodies import LimitBody
 from app.context import Context, Underway
 from app.live import Changes
 from app.routes import checkpoints as checkpoint_routes
-from app.routes import datasets, devices, evaluations, events, health, jobs, networks, predictions, versions
+from app.routes import datasets, devices, evaluations, events, health, jobs, networks, predictions, profiles, versions
 from app.settings import Settings
 from app.streams import Streams
 from engine.jobs.catalog import Catalog
@@ -23,6 +23,7 @@ from engine.jobs.executor import Slot
 from engine.jobs.folder import DataFolder
 from engine.jobs.job import Job
 from engine.jobs.journal import Entry, Journal
+from engine.jobs.looks import Looks
 from engine.jobs.orders import Limits
 from engine.jobs.readers import Readers
 from engine.jobs.registry import Registry
@@ -36,6 +37,7 @@ _ROUTES = (
     networks,
     versions,
     datasets,
+    profiles,
     jobs,
     events,
     checkpoint_routes,
@@ -70,7 +72,8 @@ def create_app(settings: Settings) -> FastAPI:
     limits = Limits(settings.max_queued_jobs, settings.job_bytes, settings.data_bytes(len(slots)))
     service = JobService(registry, folder, slots, found, limits, settings.hang_seconds)
     service.recover()
-    uploads = Uploads(registry, folder, Readers(settings.reader_bytes, settings.hang_seconds), settings.max_uploads)
+    readers = Readers(settings.reader_bytes, settings.hang_seconds)
+    uploads, looks = Uploads(registry, folder, readers, settings.max_uploads), Looks(registry, folder, readers)
     last_event = registry.last_event()
 
     @asynccontextmanager
@@ -89,6 +92,7 @@ def create_app(settings: Settings) -> FastAPI:
             registry,
             catalog,
             uploads,
+            looks,
             service,
             checkpoints,
             changes,

@@ -50,8 +50,8 @@ class _Plain:
 class Unfinished:
     """A new file under another name, which gets its own when all of it is there. Raises StorageFailed.
 
-    Large parts are hashed in another thread while they are written. The disk is told of them as they come, so that it is
-    not idle until the end, when everything is synced.
+    Large parts are hashed in another thread while they are written. The disk is told of them as they come, so that it
+    is not idle until the end, when everything is synced.
     """
 
     def __init__(self, folder: Path, name: str) -> None:

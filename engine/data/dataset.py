@@ -13,6 +13,7 @@ from engine import durable
 from engine.data.columns import Column
 from engine.data.examples import Examples
 from engine.data.preparation import PreparationRule
+from engine.data.sources import Content
 from engine.errors import InvalidInput
 from engine.nn.architecture import Architecture
 
@@ -25,8 +26,8 @@ _UNPREPARED = PreparationRule()
 class Dataset:
     """`inputs` counts those of a network; `targets` the columns of the answers; for labels it is the number of classes.
 
-    `features`: the columns behind the inputs, where it came as a table; None for plain numbers. `answers`: the names of
-    the columns to learn, where they have any. `sha256`: of its content, see `content_digest`.
+    `features`: the columns behind the inputs, where it came as a table; None for plain numbers. `answers`, `weight`:
+    the names of the columns to learn, and of the one of weights, where they have names. `sha256`: see `content_digest`.
 
     `smallest`, `largest`: over all targets; `distributions`: each row of targets is ≥ 0 and sums to 1;
     `magnitude`: the largest absolute value of all inputs and targets; `weighted`: each row has a weight.
@@ -47,7 +48,14 @@ class Dataset:
     weighted: bool = False
     features: tuple[Column, ...] | None = None
     answers: tuple[str, ...] = ()
+    weight: str | None = None
     sha256: str = ""
+
+    @classmethod
+    def of(cls, id: str, name: str | None, created_at: datetime, content: Content, folder: Path) -> "Dataset":
+        """The dataset whose content is stored in `folder`."""
+        digest = content_digest(folder, content.features, content.answers, content.classes)
+        return cls(id, name, created_at=created_at, sha256=digest, **vars(content))
 
     def check_fits(
         self,

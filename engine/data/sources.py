@@ -72,3 +72,4 @@ class Content:
     weighted: bool = False
     features: tuple[Column, ...] | None = None
     answers: tuple[str, ...] = ()
+    weight: str | None = None

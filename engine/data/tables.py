@@ -4,10 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
-import pyarrow.ipc
 
 from engine import durable
 from engine.data import answers
@@ -20,12 +18,11 @@ from engine.data.missing import Missing
 from engine.data.roles import Roles, roles
 from engine.data.shaping import Shape
 from engine.data.sources import Content, Reading
+from engine.data.writing import write_batches
 from engine.errors import InvalidInput
 
 # How often reading begins anew because a column is not what it looked like.
 _ATTEMPTS = 10
-# Rows of a stored batch.
-_ROWS = 2**16
 
 
 @dataclass(frozen=True)
@@ -83,6 +80,7 @@ class _Attempt:
             weighted=self._roles.weight is not None,
             features=features,
             answers=self._roles.targets or ((self._roles.label,) if self._roles.label is not None else ()),
+            weight=self._roles.weight,
         )
 
     def _write(self, sink: durable.Sink) -> None:
@@ -91,11 +89,12 @@ class _Attempt:
         if first is None:
             return
         self._begin(first.schema)
-        with pa.ipc.new_file(pa.PythonFile(_File(sink), "w"), first.schema) as writer:
-            for batch in chain((first,), batches):
-                for start in range(0, len(batch), _ROWS):
-                    writer.write_batch(batch.slice(start, _ROWS))
-                self._see(batch)
+        write_batches(sink, first.schema, self._looked_at(chain((first,), batches)))
+
+    def _looked_at(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            yield batch
+            self._see(batch)
 
     def _conformed(self) -> Iterator[pa.RecordBatch]:
         shape: Shape | None = None
@@ -121,21 +120,3 @@ class _Attempt:
             missing.see(batch.column(name), self._rows)
         self._rows += len(batch)
         self._meter.add(len(batch))
-
-
-class _File:
-    """A sink as Arrow wants it."""
-
-    closed = False
-
-    def __init__(self, sink: durable.Sink) -> None:
-        self._sink = sink
-
-    def write(self, part: Any) -> None:
-        self._sink.write(memoryview(part))
-
-    def flush(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass

@@ -4,6 +4,9 @@ from typing import Literal
 
 import msgspec
 
+from engine.data.dataset import Dataset
+from engine.data.profiles import Profile
+from engine.data.shares import Share
 from engine.data.sources import Content, Progress, Reading, Source
 from engine.errors import Damaged, InvalidInput, NablaError, StorageFailed, StorageFull, TooLarge
 
@@ -20,7 +23,24 @@ class Read(msgspec.Struct, frozen=True, tag=True):
     check: bool
 
 
-Errand = Read
+class Look(msgspec.Struct, frozen=True, tag=True):
+    """Make the profile of a stored dataset."""
+
+    dataset: Dataset
+    folder: str
+
+
+class Divide(msgspec.Struct, frozen=True, tag=True):
+    """Store parts of a stored dataset, each in an empty folder of its own."""
+
+    dataset: Dataset
+    folder: str
+    parts: tuple[Share, ...]
+    seed: int
+    stratified: bool
+
+
+Errand = Read | Look | Divide
 
 # From the reader.
 
@@ -29,8 +49,17 @@ class Advanced(msgspec.Struct, frozen=True, tag=True):
     progress: Progress
 
 
-class Done(msgspec.Struct, frozen=True, tag=True):
-    content: Content
+class Stored(msgspec.Struct, frozen=True, tag=True):
+    """What was read, or each part of what was divided."""
+
+    contents: tuple[Content, ...]
+
+
+class Looked(msgspec.Struct, frozen=True, tag=True):
+    profile: Profile
+
+
+Result = Stored | Looked
 
 
 _Kind = Literal["invalid", "too_large", "storage_full", "storage_failed", "damaged", "internal"]
@@ -65,4 +94,4 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
         return type_(self.message)
 
 
-FromReader = Advanced | Done | Failed
+FromReader = Advanced | Stored | Looked | Failed

@@ -15,11 +15,13 @@ import time
 from pathlib import Path
 
 from engine import durable
+from engine.data.profile import profile
 from engine.data.reading import read
-from engine.data.sources import Content, Progress
+from engine.data.sources import Progress
+from engine.data.splitting import split
 from engine.errors import NablaError, TooLarge
 from engine.jobs.channel import Channel
-from engine.jobs.errands import Advanced, Done, Errand, Failed, FromReader, Read
+from engine.jobs.errands import Advanced, Divide, Errand, Failed, FromReader, Look, Looked, Read, Result, Stored
 
 # Progress is told so often.
 _SECONDS_BETWEEN_SIGNS = 0.2
@@ -55,7 +57,7 @@ class Reader:
     def _answer(self, errand: Errand) -> FromReader:
         """Everything that can go wrong ends here, as a kind and a sentence."""
         try:
-            return Done(self._read(errand))
+            return self._carry_out(errand)
         except NablaError as problem:
             return Failed.because_of(problem)
         except MemoryError:
@@ -65,12 +67,17 @@ class Reader:
             sys.excepthook(type(problem), problem, problem.__traceback__)  # onto the service's standard error
             return Failed("internal", "Reading met an error of the service; its log has the details.")
 
-    def _read(self, errand: Read) -> Content:
-        if errand.check:
-            for source in errand.sources:
-                for path in source.paths:
-                    durable.check(path)
-        return read(errand.sources, errand.reading, Path(errand.folder), self._advanced)
+    def _carry_out(self, errand: Errand) -> Result:
+        match errand:
+            case Look(dataset=dataset, folder=folder):
+                return Looked(profile(dataset, Path(folder), self._advanced))
+            case Divide(dataset=dataset, folder=folder, parts=parts, seed=seed, stratified=stratified):
+                return Stored(split(dataset, Path(folder), parts, seed, stratified, self._advanced))
+            case Read(sources=sources, reading=reading, folder=folder, check=check):
+                if check:
+                    for path in (path for source in sources for path in source.paths):
+                        durable.check(path)
+                return Stored((read(sources, reading, Path(folder), self._advanced),))
 
     def _advanced(self, progress: Progress) -> None:
         now = time.monotonic()

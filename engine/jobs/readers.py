@@ -9,10 +9,10 @@ import sys
 import threading
 from collections.abc import Callable
 
-from engine.data.sources import Content, Progress
+from engine.data.sources import Progress
 from engine.errors import InvalidInput, NablaError
 from engine.jobs.channel import Channel
-from engine.jobs.errands import Advanced, Done, Errand, Failed, FromReader
+from engine.jobs.errands import Advanced, Errand, Failed, FromReader, Result
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Readers:
         self._given_up: set[str] = set()
         self._closed = False
 
-    def carry_out(self, owner: str, errand: Errand, advanced: Callable[[Progress], None]) -> Content:
+    def carry_out(self, owner: str, errand: Errand, advanced: Callable[[Progress], None]) -> Result:
         """Waits for its turn, then until it is done. `owner`: who may `give_up` on it.
 
         Raises what the reader raised; InvalidInput if the process dies of these files again and again, and GivenUp.
@@ -104,17 +104,17 @@ class Readers:
         ours.settimeout(self._silence)
         self._channel = Channel(ours, FromReader)
 
-    def _ask(self, errand: Errand, advanced: Callable[[Progress], None]) -> Content:
+    def _ask(self, errand: Errand, advanced: Callable[[Progress], None]) -> Result:
         assert self._channel is not None
         self._channel.send(errand)
         while True:
             match self._channel.receive():
                 case Advanced(progress=progress):
                     advanced(progress)
-                case Done(content=content):
-                    return content
                 case Failed() as failed:
                     raise failed.error
+                case result:
+                    return result
 
     def _end(self, problem: Exception) -> str:
         """How the process ended, in words."""

@@ -112,6 +112,18 @@ class Registry:
             if isinstance(record, Job):
                 self.changed(record, happened)
 
+    def add_all(
+        self, collection: Collection[Record], records: Sequence[Record], receipt: Receipt | None, about: Any
+    ) -> None:
+        """Make new records known, all or none. `about`: what the receipt is rendered from. Raises StorageFailed."""
+        with self.lock:
+            with self._journal.transaction():
+                for record in records:
+                    self._put(collection, record)
+                self._keep(receipt, about)
+            for record in records:
+                collection.publish(record)
+
     def _keep(self, receipt: Receipt | None, record: Any) -> None:
         if receipt is None:
             return

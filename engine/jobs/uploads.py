@@ -7,11 +7,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from engine import durable
-from engine.data.dataset import Dataset, content_digest
+from engine.data.dataset import Dataset
 from engine.data.sources import Content, Progress
 from engine.errors import Conflict, InvalidInput, NablaError, NotFound, TooLarge, TooMany
 from engine.jobs import ids
-from engine.jobs.errands import Read
+from engine.jobs.errands import Read, Stored
 from engine.jobs.folder import DataFolder
 from engine.jobs.readers import GivenUp, Readers
 from engine.jobs.registry import Receipt, Registry
@@ -250,11 +250,12 @@ class Uploads:
         with durable.new_folder(self._folder.of_dataset(upload.id)) as place:
             sources = upload.sources(self._folder.of_upload(upload.id))
             errand = Read(sources, upload.reading, str(place), check=upload.state == "reading")
-            return self._readers.carry_out(upload.id, errand, advanced)
+            stored = self._readers.carry_out(upload.id, errand, advanced)
+            assert isinstance(stored, Stored)
+            return stored.contents[0]
 
     def _dataset(self, upload: Upload, content: Content) -> Dataset:
-        digest = content_digest(self._folder.of_dataset(upload.id), content.features, content.answers, content.classes)
-        return Dataset(upload.id, upload.name, created_at=upload.created_at, sha256=digest, **vars(content))
+        return Dataset.of(upload.id, upload.name, upload.created_at, content, self._folder.of_dataset(upload.id))
 
     def _settle(self, underway: Underway) -> None:
         """An upload that the journal knows becomes a dataset, or fails."""

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.data.opening import OpenDataset
+from engine.data.strata import spread_classes
 from engine.errors import InvalidInput
 from engine.nn import random
 from engine.nn.plan import CLASSES, CORRECT, COST, ERRORS, NUMBERS, SIDES, Rows
@@ -102,21 +103,8 @@ def divide(count: int, codes: npt.NDArray[np.int32] | None, spec: TrainingSpec) 
         return rows, rows[:0]
     random.shuffle(rows, spec.seed, random.SPLIT, 0)
     if spec.stratified and codes is not None:
-        rows = _spread_classes(rows, codes)
+        rows = spread_classes(rows, codes)
     return np.sort(rows[wanted:]), np.sort(rows[:wanted])
-
-
-def _spread_classes(rows: Rows, codes: npt.NDArray[np.int32]) -> Rows:
-    """The rows in an order in which any first so many have of each class its share, to within a row.
-
-    The k-th of the n rows of a class goes to the place (k + ½) / n of the whole.
-    """
-    classes = codes[rows]
-    place = np.empty(len(rows))
-    for code in np.unique(classes):
-        of_class = np.flatnonzero(classes == code)
-        place[of_class] = (np.arange(len(of_class)) + 0.5) / len(of_class)
-    return rows[np.argsort(place, kind="stable")]
 
 
 def weights_of(dataset: OpenDataset, spec: TrainingSpec, classes: tuple[str, ...] | None, training: Rows) -> Vector:

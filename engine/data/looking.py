@@ -1,0 +1,137 @@
+"""All columns of a stored dataset, as they were handed in: block by block, or some rows of them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.ipc
+
+from engine import durable
+from engine.data.dataset import Dataset
+from engine.data.profiles import Role
+from engine.errors import Damaged
+
+Cell = bool | int | float | str | None
+
+_ROWS_AT_ONCE = 2**14
+
+
+@dataclass(frozen=True)
+class Named:
+    """A column of a dataset, and what it is there for."""
+
+    name: str
+    role: Role
+
+
+class View:
+    """A dataset's columns: those of its table, or those of its arrays, which are counted from 1."""
+
+    def __init__(self, columns: tuple[Named, ...], batches: list[pa.RecordBatch] | None, arrays: list[Any]) -> None:
+        self.columns = columns
+        self._batches = batches
+        self._arrays = arrays
+
+    def blocks(self, first: int, last: int) -> Iterator[list[pa.Array]]:
+        """Rows first to last: for each block an array of every column."""
+        if self._batches is None:
+            for start in range(first, last, _ROWS_AT_ONCE):
+                yield self._block(start, min(start + _ROWS_AT_ONCE, last))
+            return
+        begin = 0
+        for batch in self._batches:
+            low, high = max(first - begin, 0), min(last - begin, len(batch))
+            if low < high:
+                yield batch.slice(low, high - low).columns
+            begin += len(batch)
+
+    def _block(self, first: int, last: int) -> list[pa.Array]:
+        found: list[pa.Array] = []
+        for array in self._arrays:
+            block = array[first:last]
+            columns = block.T if block.ndim == 2 else (block,)
+            found += [pa.array(np.ascontiguousarray(column)) for column in columns]
+        return found
+
+    def rows(self, first: int, last: int) -> list[list[Cell]]:
+        """As JSON has them: dates as ISO 8601, and null where there is no value."""
+        found: list[list[Cell]] = []
+        for block in self.blocks(first, last):
+            found += map(list, zip(*(map(_cell, column.to_pylist()) for column in block), strict=True))
+        return found
+
+
+def _cell(value: Any) -> Cell:
+    if isinstance(value, date | datetime):
+        return value.isoformat()
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    found: Cell = value
+    return found
+
+
+@contextmanager
+def viewed(dataset: Dataset, folder: Path) -> Iterator[View]:
+    """Raises Damaged if any byte of it is not what was written."""
+    for file in folder.iterdir():
+        durable.check(file)
+    try:
+        if dataset.features is None:
+            yield _of_arrays(dataset, folder)
+            return
+        with pa.memory_map(str(_find(folder, "table", "arrow"))) as source:
+            reader = pa.ipc.open_file(source)
+            batches = [reader.get_batch(place) for place in range(reader.num_record_batches)]
+            yield View(_roles(dataset, reader.schema.names, folder), batches, [])
+    except (pa.ArrowException, OSError, ValueError) as problem:
+        raise Damaged(f"The stored dataset {dataset.id} cannot be read.") from problem
+
+
+def _find(folder: Path, name: str, suffix: str) -> Path:
+    found = next(folder.glob(f"{name}.*.{suffix}"), None)
+    if found is None:
+        raise Damaged(f"The stored file {folder.name}/{name} is missing.")
+    return found
+
+
+def _roles(dataset: Dataset, names: list[str], folder: Path) -> tuple[Named, ...]:
+    features = {column.name for column in dataset.features or ()}
+    answer: Role = "target" if dataset.classes is None else "label"
+
+    def role(name: str) -> Role:
+        if name in features:
+            return "feature"
+        return answer if name in dataset.answers else "weight" if name == dataset.weight else "unused"
+
+    return tuple(Named(name, role(name)) for name in names)
+
+
+def _of_arrays(dataset: Dataset, folder: Path) -> View:
+    columns = [Named(f"input {number}", "feature") for number in range(1, dataset.inputs + 1)]
+    arrays: list[Any] = [np.load(_find(folder, "inputs", "npy"), mmap_mode="r")]
+    if dataset.classes is None:
+        columns += [Named(f"target {number}", "target") for number in range(1, dataset.targets + 1)]
+        arrays.append(np.load(_find(folder, "targets", "npy"), mmap_mode="r"))
+    else:
+        columns.append(Named("label", "label"))
+        codes = np.load(_find(folder, "codes", "npy"), mmap_mode="r")
+        arrays.append(_Labels(np.array(dataset.classes, object), codes))
+    if dataset.weighted:
+        columns.append(Named("weight", "weight"))
+        arrays.append(np.load(_find(folder, "weights", "npy"), mmap_mode="r"))
+    return View(tuple(columns), None, arrays)
+
+
+class _Labels:
+    """Codes, seen as the labels that they stand for."""
+
+    def __init__(self, names: Any, codes: Any) -> None:
+        self._names, self._codes = names, codes
+
+    def __getitem__(self, rows: slice) -> Any:
+        return self._names[self._codes[rows]]

@@ -1,0 +1,121 @@
+"""A dataset divided by a seed into parts that are datasets of their own."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.ipc
+
+from engine import durable
+from engine.data.columns import Column
+from engine.data.dataset import Dataset
+from engine.data.npy_files import write_array
+from engine.data.shares import Share
+from engine.data.sources import Content, Progress
+from engine.data.strata import Rows, spread_classes
+from engine.data.writing import write_batches
+from engine.errors import Damaged, InvalidInput
+
+_ROWS_AT_ONCE = 2**14
+_ARRAYS = ("inputs", "targets", "codes", "weights")
+
+
+def rows_of_shares(rows: int, shares: Sequence[float], seed: int, codes: npt.NDArray[np.int32] | None) -> list[Rows]:
+    """Which rows each share gets, ascending; no row is in two. `codes`: of each class every part has its share.
+
+    Raw numbers of Philox (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011) are the same in every
+    version of NumPy. Raises InvalidInput if a share gets no row.
+    """
+    order = np.argsort(np.random.Philox(key=seed).random_raw(rows), kind="stable").astype(np.int64)
+    if codes is not None:
+        order = spread_classes(order, codes)
+    ends = np.round(np.minimum(np.cumsum(shares), 1.0) * rows).astype(np.int64)
+    found = [np.sort(order[first:last]) for first, last in zip([0, *ends[:-1]], ends, strict=True)]
+    for place, part in enumerate(found):
+        if not len(part):
+            raise InvalidInput(f"parts.{place}.share", f"Of {rows} rows this part would get none.")
+    return found
+
+
+def split(
+    dataset: Dataset,
+    folder: Path,
+    parts: Sequence[Share],
+    seed: int,
+    stratified: bool,
+    advanced: Callable[[Progress], None],
+) -> tuple[Content, ...]:
+    """Store each part, its rows in the order of the dataset. Raises InvalidInput, StorageFailed."""
+    for file in folder.iterdir():
+        durable.check(file)
+    files = {file.name.split(".")[0]: file for file in folder.iterdir()}
+    codes = np.load(files["codes"], mmap_mode="r") if stratified and dataset.classes is not None else None
+    chosen = rows_of_shares(dataset.rows, [part.share for part in parts], seed, codes)
+    found = []
+    for done, (part, rows) in enumerate(zip(parts, chosen, strict=True), start=1):
+        found.append(_store(dataset, files, rows, part.folder))
+        advanced(Progress(done, len(parts), len(rows)))
+    return tuple(found)
+
+
+def _store(dataset: Dataset, files: dict[str, Path], rows: Rows, folder: Path) -> Content:
+    features = dataset.features
+    if features is not None:
+        features = _store_table(files["table"], rows, folder, features)
+    for name in _ARRAYS:
+        if name in files:
+            _store_array(files[name], rows, folder / f"{name}.npy")
+    smallest, largest = dataset.smallest, dataset.largest
+    if dataset.classes is None:
+        targets = np.load(next(folder.glob("targets.*.npy")), mmap_mode="r")
+        smallest, largest = float(targets.min()), float(targets.max())
+    return Content(
+        rows=len(rows),
+        inputs=dataset.inputs,
+        targets=dataset.targets,
+        classes=dataset.classes,
+        bytes=sum(file.stat().st_size for file in folder.iterdir()),
+        smallest=smallest,
+        largest=largest,
+        distributions=dataset.distributions,
+        magnitude=dataset.magnitude,
+        weighted=dataset.weighted,
+        features=features,
+        answers=dataset.answers,
+        weight=dataset.weight,
+    )
+
+
+def _store_array(file: Path, rows: Rows, path: Path) -> None:
+    array = np.load(file, mmap_mode="r")
+    blocks = (array[rows[first : first + _ROWS_AT_ONCE]] for first in range(0, len(rows), _ROWS_AT_ONCE))
+    write_array(path, array.dtype, (len(rows), *array.shape[1:]), blocks)
+
+
+def _store_table(file: Path, rows: Rows, folder: Path, features: tuple[Column, ...]) -> tuple[Column, ...]:
+    """The columns, with what is missing counted anew."""
+    missing = dict.fromkeys((column.name for column in features), 0)
+    try:
+        with pa.memory_map(str(file)) as source:
+            reader = pa.ipc.open_file(source)
+
+            def batches() -> Iterator[pa.RecordBatch]:
+                first = 0
+                for place in range(reader.num_record_batches):
+                    batch = reader.get_batch(place)
+                    low, high = np.searchsorted(rows, (first, first + len(batch)))
+                    if low < high:
+                        taken = batch.take(pa.array(rows[low:high] - first))
+                        for name in missing:
+                            missing[name] += pc.sum(pc.is_null(taken.column(name), nan_is_null=True)).as_py()
+                        yield taken
+                    first += len(batch)
+
+            durable.write_file(folder / "table.arrow", lambda sink: write_batches(sink, reader.schema, batches()))
+    except (pa.ArrowException, LookupError) as problem:
+        raise Damaged(f"The stored file {file.name} cannot be read.") from problem
+    return tuple(replace(column, missing=missing[column.name]) for column in features)
