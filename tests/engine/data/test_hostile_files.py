@@ -92,31 +92,31 @@ def _nested(depth: int) -> bytes:
 WIDE = b",".join(b"c%d" % column for column in range(1_000_000)) + b"\n"
 
 HOSTILE: dict[str, tuple[Callable[[], bytes], dict[str, Any], str]] = {
-    "gzip bomb as csv": (lambda: _zeros_gzipped(20 * GIB, b"a,b\n"), {}, "accepted"),
-    "zstd bomb as csv": (lambda: _zeros_zstandard(20 * GIB, b"a,b\n"), {}, "accepted"),
-    "gzip bomb in one line": (lambda: gzip.compress(b"a,b\n" + bytes(2**27).replace(b"\0", b"1")), {}, "longer than"),
+    "gzip bomb as csv": (lambda: _zeros_gzipped(20 * GIB, b"a,y\n"), {}, "accepted"),
+    "zstd bomb as csv": (lambda: _zeros_zstandard(20 * GIB, b"a,y\n"), {}, "accepted"),
+    "gzip bomb in one line": (lambda: gzip.compress(b"a,y\n" + bytes(2**27).replace(b"\0", b"1")), {}, "longer than"),
     "zip bomb": (_zip_bomb, {}, "at most|damaged"),
     "csv of a million columns": (lambda: WIDE, {}, "1000000 columns; at most 100000"),
     "csv of a hundred thousand columns": (lambda: WIDE[: WIDE.index(b",c100000")] + b"\n" + b"1," * 99_999 + b"1\n" * 2, {}, "no column"),
-    "csv whose last row is ragged": (lambda: b"a,b\n" + b"1,2\n" * 2**20 + b"1\n", {}, f"Line {2**20 + 2} has 1 cells"),
-    "csv of two encodings": (lambda: b"a,b\n" + "1,é\n".encode() * 2**20 + "1,é\n".encode("latin-1"), {"label": "b"}, "not UTF-8 text"),
-    "csv with a NUL far down": (lambda: b"a,b\n" + b"1,2\n" * 2**23 + b"1,\0\n", {}, f"Line {2**23 + 2} holds a NUL byte"),
-    "csv with nothing but commas": (lambda: b"," * 2**25, {}, "columns; at most"),
-    "csv with nothing but quotes": (lambda: b'a,b\n"' + b'""' * 2**24, {}, "longer than|not closed"),
-    "csv with nothing but lines in quotes": (lambda: b'a,b\n"' + b"\n" * 2**25, {}, "longer than"),
-    "csv of one long cell": (lambda: b"a,b\n" + b"x" * 2**25, {}, "Line 2 is longer than|Line 1 is longer than"),
+    "csv whose last row is ragged": (lambda: b"a,y\n" + b"1,2\n" * 2**20 + b"1\n", {}, f"Line {2**20 + 2} has 1 cells"),
+    "csv of two encodings": (lambda: b"a,y\n" + "1,é\n".encode() * 2**20 + "1,é\n".encode("latin-1"), {"label": "y"}, "not UTF-8 text"),
+    "csv with a NUL far down": (lambda: b"a,y\n" + b"1,2\n" * 2**23 + b"1,\0\n", {}, f"Line {2**23 + 2} holds a NUL byte"),
+    "csv with nothing but commas": (lambda: b"," * 2**23 + b"\n", {}, "columns; at most"),
+    "csv with nothing but quotes": (lambda: b'a,y\n"' + b'""' * 2**24, {}, "longer than|not closed"),
+    "csv with nothing but lines in quotes": (lambda: b'a,y\n"' + b"\n" * 2**25, {}, "longer than"),
+    "csv of one long cell": (lambda: b"a,y\n" + b"x" * 2**25, {}, "Line 2 is longer than"),
     "csv with duplicate names": (lambda: b"a,b,a\n1,2,3\n", {}, "more than one column called 'a'"),
     "nothing as csv": (lambda: b"", {"format": "csv"}, "no data"),
     "nothing as parquet": (lambda: b"", {"format": "parquet"}, "no data"),
     "nothing as arrow": (lambda: b"", {"format": "arrow"}, "no data"),
     "nothing": (lambda: b"", {}, "no data"),
-    "nested parquet": (lambda: parquet({"a": [[1]], "b": [2]}), {}, "'a' holds list"),
-    "cut parquet": (lambda: parquet({"a": [1], "b": [2]})[:-9], {}, "damaged"),
+    "nested parquet": (lambda: parquet({"a": [[1]], "y": [2]}), {}, "'a' holds list"),
+    "cut parquet": (lambda: parquet({"a": [1], "y": [2]})[:-9], {}, "damaged"),
     "parquet that is only magic": (lambda: b"PAR1" * 3, {}, "damaged"),
     "parquet of one text many times": (lambda: parquet(_one_text_many_times(2**20, 2**20)), {}, "accepted|characters"),
     "parquet of large pages": (_parquet_page_bomb, {"largest": 2**28}, "more memory than there is|accepted"),
-    "cut arrow file": (lambda: arrow({"a": [1], "b": [2]})[:-9], {}, "damaged"),
-    "cut arrow stream": (lambda: arrow({"a": [1], "b": [2]}, stream=True)[:-60], {}, "damaged"),
+    "cut arrow file": (lambda: arrow({"a": [1], "y": [2]})[:-9], {}, "damaged"),
+    "cut arrow stream": (lambda: arrow({"a": [1], "y": [2]}, stream=True)[:-60], {}, "damaged"),
     "arrow of one text many times": (lambda: arrow(_one_text_many_times(2**16, 2**18)), {}, "accepted|characters"),
     "arrow of views of one text": (lambda: _views_of_one_text(2**16, 2**18), {}, "accepted|characters"),
     "arrow with offsets out of range": (lambda: _arrow_with([0, 2**30]), {}, "damaged"),
@@ -126,7 +126,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], dict[str, Any], str]] = {
     "json nested beyond measure": (lambda: _nested(400_000), {"format": "json"}, "Expected JSON"),
     "ndjson nested beyond measure": (lambda: _nested(400_000), {"format": "ndjson"}, "Line 1 is not a JSON object"),
     "json of empty lists": (lambda: b"[" + b"[]," * 2**24 + b"[]]", {"format": "json"}, "not a JSON|memory"),
-    "json of long rows": (lambda: json.dumps({"inputs": [[0.5] * 2**22], "targets": [[1]]}).encode(), {}, "at most"),
+    "json of long rows": (lambda: json.dumps({"inputs": [[0.5] * 2**22], "targets": [[1]]}).encode(), {}, "at most|memory"),
 }  # fmt: skip
 
 
@@ -135,7 +135,7 @@ def test_hostile_files_get_a_sentence(tmp_path: Path, child: ReadingChild, name:
     make, reading, words = HOSTILE[name]
     path = tmp_path / "file"
     path.write_bytes(make())
-    asked = Reading(**{"target": () if "label" in reading else ("b",), **reading})
+    asked = Reading(**{"target": () if "label" in reading else ("y",), "largest": 2**27, **reading})
     outcome = child.read([Source((path,))], asked)
     assert outcome.kind in ("refused", "too large"), outcome.sentence
     assert re.search(words, outcome.sentence), outcome.sentence
@@ -145,7 +145,7 @@ def test_hostile_files_get_a_sentence(tmp_path: Path, child: ReadingChild, name:
     ("content", "words"),
     [
         (npy_claiming("{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000, 1000000)}"), "at most"),
-        (npy_claiming("{'descr': '<f8', 'fortran_order': True, 'shape': (1000000, 1000)}", bytes(80)), "but only 80"),
+        (npy_claiming("{'descr': '<f8', 'fortran_order': True, 'shape': (1, 1000)}", bytes(80)), "but only 80"),
         (npy_claiming("{'descr': '|O', 'fortran_order': False, 'shape': (1,)}", b"cos\nsystem\n."), "type object"),
         (npy_claiming("{'descr': [('a', '<f8')], 'fortran_order': False, 'shape': (1,)}", bytes(8)), "not accepted"),
         (npy_claiming("{'descr': '<f8', 'fortran_order': False, 'shape': (0, 1000000000000000000)}"), "no data"),
