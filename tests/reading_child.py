@@ -2,11 +2,12 @@
 
 import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
+import traceback
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from engine.errors import InvalidInput, TooLarge
 
 # What reading may hold beside what the process had before: blocks, and what becomes of them.
 ROOM = 512 * 2**20
-# Longer than this is a finding.
-PATIENCE = 60.0
+# Of a processor. What takes longer is killed.
+SECONDS = 60
 
 
 class Outcome(msgspec.Struct):
@@ -30,59 +31,61 @@ class Outcome(msgspec.Struct):
 
 
 class _Asked(msgspec.Struct):
-    paths: list[tuple[str, str, str]]
+    paths: list[tuple[list[str], str, str]]
     reading: Reading
 
 
 class ReadingChild:
-    """Reads what it is asked for, one after the other; it is started anew when it died."""
+    """Reads each file in a process of its own, forked from one that has everything loaded."""
 
     def __init__(self, room: int = ROOM) -> None:
-        self._room = room
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.reading_child", str(room)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
 
     def read(self, sources: Sequence[Source], reading: Reading) -> Outcome:
-        if self._process is None:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.reading_child", str(self._room)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env={**os.environ, "PYTHONFAULTHANDLER": "1"},
-            )
-        asked = _Asked([(",".join(map(str, s.paths)), s.name, s.field) for s in sources], reading)
-        process = self._process
-        assert process.stdin is not None
-        assert process.stdout is not None
-        with suppress(BrokenPipeError):
-            process.stdin.write(msgspec.json.encode(asked) + b"\n")
-            process.stdin.flush()
-        answer = process.stdout.readline()
-        if answer:
-            return msgspec.json.decode(answer, type=Outcome)
-        _, complaint = process.communicate()
-        self._process = None
-        return Outcome("died", f"exit status {process.returncode}: {complaint.decode(errors='replace')[-2000:]}")
+        asked = _Asked([([str(path) for path in s.paths], s.name, s.field) for s in sources], reading)
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(msgspec.json.encode(asked) + b"\n")
+        self._process.stdin.flush()
+        return msgspec.json.decode(self._process.stdout.readline(), type=Outcome)
 
     def close(self) -> None:
-        if self._process is not None:
-            self._process.communicate()
-            self._process = None
+        self._process.communicate()
 
 
 def _serve(room: int) -> None:
-    before = _status("VmData")
-    resource.setrlimit(resource.RLIMIT_DATA, (before + room, resource.RLIM_INFINITY))
     for line in sys.stdin.buffer:
         asked = msgspec.json.decode(line, type=_Asked)
-        sources = [
-            Source(tuple(Path(path) for path in paths.split(",")), name, "", _field(field))
-            for paths, name, field in asked.paths
-        ]
+        sources = [Source(tuple(map(Path, paths)), name, "", _field(field)) for paths, name, field in asked.paths]
         with tempfile.TemporaryDirectory(dir=sources[0].paths[0].parent) as folder:
-            outcome = _outcome(sources, asked.reading, Path(folder))
+            outcome = _forked(sources, asked.reading, Path(folder), room)
         sys.stdout.buffer.write(msgspec.json.encode(outcome) + b"\n")
         sys.stdout.buffer.flush()
+
+
+def _forked(sources: Sequence[Source], reading: Reading, folder: Path, room: int) -> Outcome:
+    told, tell = os.pipe()
+    process = os.fork()
+    if process == 0:
+        try:
+            os.close(told)
+            resource.setrlimit(resource.RLIMIT_DATA, (_status("VmData") + room, resource.RLIM_INFINITY))
+            resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            os.write(tell, msgspec.json.encode(_outcome(sources, reading, folder)))
+        except BaseException:  # noqa: BLE001  # whatever it is, it is a finding
+            os.write(tell, msgspec.json.encode(Outcome("died", traceback.format_exc())))
+        finally:
+            os._exit(0)
+    os.close(tell)
+    with open(told, "rb") as answer:  # noqa: PTH123  # a descriptor
+        text = answer.read()
+    _, status = os.waitpid(process, 0)
+    if os.WIFSIGNALED(status):
+        return Outcome("died", f"killed by {signal.Signals(os.WTERMSIG(status)).name}")
+    return msgspec.json.decode(text, type=Outcome)
 
 
 def _field(name: str) -> Any:

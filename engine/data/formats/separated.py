@@ -21,6 +21,7 @@ _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
 _QUOTED = re.compile(rb'"[^"]*"')
 # Bytes that one thread parses at a time. Every column of every such part is an array, so that wide tables have few.
 _PART, _WIDE = 2**20, 1000
+_STRIP = 5000
 
 
 def batches(
@@ -135,21 +136,27 @@ class _Table:
         self._inferred = True
 
     def _read(self, block: bytes, types: Types, *, threads: bool = True) -> pa.Table:
-        one_by_one = len(self._names) > _WIDE
+        """Arrow needs some 10 kB for every column that it reads, so that wide tables are read in strips."""
+        size = len(block) + 1 if len(self._names) > _WIDE else _PART
+        strips = [self._names[start : start + _STRIP] for start in range(0, len(self._names), _STRIP)]
         try:
-            return self._read_parts(block, types, len(block) + 1 if one_by_one else _PART, threads)
+            tables = [self._read_strip(block, types, strip, size, threads) for strip in strips]
         except pa.ArrowInvalid as problem:
             if "straddling" not in str(problem):
                 raise
-            return self._read_parts(block, types, len(block) + 1, threads)
+            tables = [self._read_strip(block, types, strip, len(block) + 1, threads) for strip in strips]
+        if len(tables) == 1:
+            return tables[0]
+        return pa.table([column for table in tables for column in table.columns], self._names)
 
-    def _read_parts(self, block: bytes, types: Types, size: int, threads: bool) -> pa.Table:
+    def _read_strip(self, block: bytes, types: Types, strip: list[str], size: int, threads: bool) -> pa.Table:
         return pa.csv.read_csv(
             pa.BufferReader(block),
             read_options=pa.csv.ReadOptions(column_names=self._names, block_size=size, use_threads=threads),
             parse_options=pa.csv.ParseOptions(delimiter=self._delimiter, newlines_in_values=b'"' in block),
             convert_options=pa.csv.ConvertOptions(
-                column_types={name: types[name] for name in self._names if name in types},
+                include_columns=strip,
+                column_types={name: types[name] for name in strip if name in types},
                 strings_can_be_null=True,
                 quoted_strings_can_be_null=False,
             ),
