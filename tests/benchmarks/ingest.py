@@ -1,0 +1,155 @@
+"""How fast files become stored datasets, beside PyArrow and NumPy reading the same files into memory.
+
+    python -m tests.benchmarks.ingest [--rounds 5] [--megabytes 200] [--format csv …]
+
+Ours reads, checks, hashes, writes and syncs; theirs is `pyarrow.csv.read_csv`, `pyarrow.parquet.read_table`,
+`pyarrow.ipc.open_file(…).read_all()` or `numpy.load`, and keeps the result in memory. They take turns, each in a process
+of its own; the table has medians, with the share by which the middle half of the rounds spreads. Memory is the peak of
+the process (VmHWM) above what it held before. Every format comes in two sizes, to show what of it grows with the file.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.ipc
+import pyarrow.parquet
+from rich.console import Console
+from rich.table import Table
+
+COLUMNS = 20
+_BYTES_PER_ROW = {"csv": 190, "parquet": 160, "arrow": 165, "npy": 160}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--megabytes", type=int, default=200)
+    parser.add_argument("--format", action="append", choices=[*_BYTES_PER_ROW])
+    asked = parser.parse_args()
+    table = Table("file", "MB", "rows/s", "MB/s", "theirs MB/s", "ours / theirs", "peak MB", "theirs peak MB")
+    with tempfile.TemporaryDirectory() as folder:
+        for name in asked.format or _BYTES_PER_ROW:
+            for megabytes in (asked.megabytes // 4, asked.megabytes):
+                path = Path(folder) / f"{megabytes}.{name}"
+                rows = write(path, name, megabytes * 10**6 // _BYTES_PER_ROW[name])
+                table.add_row(name, *compare(path, rows, asked.rounds))
+                path.unlink()
+    Console(width=140).print(table)
+
+
+def write(path: Path, name: str, rows: int) -> int:
+    """Numbers with few and with many digits, a category, and a class; an array of floats for .npy."""
+    generator = np.random.default_rng(0)
+    if name == "npy":
+        np.save(path, generator.random((rows, COLUMNS)))
+        return rows
+    columns: dict[str, Any] = {f"x{column}": generator.random(rows) for column in range(COLUMNS // 2 - 1)}
+    columns |= {f"n{column}": generator.integers(0, 1000, rows) for column in range(COLUMNS // 2 - 1)}
+    columns["kind"] = pa.array(np.array(["red", "green", "blue", "white"])[generator.integers(0, 4, rows)])
+    columns["class"] = generator.integers(0, 10, rows)
+    made = pa.table(columns)
+    if name == "csv":
+        pa.csv.write_csv(made, path)
+    elif name == "parquet":
+        pa.parquet.write_table(made, path)
+    else:
+        with pa.ipc.new_file(path, made.schema) as writer:
+            writer.write_table(made, 2**16)
+    return rows
+
+
+def compare(path: Path, rows: int, rounds: int) -> list[str]:
+    megabytes = path.stat().st_size / 1e6
+    seconds: dict[str, list[float]] = {"ours": [], "theirs": []}
+    peaks: dict[str, list[int]] = {"ours": [], "theirs": []}
+    for _ in range(rounds):
+        for who in seconds:
+            answer = subprocess.run([sys.executable, "-c", _CHILD, who, str(path)], check=True, capture_output=True)
+            took, peak = json.loads(answer.stdout)
+            seconds[who].append(took)
+            peaks[who].append(peak)
+    ours, theirs = (statistics.median(seconds[who]) for who in seconds)
+    return [
+        f"{megabytes:,.0f}",
+        f"{rows / ours:,.0f}",
+        f"{megabytes / ours:,.0f} ± {_spread(seconds['ours']):.0%}",
+        f"{megabytes / theirs:,.0f} ± {_spread(seconds['theirs']):.0%}",
+        f"{theirs / ours:.2f}",
+        f"{statistics.median(peaks['ours']) / 1e6:,.0f}",
+        f"{statistics.median(peaks['theirs']) / 1e6:,.0f}",
+    ]
+
+
+def _spread(seconds: list[float]) -> float:
+    """Half the distance between the quartiles, of the median."""
+    low, middle, high = statistics.quantiles(seconds, n=4) if len(seconds) > 1 else seconds * 3
+    return (high - low) / 2 / middle
+
+
+_CHILD = "import sys; from tests.benchmarks.ingest import measure; measure(*sys.argv[1:])"
+
+
+def measure(who: str, name: str) -> None:
+    """Seconds, and bytes of memory at the peak, as JSON on standard output."""
+    from engine.data.reading import Reading, Source, read
+
+    path = Path(name)
+    with path.open("rb") as file:  # it is in the page cache for both alike
+        while file.read(2**24):
+            pass
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        place = Path(folder)
+
+        def ours() -> object:
+            if path.suffix != ".npy":
+                return read([Source((path,), path.name)], Reading(label="class"), place, lambda _: None)
+            targets = place / "given"
+            np.save(targets.with_suffix(".npy"), np.zeros(np.load(path, mmap_mode="r").shape[0]))
+            sources = [Source((path,), "", "", "inputs"), Source((targets.with_suffix(".npy"),), "", "", "targets")]
+            (place / "stored").mkdir()
+            return read(sources, Reading(), place / "stored", lambda _: None)
+
+        run: Callable[[], object] = ours if who == "ours" else lambda: _THEIRS[path.suffix](path)
+        _reset_peak()
+        before, began = _peak(), time.perf_counter()
+        kept = run()
+        took = time.perf_counter() - began
+        print(json.dumps([took, _peak() - before]))
+        del kept
+
+
+def _read_all(path: Path) -> pa.Table:
+    with pa.OSFile(str(path)) as file:
+        return pa.ipc.open_file(file).read_all()
+
+
+_THEIRS: dict[str, Callable[[Path], object]] = {
+    ".csv": lambda path: pa.csv.read_csv(path),
+    ".parquet": lambda path: pa.parquet.read_table(path),
+    ".arrow": _read_all,
+    ".npy": lambda path: np.load(path),
+}
+
+
+def _reset_peak() -> None:
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak() -> int:
+    status = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
+
+
+if __name__ == "__main__":
+    main()
