@@ -10,6 +10,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -20,6 +21,8 @@ from engine.errors import Damaged, StorageFailed, StorageFull
 UNFINISHED = ".unfinished-"
 # Hexadecimal digits of a digest in a name: 128 bits.
 _DIGITS = 32
+# Bytes: what is worth another thread, and what the disk is told of at once.
+_LARGE, _TOLD_AT_ONCE = 2**17, 2**23
 
 
 Buffer = bytes | bytearray | memoryview
@@ -32,17 +35,44 @@ class Sink(Protocol):
 
 
 class _Hashing:
-    """Writes to a descriptor and remembers the digest of everything that went there."""
+    """Writes to a descriptor and remembers the digest of everything that went there.
+
+    Large parts are hashed in another thread while they are written. The disk is told of them as they come, so that
+    it is not idle until the end, when everything is synced.
+    """
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._hash = hashlib.sha256()
+        self._beside: ThreadPoolExecutor | None = None
+        self._told = self._length = 0
 
     def write(self, part: Buffer, /) -> None:
-        left = memoryview(part).cast("B")
-        self._hash.update(left)
+        whole = memoryview(part).cast("B")
+        if len(whole) < _LARGE:
+            self._hash.update(whole)
+            self._put(whole)
+            return
+        if self._beside is None:
+            self._beside = ThreadPoolExecutor(1, "hashing")
+        hashed = self._beside.submit(self._hash.update, whole)
+        try:
+            self._put(whole)
+        finally:
+            hashed.result()  # the part is its owner's again when this returns
+
+    def _put(self, left: memoryview) -> None:
+        self._length += len(left)
         while left:
             left = left[os.write(self._descriptor, left) :]
+        if self._length - self._told >= _TOLD_AT_ONCE:
+            # Linux begins to write out what it is told is not needed; what is not on the disk yet stays in memory.
+            os.posix_fadvise(self._descriptor, self._told, self._length - self._told, os.POSIX_FADV_DONTNEED)
+            self._told = self._length
+
+    def end(self) -> None:
+        if self._beside is not None:
+            self._beside.shutdown()
 
     @property
     def digest(self) -> str:
@@ -70,7 +100,10 @@ def write_file(path: Path, write: Callable[[Sink], object]) -> Path:
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
             try:
                 sink = _Hashing(descriptor)
-                write(sink)
+                try:
+                    write(sink)
+                finally:
+                    sink.end()
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
