@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from engine.data.ahead import ahead
 from engine.data.examples import Array
 from engine.data.formats.npy import Announced
 from engine.data.meter import Meter
@@ -95,12 +96,16 @@ def _store_numbers(field: str, given: Given, folder: Path, meter: Meter) -> tupl
             numbers.see(block, first_row)
             if field == "targets":
                 distributions.see(block)
-            else:
-                meter.add(len(block))
             first_row += len(block)
             yield block
 
-    write_array(folder / f"{field}.npy", dtype, (found.rows, found.columns or 1), blocks())
+    def counted() -> Iterator[Array]:
+        for block in ahead(blocks()):
+            if field == "inputs":
+                meter.add(len(block))
+            yield block
+
+    write_array(folder / f"{field}.npy", dtype, (found.rows, found.columns or 1), counted())
     return numbers, distributions.are
 
 

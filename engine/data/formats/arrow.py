@@ -13,16 +13,17 @@ from engine.data.formats.schema import check_names
 from engine.data.meter import Meter
 
 FILE_MAGIC = b"ARROW1"
+# Bytes that are mapped at once, if no batch is larger.
+_MAPPED = 2**26
 _SENTENCE = "The Arrow file is damaged, or written in a way that is not accepted."
 
 
 def batches(path: Path, field: str, meter: Meter) -> Iterator[pa.RecordBatch]:
     """The rows of a table, every offset checked. Raises InvalidInput, TooLarge."""
     with refusing(field, _SENTENCE):
-        source = pa.memory_map(str(path))
-        is_file = source.read(len(FILE_MAGIC)) == FILE_MAGIC
-        source.seek(0)
-        parts = _of_file(source, meter) if is_file else _of_stream(source, meter)
+        with path.open("rb") as file:
+            is_file = file.read(len(FILE_MAGIC)) == FILE_MAGIC
+        parts = _of_file(path, meter) if is_file else _of_stream(path, meter)
         schema = next(parts)
     check_names(schema.names, field)
     while True:
@@ -37,17 +38,24 @@ def batches(path: Path, field: str, meter: Meter) -> Iterator[pa.RecordBatch]:
             yield batch
 
 
-def _of_file(source: Any, meter: Meter) -> Iterator[Any]:
-    with pa.ipc.open_file(source) as reader:
-        yield reader.schema
-        count = reader.num_record_batches
-        for place in range(count):
-            yield reader.get_batch(place)
-            meter.bytes_read += source.size() // count
+def _of_file(path: Path, meter: Meter) -> Iterator[Any]:
+    """The schema, and the batches. A batch may be as large as the file, so that it is mapped, and not read; and mapped
+    anew after a while, so that what was looked at does not count as memory of this process."""
+    place, count = 0, 1
+    while place < count:
+        with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as reader:
+            if place == 0:
+                yield reader.schema
+            count = reader.num_record_batches
+            begin = place
+            while place < count and (place - begin) * source.size() < _MAPPED * count:
+                yield reader.get_batch(place)
+                meter.bytes_read += source.size() // count
+                place += 1
 
 
-def _of_stream(source: Any, meter: Meter) -> Iterator[Any]:
-    with pa.ipc.open_stream(source) as reader:
+def _of_stream(path: Path, meter: Meter) -> Iterator[Any]:
+    with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as reader:
         yield reader.schema
         before = 0
         for batch in reader:

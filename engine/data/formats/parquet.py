@@ -49,5 +49,11 @@ def batches(path: Path, field: str, meter: Meter) -> Iterator[pa.RecordBatch]:
 
 def _open(path: Path, text: list[str]) -> Any:
     return pa.parquet.ParquetFile(
-        path, read_dictionary=text, memory_map=True, pre_buffer=False, schema_depth_limit=100, **_FOOTER_LIMITS
+        path,
+        read_dictionary=text,
+        memory_map=False,
+        buffer_size=2**20,
+        pre_buffer=False,
+        schema_depth_limit=100,
+        **_FOOTER_LIMITS,
     )
