@@ -14,7 +14,7 @@ from engine.jobs.upload import Kind, Upload, UploadState
 
 Rows = Annotated[list[Annotated[list[float], Field(min_length=1)]], Field(min_length=1)]
 Label = Annotated[bool | int | str, Field(union_mode="left_to_right")]
-Cell = Annotated[bool | int | float | str | None, Field(union_mode="left_to_right")]
+Cell = bool | int | float | str | None
 
 EXAMPLE = {
     "name": "xor",

@@ -99,9 +99,9 @@ def test_parts_have_each_row_once_and_each_class_its_share(service: RunningServi
     x, y = load_wine(return_X_y=True)
     if as_table:
         table = io.BytesIO()
-        names = [f"x{column}" for column in range(x.shape[1])]
-        form = {"fmt": ["%.18g"] * x.shape[1] + ["%d"], "header": ",".join([*names, "kind"])}
-        np.savetxt(table, np.column_stack([x, y]), delimiter=",", comments="", **form)
+        header = ",".join([*(f"x{column}" for column in range(x.shape[1])), "kind"])
+        form = ["%.18g"] * x.shape[1] + ["%d"]
+        np.savetxt(table, np.column_stack([x, y]), form, ",", header=header, comments="")
         made = create(service, files={"file": ("w.csv", table.getvalue())}, data={"label": "kind"})
     else:
         made = create(service, files={"inputs": ("x.npy", npy(x)), "labels": ("y.npy", npy(y))})
