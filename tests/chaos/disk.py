@@ -197,6 +197,18 @@ def tree(folder: Path) -> dict[str, bytes | None]:
     return {name: path.read_bytes() if path.is_file() else None for name, path in found.items()}
 
 
+def lay_out(found: dict[str, bytes | None], folder: Path) -> None:
+    """The folder as `tree` found it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for name in sorted(found):
+        content = found[name]
+        if content is None:
+            (folder / name).mkdir()
+        else:
+            (folder / name).write_bytes(content)
+
+
 def in_memory() -> Path:
     """Where files are quick to write."""
     return Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else Path("/tmp")

@@ -1,7 +1,7 @@
 """Flipped bits, lost ends and misplaced pages in any file: what is damaged is found, and never served.
 
 Everything that the folder holds is asked for, as a start and requests would: each answer is the right one, or says that
-something is damaged. The long form, NABLA_CHAOS_LONG=1 pytest tests/chaos, makes ten thousand trials.
+something is damaged. The long form, NABLA_CHAOS_LONG=1 pytest tests/chaos, makes ten thousand trials in all.
 """
 
 import random
@@ -20,16 +20,27 @@ from engine.jobs.journal import Journal
 from engine.jobs.registry import Registry
 from engine.training.checkpoint import load_checkpoint
 from tests.chaos import LONG
-from tests.chaos.disk import Disk, Operation
+from tests.chaos.disk import Disk, Operation, lay_out, tree
 
-TRIALS = 10_000 if LONG else 300
+TRIALS = 5_000 if LONG else 150
 PAGE = 4096
 Answers = dict[str, bytes | None]
 
 
-@pytest.fixture(scope="module")
-def full(operations: list[Operation]) -> Disk:
-    """The folder of the life before anything was deleted, with a log that was not taken over yet."""
+Files = dict[str, bytes | None]
+
+
+@pytest.fixture(params=["in the log", "in the database"])
+def full(operations: list[Operation], place: Path, request: pytest.FixtureRequest) -> Files:
+    """The folder of the life before anything was deleted; the journal's log is taken over into its database, or not."""
+    _up_to_the_first_deletion(operations).write_to(place)
+    if request.param == "in the database":
+        Journal(place / "journal.sqlite").close()
+        assert not (place / "journal.sqlite-wal").exists()
+    return tree(place)
+
+
+def _up_to_the_first_deletion(operations: list[Operation]) -> Disk:
     disk = Disk()
     for operation in operations:
         if operation.kind == "mark" and ", null]" in operation.path:
@@ -93,8 +104,8 @@ def known(registry: Registry) -> Iterator[str]:
         yield from (f"checkpoint {job.id} {number}" for number in range(len(job.checkpoints)))
 
 
-def test_damage_is_found_or_does_not_matter(full: Disk, place: Path) -> None:
-    full.write_to(place)
+def test_damage_is_found_or_does_not_matter(full: Files, place: Path) -> None:
+    lay_out(full, place)
     truth = ask(place)
     assert None not in truth.values()
     assert len(truth) > 15
@@ -103,7 +114,7 @@ def test_damage_is_found_or_does_not_matter(full: Disk, place: Path) -> None:
     found = 0
     for trial in range(TRIALS):
         chance = random.Random(seed + trial)
-        full.write_to(place)
+        lay_out(full, place)
         path, how = damage(place, chance)
         answers = ask(place, truth)
         wrong = [key for key, answer in answers.items() if answer not in (truth[key], None)]
