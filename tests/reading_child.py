@@ -13,7 +13,8 @@ from typing import Any
 
 import msgspec
 
-from engine.data.reading import Content, Progress, Reading, Source, read
+from engine.data.reading.files import read
+from engine.data.sources import Content, Progress, Reading, Source
 from engine.errors import InvalidInput, TooLarge
 
 # What reading may hold beside what the process had before: blocks, and what becomes of them.

@@ -13,9 +13,9 @@ import pyarrow.compute as pc
 
 from engine.data.dataset import Dataset
 from engine.data.dates import days
-from engine.data.formats.schema import is_date, is_text
 from engine.data.looking import Named, viewed
 from engine.data.profiles import BINS, MOST_COUNTED, ColumnProfile, Kind, Profile
+from engine.data.reading.formats.schema import is_date, is_text
 from engine.data.sources import Progress
 
 _MOST_SHOWN = 10

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from engine import durable
 from engine.data.profile import profile
-from engine.data.reading import read
+from engine.data.reading.files import read
 from engine.data.sources import Progress
 from engine.data.splitting import split
 from engine.errors import NablaError, TooLarge

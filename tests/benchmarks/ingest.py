@@ -124,7 +124,8 @@ _CHILD = "import sys; from tests.benchmarks.ingest import measure; measure(*sys.
 
 def measure(who: str, name: str) -> None:
     """Seconds, and bytes of memory at the peak, as JSON on standard output."""
-    from engine.data.reading import Reading, Source, read
+    from engine.data.reading.files import read
+    from engine.data.sources import Reading, Source
 
     path = Path(name)
     with path.open("rb") as file:  # it is in the page cache for both alike

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.data.reading import FormatName, Reading, Source
-from tests.engine.data.files import arrow, csv, gz, idx, npy, npz, parquet, zst
+from engine.data.sources import FormatName, Reading, Source
+from tests.engine.data.reading.files import arrow, csv, gz, idx, npy, npz, parquet, zst
 from tests.reading_child import ReadingChild
 
 EXAMPLES = 5000 if os.environ.get("NABLA_FUZZ_LONG") else 10

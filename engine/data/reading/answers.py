@@ -1,0 +1,101 @@
+"""What is to be learned from a stored table: its columns of targets or labels, and of weights."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.ipc
+
+from engine.data.examples import Array
+from engine.data.npy_files import write_array
+from engine.data.reading.observed import Classes, Distributions, Numbers, Weights
+from engine.data.reading.places import in_column
+from engine.data.reading.roles import Roles
+from engine.data.sources import Reading
+
+
+@dataclass(frozen=True)
+class Answers:
+    """As in a dataset."""
+
+    targets: int
+    classes: tuple[str, ...] | None
+    smallest: float
+    largest: float
+    distributions: bool
+
+
+def store_answers(table: Path, rows: int, roles: Roles, reading: Reading) -> Answers:
+    """Write what a table of so many rows says besides its inputs, beside it. Raises InvalidInput, StorageFailed."""
+    with _batches(table) as batches:
+        if roles.weight is not None:
+            _store_weights(table.parent, rows, roles.weight, batches)
+        if roles.label is not None:
+            return _store_codes(table.parent, rows, roles.label, reading, batches)
+        return _store_targets(table.parent, rows, roles.targets, batches)
+
+
+_Batches = Callable[[], Iterator[tuple[int, pa.RecordBatch]]]
+
+
+@contextmanager
+def _batches(table: Path) -> Iterator[_Batches]:
+    """The batches of a table, mapped from disk, each with the number of its first row."""
+    with pa.memory_map(str(table)) as source:
+        reader = pa.ipc.open_file(source)
+
+        def batches() -> Iterator[tuple[int, pa.RecordBatch]]:
+            first_row = 0
+            for place in range(reader.num_record_batches):
+                batch = reader.get_batch(place)
+                yield first_row, batch
+                first_row += len(batch)
+
+        yield batches
+
+
+def _store_targets(folder: Path, rows: int, names: tuple[str, ...], batches: _Batches) -> Answers:
+    numbers = Numbers(lambda row, column, sentence: in_column(names[column])(row, sentence))
+    distributions = Distributions()
+
+    def blocks() -> Iterator[Array]:
+        for first_row, batch in batches():
+            block = np.column_stack([_numbers(batch, name) for name in names])
+            numbers.see(block, first_row)
+            distributions.see(block)
+            yield block
+
+    write_array(folder / "targets.npy", np.dtype(np.float64), (rows, len(names)), blocks())
+    return Answers(len(names), None, numbers.smallest, numbers.largest, distributions.are)
+
+
+def _store_codes(folder: Path, rows: int, name: str, reading: Reading, batches: _Batches) -> Answers:
+    classes = Classes("label", reading.classes, in_column(name))
+    for _, batch in batches():
+        classes.see(batch.column(name))
+    classes.settle()
+    codes = (classes.codes(batch.column(name), first_row) for first_row, batch in batches())
+    write_array(folder / "codes.npy", np.dtype(np.int32), (rows,), codes)
+    return Answers(len(classes.names), classes.names, 0.0, 1.0, True)
+
+
+def _store_weights(folder: Path, rows: int, name: str, batches: _Batches) -> None:
+    weights = Weights("weight", in_column(name))
+
+    def blocks() -> Iterator[Array]:
+        for first_row, batch in batches():
+            block = _numbers(batch, name)
+            weights.see(block, first_row)
+            yield block
+        weights.end()
+
+    write_array(folder / "weights.npy", np.dtype(np.float64), (rows,), blocks())
+
+
+def _numbers(batch: pa.RecordBatch, name: str) -> npt.NDArray[np.float64]:
+    numbers: npt.NDArray[np.float64] = batch.column(name).to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
+    return numbers

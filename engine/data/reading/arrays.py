@@ -1,0 +1,149 @@
+"""Arrays, stored block by block as they are."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from engine.data.examples import Array
+from engine.data.npy_files import write_array
+from engine.data.reading.ahead import ahead
+from engine.data.reading.formats.npy import Announced
+from engine.data.reading.meter import Meter
+from engine.data.reading.observed import Classes, Distributions, Numbers, Weights
+from engine.data.reading.places import in_array
+from engine.data.sources import Content, Reading
+from engine.errors import InvalidInput
+
+
+@dataclass(frozen=True)
+class Given:
+    """An array that was handed in. `blocks` gives its rows, from the first on, as often as it is called; labels may
+    come as Arrow has them."""
+
+    announced: Announced
+    blocks: Callable[[], Iterator[Array | pa.Array]]
+
+
+def store_arrays(arrays: Mapping[str, Given], reading: Reading, folder: Path, meter: Meter) -> Content:
+    """Write inputs, targets or labels, and weights into `folder`. Raises InvalidInput, StorageFailed."""
+    _check(arrays, reading)
+    rows = arrays["inputs"].announced.rows
+    inputs, _ = _store_numbers("inputs", arrays["inputs"], folder, meter)
+    if "weights" in arrays:
+        _store_weights(arrays["weights"], folder)
+    if "targets" in arrays:
+        answers, are_distributions = _store_numbers("targets", arrays["targets"], folder, meter)
+        targets, classes = arrays["targets"].announced.columns or 1, None
+        smallest, largest, magnitude = answers.smallest, answers.largest, answers.magnitude
+    else:
+        classes = _store_codes(arrays["labels"], reading, folder)
+        targets, smallest, largest, magnitude, are_distributions = len(classes), 0.0, 1.0, 1.0, True
+    return Content(
+        rows=rows,
+        inputs=arrays["inputs"].announced.columns or 1,
+        targets=targets,
+        classes=classes,
+        bytes=sum(file.stat().st_size for file in folder.iterdir()),
+        smallest=smallest,
+        largest=largest,
+        distributions=are_distributions,
+        magnitude=max(inputs.magnitude, magnitude),
+        weighted="weights" in arrays,
+    )
+
+
+def _check(arrays: Mapping[str, Given], reading: Reading) -> None:
+    """By what the headers announce. Raises InvalidInput."""
+    if ("targets" in arrays) == ("labels" in arrays):
+        raise InvalidInput("targets", "Give either targets (numbers) or labels (classes), exactly one of them.")
+    if reading.weight is not None:
+        raise InvalidInput(
+            "weight", "This names a column of a table; with arrays the weights are an array called weights."
+        )
+    for option in ("target", "label", "features", "types", "missing", "constants"):
+        if getattr(reading, option):
+            raise InvalidInput(option, "This is about the columns of a table; arrays have none.")
+    if reading.classes is not None and "targets" in arrays:
+        raise InvalidInput("classes", "Classes go with labels; these are targets.")
+    rows = arrays["inputs"].announced.rows
+    for field, given in arrays.items():
+        found = given.announced
+        if field != "labels" and found.dtype.kind not in "buif":
+            raise InvalidInput(field, f"Expected numbers, got an array of type {found.dtype}.")
+        if found.rows != rows:
+            raise InvalidInput(field, f"There are {found.rows} {field} for {rows} rows of inputs.")
+        if field in ("labels", "weights") and found.columns not in (None, 1):
+            raise InvalidInput(
+                field, f"Expected one {field[:-1]} per row, got an array of shape ({rows}, {found.columns})."
+            )
+
+
+def _store_numbers(field: str, given: Given, folder: Path, meter: Meter) -> tuple[Numbers, bool]:
+    """In the type that they have; half precision becomes float32."""
+    numbers = Numbers(lambda row, column, sentence: in_array(f"{field}.{row}")(column, sentence))
+    distributions = Distributions()
+    found = given.announced
+    dtype = np.dtype(np.float32) if found.dtype == np.float16 else found.dtype.newbyteorder("=")
+
+    def blocks() -> Iterator[Array]:
+        first_row = 0
+        for read in given.blocks():
+            block = np.asarray(read, dtype).reshape(-1, found.columns or 1)
+            numbers.see(block, first_row)
+            if field == "targets":
+                distributions.see(block)
+            first_row += len(block)
+            yield block
+
+    def counted() -> Iterator[Array]:
+        for block in ahead(blocks()):
+            if field == "inputs":
+                meter.add(len(block))
+            yield block
+
+    write_array(folder / f"{field}.npy", dtype, (found.rows, found.columns or 1), counted())
+    return numbers, distributions.are
+
+
+def _store_codes(given: Given, reading: Reading, folder: Path) -> tuple[str, ...]:
+    classes = Classes("labels", reading.classes, in_array("labels"))
+    for block in given.blocks():
+        classes.see(_labels(block))
+    classes.settle()
+
+    def codes() -> Iterator[Array]:
+        first_row = 0
+        for block in given.blocks():
+            yield classes.codes(_labels(block), first_row)
+            first_row += len(block)
+
+    write_array(folder / "codes.npy", np.dtype(np.int32), (given.announced.rows,), codes())
+    return classes.names
+
+
+def _labels(block: Array | pa.Array) -> pa.Array:
+    if isinstance(block, pa.Array):
+        return block
+    column = block.reshape(-1)
+    if column.dtype.kind == "S":
+        column = np.char.decode(column, "utf-8", "replace")  # type: ignore[arg-type]
+    return pa.array(column.astype(column.dtype.newbyteorder("="), copy=False))
+
+
+def _store_weights(given: Given, folder: Path) -> None:
+    weights = Weights("weights", in_array("weights"))
+
+    def blocks() -> Iterator[npt.NDArray[np.float64]]:
+        first_row = 0
+        for read in given.blocks():
+            block = np.asarray(read, np.float64).reshape(-1)
+            weights.see(block, first_row)
+            first_row += len(block)
+            yield block
+        weights.end()
+
+    write_array(folder / "weights.npy", np.dtype(np.float64), (given.announced.rows,), blocks())

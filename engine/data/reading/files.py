@@ -1,0 +1,166 @@
+"""Files that were handed in, read, checked and stored as the content of a dataset.
+
+In memory is never more than some blocks of them. Nothing is ever unpickled, and sizes are checked before they are
+believed.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from engine.data.examples import Array
+from engine.data.reading.arrays import Given, store_arrays
+from engine.data.reading.categories import name
+from engine.data.reading.formats import arrow, idx, json, ndjson, npy, npz, parquet, separated
+from engine.data.reading.formats.detection import START, format_of
+from engine.data.reading.formats.npy import Announced
+from engine.data.reading.formats.pieces import Pieces, Readable, exactly, opened
+from engine.data.reading.formats.schema import Types
+from engine.data.reading.formats.whole import whole
+from engine.data.reading.meter import Meter
+from engine.data.reading.roles import as_text
+from engine.data.reading.tables import Part, store_table
+from engine.data.sources import Content, FormatName, Progress, Reading, Source
+from engine.errors import InvalidInput, TooLarge
+
+_FIELDS = ({"inputs", "targets"}, {"inputs", "labels"})
+
+
+def read(sources: Sequence[Source], reading: Reading, folder: Path, progress: Callable[[Progress], None]) -> Content:
+    """Read, check and store in the existing folder `folder`. Raises InvalidInput, TooLarge, StorageFailed.
+
+    What was written is left there if it fails.
+    """
+    meter = Meter(sources, reading.largest, progress)
+    try:
+        if {source.field for source in sources} == {"file"}:
+            return _read_files(sources, reading, folder, meter)
+        return store_arrays(_arrays(sources, reading, folder, meter), reading, folder, meter)
+    except MemoryError as problem:
+        raise TooLarge("file", "Reading this takes more memory than there is; hand in less at once.") from problem
+
+
+def _read_files(sources: Sequence[Source], reading: Reading, folder: Path, meter: Meter) -> Content:
+    formats = [_format(source, reading, meter) for source in sources]
+    if formats == ["npz"]:
+        return store_arrays(_of_archive(sources[0], folder, meter), reading, folder, meter)
+    if formats == ["json"]:
+        found = _json(sources[0], meter)
+        if isinstance(found, dict):
+            return store_arrays({field: _in_memory(array) for field, array in found.items()}, reading, folder, meter)
+    parts = [
+        Part(source.field, partial(_batches, source, format, reading, folder, meter))
+        for source, format in zip(sources, formats, strict=True)
+    ]
+    return store_table(parts, reading, folder, meter)
+
+
+def _format(source: Source, reading: Reading, meter: Meter) -> FormatName:
+    with opened(source, meter) as stream:
+        start = exactly(stream, START)
+        found = reading.format or format_of(source, start)
+        if not start:
+            raise InvalidInput(source.field, "There is no data: the file is empty.")
+        if found in ("parquet", "arrow", "npz") and not isinstance(stream, Pieces):
+            raise InvalidInput(source.field, f"The file is packed once more; hand in the {found} file as it is.")
+    return found
+
+
+def _batches(
+    source: Source, format: FormatName, reading: Reading, folder: Path, meter: Meter, types: Types
+) -> Iterator[pa.RecordBatch]:
+    field, text = source.field, as_text(reading)
+    match format:
+        case "csv" | "tsv":
+            with opened(source, meter) as stream:
+                delimiter = "\t" if format == "tsv" else None
+                yield from separated.batches(
+                    stream, field, delimiter=delimiter, header=reading.header, types=types, text=text
+                )
+        case "parquet" | "arrow":
+            read = parquet.batches if format == "parquet" else arrow.batches
+            with whole(source, folder) as path:
+                yield from read(path, field, meter)
+        case "ndjson":
+            with opened(source, meter) as stream:
+                yield from ndjson.batches(stream, field, types, text)
+        case "json":
+            rows = _json(source, meter)
+            if isinstance(rows, dict):
+                raise InvalidInput(field, "Arrays come in one file, or each in a field of its own.")
+            yield from ndjson.batches(rows, field, types, text)
+        case "npz":
+            raise InvalidInput(field, "An .npz file comes alone; tables may come in several files.")
+        case "npy" | "idx":
+            raise InvalidInput(
+                field,
+                "An array comes in a field of its own: inputs, and targets or labels, and weights if rows have them.",
+            )
+
+
+def _json(source: Source, meter: Meter) -> Readable | dict[str, Array | list[Any]]:
+    with opened(source, meter) as stream:
+        return json.read(stream, source.field)
+
+
+def _arrays(sources: Sequence[Source], reading: Reading, folder: Path, meter: Meter) -> dict[str, Given]:
+    """Files that are an array each, by their fields."""
+    fields = [source.field for source in sources]
+    if len(set(fields)) != len(fields) or set(fields) - {"weights"} not in _FIELDS:
+        raise InvalidInput(
+            "file",
+            "Send tables in the field file, or one .npz file; or arrays (.npy, IDX) in inputs and targets or labels, "
+            f"and in weights if rows have them; got {' and '.join(sorted(fields)) or 'no file'}.",
+        )
+    given: dict[str, Given] = {}
+    for source in sources:
+        format = _format(source, reading, meter)
+        if format not in ("npy", "idx"):
+            raise InvalidInput(
+                source.field, f"Expected an array (.npy or IDX), got {format}; tables go in the field file."
+            )
+        read_header = npy.read_header if format == "npy" else idx.read_header
+        given[source.field] = _streamed(source.field, partial(opened, source, meter), read_header, folder, meter)
+    return given
+
+
+def _of_archive(source: Source, folder: Path, meter: Meter) -> dict[str, Given]:
+    @contextmanager
+    def member(field: str) -> Iterator[Readable]:
+        with Pieces(source, meter) as pieces, npz.opened(pieces, field) as stream:
+            yield stream
+
+    with Pieces(source, meter) as pieces:
+        fields = npz.fields(pieces)
+    return {field: _streamed(field, partial(member, field), npy.read_header, folder, meter) for field in fields}
+
+
+def _streamed(
+    field: str,
+    open: Callable[[], AbstractContextManager[Readable]],
+    read_header: Callable[[Readable, str], Announced],
+    folder: Path,
+    meter: Meter,
+) -> Given:
+    def blocks() -> Iterator[Array]:
+        with open() as stream:
+            yield from npy.rows(stream, read_header(stream, field), field, folder)
+            stream.read(1)  # what is packed has its checksum at its end
+
+    with open() as stream:
+        announced = read_header(stream, field)
+    meter.fits(announced.length, field)
+    return Given(announced, blocks)
+
+
+def _in_memory(array: Array | list[Any]) -> Given:
+    if isinstance(array, list):
+        alike = len({type(label) for label in array}) <= 1
+        labels = pa.array(array if alike else [name(label) for label in array])
+        return Given(Announced(len(array), None, np.dtype(object)), lambda: iter((labels,)))
+    return Given(npy.check_shape(array.shape, array.dtype, "inputs"), lambda: iter((array,)))

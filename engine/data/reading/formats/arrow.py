@@ -1,0 +1,64 @@
+"""Arrow's own format, as a file and as a stream."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.ipc
+
+from engine.data.reading.formats.dictionaries import plain
+from engine.data.reading.formats.pieces import refusing
+from engine.data.reading.formats.schema import check_names
+from engine.data.reading.meter import Meter
+
+FILE_MAGIC = b"ARROW1"
+# Bytes that are mapped at once, if no batch is larger.
+_MAPPED = 2**26
+_SENTENCE = "The Arrow file is damaged, or written in a way that is not accepted."
+
+
+def batches(path: Path, field: str, meter: Meter) -> Iterator[pa.RecordBatch]:
+    """The rows of a table, every offset checked. Raises InvalidInput, TooLarge."""
+    with refusing(field, _SENTENCE):
+        with path.open("rb") as file:
+            is_file = file.read(len(FILE_MAGIC)) == FILE_MAGIC
+        parts = _of_file(path, meter) if is_file else _of_stream(path, meter)
+        schema = next(parts)
+    check_names(schema.names, field)
+    while True:
+        with refusing(field, _SENTENCE):
+            part = next(parts, None)
+            if part is not None:
+                part.validate(full=True)
+        if part is None:
+            return
+        for batch in plain(part, field):
+            meter.unpacked(batch.nbytes, field)
+            yield batch
+
+
+def _of_file(path: Path, meter: Meter) -> Iterator[Any]:
+    """The schema, and the batches. A batch may be as large as the file, so that it is mapped, and not read; and mapped
+    anew after a while, so that what was looked at does not count as memory of this process."""
+    place, count = 0, 1
+    while place < count:
+        with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as reader:
+            if place == 0:
+                yield reader.schema
+            count = reader.num_record_batches
+            begin = place
+            while place < count and (place - begin) * source.size() < _MAPPED * count:
+                yield reader.get_batch(place)
+                meter.bytes_read += source.size() // count
+                place += 1
+
+
+def _of_stream(path: Path, meter: Meter) -> Iterator[Any]:
+    with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as reader:
+        yield reader.schema
+        before = 0
+        for batch in reader:
+            yield batch
+            meter.bytes_read += source.tell() - before
+            before = source.tell()

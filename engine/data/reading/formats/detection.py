@@ -1,0 +1,98 @@
+"""What a file is: by its first bytes, else by what its sender says, else by its name."""
+
+from pathlib import PurePath
+
+import msgspec
+
+from engine.data.reading.formats import arrow, idx, npy
+from engine.data.sources import FormatName, Source
+from engine.errors import InvalidInput
+
+START = 4096
+
+_MAGIC: dict[bytes, FormatName] = {
+    b"PAR1": "parquet",
+    arrow.FILE_MAGIC: "arrow",
+    b"\xff\xff\xff\xff": "arrow",
+    npy.MAGIC: "npy",
+    b"PK\x03\x04": "npz",
+    b"PK\x05\x06": "npz",
+}
+_CONTENT_TYPES: dict[str, FormatName] = {
+    "text/csv": "csv",
+    "text/tab-separated-values": "tsv",
+    "application/vnd.apache.parquet": "parquet",
+    "application/vnd.apache.arrow.file": "arrow",
+    "application/vnd.apache.arrow.stream": "arrow",
+    "application/x-ndjson": "ndjson",
+    "application/jsonl": "ndjson",
+    "application/json": "json",
+}
+_SUFFIXES: dict[str, FormatName] = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".tab": "tsv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".arrow": "arrow",
+    ".arrows": "arrow",
+    ".feather": "arrow",
+    ".ipc": "arrow",
+    ".ndjson": "ndjson",
+    ".jsonl": "ndjson",
+    ".json": "json",
+    ".npy": "npy",
+    ".npz": "npz",
+}
+_PACKED_SUFFIXES = (".gz", ".zst", ".zstd")
+
+
+def format_of(source: Source, start: bytes) -> FormatName:
+    """`start`: the first bytes, unpacked. Raises InvalidInput."""
+    for magic, name in _MAGIC.items():
+        if start.startswith(magic):
+            return name
+    if idx.is_idx(start):
+        return "idx"
+    content_type = source.content_type.partition(";")[0].strip().lower()
+    if content_type in _CONTENT_TYPES:
+        return _CONTENT_TYPES[content_type]
+    suffixes = [suffix.lower() for suffix in PurePath(source.name).suffixes]
+    if suffixes and suffixes[-1] in _PACKED_SUFFIXES:
+        suffixes.pop()
+    if suffixes and suffixes[-1] in _SUFFIXES:
+        return _SUFFIXES[suffixes[-1]]
+    if not start:
+        raise InvalidInput(source.field, "There is no data: the file is empty.")
+    if not _is_text(start):
+        called = f"{source.name!r} is" if source.name else "The file is"
+        raise InvalidInput(
+            source.field,
+            f"{called} of no known kind. Accepted: CSV, TSV, Parquet, Arrow, NDJSON, JSON, .npz with arrays inputs and "
+            "targets or labels; .npy and IDX files come in fields of their own, inputs and targets or labels.",
+        )
+    return _of_text(start)
+
+
+def _of_text(start: bytes) -> FormatName:
+    begin = start.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if begin.startswith(b"["):
+        return "json"
+    if not begin.startswith(b"{"):
+        return "csv"
+    try:
+        row = msgspec.json.decode(begin.partition(b"\n")[0])
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return "json"
+    return "json" if any(isinstance(value, list | dict) for value in row.values()) else "ndjson"
+
+
+def _is_text(start: bytes) -> bool:
+    if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return True
+    try:
+        start.decode()
+    except UnicodeDecodeError as problem:
+        cut = len(start) == START and problem.start > START - 4  # a letter may be in two parts
+        return cut and b"\0" not in start
+    return b"\0" not in start

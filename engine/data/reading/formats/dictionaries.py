@@ -1,0 +1,70 @@
+"""Batches without dictionaries and views: every value written out."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.types as kinds
+
+from engine.data.reading.formats.schema import stored
+from engine.errors import TooLarge
+
+_BYTES_AT_ONCE = 2**24
+
+
+def plain(batch: pa.RecordBatch, field: str) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches that do not grow beyond bounds: a file may have one long text stand for many.
+
+    Columns that are not stored stay as they are. Raises TooLarge if a single row is too long.
+    """
+    packed = [place for place, type in enumerate(batch.schema.types) if _is_packed(type)]
+    if not packed or not len(batch):
+        yield batch
+        return
+    lengths = sum((_lengths(batch.column(place)) for place in packed), np.zeros(len(batch), np.int64))
+    ends = lengths.cumsum()
+    start = 0
+    while start < len(batch):
+        before = int(ends[start - 1]) if start else 0
+        end = int(np.searchsorted(ends, before + _BYTES_AT_ONCE, side="right"))
+        if end <= start:
+            raise TooLarge(
+                field, f"A row has {int(lengths[start])} bytes of text; at most {_BYTES_AT_ONCE} are accepted."
+            )
+        yield _written_out(batch.slice(start, end - start))
+        start = end
+
+
+def _is_packed(type: pa.DataType) -> bool:
+    return stored(type) is not None and bool(kinds.is_dictionary(type) or kinds.is_string_view(type))
+
+
+def _lengths(column: pa.Array) -> npt.NDArray[np.int64]:
+    """Bytes of each value, once it is written out."""
+    if kinds.is_string_view(column.type):
+        # The length is the first number of each view.
+        views = np.frombuffer(column.buffers()[1], np.int32).reshape(-1, 4)
+        return np.maximum(views[column.offset : column.offset + len(column), 0].astype(np.int64), 0)
+    values = column.dictionary
+    if kinds.is_string_view(values.type):
+        each = pa.array(_lengths(values))
+    elif kinds.is_string(values.type) or kinds.is_large_string(values.type):
+        each = pa.compute.binary_length(values)
+    else:
+        return np.full(len(column), 8, np.int64)
+    taken = pa.compute.fill_null(each.take(column.indices), 0)
+    lengths: npt.NDArray[np.int64] = taken.to_numpy(zero_copy_only=False).astype(np.int64)
+    return lengths
+
+
+def _written_out(batch: pa.RecordBatch) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([_value_by_value(column) for column in batch.columns], names=batch.schema.names)
+
+
+def _value_by_value(column: pa.Array) -> pa.Array:
+    if not _is_packed(column.type):
+        return column
+    values = column.dictionary_decode() if kinds.is_dictionary(column.type) else column
+    return values.cast(pa.string()) if kinds.is_string_view(values.type) else values

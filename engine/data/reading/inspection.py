@@ -1,0 +1,92 @@
+"""Columns to learn from: looked at as they go by."""
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute
+
+from engine.data.columns import ColumnType
+from engine.data.dates import days
+from engine.data.reading.categories import in_order, name
+from engine.data.reading.formats.schema import is_date, is_number, is_text, shown
+from engine.data.reading.missing import Missing
+from engine.data.reading.places import in_column
+from engine.errors import InvalidInput
+
+MOST_FOUND, MOST_ASKED = 1_000, 10_000
+_LONGEST = 1_000
+
+
+class Feature:
+    """A column as its batches go by."""
+
+    def __init__(self, column: pa.Field, asked: ColumnType | None) -> None:
+        self.name: str = column.name
+        self.type: ColumnType = asked or _looks_like(column)
+        self.missing = Missing(column.name)
+        self.magnitude = 1.0 if self.type in ("boolean", "category") else 0.0
+        self._most = MOST_ASKED if asked == "category" else MOST_FOUND
+        self._seen: set[object] = set()
+        self._refuse = in_column(column.name)
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        return in_order(name(value) for value in self._seen)
+
+    def see(self, values: pa.Array, first_row: int) -> None:
+        """Raises InvalidInput where it cannot be learned from."""
+        present = _present(values) if self.missing.see(values, first_row) else values
+        match self.type:
+            case "number":
+                self._see_range(present.to_numpy(zero_copy_only=False))
+                if self.magnitude == np.inf:
+                    row = int(np.flatnonzero(np.isinf(values.to_numpy(zero_copy_only=False)))[0])
+                    raise self._refuse(first_row + row, "The value is infinite; only finite numbers are accepted.")
+            case "date":
+                self._see_range(days(present).to_numpy(zero_copy_only=False))
+            case "category":
+                self._see_categories(present)
+
+    def _see_range(self, numbers: npt.NDArray[np.generic]) -> None:
+        if len(numbers):
+            self.magnitude = max(self.magnitude, abs(float(numbers.min())), abs(float(numbers.max())))
+
+    def _see_categories(self, values: pa.Array) -> None:
+        new = pa.compute.unique(values).to_pylist()
+        self._seen.update(new)
+        longest = max((len(value) for value in new if isinstance(value, str)), default=0)
+        if longest > _LONGEST:
+            raise InvalidInput(
+                "file",
+                f"The column {shown(self.name)} holds texts of up to {longest} characters; categories have at most "
+                f"{_LONGEST}. Leave it out with features.",
+            )
+        if len(self._seen) > self._most:
+            raise InvalidInput("file", self._too_many())
+
+    def _too_many(self) -> str:
+        found = f"The column {shown(self.name)} holds more than {self._most} different values"
+        if self._most == MOST_ASKED:
+            return f"{found}, too many for a category; leave it out with features."
+        return (
+            f"{found}, and is text. Leave it out with features; or say "
+            f'types={{"{self.name}": "category"}}, which takes up to {MOST_ASKED}.'
+        )
+
+
+def _present(values: pa.Array) -> pa.Array:
+    return values.filter(pa.compute.invert(pa.compute.is_null(values, nan_is_null=True)))
+
+
+def _looks_like(column: pa.Field) -> ColumnType:
+    if is_text(column.type):
+        return "category"
+    if is_number(column.type):
+        return "number"
+    if is_date(column.type):
+        raise InvalidInput(
+            "file",
+            f"The column {shown(column.name)} holds dates. Leave it out with features; or say "
+            f'types={{"{column.name}": "date"}} to learn from the days since 1970.',
+        )
+    return "boolean"

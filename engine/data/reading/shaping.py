@@ -1,0 +1,178 @@
+"""Batches brought into the one shape that a table is stored in."""
+
+from collections.abc import Callable
+
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.types as kinds
+
+from engine.data.columns import ColumnType
+from engine.data.reading.formats.schema import (
+    Types,
+    TypesChanged,
+    common,
+    is_date,
+    is_number,
+    is_text,
+    listed,
+    shown,
+    stored,
+)
+from engine.data.reading.places import in_column
+from engine.data.reading.roles import Roles
+from engine.errors import InvalidInput
+
+_ZONE = r":\d\d(\.\d+)?([Zz]|[+-]\d\d(:?\d\d)?)$"
+
+
+class Shape:
+    """The columns of a table as they are stored. `known`: types that an earlier attempt has found."""
+
+    def __init__(self, first: pa.Schema, field: str, roles: Roles, known: Types) -> None:
+        self._roles = roles
+        self._read: dict[str, pa.DataType] = {}
+        fields = []
+        for column in first:
+            type = stored(column.type)
+            if type is None:
+                if column.name in roles.used:
+                    raise _not_stored(column, field)
+                continue
+            self._read[column.name] = common(known[column.name], type) if column.name in known else type
+            as_asked = _as_asked(self._read[column.name], roles.types.get(column.name), column.name)
+            fields.append(pa.field(column.name, as_asked))
+        self._names = frozenset(first.names)
+        self.schema = pa.schema(fields)
+
+    def conform(self, batch: pa.RecordBatch, field: str, first_row: int) -> pa.RecordBatch:
+        """The same rows in this shape. Raises InvalidInput naming a row and a column; TypesChanged."""
+        if batch.schema.equals(self.schema):
+            return batch
+        names = batch.schema.names
+        if frozenset(names) != self._names:
+            odd = next(iter(self._names.symmetric_difference(names)))
+            raise InvalidInput(
+                field, f"The column {shown(odd)} is not in all of the files; they must have the same. {listed(names)}"
+            )
+        self._check_types(batch.schema, field)
+        columns = []
+        for column in self.schema:
+            values = batch.column(column.name)
+            read = self._read[column.name]
+            columns.append(_converted(_widened(values, read, field, column.name), column, first_row))
+        return pa.RecordBatch.from_arrays(columns, schema=self.schema)
+
+    def _check_types(self, found: pa.Schema, field: str) -> None:
+        changed = {}
+        for name, type in self._read.items():
+            column = found.field(name)
+            other = stored(column.type)
+            if other is None:
+                raise _not_stored(column, field)
+            if not kinds.is_null(column.type) and common(type, other) != type:
+                changed[name] = common(type, other)
+        if changed:
+            raise TypesChanged(changed)
+
+
+def _not_stored(column: pa.Field, field: str) -> InvalidInput:
+    return InvalidInput(
+        field,
+        f"The column {shown(column.name)} holds {column.type}, which cannot be learned; leave it out with features.",
+    )
+
+
+def _as_asked(read: pa.DataType, asked: ColumnType | None, name: str) -> pa.DataType:
+    match asked:
+        case "number" if is_text(read) or kinds.is_boolean(read):
+            return pa.float64()
+        case "boolean" if is_text(read) or is_number(read):
+            return pa.bool_()
+        case "date" if is_text(read):
+            return pa.timestamp("us")
+        case "category" if is_date(read):
+            return pa.string()
+        case "number" | "boolean" if is_date(read):
+            raise InvalidInput(
+                f"types.{name}", f"The column {shown(name)} holds dates; it can be a date, or a category."
+            )
+        case "date" if not is_date(read):
+            raise InvalidInput(f"types.{name}", f"The column {shown(name)} holds {read}, and no dates.")
+    return read
+
+
+def _widened(values: pa.Array, read: pa.DataType, field: str, name: str) -> pa.Array:
+    if values.type == read:
+        return values
+    if is_text(read) and not (is_text(values.type) or kinds.is_null(values.type)):
+        raise InvalidInput(field, f"The column {shown(name)} holds text in one place and {values.type} in another.")
+    try:
+        return values.cast(read)
+    except pa.ArrowInvalid as problem:
+        raise InvalidInput(field, f"The column {shown(name)} holds values that are not {read}: {problem}.") from problem
+
+
+def _converted(values: pa.Array, column: pa.Field, first_row: int) -> pa.Array:
+    if values.type == column.type:
+        return values
+    convert = _conversion(values.type, column.type)
+    try:
+        return convert(values)
+    except pa.ArrowInvalid:
+        row = _first_refused(values, convert)
+        value = values[row].as_py()
+        raise in_column(column.name)(
+            first_row + row, f"It holds {shown(value)}; {_expected(column.type)} is expected."
+        ) from None
+
+
+def _expected(type: pa.DataType) -> str:
+    if kinds.is_boolean(type):
+        return "true or false"
+    return "a date such as 2026-01-31" if is_date(type) else "a number"
+
+
+def _conversion(found: pa.DataType, wanted: pa.DataType) -> Callable[[pa.Array], pa.Array]:
+    if is_date(wanted):
+        return _as_dates
+    if kinds.is_boolean(wanted) and is_number(found):
+        return _as_truth
+    if is_text(found):
+        return lambda values: pa.compute.cast(_without_empty(values), wanted)
+    return lambda values: pa.compute.cast(values, wanted)
+
+
+def _without_empty(values: pa.Array) -> pa.Array:
+    """Text that is to be something else; where there is none the value is missing."""
+    trimmed = pa.compute.utf8_trim_whitespace(values)
+    return pa.compute.if_else(pa.compute.equal(trimmed, ""), pa.scalar(None, trimmed.type), trimmed)
+
+
+def _as_dates(values: pa.Array) -> pa.Array:
+    """Times without a zone are taken as they are, others at Greenwich."""
+    text = _without_empty(values)
+    nothing = pa.scalar(None, text.type)
+    has_zone = pa.compute.match_substring_regex(text, _ZONE)
+    with_zone = pa.compute.if_else(has_zone, text, nothing).cast(pa.timestamp("us", "UTC")).cast(pa.timestamp("us"))
+    return pa.compute.coalesce(with_zone, pa.compute.if_else(has_zone, nothing, text).cast(pa.timestamp("us")))
+
+
+def _as_truth(values: pa.Array) -> pa.Array:
+    allowed = pa.compute.is_in(values, pa.array([0, 1], values.type))
+    if not pa.compute.all(pa.compute.or_kleene(allowed, values.is_null()), min_count=0).as_py():
+        raise pa.ArrowInvalid("neither 0 nor 1")
+    return values.cast(pa.bool_())
+
+
+def _first_refused(values: pa.Array, convert: Callable[[pa.Array], pa.Array]) -> int:
+    """By halves."""
+    start, length = 0, len(values)
+    while length > 1:
+        half = length // 2
+        try:
+            convert(values.slice(start, half))
+        except pa.ArrowInvalid:
+            length = half
+        else:
+            start, length = start + half, length - half
+    return start

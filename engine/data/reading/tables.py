@@ -1,0 +1,122 @@
+"""Tables, brought into one shape and stored."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import pyarrow as pa
+
+from engine import durable
+from engine.data.reading import answers
+from engine.data.reading.ahead import ahead
+from engine.data.reading.fillings import columns
+from engine.data.reading.formats.schema import Types, TypesChanged
+from engine.data.reading.inspection import Feature
+from engine.data.reading.meter import Meter
+from engine.data.reading.missing import Missing
+from engine.data.reading.roles import Roles, roles
+from engine.data.reading.shaping import Shape
+from engine.data.sources import Content, Reading
+from engine.data.writing import write_batches
+from engine.errors import InvalidInput
+
+# How often reading begins anew because a column is not what it looked like.
+_ATTEMPTS = 10
+
+
+@dataclass(frozen=True)
+class Part:
+    """A source that holds rows. `batches` reads it, and takes what columns are where that is known."""
+
+    field: str
+    batches: Callable[[Types], Iterator[pa.RecordBatch]]
+
+
+def store_table(parts: Sequence[Part], reading: Reading, folder: Path, meter: Meter) -> Content:
+    """Write the rows of all parts, one after the other, into `folder`. Raises InvalidInput, TooLarge, StorageFailed."""
+    known: dict[str, pa.DataType] = {}
+    for _ in range(_ATTEMPTS):
+        meter.restart()
+        try:
+            return _Attempt(parts, reading, meter, known).store(folder)
+        except TypesChanged as changed:
+            known |= changed.types
+    raise InvalidInput(
+        "file", f"What the columns {', '.join(list(known)[:20])} hold changes too often; say it with types."
+    )
+
+
+class _Attempt:
+    """All parts read from their beginning, with what is known of the types of their columns."""
+
+    def __init__(self, parts: Sequence[Part], reading: Reading, meter: Meter, known: Types) -> None:
+        self._parts, self._reading, self._meter, self._known = parts, reading, meter, known
+        self._shape: Shape
+        self._roles: Roles
+        self._features: list[Feature] = []
+        self._answers: dict[str, Missing] = {}
+        self._rows = 0
+
+    def store(self, folder: Path) -> Content:
+        table = durable.write_file(folder / "table.arrow", self._write)
+        if not self._rows:
+            raise InvalidInput("file", "There is no data: the table has no rows.")
+        for missing in self._answers.values():
+            if missing.count:
+                raise InvalidInput("file", f"{missing.sentence} What is to be learned, and weights, must all be there.")
+        features = columns(self._features, self._reading)
+        found = answers.store_answers(table, self._rows, self._roles, self._reading)
+        return Content(
+            rows=self._rows,
+            inputs=sum(column.inputs for column in features),
+            targets=found.targets,
+            classes=found.classes,
+            bytes=sum(file.stat().st_size for file in folder.iterdir()),
+            smallest=found.smallest,
+            largest=found.largest,
+            distributions=found.distributions,
+            magnitude=max(abs(found.smallest), abs(found.largest), *(feature.magnitude for feature in self._features)),
+            weighted=self._roles.weight is not None,
+            features=features,
+            answers=self._roles.targets or ((self._roles.label,) if self._roles.label is not None else ()),
+            weight=self._roles.weight,
+        )
+
+    def _write(self, sink: durable.Sink) -> None:
+        batches = ahead(self._conformed())
+        first = next(batches, None)
+        if first is None:
+            return
+        self._begin(first.schema)
+        write_batches(sink, first.schema, self._looked_at(chain((first,), batches)))
+
+    def _looked_at(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            yield batch
+            self._see(batch)
+
+    def _conformed(self) -> Iterator[pa.RecordBatch]:
+        shape: Shape | None = None
+        rows = 0
+        for part in self._parts:
+            for batch in part.batches(self._known):
+                if shape is None:
+                    self._roles = roles(batch.schema.names, self._reading)
+                    shape = Shape(batch.schema, part.field, self._roles, self._known)
+                yield shape.conform(batch, part.field, rows)
+                rows += len(batch)
+
+    def _begin(self, schema: pa.Schema) -> None:
+        types = self._reading.types
+        self._features = [Feature(schema.field(name), types.get(name)) for name in self._roles.features]
+        wanted = (*self._roles.targets, self._roles.label, self._roles.weight)
+        self._answers = {name: Missing(name) for name in wanted if name is not None}
+
+    def _see(self, batch: pa.RecordBatch) -> None:
+        for feature in self._features:
+            feature.see(batch.column(feature.name), self._rows)
+        for name, missing in self._answers.items():
+            missing.see(batch.column(name), self._rows)
+        self._rows += len(batch)
+        self._meter.add(len(batch))
