@@ -69,8 +69,10 @@ class View:
 def _cell(value: Any) -> Cell:
     if isinstance(value, date | datetime):
         return value.isoformat()
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
+    if isinstance(value, float):
+        if not np.isfinite(value):
+            return None
+        return int(value) if value.is_integer() else value
     found: Cell = value
     return found
 
