@@ -162,6 +162,20 @@ def link(path: Path, other: Path) -> None:
         sync_folder(other.parent)
 
 
+def digest_in(name: str) -> str | None:
+    """The digest that the name of a kept file ends with; None if it is no such name."""
+    parts = name.split(".")
+    return parts[1] if len(parts) == 3 and len(parts[1]) == _DIGITS else None
+
+
+def adopt(path: Path, other: Path) -> Path:
+    """Keep the file at `path`, whose name has its digest, also as `other`, with that digest before the suffix; where
+    that is. Raises StorageFailed."""
+    final = other.with_name(f"{other.stem}.{digest_in(path.name)}{other.suffix}")
+    link(path, final)
+    return final
+
+
 def check(path: Path) -> None:
     """Raises Damaged if the file is not what was written under this name, or is not there."""
     open_checked(path).close()

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from engine import durable
 from engine.data.examples import Array
 from engine.data.npy_files import write_array
 from engine.data.reading.ahead import ahead
@@ -22,10 +23,11 @@ from engine.errors import InvalidInput
 @dataclass(frozen=True)
 class Given:
     """An array that was handed in. `blocks` gives its rows, from the first on, as often as it is called; labels may
-    come as Arrow has them."""
+    come as Arrow has them. `file`: one of numbers that may be stored as it is."""
 
     announced: Announced
     blocks: Callable[[], Iterator[Array | pa.Array]]
+    file: Path | None = None
 
 
 def store_arrays(arrays: Mapping[str, Given], reading: Reading, folder: Path, meter: Meter) -> Content:
@@ -105,7 +107,13 @@ def _store_numbers(field: str, given: Given, folder: Path, meter: Meter) -> tupl
                 meter.add(len(block))
             yield block
 
-    write_array(folder / f"{field}.npy", dtype, (found.rows, found.columns or 1), counted())
+    path = folder / f"{field}.npy"
+    if given.file is None:
+        write_array(path, dtype, (found.rows, found.columns or 1), counted())
+    else:
+        for _ in counted():
+            pass
+        durable.adopt(given.file, path)
     return numbers, distributions.are
 
 

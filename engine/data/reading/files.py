@@ -54,7 +54,7 @@ def _read_files(sources: Sequence[Source], reading: Reading, folder: Path, meter
         if isinstance(found, dict):
             return store_arrays({field: _in_memory(array) for field, array in found.items()}, reading, folder, meter)
     parts = [
-        Part(source.field, partial(_batches, source, format, reading, folder, meter))
+        Part(source.field, partial(_batches, source, format, reading, folder, meter), _stays(source, format))
         for source, format in zip(sources, formats, strict=True)
     ]
     return store_table(parts, reading, folder, meter)
@@ -69,6 +69,12 @@ def _format(source: Source, reading: Reading, meter: Meter) -> FormatName:
         if found in ("parquet", "arrow", "npz") and not isinstance(stream, Pieces):
             raise InvalidInput(source.field, f"The file is packed once more; hand in the {found} file as it is.")
     return found
+
+
+def _stays(source: Source, format: FormatName) -> Path | None:
+    """The file of a source, where it need not be written anew."""
+    path, *others = source.paths
+    return path if format == "arrow" and not others and arrow.may_stay(path, source.field) else None
 
 
 def _batches(
@@ -125,8 +131,28 @@ def _arrays(sources: Sequence[Source], reading: Reading, folder: Path, meter: Me
                 source.field, f"Expected an array (.npy or IDX), got {format}; tables go in the field file."
             )
         read_header = npy.read_header if format == "npy" else idx.read_header
-        given[source.field] = _streamed(source.field, partial(opened, source, meter), read_header, folder, meter)
+        array = _streamed(source.field, partial(opened, source, meter), read_header, folder, meter)
+        given[source.field] = _as_it_is(source, array, meter) if format == "npy" else array
     return given
+
+
+def _as_it_is(source: Source, array: Given, meter: Meter) -> Given:
+    """Without a copy, where the file is as it would be stored."""
+    path = source.paths[0]
+    with path.open("rb") as file:
+        if len(source.paths) > 1 or file.read(len(npy.MAGIC)) != npy.MAGIC:
+            return array
+        file.seek(0)
+        npy.read_header(file, source.field)
+        if not npy.may_stay(path, array.announced, file.tell()):
+            return array
+
+    def blocks() -> Iterator[Array]:
+        for block in npy.mapped(path, source.field):
+            meter.bytes_read += block.nbytes
+            yield block
+
+    return Given(array.announced, blocks, path)
 
 
 def _of_archive(source: Source, folder: Path, meter: Meter) -> dict[str, Given]:

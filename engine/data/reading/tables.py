@@ -27,10 +27,12 @@ _ATTEMPTS = 10
 
 @dataclass(frozen=True)
 class Part:
-    """A source that holds rows. `batches` reads it, and takes what columns are where that is known."""
+    """A source that holds rows. `batches` reads it, and takes what columns are where that is known. `file`: one that
+    may be stored as it is, where its columns need no change."""
 
     field: str
     batches: Callable[[Types], Iterator[pa.RecordBatch]]
+    file: Path | None = None
 
 
 def store_table(parts: Sequence[Part], reading: Reading, folder: Path, meter: Meter) -> Content:
@@ -59,7 +61,7 @@ class _Attempt:
         self._rows = 0
 
     def store(self, folder: Path) -> Content:
-        table = durable.write_file(folder / "table.arrow", self._write)
+        table = self._adopted(folder / "table.arrow") or durable.write_file(folder / "table.arrow", self._write)
         if not self._rows:
             raise InvalidInput("file", "There is no data: the table has no rows.")
         for missing in self._answers.values():
@@ -82,6 +84,24 @@ class _Attempt:
             answers=self._roles.targets or ((self._roles.label,) if self._roles.label is not None else ()),
             weight=self._roles.weight,
         )
+
+    def _adopted(self, path: Path) -> Path | None:
+        """Where the only file has got another name; None if it must be written anew, and then nothing was seen."""
+        part, *others = self._parts
+        if part.file is None or others:
+            return None
+        shape: Shape | None = None
+        for batch in part.batches(self._known):
+            if shape is None:
+                self._roles = roles(batch.schema.names, self._reading)
+                shape = Shape(batch.schema, part.field, self._roles, self._known)
+                self._begin(shape.schema)
+            if not batch.schema.equals(shape.schema):
+                self._rows = 0
+                self._meter.restart()
+                return None
+            self._see(batch)
+        return durable.adopt(part.file, path)
 
     def _write(self, sink: durable.Sink) -> None:
         batches = ahead(self._conformed())

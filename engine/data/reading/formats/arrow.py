@@ -9,12 +9,15 @@ import pyarrow.ipc
 
 from engine.data.reading.formats.dictionaries import plain
 from engine.data.reading.formats.pieces import refusing
-from engine.data.reading.formats.schema import check_names
+from engine.data.reading.formats.schema import check_names, stored
 from engine.data.reading.meter import Meter
+from engine.durable import digest_in
 
 FILE_MAGIC = b"ARROW1"
 # Bytes that are mapped at once, if no batch is larger.
 _MAPPED = 2**26
+# Bytes that a mapped batch itself may take.
+_OF_A_BATCH = 2**12
 _SENTENCE = "The Arrow file is damaged, or written in a way that is not accepted."
 
 
@@ -52,6 +55,24 @@ def _of_file(path: Path, meter: Meter) -> Iterator[Any]:
                 yield reader.get_batch(place)
                 meter.bytes_read += source.size() // count
                 place += 1
+
+
+def may_stay(path: Path, field: str) -> bool:
+    """Whether the file at `path` is as it would be written: its columns are of types that are stored, and what is
+    mapped of it takes no memory, since it is not packed; and its name has its digest. Raises InvalidInput."""
+    with path.open("rb") as file:
+        if digest_in(path.name) is None or file.read(len(FILE_MAGIC)) != FILE_MAGIC:
+            return False
+    with refusing(field, _SENTENCE), pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as reader:
+        if any(stored(column.type) != column.type for column in reader.schema):
+            return False
+        before = pa.total_allocated_bytes()
+        for place in range(reader.num_record_batches):
+            batch = reader.get_batch(place)
+            if pa.total_allocated_bytes() > before + _OF_A_BATCH:
+                return False
+            del batch
+    return True
 
 
 def _of_stream(path: Path, meter: Meter) -> Iterator[Any]:

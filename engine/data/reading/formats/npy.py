@@ -9,12 +9,15 @@ import numpy as np
 from engine.data.examples import Array
 from engine.data.reading.formats.pieces import Readable, exactly
 from engine.data.reading.formats.whole import set_down
+from engine.durable import digest_in
 from engine.errors import InvalidInput
 
 MAGIC = b"\x93NUMPY"
 MOST_COLUMNS = 1_000_000
 # Bytes of a block, and of a text.
 _BLOCK, _LONGEST_TEXT = 2**23, 4000
+# Bytes that are mapped at once.
+_MAPPED = 2**26
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,33 @@ def check_shape(
     if columns is not None and columns > MOST_COLUMNS:
         raise InvalidInput(field, f"The array has {columns} columns; at most {MOST_COLUMNS} are accepted.")
     return Announced(shape[0], columns, dtype, by_column)
+
+
+def mapped(path: Path, field: str) -> Iterator[Array]:
+    """The array in a file that is nothing else, in blocks of rows; mapped anew after a while, so that what was looked
+    at does not count as memory of this process."""
+    with path.open("rb") as file:
+        announced = read_header(file, field)
+        begin = file.tell()
+    at_once, step = (max(1, size // announced.bytes_per_row) for size in (_MAPPED, _BLOCK))
+    for start in range(0, announced.rows, at_once):
+        shape = (min(at_once, announced.rows - start), announced.columns or 1)
+        part = np.memmap(path, announced.dtype, "r", begin + start * announced.bytes_per_row, shape)
+        yield from (part[first : first + step] for first in range(0, len(part), step))
+
+
+def may_stay(path: Path, announced: Announced, header: int) -> bool:
+    """Whether the file at `path`, whose header has so many bytes, is as it would be written: numbers in rows, in this
+    machine's order, and nothing behind them; and its name has its digest."""
+    return (
+        announced.columns is not None
+        and not announced.by_column
+        and announced.dtype.isnative
+        and announced.dtype.kind in "buif"
+        and announced.dtype != np.float16
+        and path.stat().st_size == header + announced.length
+        and digest_in(path.name) is not None
+    )
 
 
 def rows(stream: Readable, announced: Announced, field: str, folder: Path) -> Iterator[Array]:

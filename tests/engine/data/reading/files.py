@@ -105,7 +105,7 @@ def idx(array: npt.NDArray[Any], *, claiming: Sequence[int] | None = None) -> by
 
 
 def gz(content: bytes) -> bytes:
-    return gzip.compress(content, 1)
+    return gzip.compress(content, 1, mtime=0)
 
 
 def zst(content: bytes) -> bytes:
