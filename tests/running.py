@@ -33,15 +33,15 @@ class RunningService:
             "NABLA_GPUS": "none",  # tests that are about GPUs ask for them
             **{f"NABLA_{name.upper()}": value for name, value in settings.items()},
         }
-        self._socket = listen("127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self.socket = listen("127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
         self.http = httpx.Client(base_url=self.url, timeout=PATIENCE)
         self.log = folder.with_name(f"{folder.name}.log")
         self.process: subprocess.Popen[bytes]
         self.start()
 
     def start(self) -> None:
-        descriptor = self._socket.fileno()
+        descriptor = self.socket.fileno()
         command = [sys.executable, "-m", "app.cli", "serve", "--fd", str(descriptor), "--data-dir", str(self.folder)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -128,7 +128,7 @@ class RunningService:
         if self.process.poll() is None:
             self.terminate()
         self.http.close()
-        self._socket.close()
+        self.socket.close()
 
     def __enter__(self) -> Self:
         return self

@@ -25,11 +25,12 @@ class Life:
         mark(self._log, json.dumps(["did", key, value]))
 
     def live(self) -> None:
-        """Create, upload, train with checkpoints, pause, resume, publish, cancel, delete."""
+        """Create, hand in data, train with checkpoints, pause, resume, publish, cancel, delete."""
         network = stories.network(self.service)["id"]
         self.did(f"network {network}", True)
         dataset = many_rows(self.service)["id"]
         self.did(f"dataset {dataset}", True)
+        uploaded = self.upload()
         both = {"network_id": network, "dataset_id": dataset}
         first = stories.job(self.service, **both, epochs=300, batch_size=4, checkpoints={"epochs": 100})["id"]
         self.did(f"job {first}", "unfinished")
@@ -53,12 +54,32 @@ class Life:
         self.will(f"versions {network}", 4)
         self.service.finished(third)
         self.did(f"versions {network}", 4)
-        for kind, id in (("job", second), ("job", third), ("job", first), ("dataset", dataset), ("network", network)):
+        records = [("job", second), ("job", third), ("job", first), ("dataset", dataset), ("network", network)]
+        for kind, id in [*records, ("dataset", uploaded)]:
             self.will(f"{kind} {id}", None)
             self.will(f"versions {id}", None)
             assert self.service.http.delete(f"/v1/{kind}s/{id}").status_code == 204
             self.did(f"{kind} {id}", None)
             self.did(f"versions {id}", None)
+
+    def upload(self) -> str:
+        """A dataset that comes in two files, and is read when it is closed."""
+        id = str(self.service.post("/v1/datasets", {"upload": "rows", "label": "y"})["id"])
+        self.did(f"dataset {id}", "receiving")
+        self.did(f"pieces {id}", 0)
+        for number in (1, 2):
+            self.will(f"pieces {id}", number)
+            answer = self.service.http.post(
+                f"/v1/datasets/{id}/rows", content=b"x,y\n1,no\n2,yes\n", headers={"Content-Type": "text/csv"}
+            )
+            assert answer.status_code == 201, answer.text
+            self.did(f"pieces {id}", number)
+        self.will(f"dataset {id}", "reading", True)
+        self.will(f"pieces {id}", None)
+        assert self.service.post(f"/v1/datasets/{id}/close")["rows"] == 4
+        self.did(f"dataset {id}", True)
+        self.did(f"pieces {id}", None)
+        return id
 
     def control(self, job: str, name: str, *states: str) -> None:
         self.will(f"job {job}", *states)

@@ -8,9 +8,12 @@ each of them, which takes an hour, and looks at thirty losses of power at each p
 
 import json
 import random
+import select
 import shutil
+import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +21,8 @@ from typing import Any
 import httpx
 import pytest
 
-from engine.data.opening import open_for_training
+from engine import durable
+from engine.data.opening import open_raw
 from engine.jobs.catalog import Catalog
 from engine.jobs.folder import DataFolder
 from engine.jobs.journal import Journal
@@ -28,6 +32,7 @@ from tests.chaos import LONG
 from tests.chaos.conftest import watched
 from tests.chaos.disk import Disk, Operation, read_log
 from tests.chaos.life import Life
+from tests.running import RunningService
 
 LOSSES = 30 if LONG else 1
 
@@ -73,7 +78,12 @@ def everything(registry: Registry, catalog: Catalog, folder: DataFolder) -> dict
             catalog.load(network, version.number)
     for dataset in registry.datasets:
         found[f"dataset {dataset.id}"] = True
-        open_for_training(dataset, folder.of_dataset(dataset.id), 1, "float32")
+        open_raw(dataset, folder.of_dataset(dataset.id))
+    for upload in registry.uploads:
+        found[f"dataset {upload.id}"] = upload.state
+        found[f"pieces {upload.id}"] = len(upload.pieces)
+        for piece in upload.pieces:
+            durable.check(folder.of_upload(upload.id) / piece.file)
     for job in registry.jobs.page(None, 1000)[0]:
         found[f"job {job.id}"] = "unfinished" if job.state in ("queued", "running") else job.state
         history = registry.history(job.id, 0, 10**6)
@@ -126,7 +136,7 @@ def killed_at(point: int, library: Path, folder: Path) -> float:
     """The seconds that the first answer of the next service takes."""
     service, log = watched(library, folder, chaos_kill=str(point))
     with service:
-        with suppress(httpx.TransportError):
+        with refused_when_dead(service), suppress(httpx.TransportError):
             Life(service, log).live()
         service.kill()
         del service.environment["LD_PRELOAD"]
@@ -141,6 +151,27 @@ def killed_at(point: int, library: Path, folder: Path) -> float:
             known.take(operation.path)
     known.check(opened(service.folder), f"killed at operation {point}")
     return seconds
+
+
+@contextmanager
+def refused_when_dead(service: RunningService) -> Iterator[None]:
+    """The socket stays open when the service is dead, and nobody would answer: what comes is turned away then."""
+    ended = threading.Event()
+
+    def turn_away() -> None:
+        service.process.wait()
+        while not ended.is_set():
+            if select.select([service.socket], [], [], 0.05)[0]:
+                service.socket.accept()[0].close()
+
+    thread = threading.Thread(target=turn_away)
+    thread.start()
+    try:
+        yield
+    finally:
+        service.process.kill()
+        ended.set()
+        thread.join()
 
 
 def test_without_syncs_a_loss_of_power_is_seen(operations: list[Operation], place: Path) -> None:
