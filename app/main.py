@@ -15,6 +15,7 @@ from app.context import Context, Underway
 from app.live import Changes
 from app.routes import checkpoints as checkpoint_routes
 from app.routes import datasets, devices, evaluations, events, health, jobs, networks, predictions, profiles, versions
+from app.routes import uploads as upload_routes
 from app.settings import Settings
 from app.streams import Streams
 from engine.jobs.catalog import Catalog
@@ -37,6 +38,7 @@ _ROUTES = (
     networks,
     versions,
     datasets,
+    upload_routes,
     profiles,
     jobs,
     events,

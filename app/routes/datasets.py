@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import msgspec
 import numpy as np
 from anyio import to_thread
-from fastapi import APIRouter, Header, Path, Request, Response
+from fastapi import APIRouter, Header, Request, Response
 from fastapi.openapi.constants import REF_TEMPLATE
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
@@ -82,7 +82,8 @@ _BODY = {
         **_binary(_FILES),
     },
 }
-_ROWS = {"required": True, "content": _binary(_FILES)}
+FILE = {"required": True, "content": _binary(_FILES)}
+TAKEN: dict[int | str, dict[str, Any]] = {202: {"model": DatasetView, "description": "It is being read."}}
 
 Digest = Annotated[
     str | None,
@@ -126,7 +127,7 @@ async def create_dataset(
 
 async def _from_json(request: Request, here: Context, once: Once, seconds: float) -> Response:
     body = await request.body()
-    fields = _fields_of(body)
+    fields = await run_in_threadpool(_fields_of, body)
     if "upload" in fields:
         return await _open(await parse(request, NewUpload), body, here, once)
     if "rows" in fields:
@@ -136,7 +137,7 @@ async def _from_json(request: Request, here: Context, once: Once, seconds: float
     def read(receipt: Receipt | None) -> Dataset:
         return here.catalog.create_dataset(_examples(data), data.name, receipt)
 
-    return await _created(here, once, body, read)
+    return await created(here, once, body, read)
 
 
 def _fields_of(body: bytes) -> frozenset[str]:
@@ -160,7 +161,7 @@ def _examples(new: NewDataset) -> Examples:
 async def _open(new: NewUpload, body: bytes, here: Context, once: Once) -> Response:
     async with _upload(here, new.upload) as upload:
         named = replace(upload, name=new.name, reading=new.reading(here.settings.max_upload_bytes))
-        return await _created(here, once, body, lambda receipt: here.uploads.open(named, receipt))
+        return await created(here, once, body, lambda receipt: here.uploads.open(named, receipt))
 
 
 async def _from_rows(new: NewTable, body: bytes, here: Context, once: Once, seconds: float) -> Response:
@@ -207,7 +208,7 @@ async def _read(
     named = replace(
         upload, name=_name_for(fields, upload.pieces), reading=fields.reading(here.settings.max_upload_bytes)
     )
-    return await _created(here, once, content, lambda receipt: here.uploads.read(named, seconds, receipt))
+    return await created(here, once, content, lambda receipt: here.uploads.read(named, seconds, receipt))
 
 
 def _name_for(fields: ReadingFields, pieces: Sequence[Piece]) -> str | None:
@@ -220,106 +221,37 @@ def _name_for(fields: ReadingFields, pieces: Sequence[Piece]) -> str | None:
         return None
 
 
-async def _created(
+async def created(
     here: Context, once: Once, content: bytes, make: Callable[[Receipt | None], Dataset | Upload]
 ) -> Response:
     """What waits for reading does not keep other requests from being carried out."""
 
     def create() -> Response:
-        return once.create(
-            lambda: content, make, partial(_view, here), lambda found: f"/v1/datasets/{found.id}", _status
-        )
+        return once.create(lambda: content, make, partial(view, here), lambda found: f"/v1/datasets/{found.id}", status)
 
     return await to_thread.run_sync(create, limiter=here.waiting)
 
 
-def _status(found: Dataset | Upload) -> int:
+def status(found: Dataset | Upload) -> int:
     """202: it was taken, and is not ready."""
     return 202 if isinstance(found, Upload) and found.state == "reading" else 201
 
 
-def _view(here: Context, found: Dataset | Upload) -> DatasetView:
+def view(here: Context, found: Dataset | Upload) -> DatasetView:
     return DatasetView.of(found, here.uploads.progress(found) if isinstance(found, Upload) else None)
-
-
-@router.post(
-    "/{dataset_id}/rows",
-    status_code=201,
-    summary="Append rows to an open dataset",
-    response_model=DatasetView,
-    responses=problems(404, 409, 413, 415, 422),
-    openapi_extra={"requestBody": _ROWS},
-)
-async def append_rows(
-    dataset_id: DatasetId, request: Request, here: Here, once: ToCreate, digest: Digest = None
-) -> Response:
-    """The rows that come next, as a file of a kind that creating a dataset takes. All files have the same columns. They
-    are on disk when the answer comes, and are looked at when the dataset is closed."""
-    upload = here.uploads.opened(dataset_id, "rows")
-    async with _piece(request, here, upload) as piece:
-        return await _created(
-            here, once, piece.sha256.encode(), lambda receipt: here.uploads.append(upload, piece, receipt)
-        )
-
-
-@router.put(
-    "/{dataset_id}/parts/{number}",
-    summary="Send a part of a file",
-    responses=problems(404, 409, 413, 422),
-    openapi_extra={"requestBody": _ROWS},
-)
-async def put_part(
-    dataset_id: DatasetId,
-    number: Annotated[int, Path(ge=1, le=100_000, description="Its place among the parts, from 1.")],
-    request: Request,
-    here: Here,
-    digest: Digest = None,
-) -> DatasetView:
-    """Parts may come in any order and be sent again, as long as the dataset is open: `pieces` of the dataset shows
-    which have arrived, with their digests. They are put together when it is closed."""
-    upload = here.uploads.opened(dataset_id, "file")
-    async with _piece(request, here, upload) as piece:
-        return _view(here, await run_in_threadpool(here.uploads.add, upload, replace(piece, number=number)))
-
-
-@asynccontextmanager
-async def _piece(request: Request, here: Context, upload: Upload) -> AsyncIterator[Piece]:
-    """The body; nothing is left of it unless the upload has it when the block ends."""
-    piece = await receive_file(request, here.uploads, upload)
-    try:
-        yield piece
-    finally:
-        await run_in_threadpool(here.uploads.discard_piece, upload, piece)
-
-
-@router.post(
-    "/{dataset_id}/close",
-    summary="Close an open dataset",
-    response_model=DatasetView,
-    responses={202: {"model": DatasetView, "description": "It is being read."}, **problems(404, 409, 422)},
-)
-async def close_dataset(dataset_id: DatasetId, here: Here, prefer: Prefer = None) -> Response:
-    """Nothing more is to come: what has come is read. What is wrong with it is answered, and stays with the dataset,
-    which has failed then."""
-    found = here.uploads.find(dataset_id)
-    if isinstance(found, Upload) and found.state == "receiving":
-        close = partial(here.uploads.close, found, seconds_to_wait(prefer))
-        found = await to_thread.run_sync(close, limiter=here.waiting)
-    body = _view(here, found).model_dump_json()
-    return Response(body, 202 if _status(found) == 202 else 200, media_type=_JSON)
 
 
 @router.get("", summary="List datasets", responses=problems(422))
 def list_datasets(here: Here, limit: Limit = 20, after: After = None) -> Page[DatasetView]:
     """Newest first, also those that are not ready."""
     found, has_more = here.uploads.page(after, limit)
-    return Page(data=[_view(here, dataset) for dataset in found], has_more=has_more)
+    return Page(data=[view(here, dataset) for dataset in found], has_more=has_more)
 
 
 @router.get("/{dataset_id}", summary="Get a dataset", responses=problems(404, 422))
 def get_dataset(dataset_id: DatasetId, here: Here) -> DatasetView:
     """Its size, its columns and its classes; or how far it is."""
-    return _view(here, here.uploads.find(dataset_id))
+    return view(here, here.uploads.find(dataset_id))
 
 
 @router.delete("/{dataset_id}", status_code=204, summary="Delete a dataset", responses=problems(404, 409, 422))

@@ -22,40 +22,20 @@ Matrix = npt.NDArray[np.floating]
 _UNPREPARED = PreparationRule()
 
 
-@dataclass(frozen=True)
-class Dataset:
-    """`inputs` counts those of a network; `targets` the columns of the answers; for labels it is the number of classes.
-
-    `features`: the columns behind the inputs, where it came as a table; None for plain numbers. `answers`, `weight`:
-    the names of the columns to learn, and of the one of weights, where they have names. `sha256`: see `content_digest`.
-
-    `smallest`, `largest`: over all targets; `distributions`: each row of targets is ≥ 0 and sums to 1;
-    `magnitude`: the largest absolute value of all inputs and targets; `weighted`: each row has a weight.
-    """
+@dataclass(frozen=True, kw_only=True)
+class Dataset(Content):
+    """A stored dataset: what it holds, and what makes it one of many. `sha256`: see `content_digest`."""
 
     id: str
     name: str | None
-    rows: int
-    inputs: int
-    targets: int
-    classes: tuple[str, ...] | None
-    bytes: int
-    smallest: float
-    largest: float
-    distributions: bool
-    magnitude: float
     created_at: datetime
-    weighted: bool = False
-    features: tuple[Column, ...] | None = None
-    answers: tuple[str, ...] = ()
-    weight: str | None = None
     sha256: str = ""
 
     @classmethod
     def of(cls, id: str, name: str | None, created_at: datetime, content: Content, folder: Path) -> "Dataset":
         """The dataset whose content is stored in `folder`."""
         digest = content_digest(folder, content.features, content.answers, content.classes)
-        return cls(id, name, created_at=created_at, sha256=digest, **vars(content))
+        return cls(id=id, name=name, created_at=created_at, sha256=digest, **vars(content))
 
     def check_fits(
         self,

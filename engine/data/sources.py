@@ -58,7 +58,15 @@ class Progress:
 
 @dataclass(frozen=True)
 class Content:
-    """What a stored dataset holds: all of `engine.data.dataset.Dataset` but what makes it one of many."""
+    """What a stored dataset holds.
+
+    `inputs` counts those of a network; `targets` the columns of the answers; for labels it is the number of classes.
+    `features`: the columns behind the inputs, where it came as a table; None for plain numbers. `answers`, `weight`:
+    the names of the columns to learn, and of the one of weights, where they have names.
+
+    `smallest`, `largest`: over all targets; `distributions`: each row of targets is ≥ 0 and sums to 1;
+    `magnitude`: the largest absolute value of all inputs and targets; `weighted`: each row has a weight.
+    """
 
     rows: int
     inputs: int
