@@ -147,6 +147,8 @@ class Form:
 
     def _part_end(self) -> None:
         self._ended = True
+        if self._file is None and self._name in _FIELDS:
+            raise InvalidInput(self._name, "There is no file in this field; one comes with a file name.")
         if self._file is None:
             self.options[self._name] = self._value.decode("utf-8", "replace")
             return

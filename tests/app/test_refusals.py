@@ -134,13 +134,13 @@ def test_malformed_json(service: RunningService, path: str, body: str) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "fields", "field", "words"),
     [
-        ("data.npz", b"a,b\n1,2\n", {}, "file", "not an .npz"),
-        ("data.csv", b"PK\x03\x04\x00\x00", {"target": "a"}, "file", "not text"),
+        ("data.npz", b"a,b\n1,2\n", {}, "file", "The .npz archive is damaged"),
+        ("data.csv", b"PK\x03\x04\x00\x00", {"target": "a"}, "file", "The .npz archive is damaged"),
         ("data.csv", b"a,b\n1,2\n3\n", {"target": "a"}, "file", "Line 3 has 1 cells"),
         ("data.csv", b"a,b\n1,2\n", {}, "target", "The columns are: a, b"),
         ("data.csv", b"a,b\n1,2\n", {"target": "a", "weight": "w"}, "weight", "no column called 'w'"),
         ("data.csv", b"a,b\n1,2\n", {"target": "a", "speed": "fast"}, "speed", "not known"),
-        ("photo.jpg", b"\xff\xd8\xff", {}, "file", "Accepted: .npz"),
+        ("photo.jpg", b"\xff\xd8\xff", {}, "file", "Accepted: CSV, TSV, Parquet"),
         ("", b"", {}, "file", "no file"),
     ],
 )
@@ -154,9 +154,9 @@ def test_files(
 
 def test_a_form_without_a_file_and_a_body_of_another_kind(service: RunningService) -> None:
     problem = refused(service, "/v1/datasets", 422, files={"picture": ("x.npy", b"")})
-    check(problem, "picture", "not known")
-    problem = refused(service, "/v1/datasets", 415, content=b"a,b", headers={"content-type": "text/csv"})
-    assert "accepted: application/json, multipart/form-data" in problem["detail"]
+    check(problem, "picture", "Accepted: file, inputs")
+    problem = refused(service, "/v1/datasets", 415, content=b"a,b", headers={"content-type": "text/html"})
+    assert "accepted: application/json, multipart/form-data, text/csv" in problem["detail"]
     headers = {"content-type": "multipart/form-data; boundary=x"}
     refused(service, "/v1/datasets", 400, content=b"no parts", headers=headers)
 

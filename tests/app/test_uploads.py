@@ -10,6 +10,7 @@ import signal
 import socket
 import time
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -292,6 +293,13 @@ def test_deleted_while_it_is_read(start_service: StartService) -> None:
     assert not list((service.folder / "datasets").iterdir())
 
 
+def arrived(service: RunningService) -> bool:
+    """Whether anything of an upload is on disk; names change meanwhile."""
+    with suppress(FileNotFoundError):
+        return any(path.stat().st_size for path in (service.folder / "uploads").glob("ds_*/*"))
+    return False
+
+
 def test_an_upload_that_breaks_off_leaves_nothing(service: RunningService) -> None:
     port = int(service.url.rpartition(":")[2])
     head = (
@@ -300,7 +308,7 @@ def test_an_upload_that_breaks_off_leaves_nothing(service: RunningService) -> No
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(head.encode() + b"a,pays\n" + b"1,2\n" * 1_000_000)
         deadline = time.monotonic() + PATIENCE
-        while not any(path.stat().st_size for path in (service.folder / "uploads").glob("*/*")):
+        while not arrived(service):
             assert time.monotonic() < deadline
     while left(service):
         assert time.monotonic() < deadline
