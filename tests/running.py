@@ -72,8 +72,8 @@ class RunningService:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         threads = Path(f"/proc/{self.process.pid}/task").iterdir()
         assert children.exists()
-        found = [int(pid) for thread in threads for pid in (thread / "children").read_text().split()]
-        return [process for process in found if module in _command(process)]
+        found = [int(pid) for thread in threads for pid in _text(thread / "children").split()]
+        return [process for process in found if module in _text(Path(f"/proc/{process}/cmdline"))]
 
     def ready(self) -> None:
         """Wait until a worker is ready."""
@@ -139,9 +139,9 @@ class RunningService:
         self.close()
 
 
-def _command(process: int) -> str:
-    """Empty if it has ended."""
+def _text(file: Path) -> str:
+    """What the kernel says of a process or a thread; nothing if it has ended."""
     try:
-        return Path(f"/proc/{process}/cmdline").read_text()
-    except FileNotFoundError:
+        return file.read_text()
+    except (FileNotFoundError, ProcessLookupError):
         return ""
