@@ -57,7 +57,7 @@ class Client:
         return self._ask(DatasetView, "POST", "/v1/datasets", json=fields)
 
     def upload_dataset(self, path: Path, **options: str) -> DatasetView:
-        """An .npz or .csv file; options as the form's fields."""
+        """A table of any kind that the service reads, or an .npz file; options as the form's fields."""
         with path.open("rb") as file:
             return self._ask(DatasetView, "POST", "/v1/datasets", files={"file": (path.name, file)}, data=options)
 

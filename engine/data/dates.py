@@ -9,6 +9,6 @@ _PER_DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_00
 
 def days(values: pa.Array) -> pa.Array:
     """Days since 1970-01-01, float64, of dates or of times; what is missing stays missing."""
-    if kinds.is_date32(values.type):
-        return values.cast(pa.int32()).cast(pa.float64())
+    if kinds.is_date(values.type):
+        return values.cast(pa.date32()).cast(pa.int32()).cast(pa.float64())
     return pa.compute.divide(values.cast(pa.int64()).cast(pa.float64(), safe=False), float(_PER_DAY[values.type.unit]))

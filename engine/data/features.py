@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.data.columns import Column
+from engine.data.dates import days
 from engine.errors import Damaged
 
 Rows = npt.NDArray[np.int64]
@@ -23,9 +24,6 @@ Raw = Array | tuple[Array, ...]
 
 # Codes of a category where there is no value, and where it is none of those that are asked for.
 MISSING, UNSEEN = -1, -2
-
-_SECONDS_OF_DAY = 86400
-_PARTS_OF_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
 class Features(Protocol):
@@ -125,7 +123,7 @@ def _values(column: pa.Array, described: Column) -> Array:
         case "category":
             return _codes(column, described.categories)
         case "date":
-            return _days(column)
+            return _reals(days(column))
         case "boolean":
             return _reals(column.cast(pa.bool_()))
         case _:
@@ -136,13 +134,6 @@ def _reals(column: pa.Array) -> Array:
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
-
-
-def _days(column: pa.Array) -> Array:
-    if pa.types.is_date32(column.type):
-        return _reals(column.cast(pa.int32()))
-    unit = "ms" if pa.types.is_date64(column.type) else column.type.unit
-    return np.asarray(_reals(column.cast(pa.int64())) / (_SECONDS_OF_DAY * _PARTS_OF_SECOND[unit]))
 
 
 def _codes(column: pa.Array, categories: Sequence[str]) -> Array:
