@@ -64,7 +64,8 @@ class Context:
         self.streams.close()
 
 
-def _context(request: Request) -> Context:
+# As all that only look into memory a coroutine: a function would have to wait for a thread, at every request.
+async def _context(request: Request) -> Context:
     context = request.app.state.context
     assert isinstance(context, Context)
     return context

@@ -67,7 +67,7 @@ def _answer(rendered: bytes, headers: dict[str, str] | None = None) -> Response:
     return Response(body, int(status), {"Location": location, **(headers or {})}, "application/json")
 
 
-def _once(request: Request, here: Here, key: Key = None) -> Once:
+async def _once(request: Request, here: Here, key: Key = None) -> Once:
     return Once(key, request.url.path, here.registry, here.underway)
 
 

@@ -3,7 +3,6 @@
 import logging
 import signal
 import socket
-import sys
 from types import FrameType
 
 import uvicorn
@@ -12,8 +11,6 @@ from fastapi import FastAPI
 from app.main import create_app
 from app.settings import Settings
 
-# How long a thread that journals may keep the one that answers waiting; Python's own 5 ms would show in every answer.
-_SECONDS_BETWEEN_THREADS = 1e-4
 # An open event stream ends at once; any other answer still being sent gets so long.
 _SECONDS_FOR_ANSWERS = 2
 
@@ -45,7 +42,6 @@ def listen(host: str, port: int) -> socket.socket:
 def serve(settings: Settings, listening: socket.socket) -> bool:
     """Serve until a signal; true if the service had started. Raises StorageFailed if the data folder cannot be used."""
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    sys.setswitchinterval(_SECONDS_BETWEEN_THREADS)
     app = create_app(settings)
     config = uvicorn.Config(
         app,

@@ -31,8 +31,6 @@ _SECONDS_TO_START = 600.0
 # How often whoever watches is called, at least.
 _SECONDS_BETWEEN_LOOKS = 0.5
 _SECONDS_TO_DIE = 0.5
-# Of the watching thread, which journals what workers say: answers go before that, as that goes before training.
-_PRIORITY = 10
 
 
 def _environment(slot: "Slot") -> dict[str, str]:
@@ -137,7 +135,6 @@ class ProcessExecutor:
         self._wake.close()
 
     def _watch(self) -> None:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _PRIORITY)
         while True:
             self._start_workers()
             slots = {slot.channel.fileno(): slot for slot in self.slots if slot.channel}

@@ -20,6 +20,7 @@ from engine.jobs import messages
 from engine.jobs.beginnings import CheckpointDamaged, begin
 from engine.jobs.channel import Channel
 from engine.jobs.job import ErrorKind
+from engine.jobs.priority import give_way
 from engine.nn.cuda.failures import is_out_of_memory
 from engine.training.checkpoint import Checkpoint, save_checkpoint, save_weights
 from engine.training.device import Cpu, Cuda, Device
@@ -74,7 +75,7 @@ class Worker:
     def work(self) -> None:
         """Until told to stop."""
         self._device.prepare()
-        os.nice(19)  # answers go before training: with less they wait for it, at full load up to 10 ms
+        give_way()  # only now: nobody can train before this is compiled
         self._say(messages.Ready(self._device.memory_free()))
         while isinstance(run := self._runs.get(), messages.Run):
             outcome = self._attempt(run)
