@@ -1,5 +1,7 @@
 """Services shared by tests."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -8,6 +10,13 @@ import pytest
 from tests.running import RunningService
 
 StartService = Callable[..., RunningService]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before several processes run tests the engine is compiled by one, and not by each of them at the same time."""
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        program = "from engine.training.device import compile_training; compile_training()"
+        subprocess.run([sys.executable, "-c", program], check=True)
 
 
 @pytest.fixture(scope="session")
@@ -24,7 +33,7 @@ def start_service(tmp_path: Path) -> Iterator[StartService]:
     started: list[RunningService] = []
 
     def start(**settings: str) -> RunningService:
-        started.append(RunningService(tmp_path / f"data-{len(started)}", **settings))
+        started.append(RunningService(tmp_path / f"data-{len(started)}", None, **settings))
         return started[-1]
 
     yield start

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,7 +24,8 @@ PATIENCE = 120.0
 class RunningService:
     """`nabla serve` on a free port of 127.0.0.1. The socket stays open across `kill` and `start`: the address stays."""
 
-    def __init__(self, folder: Path, **settings: str) -> None:
+    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None, **settings: str) -> None:
+        """`environment`: variables besides those of the tests and of the settings."""
         self.folder = folder
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("NABLA_")},
@@ -32,6 +33,7 @@ class RunningService:
             "PYTHONDONTWRITEBYTECODE": "",  # else every start compiles what does not change
             "NABLA_GPUS": "none",  # tests that are about GPUs ask for them
             **{f"NABLA_{name.upper()}": value for name, value in settings.items()},
+            **(environment or {}),
         }
         self.socket = listen("127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"

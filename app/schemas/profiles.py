@@ -7,8 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from app.schemas.base import Name, Request
 from app.schemas.datasets import Cell, DatasetView
-from engine.data.looking import Named
-from engine.data.profiles import ColumnProfile, Kind, Profile, Role
+from engine.data.profiles import ColumnProfile, Kind, Named, Profile, Role
 from engine.nn.architecture import LARGEST_SEED
 
 

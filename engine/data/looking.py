@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -13,20 +12,10 @@ import pyarrow.ipc
 
 from engine import durable
 from engine.data.dataset import Dataset
-from engine.data.profiles import Role
+from engine.data.profiles import Cell, Named, Role
 from engine.errors import Damaged
 
-Cell = bool | int | float | str | None
-
 _ROWS_AT_ONCE = 2**14
-
-
-@dataclass(frozen=True)
-class Named:
-    """A column of a dataset, and what it is there for."""
-
-    name: str
-    role: Role
 
 
 class View:

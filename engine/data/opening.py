@@ -15,7 +15,7 @@ import numpy.typing as npt
 from engine import durable
 from engine.data.columns import Column
 from engine.data.dataset import Dataset, Matrix
-from engine.data.features import ArrayFeatures, Features, TableFeatures
+from engine.data.features import ArrayFeatures, Features
 from engine.data.preparation import Preparation
 from engine.data.scaling import Vector
 from engine.errors import Damaged, InvalidInput
@@ -28,8 +28,8 @@ _BYTES_IN_FILES = 64 * 2**20
 
 @dataclass(frozen=True)
 class OpenDataset:
-    """Inputs x (rows, inputs) and targets y (rows, outputs) in the dtype asked for; `codes` (rows) of the classes, or
-    None; `weights` (rows), or None where all rows count the same. All are read-only.
+    """Inputs x (rows, inputs) and targets y (rows, outputs) in the dtype asked for, read-only, one row after the other;
+    `codes` (rows) of the classes, or None; `weights` (rows), or None where all rows count the same.
 
     `units` (outputs): what 1 of y is in the units of the targets; None where these are its own.
     """
@@ -39,6 +39,13 @@ class OpenDataset:
     codes: npt.NDArray[np.int32] | None = None
     weights: npt.NDArray[np.float64] | None = None
     units: Vector | None = None
+
+    def __post_init__(self) -> None:
+        # Machine code is compiled for one kind of array: that which is mapped from a file.
+        for name in ("x", "y"):
+            matrix = np.ascontiguousarray(getattr(self, name)).view()
+            matrix.flags.writeable = False
+            object.__setattr__(self, name, matrix)
 
 
 @dataclass(frozen=True)
@@ -92,7 +99,6 @@ class RawDataset:
             made: Matrix = np.empty(shape, dtype)
             for rows in blocks:
                 made[rows] = block(rows)
-            made.flags.writeable = False
             return made
 
         def write(file: durable.Sink) -> None:
@@ -110,6 +116,9 @@ def open_raw(dataset: Dataset, folder: Path, columns: tuple[Column, ...] | None 
     else:
         table = _find(folder, "table", ".arrow")
         durable.check(table)
+        # PyArrow is not loaded by a service or a worker that has no tables.
+        from engine.data.table_features import TableFeatures
+
         features = TableFeatures(table, columns or dataset.features)
     weights = _load(_find(folder, "weights", ".npy")) if dataset.weighted else None
     if dataset.classes is None:

@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 
 from engine.data.dataset import Dataset
 from engine.data.dates import days
-from engine.data.looking import Named, viewed
-from engine.data.profiles import BINS, MOST_COUNTED, ColumnProfile, Kind, Profile
+from engine.data.looking import viewed
+from engine.data.profiles import BINS, MOST_COUNTED, ColumnProfile, Kind, Named, Profile
 from engine.data.reading.formats.schema import is_date, is_text
 from engine.data.sources import Progress
 

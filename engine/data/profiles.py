@@ -9,6 +9,15 @@ BINS = 20
 MOST_COUNTED = 1_000
 
 Kind = Literal["number", "boolean", "text", "date"]
+Cell = bool | int | float | str | None
+
+
+@dataclass(frozen=True)
+class Named:
+    """A column of a dataset, and what it is there for."""
+
+    name: str
+    role: Role
 
 
 @dataclass(frozen=True)

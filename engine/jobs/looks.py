@@ -9,8 +9,7 @@ from datetime import UTC, datetime
 
 from engine import durable
 from engine.data.dataset import Dataset
-from engine.data.looking import Cell, Named, viewed
-from engine.data.profiles import Profile
+from engine.data.profiles import Cell, Named, Profile
 from engine.data.shares import Share
 from engine.errors import StorageFailed
 from engine.jobs import ids
@@ -60,6 +59,9 @@ class Looks:
 
     def rows(self, dataset: Dataset, first: int, limit: int) -> tuple[tuple[Named, ...], list[list[Cell]]]:
         """The columns, and up to `limit` rows from row `first` on, counted from 0. Raises Damaged."""
+        # PyArrow takes time and memory to load, and is wanted for this alone.
+        from engine.data.looking import viewed
+
         try:
             with viewed(dataset, self._folder.of_dataset(dataset.id)) as view:
                 return view.columns, view.rows(first, min(first + limit, dataset.rows))

@@ -23,7 +23,6 @@ def compile_training(make_stepper: MakeStepper = CpuStepper) -> None:
     spec = TrainingSpec(epochs=1, batch_size=1, learning_rate=0.1, validation_fraction=0.5, l2=1.0)
     for dtype in get_args(DtypeName):
         rows = np.zeros((3, 1), dtype)
-        rows.flags.writeable = False  # as data mapped from disk is
         network, dataset = smallest(dtype), OpenDataset(rows, rows)
         for _ in Trainer(network, dataset, spec, make_stepper=make_stepper).run():
             pass

@@ -6,12 +6,12 @@ with the same bits. That routine is not public: pyproject.toml holds SciPy to th
 Source: Byrd, Lu, Nocedal and Zhu, "A limited memory algorithm for bound constrained optimization", 1995.
 """
 
+import importlib
 from enum import Enum
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import _lbfgsb  # type: ignore[import-untyped]  # SciPy has no types
 
 # What the routine says in task[0].
 _NEW_X, _FG = 1, 3
@@ -33,6 +33,8 @@ class Lbfgs:
     def __init__(self, start: npt.NDArray[np.floating], settings: dict[str, float]) -> None:
         """`settings`: maxcor, how many steps it remembers; gtol and ftol, the largest component of the gradient and the
         relative fall of the cost at which it ends."""
+        # Not imported before somebody wants it: it takes a third of the time in which a worker starts.
+        self._routine = importlib.import_module("scipy.optimize._lbfgsb").setulb
         n, m = start.size, int(settings["maxcor"])
         self._corrections = m
         self._gtol, self._factr = settings["gtol"], settings["ftol"] / np.finfo(np.float64).eps
@@ -63,7 +65,7 @@ class Lbfgs:
     def advance(self) -> Wish:
         """Go on from the last answer."""
         x, f, g, wa, iwa, task, lsave, isave, dsave, ln_task = self.arrays.values()
-        _lbfgsb.setulb(
+        self._routine(
             self._corrections,
             x,
             *self._unbounded,

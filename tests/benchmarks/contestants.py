@@ -35,7 +35,6 @@ def nabla(workload: Workload) -> Epoch:
     architecture = Architecture(inputs, layers, workload.cost)
     BlasThreads().set(threads_for(architecture, workload.batch, len(os.sched_getaffinity(0))))
     x, y = workload.data()
-    x.flags.writeable = y.flags.writeable = False
     classes = tuple(str(unit) for unit in range(outputs)) if outputs > 1 else None
     spec = TrainingSpec(_FOREVER, workload.batch, workload.rate, workload.optimizer)
     run = Trainer(Network(architecture), OpenDataset(x, y), spec, classes=classes).run()

@@ -124,8 +124,6 @@ def rate(folder: str, kind: str) -> float:
     x, y = (np.asarray(np.load(Path(folder) / f"{name}.npy", mmap_mode="r")) for name in "xy")
     if kind == "in memory":
         x, y = (np.array(array[:ROWS_IN_MEMORY]) for array in (x, y))
-        for array in (x, y):
-            array.flags.writeable = False  # as those are that are mapped
     compile_training()
     layers = (Layer(4096, "relu"), Layer(4096, "relu"), Layer(OUTPUTS, "softmax"))
     architecture = Architecture(INPUTS, layers, "categorical_cross_entropy")

@@ -23,10 +23,8 @@ def watched(library: Path, folder: Path, **settings: str) -> tuple[RunningServic
     data, log = folder / "data", folder / "log"
     data.mkdir()
     log.touch()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LD_PRELOAD", str(library))
-        settings |= {"chaos_folder": str(data), "chaos_log": str(log), "checkpoint_seconds": "1000"}
-        return RunningService(data, **settings), log
+    settings |= {"chaos_folder": str(data), "chaos_log": str(log), "checkpoint_seconds": "1000"}
+    return RunningService(data, {"LD_PRELOAD": str(library)}, **settings), log
 
 
 @pytest.fixture(scope="session")
@@ -50,6 +48,6 @@ def operations(library: Path, tmp_path_factory: pytest.TempPathFactory) -> list[
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    folder = in_memory() / f"nabla-{os.getpid()}"
+    folder = in_memory() / f"tests-{os.getpid()}"
     yield folder
     shutil.rmtree(folder, ignore_errors=True)

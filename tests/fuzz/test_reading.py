@@ -106,7 +106,7 @@ def child() -> Iterator[ReadingChild]:
 def folder() -> Iterator[Path]:
     """In memory where there is such a place: what is synced to a disk would take most of the time."""
     memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as name:
+    with tempfile.TemporaryDirectory(prefix="tests-", dir=memory if memory.is_dir() else None) as name:
         yield Path(name)
 
 

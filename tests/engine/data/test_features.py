@@ -11,7 +11,8 @@ import pytest
 from engine import durable
 from engine.data.cells import columns_of, named_columns_of, numbers_of
 from engine.data.columns import Column
-from engine.data.features import MISSING, UNSEEN, ArrayFeatures, TableFeatures
+from engine.data.features import MISSING, UNSEEN, ArrayFeatures
+from engine.data.table_features import TableFeatures
 from engine.errors import Damaged, InvalidInput
 from tests.engine.data.tables import stored_table
 

@@ -12,8 +12,9 @@ from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, RobustScaler, Sta
 
 from engine.data import scaling
 from engine.data.columns import Column
-from engine.data.features import ArrayFeatures, TableFeatures
+from engine.data.features import ArrayFeatures
 from engine.data.preparation import Preparation, PreparationRule, fit
+from engine.data.table_features import TableFeatures
 from engine.errors import InvalidInput
 from tests.engine.data.tables import stored_table
 

@@ -36,7 +36,6 @@ for activation in ACTIVATIONS:
         np.testing.assert_allclose(network.predict(x), expected, rtol=1e-12, err_msg=activation)
     if "train" in work:
         y = np.zeros((6, 2))
-        y.flags.writeable = x.flags.writeable = False
         (epoch,) = [e for e in Trainer(network, OpenDataset(x, y), TrainingSpec(1, 6, 0.1)).run() if e]
         np.testing.assert_allclose(epoch.cost, (expected**2).sum() / 12, rtol=1e-12, err_msg=activation)
 """

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from engine.data.opening import OpenDataset
 from engine.errors import InvalidInput
 from engine.nn.activations import ACTIVATIONS, ActivationName
 from engine.nn.architecture import Architecture, Layer
@@ -73,6 +74,7 @@ def targets_for(cost: str) -> Array:
 
 def cost_and_gradient(network: Network, examples: Examples, variant: Variant, rows: int = ROWS) -> tuple[float, Array]:
     """What training sees in a step on the first `rows` rows."""
+    data = OpenDataset(examples.x, examples.y)  # as they are in a run
     gradient = np.zeros_like(network.parameters)
     buffers = network.architecture.buffers(rows)
     train_steps(
@@ -82,7 +84,7 @@ def cost_and_gradient(network: Network, examples: Examples, variant: Variant, ro
         standing_still(variant),
         network.architecture.plan(),
         buffers,
-        examples,
+        Examples(data.x, data.y, examples.weights),
         np.arange(rows),
         0,
         rows,
