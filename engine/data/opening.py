@@ -147,7 +147,7 @@ def _in(dtype: str, numbers: npt.NDArray[np.float64], rows: slice, what: str) ->
     if not finite.all():
         row, column = np.argwhere(~finite)[0]
         raise InvalidInput(
-            "dataset_id", f"Number {column} of the {what} in row {rows.start + row} (from 0) is beyond {dtype}."
+            "dataset_id", f"Row {rows.start + row + 1}: number {column + 1} of the {what} is beyond {dtype}."
         )
     return converted
 

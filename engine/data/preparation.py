@@ -84,8 +84,8 @@ class Preparation:
         return self.columns is None and self.inputs is None
 
     def prepare(self, raw: Raw, rows: Rows, field: Field) -> Reals:
-        """The inputs (rows, inputs) of a network. `rows`: their numbers, for sentences. Raises InvalidInput naming
-        column and row."""
+        """The inputs (rows, inputs) of a network. `rows`: their numbers, from 0; sentences count from 1. Raises
+        InvalidInput naming column and row."""
         x = self._encode(raw, rows, field)
         return x if self.inputs is None else self.inputs.apply(x)
 
@@ -125,7 +125,7 @@ class Preparation:
             row = int(missing.argmax())
             raise InvalidInput(
                 field(row, place),
-                f"Row {rows[row]} (from 0) has no value in the column {name!r}, and nothing says what to fill it with.",
+                f"Row {rows[row] + 1} has no value in the column {name!r}, and nothing says what to fill it with.",
             )
         return np.where(missing, fill, values).astype(values.dtype)
 
@@ -136,7 +136,7 @@ class Preparation:
             column, row = self.columns[place], int(unseen.argmax())
             raise InvalidInput(
                 field(row, place),
-                f"Row {rows[row]} (from 0) has in the column {column.name!r} a value that is none of the categories "
+                f"Row {rows[row] + 1} has in the column {column.name!r} a value that is none of the categories "
                 f"learned: {_listed(column.categories)}.",
             )
 

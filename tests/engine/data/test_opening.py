@@ -83,7 +83,7 @@ def test_damage_of_a_table_is_found(tmp_path: Path, damage: str) -> None:
 def test_numbers_beyond_the_networks_type(tmp_path: Path) -> None:
     for change, what in (({"inputs": X * 1e38}, "inputs"), ({"targets": X * 1e38}, "targets")):
         dataset = stored(tmp_path / what, **{"targets": X, **change})
-        with pytest.raises(InvalidInput, match=rf"Number 1 of the {what} in row 1 .from 0. is beyond float32"):
+        with pytest.raises(InvalidInput, match=f"Row 2: number 2 of the {what} is beyond float32"):
             open_for_training(dataset, tmp_path / what / "ds", 2, "float32")
 
 
