@@ -99,7 +99,7 @@ class Client:
                 "GET", f"/v1/jobs/{job}/events", headers={"Last-Event-ID": last_id}, timeout=60.0
             ) as answer:
                 _check(answer)
-                for kind, last_id, data in _events(answer.iter_lines()):  # noqa: B007
+                for kind, last_id, data in _events(answer.iter_lines()):  # noqa: B007  # after a break it is gone on from there
                     view = JobView if kind == "state" else EpochView
                     event = view.model_validate(data)
                     yield event

@@ -46,7 +46,7 @@ def _cache_folder() -> str:
 
 # Only where the user has not chosen a folder with NUMBA_CACHE_DIR.
 if not config.CACHE_DIR:  # type: ignore[attr-defined]  # Numba makes these names when it is imported
-    config.CACHE_DIR = _cache_folder()  # type: ignore[attr-defined]
+    config.CACHE_DIR = _cache_folder()  # type: ignore[attr-defined]  # as above
 
 
 # Compiled code calls a function by its module, its name, the types of its arguments, and a number that Numba counts

@@ -107,7 +107,7 @@ def _by_type(name: str, narrow: float, wide: float) -> Callable[[Any], Callable[
 
         @named(f"{name}_of_{like}")
         def constant(like: Any) -> float:
-            return value  # type: ignore[no-any-return]
+            return value  # type: ignore[no-any-return]  # a number
 
         return constant
 

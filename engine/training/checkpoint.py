@@ -51,7 +51,7 @@ def load_preparation(path: Path) -> Preparation | None:
     """What was saved with weights or in a checkpoint, and nothing else of them; the digest is not looked at. Raises
     Damaged."""
     with _opened(path) as file:
-        names = [name for name in file.keys() if name.startswith(PREFIX)]  # noqa: SIM118
+        names = [name for name in file.keys() if name.startswith(PREFIX)]  # noqa: SIM118  # it is no dict
         return preparation_in({name: file.get_tensor(name) for name in names}, file.metadata() or {})
 
 
@@ -148,7 +148,7 @@ def _save(path: Path, tensors: Arrays, metadata: dict[str, str], preparation: Pr
 def _load(path: Path) -> tuple[Arrays, dict[str, str]]:
     durable.check(path)
     with _opened(path) as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118  # no dict
 
 
 @contextmanager

@@ -138,7 +138,7 @@ def _labels(block: Array | pa.Array) -> pa.Array:
         return block
     column = block.reshape(-1)
     if column.dtype.kind == "S":
-        column = np.char.decode(column, "utf-8", "replace")  # type: ignore[arg-type]
+        column = np.char.decode(column, "utf-8", "replace")  # type: ignore[arg-type]  # of bytes: kind S
     return pa.array(column.astype(column.dtype.newbyteorder("="), copy=False))
 
 

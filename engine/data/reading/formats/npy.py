@@ -41,12 +41,12 @@ class Announced:
 def read_header(stream: Readable, field: str) -> Announced:
     """Raises InvalidInput."""
     try:
-        version = np.lib.format.read_magic(stream)  # type: ignore[arg-type]
+        version = np.lib.format.read_magic(stream)  # type: ignore[arg-type]  # only its read is called
         read = {
             (1, 0): np.lib.format.read_array_header_1_0,
             (2, 0): np.lib.format.read_array_header_2_0,
         }.get(version)
-        announced = None if read is None else read(stream)  # type: ignore[arg-type]
+        announced = None if read is None else read(stream)  # type: ignore[arg-type]  # likewise
     except InvalidInput:  # what is packed is damaged
         raise
     except Exception as problem:  # of a hostile header NumPy makes errors of every kind

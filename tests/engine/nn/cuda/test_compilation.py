@@ -1,4 +1,4 @@
-"""Every kernel that can be launched is compiled here for every kind of GPU that is supported, without one."""
+"""Every kernel that can be launched is compiled here for three kinds of GPU, without one."""
 
 import re
 from typing import Any
