@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from tests.app import stories
-from tests.app.test_jobs import result, started
-from tests.app.test_kill import assert_gone, long
+from tests.app.stories import Result, long, result, started
 from tests.conftest import StartService
-from tests.running import RunningService
+from tests.running import RunningService, assert_gone
 
 
 def control(service: RunningService, job: dict[str, Any], name: str) -> Any:
@@ -197,11 +196,9 @@ def test_pauses_that_come_late_do_not_stop_a_job_that_was_resumed(service: Runni
     control(service, job, "cancel")
 
 
-def test_a_worker_that_hangs_is_replaced(start_service: StartService) -> None:
+def test_a_worker_that_hangs_is_replaced(start_service: StartService, undisturbed: Result) -> None:
     """It is told by its silence; and when it wakes up, nothing that it does is seen."""
     service = start_service(hang_seconds="1", checkpoint_seconds="0.05")
-    undisturbed = long(service)
-    service.finished(undisturbed["id"])
     job = long(service)
     service.trained(job["id"], 200)
     (worker,) = service.workers()
@@ -211,7 +208,7 @@ def test_a_worker_that_hangs_is_replaced(start_service: StartService) -> None:
         os.kill(worker, signal.SIGCONT)
     done = service.finished(job["id"])
     assert (done.state, done.attempts, done.retries) == ("succeeded", 2, 1)
-    assert result(service, job) == result(service, undisturbed)
+    assert result(service, job) == undisturbed
     assert_gone([worker])
 
 

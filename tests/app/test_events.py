@@ -14,10 +14,10 @@ import httpx
 
 from app.schemas.histories import EpochView
 from tests.app import stories
-from tests.app.test_jobs import raw_events, started
-from tests.app.test_kill import assert_gone, many_rows
+from tests.app.stories import many_rows, started
+from tests.app.test_jobs import raw_events
 from tests.conftest import StartService
-from tests.running import PATIENCE, RunningService
+from tests.running import PATIENCE, RunningService, assert_gone
 
 
 def events(answer: httpx.Response) -> Iterator[dict[str, Any]]:

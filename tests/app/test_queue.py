@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from tests.app import stories
-from tests.app.test_jobs import started
+from tests.app.stories import started
 from tests.conftest import StartService
 from tests.running import RunningService
 
