@@ -72,9 +72,10 @@ def test_the_article_regression_falls_below_its_cost(service: RunningService) ->
         epochs=2000,
         batch_size=10_000,
         learning_rate=0.05,
+        target_cost=0.11,
     )
     done = service.finished(job["id"])
-    assert done.state == "succeeded"
+    assert (done.state, done.stopped) == ("succeeded", "target_cost")
     assert done.cost is not None
     assert done.cost < 0.11
 

@@ -1,6 +1,7 @@
 """Files of datasets on their way: in every format, in one request or in several, through crashes."""
 
 import base64
+import functools
 import gzip
 import hashlib
 import io
@@ -153,6 +154,7 @@ def settled(service: RunningService, dataset: str) -> dict[str, Any]:
     deadline = time.monotonic() + PATIENCE
     while (now := service.get(f"/v1/datasets/{dataset}"))["state"] == "reading":
         assert time.monotonic() < deadline
+        time.sleep(0.02)  # no event tells of it, and asking takes the core that reading needs
     return now
 
 
@@ -223,6 +225,7 @@ def test_a_file_in_parts_through_a_crash(start_service: StartService) -> None:
     assert left(service) == []
 
 
+@functools.cache
 def large(rows: int = 400_000) -> bytes:
     """Of some seconds."""
     numbers = np.arange(rows, dtype=np.float64) / 7
