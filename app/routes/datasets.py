@@ -1,16 +1,14 @@
 """/v1/datasets"""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
-from functools import partial
 from pathlib import PurePath
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 import numpy as np
-from anyio import to_thread
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.openapi.constants import REF_TEMPLATE
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
@@ -18,6 +16,7 @@ from starlette.exceptions import HTTPException
 
 from app.bodies import parse
 from app.context import After, Context, DatasetId, Here, Limit
+from app.handed_in import FILES, TAKEN, Digest, created, view
 from app.idempotency import Once, ToCreate
 from app.receiving import FORM, Form, receive_file
 from app.routes import problems
@@ -29,8 +28,8 @@ from app.schemas.datasets import (
     NewDataset,
     NewTable,
     NewUpload,
-    ReadingFields,
 )
+from app.schemas.reading import ReadingFields
 from app.waiting import Prefer, seconds_to_wait
 from engine.data.dataset import Dataset
 from engine.data.examples import Examples, examples, from_rows
@@ -42,24 +41,10 @@ router = APIRouter(prefix="/v1/datasets", tags=["2 datasets"])
 
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
 _JSON = "application/json"
-# Kinds of files as a body of their own. What it really is, its first bytes tell.
-_FILES = (
-    "text/csv",
-    "text/tab-separated-values",
-    "application/x-ndjson",
-    "application/vnd.apache.parquet",
-    "application/vnd.apache.arrow.file",
-    "application/vnd.apache.arrow.stream",
-    "application/octet-stream",
-)
 
 
 def _schema(model: type[BaseModel]) -> dict[str, Any]:
     return model.model_json_schema(ref_template=REF_TEMPLATE)
-
-
-def _binary(kinds: tuple[str, ...]) -> dict[str, Any]:
-    return {kind: {"schema": {"type": "string", "format": "binary"}} for kind in kinds}
 
 
 def _parameters() -> list[dict[str, Any]]:
@@ -79,16 +64,9 @@ _BODY = {
             "example": EXAMPLE,
         },
         FORM: {"schema": _schema(DatasetFile)},
-        **_binary(_FILES),
+        **FILES,
     },
 }
-FILE = {"required": True, "content": _binary(_FILES)}
-TAKEN: dict[int | str, dict[str, Any]] = {202: {"model": DatasetView, "description": "It is being read."}}
-
-Digest = Annotated[
-    str | None,
-    Header(alias="Content-Digest", description="SHA-256 of the body, as RFC 9530 has it: sha-256=:BASE64:"),
-]
 
 
 @router.post(
@@ -96,10 +74,7 @@ Digest = Annotated[
     status_code=201,
     summary="Create a dataset",
     response_model=DatasetView,
-    responses={
-        202: {"model": DatasetView, "description": "It is being read."},
-        **problems(400, 409, 413, 415, 422, 429),
-    },
+    responses={**TAKEN, **problems(400, 409, 413, 415, 422, 429)},
     openapi_extra={"requestBody": _BODY, "parameters": _parameters()},
 )
 async def create_dataset(
@@ -173,8 +148,8 @@ async def _from_rows(new: NewTable, body: bytes, here: Context, once: Once, seco
 
 
 async def _from_files(request: Request, kind: str, here: Context, once: Once, seconds: float) -> Response:
-    if kind not in (FORM, *_FILES):
-        accepted = ", ".join((_JSON, FORM, *_FILES))
+    if kind not in (FORM, *FILES):
+        accepted = ", ".join((_JSON, FORM, *FILES))
         raise HTTPException(415, f"The body is {kind or 'of no stated kind'}; accepted: {accepted}.")
     async with _upload(here, "fields") as upload:
         options: Mapping[str, str] = request.query_params
@@ -219,26 +194,6 @@ def _name_for(fields: ReadingFields, pieces: Sequence[Piece]) -> str | None:
         return _NAME.validate_python(PurePath(pieces[0].name).stem)
     except ValidationError:
         return None
-
-
-async def created(
-    here: Context, once: Once, content: bytes, make: Callable[[Receipt | None], Dataset | Upload]
-) -> Response:
-    """What waits for reading does not keep other requests from being carried out."""
-
-    def create() -> Response:
-        return once.create(lambda: content, make, partial(view, here), lambda found: f"/v1/datasets/{found.id}", status)
-
-    return await to_thread.run_sync(create, limiter=here.waiting)
-
-
-def status(found: Dataset | Upload) -> int:
-    """202: it was taken, and is not ready."""
-    return 202 if isinstance(found, Upload) and found.state == "reading" else 201
-
-
-def view(here: Context, found: Dataset | Upload) -> DatasetView:
-    return DatasetView.of(found, here.uploads.progress(found) if isinstance(found, Upload) else None)
 
 
 @router.get("", summary="List datasets", responses=problems(422))

@@ -11,10 +11,10 @@ from fastapi import APIRouter, Path, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from app.context import Context, DatasetId, Here
+from app.handed_in import FILE, TAKEN, Digest, created, status, view
 from app.idempotency import ToCreate
 from app.receiving import receive_file
 from app.routes import problems
-from app.routes.datasets import FILE, TAKEN, Digest, created, status, view
 from app.schemas.datasets import DatasetView
 from app.waiting import Prefer, seconds_to_wait
 from engine.jobs.upload import Piece, Upload
