@@ -8,6 +8,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from app.client import Client
+from app.schemas.jobs import JobView
 from tests.app import stories
 from tests.running import RunningService
 
@@ -98,7 +99,8 @@ def test_digits_from_a_file_with_the_client(service: RunningService, tmp_path: A
         )
         *_, done = client.follow(job.id)
         history = client.history(job.id)
-        assert done.epochs == len(history) == 30  # type: ignore[union-attr]
+        assert isinstance(done, JobView)
+        assert done.epochs == len(history) == 30
         assert history[-1].validation_accuracy is not None
         assert history[-1].validation_accuracy > 0.9
         answers = client.predict(network.id, (digits.data[1400:] / 16).tolist()).labels
