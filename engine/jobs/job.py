@@ -6,7 +6,8 @@ from typing import Literal
 
 from engine.errors import Conflict
 from engine.training.choice import DeviceKind
-from engine.training.spec import Epoch, StopReason, TrainingSpec
+from engine.training.epoch import Epoch
+from engine.training.spec import StopReason, TrainingSpec
 
 State = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
 FINISHED: tuple[State, ...] = ("succeeded", "failed", "cancelled")

@@ -18,7 +18,7 @@ from engine.jobs.journal import Entry, Journal
 from engine.jobs.records import Collection, Jobs, Record
 from engine.jobs.upload import Upload
 from engine.nn.architecture import Architecture
-from engine.training.spec import Epoch
+from engine.training.epoch import Epoch
 
 _SECONDS_ANSWERS_ARE_KEPT = 24 * 3600
 _UNPREPARED = PreparationRule()

@@ -24,7 +24,7 @@ from engine.jobs.priority import give_way
 from engine.nn.cuda.failures import is_out_of_memory
 from engine.training.checkpoint import Checkpoint, save_checkpoint, save_weights
 from engine.training.device import Cpu, Cuda, Device
-from engine.training.spec import Epoch
+from engine.training.epoch import Epoch
 from engine.training.trainer import Trainer
 
 # After these a GPU is not trusted to go on as it is.

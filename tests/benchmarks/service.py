@@ -25,7 +25,8 @@ from engine.jobs import ids
 from engine.jobs.folder import DataFolder
 from engine.jobs.job import Job
 from engine.jobs.journal import Journal
-from engine.training.spec import Epoch, TrainingSpec
+from engine.training.epoch import Epoch
+from engine.training.spec import TrainingSpec
 from tests.app import stories
 from tests.app.test_kill import many_rows
 from tests.running import RunningService
