@@ -24,9 +24,16 @@ _OF_A_BODY = (400, 413, 415)
 _OF_A_CHANGE = (500, 503, 507)
 
 
+def _schema() -> dict[str, Any]:
+    """Of a problem, with that of a field's where it is used: a reference would be looked for at the document's root."""
+    schema = Problem.model_json_schema()
+    schema["properties"]["errors"]["items"] = schema.pop("$defs")["FieldError"]
+    return schema
+
+
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """How an operation's errors are documented."""
-    content = {"application/problem+json": {"schema": Problem.model_json_schema()}}
+    content = {"application/problem+json": {"schema": _schema()}}
     return {status: {"description": _MEANINGS[status], "content": content} for status in statuses}
 
 
