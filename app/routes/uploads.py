@@ -1,5 +1,6 @@
 """/v1/datasets/{id}: rows, parts, close: data that come in several requests"""
 
+import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -11,12 +12,13 @@ from fastapi import APIRouter, Path, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from app.context import Context, DatasetId, Here
-from app.idempotency import ToCreate
+from app.idempotency import Once, ToCreate
 from app.receiving import receive_file
 from app.routes import problems
 from app.routes.datasets import FILE, TAKEN, Digest, created, status, view
 from app.schemas.datasets import DatasetView
 from app.waiting import Prefer, seconds_to_wait
+from engine.errors import NablaError
 from engine.jobs.upload import Piece, Upload
 
 router = APIRouter(prefix="/v1/datasets", tags=["2 datasets"])
@@ -35,11 +37,25 @@ async def append_rows(
 ) -> Response:
     """The rows that come next, as a file of a kind that creating a dataset takes. All files have the same columns. They
     are on disk when the answer comes, and are looked at when the dataset is closed."""
-    upload = here.uploads.opened(dataset_id, "rows")
+    try:
+        upload = here.uploads.opened(dataset_id, "rows")
+    except NablaError:
+        return await _answered_before(request, here, once, dataset_id)
     async with _piece(request, here, upload) as piece:
         return await created(
             here, once, piece.sha256.encode(), lambda receipt: here.uploads.append(upload, piece, receipt)
         )
+
+
+async def _answered_before(request: Request, here: Context, once: Once, dataset_id: str) -> Response:
+    """A dataset that takes no more may be asked once more for an answer that was lost. Raises what stands in the way
+    of another one."""
+    digest = hashlib.sha256()
+    async for part in request.stream():
+        digest.update(part)
+    return await created(
+        here, once, digest.hexdigest().encode(), lambda receipt: here.uploads.opened(dataset_id, "rows")
+    )
 
 
 @router.put(

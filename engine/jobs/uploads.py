@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from engine import durable
 from engine.data.dataset import Dataset
 from engine.data.sources import Content, Progress
-from engine.errors import Conflict, InvalidInput, NablaError, NotFound, TooLarge, TooMany
+from engine.errors import Conflict, InvalidInput, NablaError, NotFound, TooLarge, TooMany, Unavailable
 from engine.jobs import ids
 from engine.jobs.errands import Read, Stored
 from engine.jobs.folder import DataFolder
@@ -33,7 +33,7 @@ class Underway:
     def found(self) -> Content:
         """When it has ended. Raises what was wrong."""
         if self.content is None:
-            raise self.problem or GivenUp("Reading was given up.")
+            raise self.problem or GivenUp()
         return self.content
 
 
@@ -69,7 +69,7 @@ class Uploads:
         found = (self._registry.datasets.look(reference), self._registry.uploads.look(reference))
         newest = max((record for record in found if record is not None), key=lambda record: record.id, default=None)
         if newest is None:
-            raise NotFound("dataset", reference)
+            raise NotFound.of("dataset", reference)
         return newest
 
     def ready(self, reference: str) -> Dataset:
@@ -268,7 +268,7 @@ class Uploads:
             failed = replace(upload, state="failed", pieces=(), problems=problem.problems)
             self._registry.change(self._registry.uploads, failed)
             self.discard(upload)
-        elif not isinstance(problem, GivenUp):
+        elif not isinstance(problem, GivenUp | Unavailable):
             log.error("%s could not be read: %s", upload.id, problem)
             failed = replace(upload, state="failed", problems=(("file", str(problem)),))
             self._registry.change(self._registry.uploads, failed)

@@ -66,9 +66,10 @@ def in_state(service: RunningService, state: str) -> dict[str, Any]:
             job = stories.job(service, epochs=1)
             service.finished(job["id"])
         case "failed":
-            cancelled = stories.job(service)
-            control(service, cancelled, "cancel")
-            job = stories.job(service, after=[cancelled["id"]])
+            before = stories.endless(service)
+            job = stories.job(service, after=[before["id"]])
+            control(service, before, "cancel")
+            service.finished(job["id"])
         case _:
             job = stories.job(service)
     if state in ("paused", "cancelled"):
@@ -249,3 +250,23 @@ def test_a_cancelled_job_keeps_its_answer_short_while_its_worker_hangs(start_ser
     assert control(service, job, "cancel").json()["state"] == "cancelled"
     following = stories.job(service, epochs=1)
     assert service.finished(following["id"]).state == "succeeded"
+
+
+def test_a_pause_that_has_not_happened_yet_shows_and_can_be_taken_back(service: RunningService) -> None:
+    job = stories.endless(service)
+    service.trained(job["id"], 1)
+    path = f"/v1/jobs/{job['id']}"
+    for worker in service.workers():
+        os.kill(worker, signal.SIGSTOP)
+    with ThreadPoolExecutor(1) as pool:
+        pause = pool.submit(control, service, job, "pause")
+        while not service.get(path)["pausing"]:
+            assert not pause.done()
+        resumed = control(service, job, "resume").json()
+        assert (resumed["state"], resumed["pausing"]) == ("running", False)
+        assert pause.result().json()["state"] == "running"
+        for worker in service.workers():
+            os.kill(worker, signal.SIGCONT)
+    service.trained(job["id"], service.get(path)["epoch"] + 100)
+    assert control(service, job, "pause").json()["state"] == "paused"
+    service.post(f"{path}/cancel")

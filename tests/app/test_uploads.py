@@ -10,6 +10,7 @@ import signal
 import socket
 import time
 from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -333,3 +334,22 @@ def test_memory_of_reading_is_bounded(start_service: StartService, tmp_path: Pat
         )
         assert answer.status_code in (413, 422), answer.text
     assert create(service, files={"file": ("people.csv", csv())}, data=OPTIONS)["rows"] == 4
+
+
+def test_who_waits_for_reading_is_told_that_the_service_ends(start_service: StartService) -> None:
+    service = start_service()
+    rows: dict[str, Any] = {"content": b"x,y\n1,2\n3,4\n", "headers": {"Content-Type": "text/csv"}}
+    assert service.http.post("/v1/datasets?target=y", **rows).status_code == 201
+    (reader,) = service.readers()
+    opened = service.post("/v1/datasets", {"upload": "rows", "target": "y"}, 201)["id"]
+    service.http.post(f"/v1/datasets/{opened}/rows", **rows)
+    os.kill(reader, signal.SIGSTOP)
+    with ThreadPoolExecutor(1) as pool:
+        close = pool.submit(service.http.post, f"/v1/datasets/{opened}/close", headers={"Prefer": "wait=100"})
+        while service.get(f"/v1/datasets/{opened}")["state"] != "reading":
+            pass
+        assert service.terminate() == 0
+        answer = close.result()
+    assert (answer.status_code, answer.json()["type"]) == (503, "/problems/unavailable")
+    assert "ending" in answer.json()["detail"]
+    assert "Traceback" not in service.log.read_text()

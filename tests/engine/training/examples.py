@@ -8,7 +8,8 @@ import numpy.typing as npt
 from engine.data.opening import OpenDataset
 from engine.nn.architecture import Architecture, Layer
 from engine.nn.network import Network
-from engine.training.spec import Epoch, TrainingSpec
+from engine.training.epoch import Epoch
+from engine.training.spec import TrainingSpec
 from engine.training.trainer import Trainer
 
 Array = npt.NDArray[np.floating]
