@@ -205,6 +205,16 @@ def test_types_of_columns(tmp_path: Path, stream: bool, compression: str | None)
     assert found.table.column("view").to_pylist() == ["v", None, "w"]
 
 
+@pytest.mark.parametrize("words", [["unused", "b", None, "a text that is not short"], []])
+def test_dictionaries_of_views(tmp_path: Path, words: list[str | None]) -> None:
+    """As Polars writes its categories."""
+    values = pa.array(["cut off", *words], pa.string_view())[1:]
+    taken = [1, None, 3, 2] if words else [None] * 4
+    table = {"t": pa.DictionaryArray.from_arrays(pa.array(taken, pa.uint32()), values), "y": [1.0, 2, 3, 4]}
+    found = stored(tmp_path, arrow(table), target=("y",), missing="constant", constants={"t": "none"})
+    assert found.table.column("t").to_pylist() == [None if place is None else words[place] for place in taken]
+
+
 @pytest.mark.parametrize("write", [csv, parquet, arrow])
 def test_types_that_were_asked_for(tmp_path: Path, write: Any) -> None:
     table = {
