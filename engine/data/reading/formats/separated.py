@@ -4,6 +4,7 @@ import codecs
 import csv
 import io
 import re
+from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import chain
@@ -136,10 +137,8 @@ class _Table:
         if count(block.content, b'"') % 2 == 0:
             return
         text = block.content.decode("utf-8", "replace")
-        last: list[str] = []
-        for last in csv.reader(io.StringIO(f"{text}\n{_END}", newline=""), delimiter=self._delimiter):
-            pass
-        if last != [_END]:
+        rows = csv.reader(io.StringIO(f"{text}\n{_END}", newline=""), delimiter=self._delimiter)
+        if deque(rows, 1) != deque([[_END]]):
             raise InvalidInput(
                 self._field,
                 f"From line {block.line} on there is a quotation mark that opens a cell and is not closed.",
