@@ -18,6 +18,9 @@ log = logging.getLogger(__name__)
 
 # A process that dies is given the same files once more: the cause may be elsewhere.
 _TRIES = 2
+# What is only reserved counts to the limit on its memory. Arrow's own allocator reserves 128 MiB before it is asked for
+# anything, and that of C an arena for every thread.
+_THRIFTY = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "2"}
 
 
 class GivenUp(Conflict):
@@ -105,7 +108,7 @@ class Readers:
                 [sys.executable, "-m", "engine.jobs.reader", str(theirs.fileno()), str(self._memory)],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"},
+                env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONSAFEPATH": "1", **_THRIFTY},
             )
         ours.settimeout(self._silence)
         self._channel = Channel(ours, FromReader)

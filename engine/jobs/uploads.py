@@ -267,7 +267,7 @@ class Uploads:
         elif isinstance(problem, InvalidInput):
             failed = replace(upload, state="failed", pieces=(), problems=problem.problems)
             self._registry.change(self._registry.uploads, failed)
-            self.discard(upload)
+            self._folder.remove(self._folder.of_upload(upload.id))  # no piece of it is known any more
         elif not isinstance(problem, GivenUp | Unavailable):
             log.error("%s could not be read: %s", upload.id, problem)
             failed = replace(upload, state="failed", problems=(("file", str(problem)),))
