@@ -83,7 +83,9 @@ def create_app(settings: Settings) -> FastAPI:
     found = find() if settings.gpus == "auto" else Found(missing="This service was told to use none, by NABLA_GPUS")
     slots = [Slot(f"cpu-{number}", settings.cores_per_slot) for number in range(settings.cpu_slots)]
     slots += [Slot(f"cuda-{gpu.index}", 1, gpu.index) for gpu in found.gpus]
-    limits = Limits(settings.max_queued_jobs, settings.job_bytes, settings.data_bytes(len(slots)))
+    limits = Limits(
+        settings.max_queued_jobs, settings.job_bytes, settings.slot_bytes(len(slots)), settings.max_data_bytes
+    )
     service = JobService(registry, folder, slots, found, limits, settings.hang_seconds)
     service.recover()
     readers = Readers(settings.reader_bytes, settings.hang_seconds)

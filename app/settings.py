@@ -64,8 +64,8 @@ class Settings(BaseSettings):
         int | None,
         Field(
             ge=1,
-            description="Most memory for the data of a run; larger data are shuffled in blocks. Default: half of the "
-            "machine's, shared out among the slots.",
+            description="Most memory for the data of a run; larger data are shuffled in blocks. Default: half of "
+            "what the run leaves of the machine's, which the slots share.",
         ),
     ] = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -80,6 +80,6 @@ class Settings(BaseSettings):
         """Most memory of one run, as set or as the machine has it for this process."""
         return self.max_job_bytes or memory_allowed()
 
-    def data_bytes(self, slots: int) -> int:
-        """Most memory for the data of one run, as set or as the machine has it for so many slots."""
-        return self.max_data_bytes or memory_allowed() // (2 * slots)
+    def slot_bytes(self, slots: int) -> int:
+        """Memory of each of so many slots, as the machine has it for this process."""
+        return memory_allowed() // slots

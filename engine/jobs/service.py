@@ -104,7 +104,7 @@ class JobService:
         network, dataset, spec, validation = order.network, order.dataset, order.spec, order.validation
         check_data(order, self._fitted(order))
         spec.check_fits(network.architecture, dataset.rows, dataset.classes)
-        self._check_size(order)
+        held = self._check_size(order)
         choice = self._choose(network.architecture, dataset, spec, validation)
         id = ids.new_id(ids.JOB)
         with self.registry.lock:
@@ -115,7 +115,7 @@ class JobService:
                 order.name,
                 network.id,
                 dataset.id,
-                with_order(order, self._limits.data_bytes),
+                with_order(order, self._limits.data_beside(held)),
                 _now(),
                 validation_dataset_id=validation.id if validation else None,
                 device_kind=choice.device,
@@ -147,7 +147,8 @@ class JobService:
         except Damaged:
             return None  # the run says so
 
-    def _check_size(self, order: Order) -> None:
+    def _check_size(self, order: Order) -> int:
+        """Bytes of memory that the run holds at its peak. Raises InvalidInput."""
         demand = demand_of(order.spec, order.network.architecture, order.dataset.rows, order.dataset.bytes)
         if demand.memory > self._limits.job_bytes:
             raise InvalidInput(
@@ -155,6 +156,7 @@ class JobService:
                 f"The run would need {demand.memory} bytes of memory for parameters, gradient, moments and one "
                 f"mini-batch; {self._limits.job_bytes} are allowed here. A smaller batch_size or network needs less.",
             )
+        return demand.held
 
     def _check_still_there(self, order: Order) -> None:
         """What was found a moment ago may have been deleted since; and others may have queued their jobs."""
