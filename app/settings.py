@@ -48,7 +48,12 @@ class Settings(BaseSettings):
     ] = 4096 * MiB
     max_uploads: Annotated[int, Field(ge=1, description="Datasets that may be on their way at the same time.")] = 32
     reader_bytes: Annotated[
-        int, Field(ge=64 * MiB, description="Memory that reading a file may take, besides what its process has anyway.")
+        int,
+        Field(
+            ge=64 * MiB,
+            description="Memory that reading a file may take, and looking at a dataset beside it, besides what their "
+            "processes have anyway.",
+        ),
     ] = 1024 * MiB
     max_parameters: Annotated[int, Field(ge=1, description="Most weights and biases of one network.")] = 200_000_000
     max_queued_jobs: Annotated[int, Field(ge=1, description="Jobs that may wait at the same time.")] = 1000
