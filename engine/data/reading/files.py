@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from engine.data.categories import name
 from engine.data.examples import Array
 from engine.data.reading.arrays import Given, store_arrays
-from engine.data.reading.categories import name
 from engine.data.reading.formats import arrow, idx, json, ndjson, npy, npz, parquet, separated
 from engine.data.reading.formats.detection import START, format_of
 from engine.data.reading.formats.npy import Announced
@@ -186,7 +186,6 @@ def _streamed(
 
 def _in_memory(array: Array | list[Any]) -> Given:
     if isinstance(array, list):
-        alike = len({type(label) for label in array}) <= 1
-        labels = pa.array(array if alike else [name(label) for label in array])
+        labels = pa.array([name(label) for label in array])  # numbers may be larger than any that Arrow has
         return Given(Announced(len(array), None, np.dtype(object)), lambda: iter((labels,)))
     return Given(npy.check_shape(array.shape, array.dtype, "inputs"), lambda: iter((array,)))

@@ -66,5 +66,7 @@ def _written_out(batch: pa.RecordBatch) -> pa.RecordBatch:
 def _value_by_value(column: pa.Array) -> pa.Array:
     if not _is_packed(column.type):
         return column
-    values = column.dictionary_decode() if kinds.is_dictionary(column.type) else column
-    return values.cast(pa.string()) if kinds.is_string_view(values.type) else values
+    values = column.dictionary if kinds.is_dictionary(column.type) else column
+    if kinds.is_string_view(values.type):
+        values = values.cast(pa.string())
+    return values.take(column.indices) if kinds.is_dictionary(column.type) else values
