@@ -76,7 +76,8 @@ def create_app(settings: Settings) -> FastAPI:
     service.recover()
     # Who looks at a dataset does not wait for files, nor do files wait for looks.
     readers, lookers = (Readers(settings.reader_bytes, settings.hang_seconds) for _ in range(2))
-    uploads, looks = Uploads(registry, folder, readers, settings.max_uploads), Looks(registry, folder, lookers)
+    uploads = Uploads(registry, folder, readers, settings.max_uploads, settings.max_open_uploads)
+    looks = Looks(registry, folder, lookers)
     last_event = registry.last_event()
 
     @asynccontextmanager

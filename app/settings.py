@@ -46,7 +46,12 @@ class Settings(BaseSettings):
     max_upload_bytes: Annotated[
         int, Field(ge=1024, description="Largest uploaded file, and largest array in it once unpacked.")
     ] = 4096 * MiB
-    max_uploads: Annotated[int, Field(ge=1, description="Datasets that may be on their way at the same time.")] = 32
+    max_uploads: Annotated[
+        int, Field(ge=1, description="Datasets that may arrive in one request, or be read, at the same time.")
+    ] = 32
+    max_open_uploads: Annotated[
+        int, Field(ge=1, description="Datasets that may be open, to arrive in several requests.")
+    ] = 1000
     reader_bytes: Annotated[
         int,
         Field(

@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 
 from app.bodies import parse
 from app.context import After, Context, DatasetId, Here, Limit
+from app.digests import ContentDigest
 from app.idempotency import Once, ToCreate
 from app.receiving import FORM, Form, receive_file
 from app.routes import problems
@@ -83,6 +84,8 @@ _BODY = {
     },
 }
 FILE = {"required": True, "content": _binary(_FILES)}
+_ROWS = (*_FILES, _JSON)
+ROWS = {"required": True, "content": _binary(_ROWS)}
 TAKEN: dict[int | str, dict[str, Any]] = {202: {"model": DatasetView, "description": "It is being read."}}
 
 Digest = Annotated[
@@ -119,14 +122,36 @@ async def create_dataset(
     that take longer to read than `Prefer: wait=SECONDS` says, by default 30, are answered with 202 and read on; with
     `Prefer: respond-async` at once.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = _checked_kind(request, (_JSON, FORM, *_FILES))
     if kind == _JSON:
         return await _from_json(request, here, once, seconds_to_wait(prefer))
     return await _from_files(request, kind, here, once, seconds_to_wait(prefer))
 
 
+def _checked_kind(request: Request, accepted: Sequence[str]) -> str:
+    """What the body is, as its Content-Type has it. Raises HTTPException."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in accepted:
+        raise HTTPException(415, f"The body is {kind or 'of no stated kind'}; accepted: {', '.join(accepted)}.")
+    return kind
+
+
+def check_rows(request: Request) -> None:
+    """Raises HTTPException unless the body is a file of rows."""
+    _checked_kind(request, _ROWS)
+
+
+def check_part(request: Request) -> None:
+    """Raises HTTPException if the body is not a part itself, but has it in a form."""
+    if request.headers.get("content-type", "").lower().startswith(FORM):
+        raise HTTPException(415, "The body is a form; a part is the body itself, as application/octet-stream.")
+
+
 async def _from_json(request: Request, here: Context, once: Once, seconds: float) -> Response:
+    digest = ContentDigest(request)
     body = await request.body()
+    await run_in_threadpool(digest.see, body)
+    digest.check()
     fields = await run_in_threadpool(_fields_of, body)
     if "upload" in fields:
         return await _open(await parse(request, NewUpload), body, here, once)
@@ -144,7 +169,7 @@ def _fields_of(body: bytes) -> frozenset[str]:
     """Of an object; none where it is something else, which is said where it is parsed."""
     try:
         return frozenset(msgspec.json.decode(body, type=dict[str, msgspec.Raw]))
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return frozenset()
 
 
@@ -173,9 +198,6 @@ async def _from_rows(new: NewTable, body: bytes, here: Context, once: Once, seco
 
 
 async def _from_files(request: Request, kind: str, here: Context, once: Once, seconds: float) -> Response:
-    if kind not in (FORM, *_FILES):
-        accepted = ", ".join((_JSON, FORM, *_FILES))
-        raise HTTPException(415, f"The body is {kind or 'of no stated kind'}; accepted: {accepted}.")
     async with _upload(here, "fields") as upload:
         options: Mapping[str, str] = request.query_params
         if kind == FORM:

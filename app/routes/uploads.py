@@ -14,7 +14,7 @@ from app.context import Context, DatasetId, Here
 from app.idempotency import ToCreate
 from app.receiving import receive_file
 from app.routes import problems
-from app.routes.datasets import FILE, TAKEN, Digest, created, status, view
+from app.routes.datasets import FILE, ROWS, TAKEN, Digest, check_part, check_rows, created, status, view
 from app.schemas.datasets import DatasetView
 from app.waiting import Prefer, seconds_to_wait
 from engine.jobs.upload import Piece, Upload
@@ -28,7 +28,7 @@ router = APIRouter(prefix="/v1/datasets", tags=["2 datasets"])
     summary="Append rows to an open dataset",
     response_model=DatasetView,
     responses=problems(404, 409, 413, 415, 422),
-    openapi_extra={"requestBody": FILE},
+    openapi_extra={"requestBody": ROWS},
 )
 async def append_rows(
     dataset_id: DatasetId, request: Request, here: Here, once: ToCreate, digest: Digest = None
@@ -36,6 +36,7 @@ async def append_rows(
     """The rows that come next, as a file of a kind that creating a dataset takes. All files have the same columns. They
     are on disk when the answer comes, and are looked at when the dataset is closed."""
     upload = here.uploads.opened(dataset_id, "rows")
+    check_rows(request)
     async with _piece(request, here, upload) as piece:
         return await created(
             here, once, piece.sha256.encode(), lambda receipt: here.uploads.append(upload, piece, receipt)
@@ -45,7 +46,7 @@ async def append_rows(
 @router.put(
     "/{dataset_id}/parts/{number}",
     summary="Send a part of a file",
-    responses=problems(404, 409, 413, 422),
+    responses=problems(404, 409, 413, 415, 422),
     openapi_extra={"requestBody": FILE},
 )
 async def put_part(
@@ -58,6 +59,7 @@ async def put_part(
     """Parts may come in any order and be sent again, as long as the dataset is open: `pieces` of the dataset shows
     which have arrived, with their digests. They are put together when it is closed."""
     upload = here.uploads.opened(dataset_id, "file")
+    check_part(request)
     async with _piece(request, here, upload) as piece:
         return view(here, await run_in_threadpool(here.uploads.add, upload, replace(piece, number=number)))
 
