@@ -58,7 +58,7 @@ class Form:
     """A form as it arrives: `options` are its fields; its files become pieces of the upload."""
 
     def __init__(self, uploads: Uploads, upload: Upload, content_type: str) -> None:
-        self.options: dict[str, str] = {}
+        self.options: list[tuple[str, str]] = []
         self.pieces: list[Piece] = []
         self._uploads = uploads
         self._upload = upload
@@ -138,10 +138,8 @@ class Form:
         self._ended = True
         if self._file is None and self._name in _FIELDS:
             raise InvalidInput(self._name, "There is no file in this field; one comes with a file name.")
-        if self._file is None and self._name in self.options:
-            raise InvalidInput(self._name, "This field is there twice; lists have commas between their items.")
         if self._file is None:
-            self.options[self._name] = self._value.decode("utf-8", "replace")
+            self.options.append((self._name, self._value.decode("utf-8", "replace")))
             return
         if self._name not in _FIELDS:
             accepted = ", ".join(_FIELDS)

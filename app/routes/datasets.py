@@ -1,6 +1,6 @@
 """/v1/datasets"""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from functools import partial
@@ -199,18 +199,28 @@ async def _from_rows(new: NewTable, body: bytes, here: Context, once: Once, seco
 
 async def _from_files(request: Request, kind: str, here: Context, once: Once, seconds: float) -> Response:
     async with _upload(here, "fields") as upload:
-        options: Mapping[str, str] = request.query_params
+        options = request.query_params.multi_items()
         if kind == FORM:
             form = Form(here.uploads, upload, request.headers["content-type"])
             await form.receive(request)
-            options, pieces = {**options, **form.options}, tuple(form.pieces)
+            options, pieces = [*options, *form.options], tuple(form.pieces)
         else:
             pieces = (await receive_file(request, here.uploads, upload),)
-        fields = ReadingFields.model_validate(dict(options))
+        fields = ReadingFields.model_validate(_each_once(options))
         if not pieces:
             raise InvalidInput("file", "There is no file: one comes with a file name, in the field file.")
         sent = [fields.model_dump_json(), *(f"{piece.field} {piece.name} {piece.sha256}" for piece in pieces)]
         return await _read(here, once, replace(upload, pieces=pieces), fields, "\n".join(sent).encode(), seconds)
+
+
+def _each_once(options: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Raises InvalidInput if one is there twice, in the form or in the query."""
+    found: dict[str, str] = {}
+    for name, value in options:
+        if name in found:
+            raise InvalidInput(name, "This option is there twice; lists have commas between their items.")
+        found[name] = value
+    return found
 
 
 @asynccontextmanager

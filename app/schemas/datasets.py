@@ -13,7 +13,16 @@ from engine.data.sources import FormatName, Progress, Reading
 from engine.jobs.upload import Kind, Upload, UploadState
 
 Rows = Annotated[list[Annotated[list[float], Field(min_length=1)]], Field(min_length=1)]
-Label = Annotated[bool | int | str, Field(union_mode="left_to_right")]
+
+
+def _label(value: Any) -> Any:
+    """One sentence, and not one for each kind that it is not."""
+    if not isinstance(value, bool | int | str):
+        raise ValueError("A label is a whole number, a truth value or text")
+    return value
+
+
+Label = Annotated[bool | int | str, Field(union_mode="left_to_right"), BeforeValidator(_label)]
 Cell = bool | int | float | str | None
 
 EXAMPLE = {

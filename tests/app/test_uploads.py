@@ -373,6 +373,31 @@ def test_deleted_while_it_is_read(start_service: StartService) -> None:
     assert not list((service.folder / "datasets").iterdir())
 
 
+def test_a_client_that_goes_away_is_a_line_in_the_log(start_service: StartService) -> None:
+    service = start_service()
+    service.ready()
+    head = "POST /v1/datasets?target=pays HTTP/1.1\r\nHost: x\r\nContent-Type: text/csv\r\nContent-Length: 900\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", int(service.url.rpartition(":")[2]))) as connection:
+        connection.sendall(head.encode() + b"a,pays\n")
+    deadline = time.monotonic() + PATIENCE
+    while "POST /v1/datasets went away" not in (log := service.log.read_text()):
+        assert time.monotonic() < deadline, log
+    service.terminate()
+    assert "Traceback" not in service.log.read_text()
+
+
+def test_options_are_given_once(service: RunningService) -> None:
+    twice = [("target", "age"), ("target", "pays")]
+    for request in (
+        {"params": twice, "content": csv(), "headers": {"Content-Type": "text/csv"}},
+        {"params": OPTIONS, "files": {"file": ("people.csv", csv())}, "data": OPTIONS},
+        {"content": FORM.replace(b"--b--", FORM), "headers": {"Content-Type": "multipart/form-data; boundary=b"}},
+    ):
+        refused = create(service, 422, **request)
+        assert (refused["errors"][0]["field"], "twice" in refused["detail"]) == ("target", True)
+    assert left(service) == []
+
+
 def arrived(service: RunningService) -> bool:
     """Whether anything of an upload is on disk; names change meanwhile."""
     with suppress(FileNotFoundError):

@@ -43,6 +43,7 @@ class Shape:
                     raise _not_stored(column, field)
                 continue
             self._read[column.name] = common(known[column.name], type) if column.name in known else type
+            _check_learned(self._read[column.name], column.name, roles)
             as_asked = _as_asked(self._read[column.name], roles.types.get(column.name), column.name)
             fields.append(pa.field(column.name, as_asked))
         self._names = frozenset(first.names)
@@ -93,6 +94,12 @@ def _not_stored(column: pa.Field, field: str) -> InvalidInput:
         field,
         f"The column {shown(column.name)} holds {column.type}, which cannot be learned; leave it out with features.",
     )
+
+
+def _check_learned(read: pa.DataType, name: str, roles: Roles) -> None:
+    if is_date(read) and (name in roles.targets or name == roles.weight):
+        field = "weight" if name == roles.weight else "target"
+        raise InvalidInput(field, f"The column {shown(name)} holds dates; a column of numbers is expected.")
 
 
 def _as_asked(read: pa.DataType, asked: ColumnType | None, name: str) -> pa.DataType:

@@ -1,5 +1,7 @@
 """Values that Arrow has and others have not: far dates, unknown zones, numbers as categories, text that is none."""
 
+import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -127,3 +129,27 @@ def test_names_of_classes_have_a_limit(tmp_path: Path, classes: tuple[str, ...] 
     labels = ["a", "b", "a" if classes else "x" * 1001]
     with pytest.raises(InvalidInput, match="at most 1000"):
         stored(tmp_path, parquet({"a": Y, "y": labels}), label="y", classes=classes)
+
+
+def test_a_spreadsheet_is_called_so(tmp_path: Path) -> None:
+    for name, first in (
+        ("a.xlsx", "[Content_Types].xml"),
+        ("a.bin", "xl/workbook.xml"),
+        ("a.ods", "mimetype"),
+    ):
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr(first, "application/vnd.oasis.opendocument.spreadsheet" if name == "a.ods" else "<x/>")
+        with pytest.raises(InvalidInput, match=f"'{name}' is a spreadsheet; export the sheet as CSV"):
+            stored(tmp_path / name, (name, file.getvalue()), target=("y",))
+    with pytest.raises(InvalidInput, match="The file is a spreadsheet"):
+        stored(tmp_path / "old", bytes.fromhex("d0cf11e0a1b11ae1") + bytes(600), target=("y",))
+
+
+@pytest.mark.parametrize("role", ["target", "weight"])
+def test_dates_are_no_numbers_to_learn(tmp_path: Path, role: str) -> None:
+    table = {"a": Y, "t": pa.array([1, 2, 3], pa.timestamp("s"))}
+    options: dict[str, Any] = {"target": ("t",)} if role == "target" else {"target": ("a",), "weight": "t"}
+    with pytest.raises(InvalidInput, match="'t' holds dates; a column of numbers is expected") as refused:
+        stored(tmp_path, parquet({**table, "b": Y}), **options)
+    assert refused.value.problems[0][0] == role
