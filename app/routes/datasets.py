@@ -1,5 +1,6 @@
 """/v1/datasets"""
 
+import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
@@ -13,6 +14,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Header, Request, Response
 from fastapi.openapi.constants import REF_TEMPLATE
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import InitErrorDetails
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
@@ -40,6 +42,8 @@ from engine.jobs.registry import Receipt
 from engine.jobs.upload import Kind, Piece, Upload
 
 router = APIRouter(prefix="/v1/datasets", tags=["2 datasets"])
+
+_ROWS_BEGIN = re.compile(rb'"rows"\s*:')
 
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
 _JSON = "application/json"
@@ -166,10 +170,17 @@ async def _from_json(request: Request, here: Context, once: Once, seconds: float
 
 
 def _fields_of(body: bytes) -> frozenset[str]:
-    """Of an object; none where it is something else, which is said where it is parsed."""
+    """Of an object; none where it is something else, which is said where it is parsed. Raises ValidationError if it is
+    rows with numbers that JSON has not."""
     try:
         return frozenset(msgspec.json.decode(body, type=dict[str, msgspec.Raw]))
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.ValidationError, RecursionError):
+        return frozenset()
+    except msgspec.DecodeError as problem:
+        # Of arrays pydantic says which number it is; of rows, whose values may be of any kind, it would say less.
+        if _ROWS_BEGIN.search(body):
+            details: list[InitErrorDetails] = [{"type": "json_invalid", "input": None, "ctx": {"error": str(problem)}}]
+            raise ValidationError.from_exception_data("body", details) from problem
         return frozenset()
 
 

@@ -110,6 +110,13 @@ def test_datasets(service: RunningService, change: dict[str, Any], field: str, w
     check(refused(service, "/v1/datasets", 422, json={**DATASET, **change}), field, words)
 
 
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+def test_rows_with_what_json_has_not(service: RunningService, number: str) -> None:
+    body = f'{{"rows": [{{"a": {number}, "y": 1}}], "target": "y"}}'
+    problem = refused(service, "/v1/datasets", 400, content=body, headers={"content-type": "application/json"})
+    assert problem["type"] == "/problems/malformed-json"
+
+
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
 def test_numbers_that_are_none(service: RunningService, number: str) -> None:
     body = json.dumps(DATASET).replace("[0, 1]", f"[0, {number}]", 1)
@@ -248,7 +255,7 @@ def test_jobs(service: RunningService, change: dict[str, Any], field: str, words
         ({"inputs": [[1, 2], [1]]}, "inputs.1", "1 numbers; the network has 2 inputs"),
         ({"inputs": []}, "inputs", "at least 1"),
         ({"inputs": [[1, "x"]]}, "inputs.0.1", "number"),
-        ({"inputs": [[1, 1e300]]}, "inputs", "too large"),
+        ({"inputs": [[1, 1], [1, 1e300]]}, "inputs.1.1", "too large for float32"),
         ({"inputs": [[1, True]]}, "inputs.0.1", "A number is expected, not true"),
         ({"inputs": [[1, None]]}, "inputs.0.1", "A number is expected, not null"),
         ({}, "inputs", "required"),
