@@ -14,7 +14,19 @@ from app.bodies import LimitBody
 from app.context import Context, Underway
 from app.live import Changes
 from app.routes import checkpoints as checkpoint_routes
-from app.routes import datasets, devices, evaluations, events, health, jobs, networks, predictions, profiles, versions
+from app.routes import (
+    datasets,
+    devices,
+    document_errors,
+    evaluations,
+    events,
+    health,
+    jobs,
+    networks,
+    predictions,
+    profiles,
+    versions,
+)
 from app.routes import uploads as upload_routes
 from app.settings import Settings
 from app.streams import Streams
@@ -89,7 +101,7 @@ def create_app(settings: Settings) -> FastAPI:
             changes.announce(job)
             streams.announce(entries)
 
-        registry.changed = announce
+        registry.changed, registry.reopened = announce, streams.start_anew
         checkpoints = Checkpoints(registry, folder)
         app.state.context = Context(
             settings,
@@ -126,6 +138,7 @@ def create_app(settings: Settings) -> FastAPI:
         swagger_ui_parameters={"tryItOutEnabled": True, "displayRequestDuration": True},
     )
     for module in _ROUTES:
+        document_errors(module.router.routes)
         app.include_router(module.router)
     problems.install(app)
     app.add_middleware(LimitBody, json_bytes=settings.max_json_bytes, upload_bytes=settings.max_upload_bytes)

@@ -55,7 +55,7 @@ class Settings(BaseSettings):
     reader_bytes: Annotated[
         int,
         Field(
-            ge=64 * MiB,
+            ge=256 * MiB,
             description="Memory that reading a file may take, and looking at a dataset beside it, besides what their "
             "processes have anyway.",
         ),
@@ -86,8 +86,8 @@ class Settings(BaseSettings):
 
     @property
     def job_bytes(self) -> int:
-        """Most memory of one run, as set or as the machine has it."""
-        return self.max_job_bytes or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        """Most memory of one run, as set or as the machine has it for this process."""
+        return self.max_job_bytes or memory_allowed()
 
     def data_bytes(self, slots: int) -> int:
         """Most memory for the data of one run, as set or as the machine has it for so many slots."""

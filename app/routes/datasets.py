@@ -1,26 +1,24 @@
 """/v1/datasets"""
 
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
-from functools import partial
 from pathlib import PurePath
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 import numpy as np
-from anyio import to_thread
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.openapi.constants import REF_TEMPLATE
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import InitErrorDetails
 from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
 
 from app.bodies import parse
 from app.context import After, Context, DatasetId, Here, Limit
 from app.digests import ContentDigest
+from app.handed_in import FILES, JSON, TAKEN, Digest, checked_kind, created, view
 from app.idempotency import Once, ToCreate
 from app.receiving import FORM, Form, receive_file
 from app.routes import problems
@@ -32,8 +30,8 @@ from app.schemas.datasets import (
     NewDataset,
     NewTable,
     NewUpload,
-    ReadingFields,
 )
+from app.schemas.reading import ReadingFields
 from app.waiting import Prefer, seconds_to_wait
 from engine.data.dataset import Dataset
 from engine.data.examples import Examples, examples, from_rows
@@ -46,25 +44,10 @@ router = APIRouter(prefix="/v1/datasets", tags=["2 datasets"])
 _ROWS_BEGIN = re.compile(rb'"rows"\s*:')
 
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
-_JSON = "application/json"
-# Kinds of files as a body of their own. What it really is, its first bytes tell.
-_FILES = (
-    "text/csv",
-    "text/tab-separated-values",
-    "application/x-ndjson",
-    "application/vnd.apache.parquet",
-    "application/vnd.apache.arrow.file",
-    "application/vnd.apache.arrow.stream",
-    "application/octet-stream",
-)
 
 
 def _schema(model: type[BaseModel]) -> dict[str, Any]:
     return model.model_json_schema(ref_template=REF_TEMPLATE)
-
-
-def _binary(kinds: tuple[str, ...]) -> dict[str, Any]:
-    return {kind: {"schema": {"type": "string", "format": "binary"}} for kind in kinds}
 
 
 def _parameters() -> list[dict[str, Any]]:
@@ -79,23 +62,14 @@ def _parameters() -> list[dict[str, Any]]:
 _BODY = {
     "required": True,
     "content": {
-        _JSON: {
+        JSON: {
             "schema": {"oneOf": [_schema(model) for model in (NewDataset, NewTable, NewUpload)]},
             "example": EXAMPLE,
         },
         FORM: {"schema": _schema(DatasetFile)},
-        **_binary(_FILES),
+        **FILES,
     },
 }
-FILE = {"required": True, "content": _binary(_FILES)}
-_ROWS = (*_FILES, _JSON)
-ROWS = {"required": True, "content": _binary(_ROWS)}
-TAKEN: dict[int | str, dict[str, Any]] = {202: {"model": DatasetView, "description": "It is being read."}}
-
-Digest = Annotated[
-    str | None,
-    Header(alias="Content-Digest", description="SHA-256 of the body, as RFC 9530 has it: sha-256=:BASE64:"),
-]
 
 
 @router.post(
@@ -103,10 +77,7 @@ Digest = Annotated[
     status_code=201,
     summary="Create a dataset",
     response_model=DatasetView,
-    responses={
-        202: {"model": DatasetView, "description": "It is being read."},
-        **problems(400, 409, 413, 415, 422, 429),
-    },
+    responses={**TAKEN, **problems(400, 409, 413, 415, 422, 429)},
     openapi_extra={"requestBody": _BODY, "parameters": _parameters()},
 )
 async def create_dataset(
@@ -126,29 +97,10 @@ async def create_dataset(
     that take longer to read than `Prefer: wait=SECONDS` says, by default 30, are answered with 202 and read on; with
     `Prefer: respond-async` at once.
     """
-    kind = _checked_kind(request, (_JSON, FORM, *_FILES))
-    if kind == _JSON:
+    kind = checked_kind(request, (JSON, FORM, *FILES))
+    if kind == JSON:
         return await _from_json(request, here, once, seconds_to_wait(prefer))
     return await _from_files(request, kind, here, once, seconds_to_wait(prefer))
-
-
-def _checked_kind(request: Request, accepted: Sequence[str]) -> str:
-    """What the body is, as its Content-Type has it. Raises HTTPException."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind not in accepted:
-        raise HTTPException(415, f"The body is {kind or 'of no stated kind'}; accepted: {', '.join(accepted)}.")
-    return kind
-
-
-def check_rows(request: Request) -> None:
-    """Raises HTTPException unless the body is a file of rows."""
-    _checked_kind(request, _ROWS)
-
-
-def check_part(request: Request) -> None:
-    """Raises HTTPException if the body is not a part itself, but has it in a form."""
-    if request.headers.get("content-type", "").lower().startswith(FORM):
-        raise HTTPException(415, "The body is a form; a part is the body itself, as application/octet-stream.")
 
 
 async def _from_json(request: Request, here: Context, once: Once, seconds: float) -> Response:
@@ -204,7 +156,7 @@ async def _from_rows(new: NewTable, body: bytes, here: Context, once: Once, seco
     async with _upload(here, "fields") as upload:
         with closing(here.uploads.incoming(upload)) as file:
             await run_in_threadpool(lambda: file.write(msgspec.json.encode(new.rows)))
-            piece = await run_in_threadpool(here.uploads.kept, upload, file, Piece(content_type=_JSON))
+            piece = await run_in_threadpool(here.uploads.kept, upload, file, Piece(content_type=JSON))
         return await _read(here, once, replace(upload, pieces=(piece,)), new, body, seconds)
 
 
@@ -262,26 +214,6 @@ def _name_for(fields: ReadingFields, pieces: Sequence[Piece]) -> str | None:
         return _NAME.validate_python(PurePath(pieces[0].name).stem)
     except ValidationError:
         return None
-
-
-async def created(
-    here: Context, once: Once, content: bytes, make: Callable[[Receipt | None], Dataset | Upload]
-) -> Response:
-    """What waits for reading does not keep other requests from being carried out."""
-
-    def create() -> Response:
-        return once.create(lambda: content, make, partial(view, here), lambda found: f"/v1/datasets/{found.id}", status)
-
-    return await to_thread.run_sync(create, limiter=here.waiting)
-
-
-def status(found: Dataset | Upload) -> int:
-    """202: it was taken, and is not ready."""
-    return 202 if isinstance(found, Upload) and found.state == "reading" else 201
-
-
-def view(here: Context, found: Dataset | Upload) -> DatasetView:
-    return DatasetView.of(found, here.uploads.progress(found) if isinstance(found, Upload) else None)
 
 
 @router.get("", summary="List datasets", responses=problems(422))

@@ -55,13 +55,12 @@ def get_rows(
 )
 async def split_dataset(dataset_id: DatasetId, new: NewSplit, here: Here, once: ToCreate) -> Response:
     """Into datasets of their own. Which row goes where depends on the seed alone."""
-    dataset = here.uploads.ready(dataset_id)
     parts = [(part.name, part.share) for part in new.parts]
 
     def create() -> Response:
         return once.create(
             lambda: new.model_dump_json().encode(),
-            lambda receipt: here.looks.split(dataset, parts, new.seed, new.stratified, receipt),
+            lambda receipt: here.looks.split(here.uploads.ready(dataset_id), parts, new.seed, new.stratified, receipt),
             lambda found: PartsView(data=[DatasetView.of(part) for part in found.datasets]),
             lambda found: f"/v1/datasets/{found.id}",
         )

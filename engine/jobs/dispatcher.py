@@ -69,6 +69,15 @@ class Dispatcher:
         """Whether something that was asked of a running job has still to happen."""
         return job_id in self._wishes
 
+    def is_pausing(self, job_id: str) -> bool:
+        """Whether a running job has still to be paused."""
+        return self._wishes.asks_to_pause(job_id)
+
+    def take_back_pause(self, job_id: str) -> bool:
+        """Whether there was one that has not happened yet. Its worker, which has been told, lets go of the job all the
+        same; then it goes back to the queue."""
+        return self._wishes.take_back_pause(job_id)
+
     def pause(self, job: Job) -> None:
         """Ask the job's worker to save it and to let go of it."""
         self._wishes.pause(job.id)
@@ -163,13 +172,15 @@ class Dispatcher:
                 job = self._runs.running(attempt)
                 if job is not None:
                     self._reports.take(job, message)
+                elif isinstance(message, messages.Checkpointed | messages.Finished):
+                    self._endings.discard(attempt, message.file)
 
     def _died(self, slot: Slot, exit_code: int) -> None:
         """A job that the worker has said the end of before is not touched by it."""
         with self._registry.lock, self._storage.noting_failure():
             attempt = self._runs.end(slot)
             if attempt is not None:
-                self._lost(attempt, "worker_died", how_it_ended(exit_code))
+                self._lost(attempt, slot, "worker_died", how_it_ended(exit_code))
 
     def _look(self) -> None:
         """Called every now and then by the thread that watches, when it has heard everything that was said."""
@@ -186,9 +197,11 @@ class Dispatcher:
         """The worker hangs."""
         self._runs.end(slot)
         self._executor.replace(slot)
-        self._lost(attempt, "hung", f"The job's worker told of no progress for {attempt.silence:.0f} seconds.")
+        self._lost(attempt, slot, "hung", f"The job's worker told of no progress for {attempt.silence:.0f} seconds.")
 
-    def _lost(self, attempt: Attempt, kind: ErrorKind, message: str) -> None:
+    def _lost(self, attempt: Attempt, slot: Slot, kind: ErrorKind, message: str) -> None:
+        if slot.process is not None:
+            self._endings.clean_up_after(attempt, slot.process.pid)
         job = self._runs.running(attempt)
         if job is not None and self._stopping:
             self._reports.let_go(job)

@@ -80,7 +80,7 @@ class Reports:
             log.warning("%s is started again: %s", job.id, message)
             self.let_go(job, retried=True)
         else:
-            self._endings.fail(job, kind, f"{message} It was started {job.attempt} times.")
+            self._endings.fail(job, kind, f"{message} It was tried {job.retries + 1} times.")
             self._wishes.forget(job.id)
 
 

@@ -19,6 +19,7 @@ _SECONDS_WITHOUT_A_LOOK = 5.0
 class Attempt:
     """One start of one job. `silence`: the seconds after which its worker is taken to hang."""
 
+    network_id: str
     job_id: str
     number: int
     silence: float
@@ -50,7 +51,7 @@ class Runs:
         run = self._described(job)
         stored = run.dataset.bytes + (run.validation.bytes if run.validation else 0)
         demand = demand_of(run.spec, run.architecture, run.dataset.rows, stored)
-        self._attempts[slot] = Attempt(job.id, job.attempt, self._hang_seconds + demand.silence)
+        self._attempts[slot] = Attempt(job.network_id, job.id, job.attempt, self._hang_seconds + demand.silence)
         return run
 
     def end(self, slot: Slot) -> Attempt | None:

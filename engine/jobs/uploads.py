@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from engine import durable
 from engine.data.dataset import Dataset
 from engine.data.sources import Content, Progress
-from engine.errors import Conflict, InvalidInput, NablaError, NotFound, TooLarge, TooMany
+from engine.errors import Conflict, InvalidInput, NablaError, NotFound, TooLarge, TooMany, Unavailable
 from engine.jobs import ids
 from engine.jobs.errands import Read, Stored
 from engine.jobs.folder import DataFolder
@@ -33,7 +33,7 @@ class Underway:
     def found(self) -> Content:
         """When it has ended. Raises what was wrong."""
         if self.content is None:
-            raise self.problem or GivenUp("Reading was given up.")
+            raise self.problem or GivenUp()
         return self.content
 
 
@@ -72,7 +72,7 @@ class Uploads:
         found = (self._registry.datasets.look(reference), self._registry.uploads.look(reference))
         newest = max((record for record in found if record is not None), key=lambda record: record.id, default=None)
         if newest is None:
-            raise NotFound("dataset", reference)
+            raise NotFound.of("dataset", reference)
         return newest
 
     def ready(self, reference: str) -> Dataset:
@@ -285,7 +285,7 @@ class Uploads:
         if underway.content is not None:
             self._registry.become(upload, self._dataset(upload, underway.content))
             self.discard(upload)
-        elif not isinstance(problem, GivenUp):
+        elif not isinstance(problem, GivenUp | Unavailable):
             if not isinstance(problem, InvalidInput):
                 log.error("%s could not be read: %s", upload.id, problem)
             problems = problem.problems if isinstance(problem, InvalidInput) else (("file", str(problem)),)

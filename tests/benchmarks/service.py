@@ -28,7 +28,7 @@ from engine.jobs.journal import Journal
 from engine.training.epoch import Epoch
 from engine.training.spec import TrainingSpec
 from tests.app import stories
-from tests.app.test_kill import many_rows
+from tests.app.stories import many_rows
 from tests.running import RunningService
 
 ROUNDS = 5

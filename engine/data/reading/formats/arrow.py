@@ -27,8 +27,7 @@ def batches(path: Path, field: str, meter: Meter) -> Iterator[pa.RecordBatch]:
         with path.open("rb") as file:
             is_file = file.read(len(FILE_MAGIC)) == FILE_MAGIC
         parts = _of_file(path, meter) if is_file else _of_stream(path, meter)
-        schema = next(parts)
-    check_names(schema.names, field)
+        check_names(next(parts).names, field)  # they need not be UTF-8
     while True:
         with refusing(field, _SENTENCE):
             part = next(parts, None)
