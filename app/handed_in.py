@@ -1,11 +1,12 @@
 """What requests that hand in data have in common: the files that they carry, and how they are answered."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Annotated, Any
 
 from anyio import to_thread
-from fastapi import Header, Response
+from fastapi import Header, Request, Response
+from starlette.exceptions import HTTPException
 
 from app.context import Context
 from app.idempotency import Once
@@ -27,6 +28,7 @@ FILES = {
         "application/octet-stream",
     )
 }
+JSON = "application/json"
 FILE = {"required": True, "content": FILES}
 TAKEN: dict[int | str, dict[str, Any]] = {202: {"model": DatasetView, "description": "It is being read."}}
 
@@ -34,6 +36,14 @@ Digest = Annotated[
     str | None,
     Header(alias="Content-Digest", description="SHA-256 of the body, as RFC 9530 has it: sha-256=:BASE64:"),
 ]
+
+
+def checked_kind(request: Request, accepted: Sequence[str]) -> str:
+    """What the body is, as its Content-Type has it. Raises HTTPException unless it is one of these."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in accepted:
+        raise HTTPException(415, f"The body is {kind or 'of no stated kind'}; accepted: {', '.join(accepted)}.")
+    return kind
 
 
 async def created(

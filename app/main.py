@@ -88,8 +88,10 @@ def create_app(settings: Settings) -> FastAPI:
     )
     service = JobService(registry, folder, slots, found, limits, settings.hang_seconds)
     service.recover()
-    readers = Readers(settings.reader_bytes, settings.hang_seconds)
-    uploads, looks = Uploads(registry, folder, readers, settings.max_uploads), Looks(registry, folder, readers)
+    # Who looks at a dataset does not wait for files, nor do files wait for looks.
+    readers, lookers = (Readers(settings.reader_bytes, settings.hang_seconds) for _ in range(2))
+    uploads = Uploads(registry, folder, readers, settings.max_uploads, settings.max_open_uploads)
+    looks = Looks(registry, folder, lookers)
     last_event = registry.last_event()
 
     @asynccontextmanager
@@ -123,6 +125,7 @@ def create_app(settings: Settings) -> FastAPI:
             yield
         finally:
             app.state.context.end_streams()
+            await asyncio.to_thread(looks.end)
             await asyncio.to_thread(uploads.end)
             await asyncio.to_thread(service.stop, settings.drain_seconds)
             journal.close()

@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field, ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from engine.errors import (
     Conflict,
@@ -179,6 +180,11 @@ def install(app: FastAPI) -> None:
             detail = f"There is nothing at {request.url.path}; /docs lists what there is."
         return problem(slug, phrase, error.status_code, detail, headers=headers)
 
+    async def from_nobody(request: Request, error: Exception) -> JSONResponse:
+        """Nobody reads this answer."""
+        log.warning("the client of %s %s went away before its body had arrived", request.method, request.url.path)
+        return problem("incomplete", "Incomplete", 400, "The body did not arrive as a whole.")
+
     async def from_anything(request: Request, error: Exception) -> JSONResponse:
         return _unexpected(error, 500, "internal-error", "An error of the service")
 
@@ -187,6 +193,7 @@ def install(app: FastAPI) -> None:
         RequestValidationError: from_validation,
         ValidationError: from_validation,
         HTTPException: from_http,
+        ClientDisconnect: from_nobody,
         Exception: from_anything,
     }
     for kind, handler in handlers.items():

@@ -46,10 +46,19 @@ class Settings(BaseSettings):
     max_upload_bytes: Annotated[
         int, Field(ge=1024, description="Largest uploaded file, and largest array in it once unpacked.")
     ] = 4096 * MiB
-    max_uploads: Annotated[int, Field(ge=1, description="Datasets that may be on their way at the same time.")] = 32
+    max_uploads: Annotated[
+        int, Field(ge=1, description="Datasets that may arrive in one request, or be read, at the same time.")
+    ] = 32
+    max_open_uploads: Annotated[
+        int, Field(ge=1, description="Datasets that may be open, to arrive in several requests.")
+    ] = 1000
     reader_bytes: Annotated[
         int,
-        Field(ge=256 * MiB, description="Memory that reading a file may take, besides what its process has anyway."),
+        Field(
+            ge=256 * MiB,
+            description="Memory that reading a file may take, and looking at a dataset beside it, besides what their "
+            "processes have anyway.",
+        ),
     ] = 1024 * MiB
     max_parameters: Annotated[int, Field(ge=1, description="Most weights and biases of one network.")] = 200_000_000
     max_queued_jobs: Annotated[int, Field(ge=1, description="Jobs that may wait at the same time.")] = 1000

@@ -1,6 +1,7 @@
 """/v1/datasets"""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import re
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import PurePath
@@ -11,12 +12,13 @@ import numpy as np
 from fastapi import APIRouter, Request, Response
 from fastapi.openapi.constants import REF_TEMPLATE
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import InitErrorDetails
 from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
 
 from app.bodies import parse
 from app.context import After, Context, DatasetId, Here, Limit
-from app.handed_in import FILES, TAKEN, Digest, created, view
+from app.digests import ContentDigest
+from app.handed_in import FILES, JSON, TAKEN, Digest, checked_kind, created, view
 from app.idempotency import Once, ToCreate
 from app.receiving import FORM, Form, receive_file
 from app.routes import problems
@@ -39,8 +41,9 @@ from engine.jobs.upload import Kind, Piece, Upload
 
 router = APIRouter(prefix="/v1/datasets", tags=["2 datasets"])
 
+_ROWS_BEGIN = re.compile(rb'"rows"\s*:')
+
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
-_JSON = "application/json"
 
 
 def _schema(model: type[BaseModel]) -> dict[str, Any]:
@@ -59,7 +62,7 @@ def _parameters() -> list[dict[str, Any]]:
 _BODY = {
     "required": True,
     "content": {
-        _JSON: {
+        JSON: {
             "schema": {"oneOf": [_schema(model) for model in (NewDataset, NewTable, NewUpload)]},
             "example": EXAMPLE,
         },
@@ -94,14 +97,17 @@ async def create_dataset(
     that take longer to read than `Prefer: wait=SECONDS` says, by default 30, are answered with 202 and read on; with
     `Prefer: respond-async` at once.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == _JSON:
+    kind = checked_kind(request, (JSON, FORM, *FILES))
+    if kind == JSON:
         return await _from_json(request, here, once, seconds_to_wait(prefer))
     return await _from_files(request, kind, here, once, seconds_to_wait(prefer))
 
 
 async def _from_json(request: Request, here: Context, once: Once, seconds: float) -> Response:
+    digest = ContentDigest(request)
     body = await request.body()
+    await run_in_threadpool(digest.see, body)
+    digest.check()
     fields = await run_in_threadpool(_fields_of, body)
     if "upload" in fields:
         return await _open(await parse(request, NewUpload), body, here, once)
@@ -116,10 +122,17 @@ async def _from_json(request: Request, here: Context, once: Once, seconds: float
 
 
 def _fields_of(body: bytes) -> frozenset[str]:
-    """Of an object; none where it is something else, which is said where it is parsed."""
+    """Of an object; none where it is something else, which is said where it is parsed. Raises ValidationError if it is
+    rows with numbers that JSON has not."""
     try:
         return frozenset(msgspec.json.decode(body, type=dict[str, msgspec.Raw]))
-    except msgspec.DecodeError:
+    except (msgspec.ValidationError, RecursionError):
+        return frozenset()
+    except msgspec.DecodeError as problem:
+        # Of arrays pydantic says which number it is; of rows, whose values may be of any kind, it would say less.
+        if _ROWS_BEGIN.search(body):
+            details: list[InitErrorDetails] = [{"type": "json_invalid", "input": None, "ctx": {"error": str(problem)}}]
+            raise ValidationError.from_exception_data("body", details) from problem
         return frozenset()
 
 
@@ -143,27 +156,34 @@ async def _from_rows(new: NewTable, body: bytes, here: Context, once: Once, seco
     async with _upload(here, "fields") as upload:
         with closing(here.uploads.incoming(upload)) as file:
             await run_in_threadpool(lambda: file.write(msgspec.json.encode(new.rows)))
-            piece = await run_in_threadpool(here.uploads.kept, upload, file, Piece(content_type=_JSON))
+            piece = await run_in_threadpool(here.uploads.kept, upload, file, Piece(content_type=JSON))
         return await _read(here, once, replace(upload, pieces=(piece,)), new, body, seconds)
 
 
 async def _from_files(request: Request, kind: str, here: Context, once: Once, seconds: float) -> Response:
-    if kind not in (FORM, *FILES):
-        accepted = ", ".join((_JSON, FORM, *FILES))
-        raise HTTPException(415, f"The body is {kind or 'of no stated kind'}; accepted: {accepted}.")
     async with _upload(here, "fields") as upload:
-        options: Mapping[str, str] = request.query_params
+        options = request.query_params.multi_items()
         if kind == FORM:
             form = Form(here.uploads, upload, request.headers["content-type"])
             await form.receive(request)
-            options, pieces = {**options, **form.options}, tuple(form.pieces)
+            options, pieces = [*options, *form.options], tuple(form.pieces)
         else:
             pieces = (await receive_file(request, here.uploads, upload),)
-        fields = ReadingFields.model_validate(dict(options))
+        fields = ReadingFields.model_validate(_each_once(options))
         if not pieces:
             raise InvalidInput("file", "There is no file: one comes with a file name, in the field file.")
         sent = [fields.model_dump_json(), *(f"{piece.field} {piece.name} {piece.sha256}" for piece in pieces)]
         return await _read(here, once, replace(upload, pieces=pieces), fields, "\n".join(sent).encode(), seconds)
+
+
+def _each_once(options: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Raises InvalidInput if one is there twice, in the form or in the query."""
+    found: dict[str, str] = {}
+    for name, value in options:
+        if name in found:
+            raise InvalidInput(name, "This option is there twice; lists have commas between their items.")
+        found[name] = value
+    return found
 
 
 @asynccontextmanager

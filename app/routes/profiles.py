@@ -1,6 +1,5 @@
 """/v1/datasets/{id}: profile, rows, split"""
 
-from functools import partial
 from typing import Annotated
 
 from anyio import to_thread
@@ -15,14 +14,23 @@ from app.schemas.profiles import NewSplit, PartsView, ProfileView, RowsView
 router = APIRouter(prefix="/v1/datasets", tags=["2 datasets"])
 
 
-@router.get("/{dataset_id}/profile", summary="Look at a dataset", responses=problems(404, 409, 422))
-async def get_profile(dataset_id: DatasetId, here: Here) -> ProfileView:
+@router.get(
+    "/{dataset_id}/profile",
+    summary="Look at a dataset",
+    response_model=ProfileView,
+    responses=problems(404, 409, 413, 422),
+)
+async def get_profile(dataset_id: DatasetId, here: Here) -> Response:
     """What each column holds: missing and different values, range, mean, deviation and a histogram; how many rows each
     class has; and, in words, what may stand in the way of training. It is made when it is first asked for, which takes
     a while for large data."""
     dataset = here.uploads.ready(dataset_id)
-    found = await to_thread.run_sync(partial(here.looks.profile, dataset), limiter=here.waiting)
-    return ProfileView.of(dataset.id, found)
+
+    def look() -> Response:  # columns may be many, so that the answer is written here too
+        found = ProfileView.of(dataset.id, here.looks.profile(dataset))
+        return Response(found.model_dump_json(), media_type="application/json")
+
+    return await to_thread.run_sync(look, limiter=here.waiting)
 
 
 @router.get("/{dataset_id}/rows", summary="Get rows of a dataset", responses=problems(404, 409, 422))

@@ -10,11 +10,12 @@ from typing import Annotated
 from anyio import to_thread
 from fastapi import APIRouter, Path, Request, Response
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 
 from app.context import Context, DatasetId, Here
-from app.handed_in import FILE, TAKEN, Digest, created, status, view
+from app.handed_in import FILE, FILES, JSON, TAKEN, Digest, checked_kind, created, status, view
 from app.idempotency import Once, ToCreate
-from app.receiving import receive_file
+from app.receiving import FORM, receive_file
 from app.routes import problems
 from app.schemas.datasets import DatasetView
 from app.waiting import Prefer, seconds_to_wait
@@ -23,6 +24,8 @@ from engine.jobs.upload import Piece, Upload
 
 router = APIRouter(prefix="/v1/datasets", tags=["2 datasets"])
 
+_ROWS = {**FILES, JSON: FILES["application/octet-stream"]}
+
 
 @router.post(
     "/{dataset_id}/rows",
@@ -30,13 +33,14 @@ router = APIRouter(prefix="/v1/datasets", tags=["2 datasets"])
     summary="Append rows to an open dataset",
     response_model=DatasetView,
     responses=problems(404, 409, 413, 415, 422),
-    openapi_extra={"requestBody": FILE},
+    openapi_extra={"requestBody": {"required": True, "content": _ROWS}},
 )
 async def append_rows(
     dataset_id: DatasetId, request: Request, here: Here, once: ToCreate, digest: Digest = None
 ) -> Response:
     """The rows that come next, as a file of a kind that creating a dataset takes. All files have the same columns. They
     are on disk when the answer comes, and are looked at when the dataset is closed."""
+    checked_kind(request, tuple(_ROWS))
     try:
         upload = here.uploads.opened(dataset_id, "rows")
     except NablaError:
@@ -61,7 +65,7 @@ async def _answered_before(request: Request, here: Context, once: Once, dataset_
 @router.put(
     "/{dataset_id}/parts/{number}",
     summary="Send a part of a file",
-    responses=problems(404, 409, 413, 422),
+    responses=problems(404, 409, 413, 415, 422),
     openapi_extra={"requestBody": FILE},
 )
 async def put_part(
@@ -74,6 +78,8 @@ async def put_part(
     """Parts may come in any order and be sent again, as long as the dataset is open: `pieces` of the dataset shows
     which have arrived, with their digests. They are put together when it is closed."""
     upload = here.uploads.opened(dataset_id, "file")
+    if request.headers.get("content-type", "").lower().startswith(FORM):
+        raise HTTPException(415, "The body is a form; a part is the body itself, as application/octet-stream.")
     async with _piece(request, here, upload) as piece:
         return view(here, await run_in_threadpool(here.uploads.add, upload, replace(piece, number=number)))
 

@@ -9,7 +9,15 @@ from app.schemas.base import Name, Request
 from engine.data.columns import ColumnType, Filling
 from engine.data.sources import FormatName, Reading
 
-Label = Annotated[bool | int | str, Field(union_mode="left_to_right")]
+
+def _label(value: Any) -> Any:
+    """One sentence, and not one for each kind that it is not."""
+    if not isinstance(value, bool | int | str):
+        raise ValueError("A label is a whole number, a truth value or text")
+    return value
+
+
+Label = Annotated[bool | int | str, Field(union_mode="left_to_right"), BeforeValidator(_label)]
 
 
 def _decoded(text: str) -> Any:

@@ -45,9 +45,8 @@ class Catalog:
             job = None if file in published[network_id] else self._registry.jobs.peek(file.split("-")[0])
             return file in published[network_id] or (job is not None and file in job.files)
 
-        datasets, uploads = (
-            {record.id for record in kind} for kind in (self._registry.datasets, self._registry.uploads)
-        )
+        datasets = {dataset.id for dataset in self._registry.datasets}
+        uploads = {upload.id for upload in self._registry.uploads if upload.state != "failed"}
         self._folder.sweep(set(published), datasets, uploads, is_known)
 
     def create_network(

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.types as kinds
 
+from engine.data.categories import LONGEST, in_order, name
 from engine.data.examples import Array, Label
-from engine.data.reading.categories import in_order, name, positions
 from engine.data.reading.formats.schema import MOST_SHOWN, shown
 from engine.data.reading.places import Refusal
 from engine.errors import InvalidInput
@@ -88,6 +88,8 @@ class Classes:
         self.names: tuple[str, ...] = ()
         if self._given is not None and len(set(self._given)) != len(self._given):
             raise InvalidInput("classes", "Every class is listed once.")
+        if self._given is not None and max(map(len, self._given), default=0) > LONGEST:
+            raise InvalidInput("classes", f"Classes have at most {LONGEST} characters.")
 
     def see(self, labels: pa.Array) -> None:
         """Raises InvalidInput if these cannot be classes."""
@@ -95,10 +97,15 @@ class Classes:
         if not (kinds.is_string(type) or kinds.is_large_string(type) or kinds.is_boolean(type)
                 or kinds.is_integer(type) or kinds.is_floating(type)):  # fmt: skip
             raise InvalidInput(self._field, f"{_WHOLE[:-1]}, got {type}.")
-        for value in pa.compute.unique(labels).to_pylist():
+        for value in pa.compute.unique(_comparable(labels)).to_pylist():
             if isinstance(value, float) and not (value.is_integer() and abs(value) < 2**53):
                 raise InvalidInput(self._field, f"{_WHOLE} {value:g} is among the labels.")
             self._found.setdefault(value, name(value).strip() if isinstance(value, str) else name(value))
+            if len(self._found[value]) > LONGEST:
+                raise InvalidInput(
+                    self._field,
+                    f"There is a label of {len(self._found[value])} characters; classes have at most {LONGEST}.",
+                )
         if len(self._found) > MOST_CLASSES:
             raise InvalidInput(self._field, f"There are more than {MOST_CLASSES} classes; numbers go into targets.")
 
@@ -112,7 +119,8 @@ class Classes:
 
     def codes(self, labels: pa.Array, first_row: int) -> npt.NDArray[np.int32]:
         """Raises InvalidInput naming the first row whose label is not among the classes."""
-        found = positions(labels, list(self._found))
+        labels = _comparable(labels)
+        found = pa.compute.index_in(labels, value_set=pa.array(list(self._found), labels.type))
         codes: npt.NDArray[np.int32] = self._codes[found.to_numpy(zero_copy_only=False)]
         wrong = np.flatnonzero(codes < 0)
         if wrong.size:
@@ -124,3 +132,8 @@ class Classes:
                 f"{', '.join(self.names[:MOST_SHOWN])}{more}.",
             )
         return codes
+
+
+def _comparable(labels: pa.Array) -> pa.Array:
+    """Arrow tells 0 from -0."""
+    return pa.compute.add(labels, pa.scalar(0, labels.type)) if kinds.is_floating(labels.type) else labels
