@@ -13,7 +13,7 @@ BLOCK = b"".join(
     b"%d.%d,%d.%d,%d.%d,%s\n" % (row, row + 1, row % 97, row, row % 89, row, b"yes" if row % 3 else b"no")
     for row in range(10**7, 10**7 + ROWS)
 )
-BYTES = 180 * 10**6
+BYTES = 360 * 10**6
 BLOCKS = BYTES // len(BLOCK)
 
 
