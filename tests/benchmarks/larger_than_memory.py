@@ -14,8 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +26,7 @@ from engine.training.device import Cpu, compile_training
 from engine.training.order import block_for
 from engine.training.spec import TrainingSpec
 from engine.training.trainer import Trainer
+from tests.benchmarks.control_group import needed
 
 ROUNDS, STEPS, BATCH = 3, 12, 1024
 LIMIT = 1280 * 2**20
@@ -36,43 +36,28 @@ ROWS = 4 * LIMIT // BYTES_OF_ROW
 ROWS_IN_MEMORY = 2**15
 # Beside parameters, moments and buffers there is so much of the limit left for data.
 BYTES_HELD = LIMIT // 4
-_CGROUPS = Path("/sys/fs/cgroup")
 KINDS = ("in memory", "in blocks", "in single rows")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--folder", type=Path, default=Path("/var/tmp"))
-    with tempfile.TemporaryDirectory(dir=parser.parse_args().folder) as name, control_group() as group:
-        folder = Path(name)
+    with ExitStack() as stack:
+        group = needed(stack)
+        group.limit(LIMIT)
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=parser.parse_args().folder)))
         write(folder)
         print(f"{ROWS} rows, {ROWS * BYTES_OF_ROW / 2**30:.1f} GiB; limit {LIMIT / 2**30:.2f} GiB", flush=True)
         rates: dict[str, list[float]] = {kind: [] for kind in KINDS}
         for _ in range(ROUNDS):
             for kind in KINDS:
                 forget(folder)
-                rates[kind].append(measured(folder, kind, None if kind == "in memory" else group))
+                rates[kind].append(measured(folder, kind, None if kind == "in memory" else group.folder))
                 print(f"{kind}: {rates[kind][-1]:.0f} rows per second", flush=True)
         known = statistics.median(rates["in memory"])
         for kind in KINDS:
             rate = statistics.median(rates[kind])
             print(f"{kind}: {rate:.0f} rows per second, {rate / known:.0%}")
-
-
-@contextmanager
-def control_group() -> Iterator[Path]:
-    """Of LIMIT bytes; of whichever version is mounted."""
-    old = _CGROUPS / "memory"
-    group = (old if old.is_dir() else _CGROUPS) / f"nabla-{os.getpid()}"
-    try:
-        group.mkdir()
-        (group / ("memory.limit_in_bytes" if old.is_dir() else "memory.max")).write_text(str(LIMIT))
-    except OSError as problem:
-        sys.exit(f"No memory control group can be made here: {problem}.")
-    try:
-        yield group
-    finally:
-        group.rmdir()
 
 
 def write(folder: Path) -> None:
