@@ -14,6 +14,7 @@ import pyarrow.csv
 import pyarrow.types as kinds
 
 from engine.data.reading.ahead import abreast
+from engine.data.reading.formats.blanks import are_numbers, as_numbers
 from engine.data.reading.formats.lines import LONGEST, Block, blocks, count
 from engine.data.reading.formats.pieces import Readable, as_utf8
 from engine.data.reading.formats.schema import Types, TypesChanged, check_names, check_width, common, is_date
@@ -94,10 +95,10 @@ class _Table:
         """What columns are whose type is not known, by the first rows. Raises InvalidInput."""
         self._check(block)
         try:
-            found = self._read(block.content, self._types).schema
+            found = self._looks(block.content, self._types)
         except pa.ArrowInvalid as problem:
             raise self._reason(block, problem) from problem
-        for name, type in zip(found.names, found.types, strict=True):
+        for name, type in found.items():
             if kinds.is_binary(type):
                 raise self._not_utf8(block)
             self._types.setdefault(name, _kept(type))
@@ -106,10 +107,33 @@ class _Table:
         """The rows of a block. Raises InvalidInput, TypesChanged."""
         self._check(block)
         try:
-            batches: list[pa.RecordBatch] = self._read(block.content, self._types).to_batches()
+            table = self._read(block.content, self._types)
         except pa.ArrowInvalid as problem:
-            raise self._reason(block, problem) from problem
+            try:
+                table = self._read_with_blanks(block.content)
+            except pa.ArrowInvalid:
+                raise self._reason(block, problem) from problem
+        batches: list[pa.RecordBatch] = table.to_batches()
         return batches
+
+    def _looks(self, content: bytes, known: Types) -> dict[str, pa.DataType]:
+        """What columns are, by what is in them. Raises ArrowInvalid."""
+        table = self._read(content, known)
+        return {
+            name: pa.float64() if name not in known and kinds.is_string(column.type) and are_numbers(column)
+            else column.type
+            for name, column in zip(table.column_names, table.columns, strict=True)
+        }  # fmt: skip
+
+    def _read_with_blanks(self, content: bytes) -> pa.Table:
+        """Numbers read as text first. Raises ArrowInvalid if there is other text among them."""
+        numbers = {name for name, type in self._types.items() if type == pa.float64()}
+        table = self._read(content, {**self._types, **dict.fromkeys(numbers, pa.string())})
+        columns = [
+            as_numbers(column) if name in numbers else column
+            for name, column in zip(table.column_names, table.columns, strict=True)
+        ]
+        return pa.table(columns, table.column_names)
 
     def _cells(self, line: bytes, first: bytes) -> list[str]:
         check_width(1 + _QUOTED.sub(b"", line).count(self._delimiter.encode()), self._field)
@@ -176,11 +200,10 @@ class _Table:
             return ragged
         texts = {name: type for name, type in self._types.items() if type == pa.string()}
         try:
-            found = self._read(block.content, texts).schema
+            found = self._looks(block.content, texts)
         except pa.ArrowInvalid:
             return self._unreadable(block, problem)
-        wider = {name: common(type, _kept(found.field(name).type)) for name, type in self._types.items()
-                 if name in found.names}  # fmt: skip
+        wider = {name: common(type, _kept(found[name])) for name, type in self._types.items() if name in found}
         changed = {name: type for name, type in wider.items() if type != self._types[name]}
         return TypesChanged(changed) if changed else self._unreadable(block, problem)
 

@@ -253,6 +253,25 @@ def test_null_spellings(tmp_path: Path) -> None:
     assert found.table.to_pydict() == {"x": [None, None, 3], "c": [None, "NA", "b"], "y": [1, 2, 3]}
 
 
+@pytest.mark.parametrize("blank", ["", "  ", '""', '" "', " NA", "NA ", '"NA"'])
+@pytest.mark.parametrize("before", [0, 1_200_000])
+def test_blank_cells_among_numbers_are_missing(tmp_path: Path, blank: str, before: int) -> None:
+    """Also where the first blocks have none."""
+    content = b"a,y\n" + b"1,2\n" * before + f"3,4\n{blank},5\n6.5,6\n".encode()
+    found = stored(tmp_path, content, target=("y",), missing="mean")
+    assert found.content.features == (Column("a", "number", (), 1, "mean"),)
+    assert found.table.slice(before).to_pydict() == {"a": [3, None, 6.5], "y": [4, 5, 6]}
+
+
+def test_blank_cells_among_texts_are_texts(tmp_path: Path) -> None:
+    content = b'a,b,y\n1,x,1\n" ",,2\nk,"",3\n2,y,4\n'
+    found = stored(tmp_path, content, target=("y",), missing="most_frequent")
+    assert found.table.column("a").to_pylist() == ["1", " ", "k", "2"]
+    assert found.table.column("b").to_pylist() == ["x", None, "", "y"]
+    blank = stored(tmp_path / "blank", b'a,b,y\n" ",1,1\n" ",2,2\n', target=("y",))
+    assert blank.table.column("a").to_pylist() == [" ", " "]
+
+
 def test_columns_that_are_not_what_they_began_as(tmp_path: Path) -> None:
     """Over several blocks: numbers that become text, whole numbers that get a fraction, columns that begin empty."""
     rows = 800_000
