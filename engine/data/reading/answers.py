@@ -1,17 +1,17 @@
 """What is to be learned from a stored table: its columns of targets or labels, and of weights."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.ipc
 
 from engine.data.examples import Array
 from engine.data.npy_files import write_array
+from engine.data.reading.formats.arrow import mapped
 from engine.data.reading.observed import Classes, Distributions, Numbers, Weights
 from engine.data.reading.places import in_column
 from engine.data.reading.roles import Roles
@@ -31,31 +31,23 @@ class Answers:
 
 def store_answers(table: Path, rows: int, roles: Roles, reading: Reading) -> Answers:
     """Write what a table of so many rows says besides its inputs, beside it. Raises InvalidInput, StorageFailed."""
-    with _batches(table) as batches:
-        if roles.weight is not None:
-            _store_weights(table.parent, rows, roles.weight, batches)
-        if roles.label is not None:
-            return _store_codes(table.parent, rows, roles.label, reading, batches)
-        return _store_targets(table.parent, rows, roles.targets, batches)
+    batches = partial(_batches, table)
+    if roles.weight is not None:
+        _store_weights(table.parent, rows, roles.weight, batches)
+    if roles.label is not None:
+        return _store_codes(table.parent, rows, roles.label, reading, batches)
+    return _store_targets(table.parent, rows, roles.targets, batches)
 
 
 _Batches = Callable[[], Iterator[tuple[int, pa.RecordBatch]]]
 
 
-@contextmanager
-def _batches(table: Path) -> Iterator[_Batches]:
-    """The batches of a table, mapped from disk, each with the number of its first row."""
-    with pa.memory_map(str(table)) as source:
-        reader = pa.ipc.open_file(source)
-
-        def batches() -> Iterator[tuple[int, pa.RecordBatch]]:
-            first_row = 0
-            for place in range(reader.num_record_batches):
-                batch = reader.get_batch(place)
-                yield first_row, batch
-                first_row += len(batch)
-
-        yield batches
+def _batches(table: Path) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """The batches of a table, each with the number of its first row."""
+    first_row = 0
+    for batch in mapped(table):
+        yield first_row, batch
+        first_row += len(batch)
 
 
 def _store_targets(folder: Path, rows: int, names: tuple[str, ...], batches: _Batches) -> Answers:

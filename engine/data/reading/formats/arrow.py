@@ -27,8 +27,7 @@ def batches(path: Path, field: str, meter: Meter) -> Iterator[pa.RecordBatch]:
         with path.open("rb") as file:
             is_file = file.read(len(FILE_MAGIC)) == FILE_MAGIC
         parts = _of_file(path, meter) if is_file else _of_stream(path, meter)
-        schema = next(parts)
-    check_names(schema.names, field)
+        check_names(next(parts).names, field)  # they need not be UTF-8
     while True:
         with refusing(field, _SENTENCE):
             part = next(parts, None)
@@ -42,18 +41,25 @@ def batches(path: Path, field: str, meter: Meter) -> Iterator[pa.RecordBatch]:
 
 
 def _of_file(path: Path, meter: Meter) -> Iterator[Any]:
-    """The schema, and the batches. A batch may be as large as the file, so that it is mapped, and not read; and mapped
-    anew after a while, so that what was looked at does not count as memory of this process."""
+    """The schema, and the batches."""
+    with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as reader:
+        yield reader.schema
+        share = source.size() // max(1, reader.num_record_batches)
+    for batch in mapped(path):
+        yield batch
+        meter.bytes_read += share
+
+
+def mapped(path: Path) -> Iterator[pa.RecordBatch]:
+    """The batches of a file. One may be as large as the file, so that it is mapped, and not read; and mapped anew after
+    a while, so that what was looked at does not count as memory of this process."""
     place, count = 0, 1
     while place < count:
         with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as reader:
-            if place == 0:
-                yield reader.schema
             count = reader.num_record_batches
             begin = place
             while place < count and (place - begin) * source.size() < _MAPPED * count:
                 yield reader.get_batch(place)
-                meter.bytes_read += source.size() // count
                 place += 1
 
 

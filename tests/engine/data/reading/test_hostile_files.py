@@ -125,6 +125,9 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], dict[str, Any], str]] = {
     "arrow with offsets out of range": (lambda: _arrow_with(0, 2**30), {}, "damaged"),
     "arrow with offsets that fall": (lambda: _arrow_with(12345, 0), {}, "damaged"),
     "arrow with an index out of range": (_arrow_index_beyond, {}, "damaged"),
+    "arrow with a name that is not UTF-8": (
+        lambda: arrow({"name": [1], "y": [2]}, stream=True).replace(b"name", b"\xac\xac\xac\xac"), {}, "damaged"
+    ),
     "arrow stream of exabytes": (lambda: b"\xff\xff\xff\xff\xff\xff\xff\x7f" + bytes(100), {}, "damaged|memory"),
     "json nested beyond measure": (lambda: _nested(400_000), {"format": "json"}, "Expected JSON"),
     "ndjson nested beyond measure": (lambda: _nested(400_000), {"format": "ndjson"}, "Line 1 is not a JSON object"),
