@@ -1,12 +1,14 @@
 """One stage of reading beside the next."""
 
 import threading
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from queue import Full, Queue
 from typing import TypeVar
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 # How long a stage waits before it looks whether anybody still wants what it made, in seconds.
 _PATIENCE = 0.1
@@ -17,7 +19,7 @@ class _Ended:
         self.problem = problem
 
 
-def ahead(items: Iterator[T]) -> Iterator[T]:
+def ahead(items: Iterator[T]) -> Generator[T, None, None]:
     """The same items, each made in a thread of its own while the caller is busy with the one before."""
     queue: Queue[T | _Ended] = Queue(1)
     given_up = threading.Event()
@@ -49,3 +51,17 @@ def ahead(items: Iterator[T]) -> Iterator[T]:
     finally:
         given_up.set()
         thread.join()
+
+
+def abreast(work: Callable[[T], U], items: Iterator[T], threads: int) -> Generator[U, None, None]:
+    """What `work` makes of each item, in their order, while that many threads are busy with those that follow.
+
+    What an item or its making raises comes where it would have come one by one, after all that was made before.
+    """
+    pool = ThreadPoolExecutor(threads, "abreast")
+    try:
+        with closing(ahead(pool.submit(work, item) for item in items)) as begun:
+            for made in begun:
+                yield made.result()
+    finally:
+        pool.shutdown(cancel_futures=True)

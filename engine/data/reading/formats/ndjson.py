@@ -28,9 +28,10 @@ _OBJECTS = msgspec.json.Decoder(_Any)
 def batches(stream: Readable, field: str, types: Types, text: frozenset[str]) -> Iterator[pa.RecordBatch]:
     """The rows of a table; columns in `text` are not taken for dates. Raises InvalidInput, TypesChanged."""
     known: dict[str, pa.DataType] = dict(types)
-    line, empty = 1, True
+    empty = True
     for read in ahead(blocks(as_utf8(stream, field), field, quotes=False)):
-        block = read.removeprefix(codecs.BOM_UTF8) if line == 1 else read
+        line = read.line
+        block = read.content.removeprefix(codecs.BOM_UTF8) if line == 1 else read.content
         if block.strip():
             _check(block, field, line)
             if empty:
@@ -39,7 +40,6 @@ def batches(stream: Readable, field: str, types: Types, text: frozenset[str]) ->
                 check_names(list(known), field)
                 empty = False
             yield from _parse_as(known, block, field, line).to_batches()
-        line += block.count(b"\n")
     if empty:
         raise InvalidInput(field, "There is no data: the file is empty.")
 

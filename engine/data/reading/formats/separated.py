@@ -5,13 +5,15 @@ import csv
 import io
 import re
 from collections.abc import Iterator
+from contextlib import closing
+from itertools import chain
 
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.types as kinds
 
-from engine.data.reading.ahead import ahead
-from engine.data.reading.formats.lines import blocks
+from engine.data.reading.ahead import abreast
+from engine.data.reading.formats.lines import Block, blocks, count
 from engine.data.reading.formats.pieces import Readable, as_utf8
 from engine.data.reading.formats.schema import Types, TypesChanged, check_names, check_width, common, is_date
 from engine.errors import InvalidInput
@@ -19,9 +21,13 @@ from engine.errors import InvalidInput
 _DELIMITERS = ",;\t|"
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
 _QUOTED = re.compile(rb'"[^"]*"')
-# Bytes that one thread parses at a time. Every column of every such part is an array, so that wide tables have few.
-_PART, _WIDE = 2**20, 1000
+_FILLED = re.compile(rb"[^\r\n]")
+# Arrow counts them from the beginning of what it was given.
+_ROW = re.compile(r"Row #\d+: ")
+# Columns that are read at once.
 _STRIP = 5000
+# Blocks that are parsed at once.
+_THREADS = min(4, pa.cpu_count())
 
 
 def batches(
@@ -37,19 +43,22 @@ def batches(
 
     Raises InvalidInput, TypesChanged.
     """
-    table: _Table | None = None
-    for block in ahead(blocks(as_utf8(stream, field), field, quotes=True)):
-        if table is None:
-            table = _Table(block, field, delimiter, header, types, text)
-            yield from table.parse(table.rest)
-        else:
-            yield from table.parse(block)
-    if table is None:
+    read = blocks(as_utf8(stream, field), field, quotes=True)
+    first = next(read, None)
+    if first is None:
         raise InvalidInput(field, "There is no data: the file is empty.")
+    table = _Table(first.content, field, delimiter, header, types, text)
+    rows = (block for block in chain((table.rest,), read) if _FILLED.search(block.content))
+    if (begin := next(rows, None)) is None:
+        return
+    table.infer(begin)
+    with closing(abreast(table.parse, chain((begin,), rows), _THREADS)) as parsed:
+        for part in parsed:
+            yield from part
 
 
 class _Table:
-    """What the first block says of a table, and its blocks, parsed one after the other."""
+    """What the first block says of a table; with that its blocks are parsed, each alone."""
 
     def __init__(
         self,
@@ -61,7 +70,7 @@ class _Table:
         text: frozenset[str],
     ) -> None:
         self._field = field
-        self._check_text(first, 0, 1)
+        self._check_text(Block(first, 0, 1))
         begin = first.removeprefix(codecs.BOM_UTF8).lstrip(b"\r\n")
         line, below = _first_line(begin)
         self._delimiter = delimiter or _likely(line)
@@ -71,89 +80,81 @@ class _Table:
         named = header if header is not None else not any(_NUMBER.fullmatch(cell) for cell in cells)
         self._names = cells if named else [f"column_{place}" for place in range(1, len(cells) + 1)]
         check_names(self._names, field)
-        self.rest = below if named else begin
         self._types: dict[str, pa.DataType] = {**dict.fromkeys(text, pa.string()), **types}
-        # Where the next block begins.
-        self._byte = len(first) - len(self.rest)
-        self._line = 1 + first.count(b"\n", 0, self._byte)
-        self._inferred = False
+        content = below if named else begin
+        above = len(first) - len(content)
+        self.rest = Block(content, above, 1 + first.count(b"\n", 0, above))
 
-    def parse(self, block: bytes) -> Iterator[pa.RecordBatch]:
-        self._check_text(block, self._byte, self._line)
-        if block.strip(b"\r\n"):
-            self._check_closed(block)
-            if not self._inferred:
-                self._infer(block)
-            try:
-                table = self._read(block, self._types)
-            except pa.ArrowInvalid as problem:
-                raise self._reason(block, problem) from problem
-            yield from table.to_batches()
-        self._byte += len(block)
-        self._line += block.count(b"\n")
+    def infer(self, block: Block) -> None:
+        """What columns are whose type is not known, by the first rows. Raises InvalidInput."""
+        self._check(block)
+        try:
+            found = self._read(block.content, self._types).schema
+        except pa.ArrowInvalid as problem:
+            raise self._reason(block, problem) from problem
+        for name, type in zip(found.names, found.types, strict=True):
+            if kinds.is_binary(type):
+                raise self._not_utf8(block)
+            self._types.setdefault(name, _kept(type))
+
+    def parse(self, block: Block) -> list[pa.RecordBatch]:
+        """The rows of a block. Raises InvalidInput, TypesChanged."""
+        self._check(block)
+        try:
+            batches: list[pa.RecordBatch] = self._read(block.content, self._types).to_batches()
+        except pa.ArrowInvalid as problem:
+            raise self._reason(block, problem) from problem
+        return batches
 
     def _cells(self, line: bytes, first: bytes) -> list[str]:
         check_width(1 + _QUOTED.sub(b"", line).count(self._delimiter.encode()), self._field)
         try:
             row = next(csv.reader(io.StringIO(line.decode(), newline=""), delimiter=self._delimiter), [])
         except UnicodeDecodeError:
-            raise self._not_utf8(first, 0) from None
+            raise self._not_utf8(Block(first, 0, 1)) from None
         except csv.Error as problem:
             raise InvalidInput(self._field, f"The first line does not name columns: {problem}.") from problem
         return [cell.strip() for cell in row]
 
-    def _check_text(self, block: bytes, byte: int, line: int) -> None:
-        if (place := block.find(b"\0")) >= 0:
-            line += block.count(b"\n", 0, place)
+    def _check(self, block: Block) -> None:
+        self._check_text(block)
+        self._check_closed(block)
+
+    def _check_text(self, block: Block) -> None:
+        if (place := block.content.find(b"\0")) >= 0:
+            line = block.line + block.content.count(b"\n", 0, place)
             raise InvalidInput(
-                self._field, f"Line {line} holds a NUL byte (byte {byte + place}); this is not text in UTF-8."
+                self._field, f"Line {line} holds a NUL byte (byte {block.byte + place}); this is not text in UTF-8."
             )
 
-    def _check_closed(self, block: bytes) -> None:
+    def _check_closed(self, block: Block) -> None:
         """A quotation mark that opens a cell and is not closed would make one cell of all rows below it."""
-        if block.count(b'"') % 2 == 0:
+        if count(block.content, b'"') % 2 == 0:
             return
         try:
-            for _ in csv.reader(io.StringIO(block.decode("utf-8", "replace"), newline=""), strict=True):
+            for _ in csv.reader(io.StringIO(block.content.decode("utf-8", "replace"), newline=""), strict=True):
                 pass
         except csv.Error as problem:
             if "unexpected end of data" in str(problem):
                 raise InvalidInput(
                     self._field,
-                    f"From line {self._line} on there is a quotation mark that opens a cell and is not closed.",
+                    f"From line {block.line} on there is a quotation mark that opens a cell and is not closed.",
                 ) from problem
 
-    def _infer(self, block: bytes) -> None:
-        """What columns are whose type is not known, by the first rows. Raises InvalidInput."""
-        try:
-            found = self._read(block, self._types).schema
-        except pa.ArrowInvalid as problem:
-            raise self._reason(block, problem) from problem
-        for name, type in zip(found.names, found.types, strict=True):
-            if kinds.is_binary(type):
-                raise self._not_utf8(block, self._byte)
-            self._types.setdefault(name, _kept(type))
-        self._inferred = True
-
-    def _read(self, block: bytes, types: Types, *, threads: bool = True) -> pa.Table:
+    def _read(self, content: bytes, types: Types) -> pa.Table:
         """Arrow needs some 10 kB for every column that it reads, so that wide tables are read in strips."""
-        size = len(block) + 1 if len(self._names) > _WIDE else _PART
         strips = [self._names[start : start + _STRIP] for start in range(0, len(self._names), _STRIP)]
-        try:
-            tables = [self._read_strip(block, types, strip, size, threads) for strip in strips]
-        except pa.ArrowInvalid as problem:
-            if "straddling" not in str(problem):
-                raise
-            tables = [self._read_strip(block, types, strip, len(block) + 1, threads) for strip in strips]
+        tables = [self._read_strip(content, types, strip) for strip in strips]
         if len(tables) == 1:
             return tables[0]
         return pa.table([column for table in tables for column in table.columns], self._names)
 
-    def _read_strip(self, block: bytes, types: Types, strip: list[str], size: int, threads: bool) -> pa.Table:
+    def _read_strip(self, content: bytes, types: Types, strip: list[str]) -> pa.Table:
+        """In one piece, by this thread alone: others have blocks of their own."""
         return pa.csv.read_csv(
-            pa.BufferReader(block),
-            read_options=pa.csv.ReadOptions(column_names=self._names, block_size=size, use_threads=threads),
-            parse_options=pa.csv.ParseOptions(delimiter=self._delimiter, newlines_in_values=b'"' in block),
+            pa.BufferReader(content),
+            read_options=pa.csv.ReadOptions(column_names=self._names, block_size=len(content) + 1, use_threads=False),
+            parse_options=pa.csv.ParseOptions(delimiter=self._delimiter, newlines_in_values=b'"' in content),
             convert_options=pa.csv.ConvertOptions(
                 include_columns=strip,
                 column_types={name: types[name] for name in strip if name in types},
@@ -162,46 +163,47 @@ class _Table:
             ),
         )
 
-    def _reason(self, block: bytes, problem: pa.ArrowInvalid) -> Exception:
+    def _reason(self, block: Block, problem: pa.ArrowInvalid) -> Exception:
         """Why a block cannot be read as it was meant to be."""
         try:
-            text = block.decode()
+            text = block.content.decode()
         except UnicodeDecodeError:
-            return self._not_utf8(block, self._byte)
-        if (ragged := self._ragged(text)) is not None:
+            return self._not_utf8(block)
+        if (ragged := self._ragged(text, block.line)) is not None:
             return ragged
+        texts = {name: type for name, type in self._types.items() if type == pa.string()}
         try:
-            found = self._read(block, {name: type for name, type in self._types.items() if type == pa.string()}).schema
+            found = self._read(block.content, texts).schema
         except pa.ArrowInvalid:
-            return self._unreadable(problem)
+            return self._unreadable(block, problem)
         wider = {name: common(type, _kept(found.field(name).type)) for name, type in self._types.items()
                  if name in found.names}  # fmt: skip
         changed = {name: type for name, type in wider.items() if type != self._types[name]}
-        return TypesChanged(changed) if changed else self._unreadable(problem)
+        return TypesChanged(changed) if changed else self._unreadable(block, problem)
 
-    def _ragged(self, text: str) -> InvalidInput | None:
+    def _ragged(self, text: str, first_line: int) -> InvalidInput | None:
         rows = csv.reader(io.StringIO(text, newline=""), delimiter=self._delimiter)
         width = len(self._names)
-        line = self._line
+        line = first_line
         try:
             for row in rows:
                 if row and len(row) != width:
                     return InvalidInput(
                         self._field, f"Line {line} has {len(row)} cells; the table has {width} columns."
                     )
-                line = self._line + rows.line_num
+                line = first_line + rows.line_num
         except csv.Error:
             return None
         return None
 
-    def _unreadable(self, problem: pa.ArrowInvalid) -> InvalidInput:
-        return InvalidInput(
-            self._field, f"From line {self._line} on the file is not a table: {str(problem).splitlines()[0][:200]}."
-        )
+    def _unreadable(self, block: Block, problem: pa.ArrowInvalid) -> InvalidInput:
+        reason = _ROW.sub("", str(problem).splitlines()[0])[:200]
+        return InvalidInput(self._field, f"From line {block.line} on the file is not a table: {reason}.")
 
-    def _not_utf8(self, block: bytes, byte: int) -> InvalidInput:
+    def _not_utf8(self, block: Block) -> InvalidInput:
+        byte = block.byte
         try:
-            block.decode()
+            block.content.decode()
         except UnicodeDecodeError as problem:
             byte += problem.start
         return InvalidInput(
