@@ -12,6 +12,7 @@ import pyarrow as pa
 from engine.data.examples import Array
 from engine.data.npy_files import write_array
 from engine.data.reading.formats.arrow import mapped
+from engine.data.reading.numbers import as_numpy
 from engine.data.reading.observed import Classes, Distributions, Numbers, Weights
 from engine.data.reading.places import in_column
 from engine.data.reading.roles import Roles
@@ -89,5 +90,5 @@ def _store_weights(folder: Path, rows: int, name: str, batches: _Batches) -> Non
 
 
 def _numbers(batch: pa.RecordBatch, name: str) -> npt.NDArray[np.float64]:
-    numbers: npt.NDArray[np.float64] = batch.column(name).to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
+    numbers: npt.NDArray[np.float64] = as_numpy(batch.column(name)).astype(np.float64, copy=False)
     return numbers

@@ -1,8 +1,6 @@
 """Names of categories and classes, and their order."""
 
-from collections.abc import Iterable, Sequence
-
-import pyarrow as pa
+from collections.abc import Iterable
 
 
 def name(value: object) -> str:
@@ -23,8 +21,3 @@ def in_order(names: Iterable[str]) -> tuple[str, ...]:
     except ValueError:
         pass
     return tuple(sorted(known))
-
-
-def positions(values: pa.Array, known: Sequence[object]) -> pa.Array:
-    """Where each value is in `known`, as int32; null where it is not."""
-    return pa.compute.index_in(values, value_set=pa.array(known, values.type))
