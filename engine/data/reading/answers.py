@@ -1,6 +1,6 @@
 """What is to be learned from a stored table: its columns of targets or labels, and of weights."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.ipc
 
 from engine.data.examples import Array
 from engine.data.npy_files import write_array
@@ -32,7 +33,10 @@ class Answers:
 
 def store_answers(table: Path, rows: int, roles: Roles, reading: Reading) -> Answers:
     """Write what a table of so many rows says besides its inputs, beside it. Raises InvalidInput, StorageFailed."""
-    batches = partial(_batches, table)
+    with pa.OSFile(str(table)) as file:
+        names = pa.ipc.open_file(file).schema.names
+    wanted = (*roles.targets, roles.label, roles.weight)
+    batches = partial(_batches, table, [place for place, name in enumerate(names) if name in wanted])
     if roles.weight is not None:
         _store_weights(table.parent, rows, roles.weight, batches)
     if roles.label is not None:
@@ -43,10 +47,10 @@ def store_answers(table: Path, rows: int, roles: Roles, reading: Reading) -> Ans
 _Batches = Callable[[], Iterator[tuple[int, pa.RecordBatch]]]
 
 
-def _batches(table: Path) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """The batches of a table, each with the number of its first row."""
+def _batches(table: Path, columns: Sequence[int]) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Some columns of the batches of a table, each with the number of its first row."""
     first_row = 0
-    for batch in mapped(table):
+    for batch in mapped(table, columns):
         yield first_row, batch
         first_row += len(batch)
 

@@ -1,6 +1,6 @@
 """Arrow's own format, as a file and as a stream."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +50,13 @@ def _of_file(path: Path, meter: Meter) -> Iterator[Any]:
         meter.bytes_read += share
 
 
-def mapped(path: Path) -> Iterator[pa.RecordBatch]:
-    """The batches of a file. One may be as large as the file, so that it is mapped, and not read; and mapped anew after
-    a while, so that what was looked at does not count as memory of this process."""
+def mapped(path: Path, columns: Sequence[int] = ()) -> Iterator[pa.RecordBatch]:
+    """The batches of a file, with these columns or with all. One may be as large as the file, so that it is mapped, and
+    not read; and mapped anew after a while, so that what was looked at does not count as memory of this process."""
+    options = pa.ipc.IpcReadOptions(included_fields=[*columns])
     place, count = 0, 1
     while place < count:
-        with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as reader:
+        with pa.memory_map(str(path)) as source, pa.ipc.open_file(source, options=options) as reader:
             count = reader.num_record_batches
             begin = place
             while place < count and (place - begin) * source.size() < _MAPPED * count:

@@ -11,7 +11,7 @@ import pytest
 from engine.data.reading.formats.lines import BLOCK, blocks, count
 from engine.data.sources import Reading, Source
 from engine.errors import InvalidInput
-from tests.engine.data.reading.files import stored
+from tests.engine.data.reading.files import arrow, parquet, stored
 from tests.reading_child import ReadingChild
 
 ROWS = 2**20
@@ -100,3 +100,13 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, read_apart: Callable
         for _ in range(3):
             file.write(content.partition(b"\n")[2])
     assert read_apart(large) < read_apart(small) + 2**25
+
+
+@pytest.mark.parametrize("write", [arrow, parquet])
+@pytest.mark.parametrize("odd", [("a",), ("d",), ("a", "d"), ("c", "d")])
+def test_of_columns_seen_beside_each_other_the_first_is_told(
+    tmp_path: Path, write: Callable[[dict[str, list[float]]], bytes], odd: tuple[str, ...]
+) -> None:
+    table = {name: [0.0, np.inf if name in odd else 1.0] for name in "abcd"} | {"y": [0.0, 1.0]}
+    with pytest.raises(InvalidInput, match=f"Row 2, column '{odd[0]}'"):
+        stored(tmp_path, write(table), target=("y",))
