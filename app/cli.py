@@ -1,5 +1,6 @@
 """The `nabla` command."""
 
+import gc
 import socket
 import sys
 from pathlib import Path
@@ -27,6 +28,7 @@ def serve(
     fd: Annotated[int | None, typer.Option(help="Listen on this open socket instead (a file descriptor).")] = None,
 ) -> None:
     """Start the service. All settings can be given as NABLA_… variables."""
+    gc.disable()  # until it serves: hardly anything of what is loaded now is ever garbage
     from app import server  # what the command needs in any case loads faster without the service
 
     given: dict[str, Any] = {"host": host, "port": port, "data_dir": data_dir}

@@ -13,7 +13,7 @@ from fastapi.openapi.models import Example
 from app.live import Changes
 from app.settings import Settings
 from app.streams import Streams
-from engine.errors import Conflict
+from engine.errors import Conflict, NotFound
 from engine.jobs.catalog import Catalog
 from engine.jobs.checkpoints import Checkpoints
 from engine.jobs.looks import Looks
@@ -62,6 +62,18 @@ class Context:
         """Wake everybody who waits, for the last time: the service ends."""
         self.changes.close()
         self.streams.close()
+        # In a thread: it waits for what is being read to be let go of, and this is called within a signal.
+        threading.Thread(target=self.uploads.end, name="ending").start()
+
+
+@contextmanager
+def spoken_of_in(field: str) -> Iterator[None]:
+    """What is not found there is spoken of in this field of the request."""
+    try:
+        yield
+    except NotFound as problem:
+        problem.field = field
+        raise
 
 
 # As all that only look into memory a coroutine: a function would have to wait for a thread, at every request.
@@ -79,5 +91,7 @@ _EXAMPLE: dict[str, Example] = {"xor": {"value": "xor"}}
 NetworkId = Annotated[str, Path(description="Id or name of the network.", openapi_examples=_EXAMPLE)]
 DatasetId = Annotated[str, Path(description="Id or name of the dataset.", openapi_examples=_EXAMPLE)]
 JobId = Annotated[str, Path(description="Id or name of the job.", openapi_examples=_EXAMPLE)]
+# Of a whole number in the journal.
+LARGEST = 2**63 - 1
 Limit = Annotated[int, Query(ge=1, le=1000, description="How many at most.")]
 After = Annotated[str | None, Query(description="The id after which to go on: the last of the page before.")]

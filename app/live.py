@@ -35,6 +35,9 @@ class Waiters(Generic[Key]):
     def close(self) -> None:
         """Wake everybody for the last time: the service ends."""
         self.closed = True
+        self.wake_all()
+
+    def wake_all(self) -> None:
         for key in tuple(self._next):
             self.wake(key)
 

@@ -14,7 +14,19 @@ from app.bodies import LimitBody
 from app.context import Context, Underway
 from app.live import Changes
 from app.routes import checkpoints as checkpoint_routes
-from app.routes import datasets, devices, evaluations, events, health, jobs, networks, predictions, profiles, versions
+from app.routes import (
+    datasets,
+    devices,
+    document_errors,
+    evaluations,
+    events,
+    health,
+    jobs,
+    networks,
+    predictions,
+    profiles,
+    versions,
+)
 from app.routes import uploads as upload_routes
 from app.settings import Settings
 from app.streams import Streams
@@ -71,11 +83,15 @@ def create_app(settings: Settings) -> FastAPI:
     found = find() if settings.gpus == "auto" else Found(missing="This service was told to use none, by NABLA_GPUS")
     slots = [Slot(f"cpu-{number}", settings.cores_per_slot) for number in range(settings.cpu_slots)]
     slots += [Slot(f"cuda-{gpu.index}", 1, gpu.index) for gpu in found.gpus]
-    limits = Limits(settings.max_queued_jobs, settings.job_bytes, settings.data_bytes(len(slots)))
+    limits = Limits(
+        settings.max_queued_jobs, settings.job_bytes, settings.slot_bytes(len(slots)), settings.max_data_bytes
+    )
     service = JobService(registry, folder, slots, found, limits, settings.hang_seconds)
     service.recover()
-    readers = Readers(settings.reader_bytes, settings.hang_seconds)
-    uploads, looks = Uploads(registry, folder, readers, settings.max_uploads), Looks(registry, folder, readers)
+    # Who looks at a dataset does not wait for files, nor do files wait for looks.
+    readers, lookers = (Readers(settings.reader_bytes, settings.hang_seconds) for _ in range(2))
+    uploads = Uploads(registry, folder, readers, settings.max_uploads, settings.max_open_uploads)
+    looks = Looks(registry, folder, lookers)
     last_event = registry.last_event()
 
     @asynccontextmanager
@@ -87,7 +103,7 @@ def create_app(settings: Settings) -> FastAPI:
             changes.announce(job)
             streams.announce(entries)
 
-        registry.changed = announce
+        registry.changed, registry.reopened = announce, streams.start_anew
         checkpoints = Checkpoints(registry, folder)
         app.state.context = Context(
             settings,
@@ -109,6 +125,7 @@ def create_app(settings: Settings) -> FastAPI:
             yield
         finally:
             app.state.context.end_streams()
+            await asyncio.to_thread(looks.end)
             await asyncio.to_thread(uploads.end)
             await asyncio.to_thread(service.stop, settings.drain_seconds)
             journal.close()
@@ -123,6 +140,7 @@ def create_app(settings: Settings) -> FastAPI:
         swagger_ui_parameters={"tryItOutEnabled": True, "displayRequestDuration": True},
     )
     for module in _ROUTES:
+        document_errors(module.router.routes)
         app.include_router(module.router)
     problems.install(app)
     app.add_middleware(LimitBody, json_bytes=settings.max_json_bytes, upload_bytes=settings.max_upload_bytes)

@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field, ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from engine.errors import (
     Conflict,
@@ -22,6 +23,7 @@ from engine.errors import (
     StorageFull,
     TooLarge,
     TooMany,
+    Unavailable,
 )
 from engine.nn.optimizers import OPTIMIZERS
 from engine.nn.schedules import SCHEDULES
@@ -35,9 +37,10 @@ _KINDS: dict[str, set[str]] = {
     "schedule": {"rule", "stages", *SCHEDULES},
     "class_weights": {"name", "weights"},
 }
-_SECONDS_TO_RETRY = 10
+_LATER = {"Retry-After": "10"}
+_UNSUPPORTED = "Unsupported media type"
 # Python has changed some names of statuses; the types of problems stay.
-_PHRASES = {413: "Too large"}
+_PHRASES = {413: "Too large", 415: _UNSUPPORTED}
 
 
 class FieldError(BaseModel):
@@ -77,11 +80,14 @@ def _from_engine(error: NablaError) -> JSONResponse:
         case InvalidInput():
             return problem("invalid-input", "Invalid input", 422, str(error), _fields(error))
         case NotFound():
-            return problem(f"unknown-{error.kind}", f"Unknown {error.kind}", 404, str(error))
+            fields = [FieldError(field=error.field, message=str(error))] if error.field else []
+            return problem(f"unknown-{error.kind}", f"Unknown {error.kind}", 404, str(error), fields)
         case Conflict():
             return problem("conflict", "Does not fit the present state", 409, str(error))
         case TooMany():
-            return problem("too-many", "Too many", 429, str(error), headers={"Retry-After": str(_SECONDS_TO_RETRY)})
+            return problem("too-many", "Too many", 429, str(error), headers=_LATER)
+        case Unavailable():
+            return problem("unavailable", "Not at the moment", 503, str(error), headers=_LATER)
         case StorageFull():
             return problem("storage-full", "No space left", 507, f"{error} Nothing was stored.")
         case Damaged():
@@ -161,7 +167,7 @@ def install(app: FastAPI) -> None:
         kind = request.headers.get("content-type", "")
         if not kind.startswith("application/json") and tuple(error.errors()[0]["loc"]) == ("body",):
             detail = f"The Content-Type is {kind or 'missing'}; JSON is expected, as application/json."
-            return problem("unsupported-media-type", "Unsupported media type", 415, detail)
+            return problem("unsupported-media-type", _UNSUPPORTED, 415, detail)
         return _from_validation(error.errors())
 
     async def from_http(request: Request, error: Exception) -> JSONResponse:
@@ -174,6 +180,11 @@ def install(app: FastAPI) -> None:
             detail = f"There is nothing at {request.url.path}; /docs lists what there is."
         return problem(slug, phrase, error.status_code, detail, headers=headers)
 
+    async def from_nobody(request: Request, error: Exception) -> JSONResponse:
+        """Nobody reads this answer."""
+        log.warning("the client of %s %s went away before its body had arrived", request.method, request.url.path)
+        return problem("incomplete", "Incomplete", 400, "The body did not arrive as a whole.")
+
     async def from_anything(request: Request, error: Exception) -> JSONResponse:
         return _unexpected(error, 500, "internal-error", "An error of the service")
 
@@ -182,6 +193,7 @@ def install(app: FastAPI) -> None:
         RequestValidationError: from_validation,
         ValidationError: from_validation,
         HTTPException: from_http,
+        ClientDisconnect: from_nobody,
         Exception: from_anything,
     }
     for kind, handler in handlers.items():

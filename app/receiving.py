@@ -1,7 +1,5 @@
 """Bodies of requests that go to disk as they arrive: files of a dataset, as they are or in a form."""
 
-import base64
-import binascii
 from collections.abc import AsyncIterator
 from typing import get_args
 
@@ -11,6 +9,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
+from app.digests import ContentDigest
 from engine import durable
 from engine.data.sources import FieldName
 from engine.errors import InvalidInput
@@ -26,51 +25,40 @@ FORM = "multipart/form-data"
 
 
 async def receive_file(request: Request, uploads: Uploads, upload: Upload) -> Piece:
-    """The body as a piece of the upload. Raises InvalidInput if it is not what its `Content-Digest` says."""
+    """The body as a piece of the upload. Raises InvalidInput if it is empty, or not what its `Content-Digest` says."""
+    digest = ContentDigest(request)
     file = await run_in_threadpool(uploads.incoming, upload)
     try:
-        async for part in _parts(request):
+        async for part in _parts(request, digest):
             await run_in_threadpool(file.write, part)
-        _check_digest(request.headers.get("content-digest"), file.sha256)
+        if not file.bytes:
+            raise InvalidInput("body", "There is no data: the body is empty.")
         piece = Piece(content_type=request.headers.get("content-type", ""))
         return await run_in_threadpool(uploads.kept, upload, file, piece)
     finally:
         await run_in_threadpool(file.close)
 
 
-def _check_digest(header: str | None, sha256: str) -> None:
-    """Content-Digest as RFC 9530 has it; of algorithms, SHA-256 is looked at."""
-    for item in (header or "").split(","):
-        algorithm, _, value = item.strip().partition("=")
-        if algorithm.lower() != "sha-256":
-            continue
-        try:
-            given = base64.b64decode(value.strip(":"), validate=True).hex()
-        except binascii.Error as problem:
-            raise InvalidInput("Content-Digest", "Expected sha-256=:…: with the digest in base64.") from problem
-        if given != sha256:
-            raise InvalidInput(
-                "Content-Digest", f"What has arrived has the SHA-256 {sha256}, not {given}; send it again."
-            )
-
-
-async def _parts(request: Request) -> AsyncIterator[bytes]:
-    """The body in larger parts than it arrives in."""
+async def _parts(request: Request, digest: ContentDigest) -> AsyncIterator[bytes]:
+    """The body in larger parts than it arrives in. Raises InvalidInput at its end if it is not what was announced."""
     gathered = bytearray()
     async for part in request.stream():
         gathered += part
         if len(gathered) >= _BYTES_AT_ONCE:
+            await run_in_threadpool(digest.see, bytes(gathered))
             yield bytes(gathered)
             gathered.clear()
     if gathered:
+        digest.see(bytes(gathered))
         yield bytes(gathered)
+    digest.check()
 
 
 class Form:
     """A form as it arrives: `options` are its fields; its files become pieces of the upload."""
 
     def __init__(self, uploads: Uploads, upload: Upload, content_type: str) -> None:
-        self.options: dict[str, str] = {}
+        self.options: list[tuple[str, str]] = []
         self.pieces: list[Piece] = []
         self._uploads = uploads
         self._upload = upload
@@ -99,8 +87,9 @@ class Form:
 
     async def receive(self, request: Request) -> None:
         """All of it. Raises InvalidInput; HTTPException if it is no form."""
+        digest = ContentDigest(request)
         try:
-            async for part in _parts(request):
+            async for part in _parts(request, digest):
                 await run_in_threadpool(self._parser.write, part)
             self._parser.finalize()
         except MultipartParseError as problem:
@@ -150,7 +139,7 @@ class Form:
         if self._file is None and self._name in _FIELDS:
             raise InvalidInput(self._name, "There is no file in this field; one comes with a file name.")
         if self._file is None:
-            self.options[self._name] = self._value.decode("utf-8", "replace")
+            self.options.append((self._name, self._value.decode("utf-8", "replace")))
             return
         if self._name not in _FIELDS:
             accepted = ", ".join(_FIELDS)

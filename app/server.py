@@ -1,5 +1,6 @@
 """Running the service: uvicorn on a socket that listens already, ended in order by SIGTERM or Ctrl-C."""
 
+import gc
 import logging
 import signal
 import socket
@@ -50,5 +51,8 @@ def serve(settings: Settings, listening: socket.socket) -> bool:
         timeout_graceful_shutdown=_SECONDS_FOR_ANSWERS,
     )
     server = _Server(config, app)
+    # What is there now stays; looking through it for garbage again and again would keep answers waiting.
+    gc.freeze()
+    gc.enable()
     server.run([listening])
     return server.started

@@ -46,9 +46,19 @@ class Settings(BaseSettings):
     max_upload_bytes: Annotated[
         int, Field(ge=1024, description="Largest uploaded file, and largest array in it once unpacked.")
     ] = 4096 * MiB
-    max_uploads: Annotated[int, Field(ge=1, description="Datasets that may be on their way at the same time.")] = 32
+    max_uploads: Annotated[
+        int, Field(ge=1, description="Datasets that may arrive in one request, or be read, at the same time.")
+    ] = 32
+    max_open_uploads: Annotated[
+        int, Field(ge=1, description="Datasets that may be open, to arrive in several requests.")
+    ] = 1000
     reader_bytes: Annotated[
-        int, Field(ge=64 * MiB, description="Memory that reading a file may take, besides what its process has anyway.")
+        int,
+        Field(
+            ge=256 * MiB,
+            description="Memory that reading a file may take, and looking at a dataset beside it, besides what their "
+            "processes have anyway.",
+        ),
     ] = 1024 * MiB
     max_parameters: Annotated[int, Field(ge=1, description="Most weights and biases of one network.")] = 200_000_000
     max_queued_jobs: Annotated[int, Field(ge=1, description="Jobs that may wait at the same time.")] = 1000
@@ -63,8 +73,8 @@ class Settings(BaseSettings):
         int | None,
         Field(
             ge=1,
-            description="Most memory for the data of a run; larger data are shuffled in blocks. Default: half of the "
-            "machine's, shared out among the slots.",
+            description="Most memory for the data of a run; larger data are shuffled in blocks. Default: half of "
+            "what the run leaves of the machine's, which the slots share.",
         ),
     ] = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -76,9 +86,9 @@ class Settings(BaseSettings):
 
     @property
     def job_bytes(self) -> int:
-        """Most memory of one run, as set or as the machine has it."""
-        return self.max_job_bytes or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        """Most memory of one run, as set or as the machine has it for this process."""
+        return self.max_job_bytes or memory_allowed()
 
-    def data_bytes(self, slots: int) -> int:
-        """Most memory for the data of one run, as set or as the machine has it for so many slots."""
-        return self.max_data_bytes or memory_allowed() // (2 * slots)
+    def slot_bytes(self, slots: int) -> int:
+        """Memory of each of so many slots, as the machine has it for this process."""
+        return memory_allowed() // slots

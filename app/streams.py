@@ -15,7 +15,7 @@ from itertools import islice
 from starlette.concurrency import run_in_threadpool
 
 from app.live import Waiters
-from app.schemas.jobs import JobView
+from app.schemas.jobs import OF_THE_MOMENT, JobView
 from engine.jobs.job import Job
 from engine.jobs.journal import Entry
 from engine.jobs.registry import Registry, read
@@ -35,7 +35,7 @@ _Batch = tuple[bytes, int]
 
 
 class Streams:
-    """`announce` may be called from any thread; everything else from the event loop's."""
+    """`announce` and `start_anew` may be called from any thread; everything else from the event loop's."""
 
     def __init__(self, registry: Registry, loop: asyncio.AbstractEventLoop, last: int) -> None:
         """`last`: the number of the last event that there has been."""
@@ -76,6 +76,17 @@ class Streams:
             self._waiters.wake(job_id)
         self._changed = set()
 
+    def start_anew(self, last: int) -> None:
+        """The journal was opened anew, and `last` is the last event that it has: some may not have been announced."""
+        with suppress(RuntimeError):  # as above
+            self._loop.call_soon_threadsafe(self._begin_after, last)
+
+    def _begin_after(self, last: int) -> None:
+        self._recent.clear()
+        self._batches = OrderedDict()
+        self._floor = self._last = last
+        self._waiters.wake_all()
+
     def forget(self, job_id: str) -> None:
         """A job was deleted."""
         self._recent = deque((entry for entry in self._recent if entry.job_id != job_id), maxlen=_RECENT)
@@ -86,7 +97,10 @@ class Streams:
         self._waiters.close()
 
     async def follow(self, job_id: str | None, after: int | None) -> AsyncIterator[bytes]:
-        """Events of a job until it has ended, or of all for ever: those above the number `after`, or from now on."""
+        """Events of a job until it has ended, or of all for ever: those above the number `after`, or from now on. A
+        number that no event has had yet is one of another data folder: then a job's are all of them."""
+        if after is not None and after > self._last and after > await run_in_threadpool(self._registry.last_event):
+            after = None if job_id is None else 0
         last = self._last if after is None else after
         self._readers += 1
         try:
@@ -153,4 +167,5 @@ def _as_bytes(entry: Entry) -> bytes:
         )
     job = read(entry)
     assert isinstance(job, Job)
-    return b"event: state\nid: %d\ndata: %s\n\n" % (entry.number, JobView.of(job).model_dump_json().encode())
+    content = JobView.of(job).model_dump_json(exclude=OF_THE_MOMENT).encode()
+    return b"event: state\nid: %d\ndata: %s\n\n" % (entry.number, content)

@@ -18,7 +18,8 @@ from typing import BinaryIO, Protocol
 
 from engine.errors import Damaged, StorageFailed, StorageFull
 
-# Names with this prefix are unfinished; whoever owns a folder removes them when it starts.
+# Names with this prefix, then the id of the process that writes, are unfinished; whoever owns a folder removes them
+# when it starts, and those of a process when that has died.
 UNFINISHED = ".unfinished-"
 # Hexadecimal digits of a digest in a name: 128 bits.
 _DIGITS = 32
@@ -57,7 +58,7 @@ class Unfinished:
     def __init__(self, folder: Path, name: str) -> None:
         """`name`: what it is called in errors until then."""
         self._name = name
-        self._path = folder / f"{UNFINISHED}{uuid.uuid4().hex}"
+        self._path = folder / f"{UNFINISHED}{os.getpid()}-{uuid.uuid4().hex}"
         self._hash = hashlib.sha256()
         self._beside: ThreadPoolExecutor | None = None
         self._told = self.bytes = 0

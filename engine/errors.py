@@ -6,6 +6,7 @@ NablaError
 ├── NotFound             an id or a name that stands for nothing
 ├── Conflict             what is asked does not fit the present state
 ├── TooMany              as much waits already as this service takes
+├── Unavailable          the service is ending
 ├── Diverged             a cost or a weight left the finite numbers
 └── StorageFailed        the data folder cannot be read or written
     ├── StorageFull      … because there is no space left on its disk
@@ -33,12 +34,17 @@ class TooLarge(InvalidInput):
 
 
 class NotFound(NablaError):
-    """No resource of `kind` has this id or name."""
+    """There is no such resource of `kind`. `field`: where a request that is about something else speaks of it."""
 
-    def __init__(self, kind: str, reference: str) -> None:
-        super().__init__(f"There is no {kind} with the id or name {reference!r}.")
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
         self.kind = kind
-        self.reference = reference
+        self.field: str | None = None
+
+    @classmethod
+    def of(cls, kind: str, reference: str) -> "NotFound":
+        """Of an id or a name."""
+        return cls(kind, f"There is no {kind} with the id or name {reference!r}.")
 
 
 class Conflict(NablaError):
@@ -47,6 +53,10 @@ class Conflict(NablaError):
 
 class TooMany(NablaError):
     """As much waits already as this service takes; it may take more later."""
+
+
+class Unavailable(NablaError):
+    """The service is ending; it may be back soon."""
 
 
 class Diverged(NablaError):

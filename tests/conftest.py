@@ -1,30 +1,50 @@
 """Services shared by tests."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from engine.nn.architecture import DtypeName
+from tests.app import stories
+from tests.app.stories import Result
 from tests.running import RunningService
 
 StartService = Callable[..., RunningService]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Before several processes run tests the engine is compiled by one, and not by each of them at the same time."""
+    """Before several processes run tests the engine is compiled, once, and not by each of them at the same time.
+
+    They have a core each, and their matrix products a thread each: more threads than cores would wait for one another.
+    """
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
-        program = "from engine.training.device import compile_training; compile_training()"
-        subprocess.run([sys.executable, "-c", program], check=True)
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+        compiling = [subprocess.Popen([sys.executable, "-m", "tests.ahead", dtype]) for dtype in get_args(DtypeName)]
+        assert [process.wait() for process in compiling] == [0] * len(compiling)
 
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """One service for all tests that leave it as usable as they found it."""
-    with RunningService(tmp_path_factory.mktemp("shared") / "data") as running:
+    """One service for all tests that leave it as usable as they found it. It ends in order, whatever was done to it."""
+    running = RunningService(tmp_path_factory.mktemp("shared") / "data")
+    with running:
         running.ready()
         yield running
+    assert running.process.returncode == 0, running.log.read_text()
+
+
+@pytest.fixture(scope="session")
+def undisturbed(service: RunningService) -> Result:
+    """What a `long` job leaves behind where nothing happens to it. It begins with a seed: so do all that are like it,
+    in whatever service."""
+    job = stories.long(service)
+    assert service.finished(job["id"]).state == "succeeded"
+    return stories.result(service, job)
 
 
 @pytest.fixture
@@ -38,4 +58,4 @@ def start_service(tmp_path: Path) -> Iterator[StartService]:
 
     yield start
     for running in started:
-        running.close()
+        running.abandon()

@@ -1,6 +1,7 @@
 """A real service for tests: its own process on a real port, over a folder of its own."""
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from app.schemas.histories import EpochView
 from app.schemas.jobs import JobView
 from app.server import listen
 
+_NOT_HANDED_ON = ("NABLA_", "OPENBLAS_NUM_THREADS")
 # Nothing here takes longer even on a busy machine; only a failing test waits for it.
 PATIENCE = 120.0
 
@@ -28,7 +30,8 @@ class RunningService:
         """`environment`: variables besides those of the tests and of the settings."""
         self.folder = folder
         self.environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("NABLA_")},
+            # As it is used: neither set up from outside, nor with the threads that suit a process of tests.
+            **{name: value for name, value in os.environ.items() if not name.startswith(_NOT_HANDED_ON)},
             "NABLA_LOG_LEVEL": "warning",
             "PYTHONDONTWRITEBYTECODE": "",  # else every start compiles what does not change
             "NABLA_GPUS": "none",  # tests that are about GPUs ask for them
@@ -127,10 +130,19 @@ class RunningService:
             return client.history(job_id)
 
     def close(self) -> None:
+        """End in order."""
         if self.process.poll() is None:
             self.terminate()
         self.http.close()
         self.socket.close()
+
+    def abandon(self) -> None:
+        """kill -9, and wait until all that it has started is gone as well."""
+        if self.process.poll() is None:
+            started = self.workers() + self.readers()
+            self.kill()
+            assert_gone(started)
+        self.close()
 
     def __enter__(self) -> Self:
         return self
@@ -139,6 +151,17 @@ class RunningService:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def assert_gone(processes: list[int]) -> None:
+    """Wait for processes that are not our children to end; the test's time limit ends the wait."""
+    for process in processes:
+        try:
+            descriptor = os.pidfd_open(process)
+        except ProcessLookupError:
+            continue
+        with os.fdopen(descriptor) as file:
+            assert select.select([file], [], [], 10)[0], f"process {process} still runs"
 
 
 def _text(file: Path) -> str:

@@ -1,23 +1,24 @@
 """/v1/datasets"""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import re
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
-from functools import partial
 from pathlib import PurePath
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 import numpy as np
-from anyio import to_thread
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.openapi.constants import REF_TEMPLATE
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import InitErrorDetails
 from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
 
 from app.bodies import parse
 from app.context import After, Context, DatasetId, Here, Limit
+from app.digests import ContentDigest
+from app.handed_in import FILES, JSON, TAKEN, Digest, checked_kind, created, view
 from app.idempotency import Once, ToCreate
 from app.receiving import FORM, Form, receive_file
 from app.routes import problems
@@ -29,8 +30,8 @@ from app.schemas.datasets import (
     NewDataset,
     NewTable,
     NewUpload,
-    ReadingFields,
 )
+from app.schemas.reading import ReadingFields
 from app.waiting import Prefer, seconds_to_wait
 from engine.data.dataset import Dataset
 from engine.data.examples import Examples, examples, from_rows
@@ -40,26 +41,13 @@ from engine.jobs.upload import Kind, Piece, Upload
 
 router = APIRouter(prefix="/v1/datasets", tags=["2 datasets"])
 
+_ROWS_BEGIN = re.compile(rb'"rows"\s*:')
+
 _NAME: TypeAdapter[str] = TypeAdapter(Name)
-_JSON = "application/json"
-# Kinds of files as a body of their own. What it really is, its first bytes tell.
-_FILES = (
-    "text/csv",
-    "text/tab-separated-values",
-    "application/x-ndjson",
-    "application/vnd.apache.parquet",
-    "application/vnd.apache.arrow.file",
-    "application/vnd.apache.arrow.stream",
-    "application/octet-stream",
-)
 
 
 def _schema(model: type[BaseModel]) -> dict[str, Any]:
     return model.model_json_schema(ref_template=REF_TEMPLATE)
-
-
-def _binary(kinds: tuple[str, ...]) -> dict[str, Any]:
-    return {kind: {"schema": {"type": "string", "format": "binary"}} for kind in kinds}
 
 
 def _parameters() -> list[dict[str, Any]]:
@@ -74,21 +62,14 @@ def _parameters() -> list[dict[str, Any]]:
 _BODY = {
     "required": True,
     "content": {
-        _JSON: {
+        JSON: {
             "schema": {"oneOf": [_schema(model) for model in (NewDataset, NewTable, NewUpload)]},
             "example": EXAMPLE,
         },
         FORM: {"schema": _schema(DatasetFile)},
-        **_binary(_FILES),
+        **FILES,
     },
 }
-FILE = {"required": True, "content": _binary(_FILES)}
-TAKEN: dict[int | str, dict[str, Any]] = {202: {"model": DatasetView, "description": "It is being read."}}
-
-Digest = Annotated[
-    str | None,
-    Header(alias="Content-Digest", description="SHA-256 of the body, as RFC 9530 has it: sha-256=:BASE64:"),
-]
 
 
 @router.post(
@@ -96,10 +77,7 @@ Digest = Annotated[
     status_code=201,
     summary="Create a dataset",
     response_model=DatasetView,
-    responses={
-        202: {"model": DatasetView, "description": "It is being read."},
-        **problems(400, 409, 413, 415, 422, 429),
-    },
+    responses={**TAKEN, **problems(400, 409, 413, 415, 422, 429)},
     openapi_extra={"requestBody": _BODY, "parameters": _parameters()},
 )
 async def create_dataset(
@@ -119,14 +97,17 @@ async def create_dataset(
     that take longer to read than `Prefer: wait=SECONDS` says, by default 30, are answered with 202 and read on; with
     `Prefer: respond-async` at once.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == _JSON:
+    kind = checked_kind(request, (JSON, FORM, *FILES))
+    if kind == JSON:
         return await _from_json(request, here, once, seconds_to_wait(prefer))
     return await _from_files(request, kind, here, once, seconds_to_wait(prefer))
 
 
 async def _from_json(request: Request, here: Context, once: Once, seconds: float) -> Response:
+    digest = ContentDigest(request)
     body = await request.body()
+    await run_in_threadpool(digest.see, body)
+    digest.check()
     fields = await run_in_threadpool(_fields_of, body)
     if "upload" in fields:
         return await _open(await parse(request, NewUpload), body, here, once)
@@ -141,10 +122,17 @@ async def _from_json(request: Request, here: Context, once: Once, seconds: float
 
 
 def _fields_of(body: bytes) -> frozenset[str]:
-    """Of an object; none where it is something else, which is said where it is parsed."""
+    """Of an object; none where it is something else, which is said where it is parsed. Raises ValidationError if it is
+    rows with numbers that JSON has not."""
     try:
         return frozenset(msgspec.json.decode(body, type=dict[str, msgspec.Raw]))
-    except msgspec.DecodeError:
+    except (msgspec.ValidationError, RecursionError):
+        return frozenset()
+    except msgspec.DecodeError as problem:
+        # Of arrays pydantic says which number it is; of rows, whose values may be of any kind, it would say less.
+        if _ROWS_BEGIN.search(body):
+            details: list[InitErrorDetails] = [{"type": "json_invalid", "input": None, "ctx": {"error": str(problem)}}]
+            raise ValidationError.from_exception_data("body", details) from problem
         return frozenset()
 
 
@@ -168,27 +156,34 @@ async def _from_rows(new: NewTable, body: bytes, here: Context, once: Once, seco
     async with _upload(here, "fields") as upload:
         with closing(here.uploads.incoming(upload)) as file:
             await run_in_threadpool(lambda: file.write(msgspec.json.encode(new.rows)))
-            piece = await run_in_threadpool(here.uploads.kept, upload, file, Piece(content_type=_JSON))
+            piece = await run_in_threadpool(here.uploads.kept, upload, file, Piece(content_type=JSON))
         return await _read(here, once, replace(upload, pieces=(piece,)), new, body, seconds)
 
 
 async def _from_files(request: Request, kind: str, here: Context, once: Once, seconds: float) -> Response:
-    if kind not in (FORM, *_FILES):
-        accepted = ", ".join((_JSON, FORM, *_FILES))
-        raise HTTPException(415, f"The body is {kind or 'of no stated kind'}; accepted: {accepted}.")
     async with _upload(here, "fields") as upload:
-        options: Mapping[str, str] = request.query_params
+        options = request.query_params.multi_items()
         if kind == FORM:
             form = Form(here.uploads, upload, request.headers["content-type"])
             await form.receive(request)
-            options, pieces = {**options, **form.options}, tuple(form.pieces)
+            options, pieces = [*options, *form.options], tuple(form.pieces)
         else:
             pieces = (await receive_file(request, here.uploads, upload),)
-        fields = ReadingFields.model_validate(dict(options))
+        fields = ReadingFields.model_validate(_each_once(options))
         if not pieces:
             raise InvalidInput("file", "There is no file: one comes with a file name, in the field file.")
         sent = [fields.model_dump_json(), *(f"{piece.field} {piece.name} {piece.sha256}" for piece in pieces)]
         return await _read(here, once, replace(upload, pieces=pieces), fields, "\n".join(sent).encode(), seconds)
+
+
+def _each_once(options: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Raises InvalidInput if one is there twice, in the form or in the query."""
+    found: dict[str, str] = {}
+    for name, value in options:
+        if name in found:
+            raise InvalidInput(name, "This option is there twice; lists have commas between their items.")
+        found[name] = value
+    return found
 
 
 @asynccontextmanager
@@ -219,26 +214,6 @@ def _name_for(fields: ReadingFields, pieces: Sequence[Piece]) -> str | None:
         return _NAME.validate_python(PurePath(pieces[0].name).stem)
     except ValidationError:
         return None
-
-
-async def created(
-    here: Context, once: Once, content: bytes, make: Callable[[Receipt | None], Dataset | Upload]
-) -> Response:
-    """What waits for reading does not keep other requests from being carried out."""
-
-    def create() -> Response:
-        return once.create(lambda: content, make, partial(view, here), lambda found: f"/v1/datasets/{found.id}", status)
-
-    return await to_thread.run_sync(create, limiter=here.waiting)
-
-
-def status(found: Dataset | Upload) -> int:
-    """202: it was taken, and is not ready."""
-    return 202 if isinstance(found, Upload) and found.state == "reading" else 201
-
-
-def view(here: Context, found: Dataset | Upload) -> DatasetView:
-    return DatasetView.of(found, here.uploads.progress(found) if isinstance(found, Upload) else None)
 
 
 @router.get("", summary="List datasets", responses=problems(422))

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from app.context import Here, NetworkId
+from app.context import Here, NetworkId, spoken_of_in
 from app.routes import problems
 from app.schemas.evaluations import EvaluationView, NewEvaluation
 
@@ -15,6 +15,7 @@ def evaluate(network_id: NetworkId, new: NewEvaluation, here: Here) -> Evaluatio
     """Measure the network's current version, or another one, on a dataset: its cost; for classes accuracy, precision,
     recall and the confusion matrix; for targets R², and errors in the units of the targets."""
     record = here.registry.networks.find(network_id)
-    dataset = here.uploads.ready(new.dataset_id)
+    with spoken_of_in("dataset_id"):
+        dataset = here.uploads.ready(new.dataset_id)
     version, found = here.catalog.evaluate(record, new.version, dataset)
     return EvaluationView.of(record, version, dataset, found)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header
 from fastapi.responses import StreamingResponse
 
-from app.context import Here
+from app.context import LARGEST, Here
 from app.routes import problems
 from app.routes.jobs import Found
 
@@ -14,7 +14,9 @@ router = APIRouter(prefix="/v1", tags=["3 jobs"])
 
 LastEvent = Annotated[
     int | None,
-    Header(alias="Last-Event-ID", ge=0, description="Where a broken stream goes on: the id of its last event."),
+    Header(
+        alias="Last-Event-ID", ge=0, le=LARGEST, description="Where a broken stream goes on: the id of its last event."
+    ),
 ]
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {"description": "Server-Sent Events.", "content": {"text/event-stream": {"schema": {"type": "string"}}}}
@@ -26,7 +28,8 @@ _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 @router.get("/jobs/{job_id}/events", summary="Follow a job", responses={**_STREAM, **problems(404, 422)})
 async def follow_job(job: Found, here: Here, last_event_id: LastEvent = None) -> StreamingResponse:
     """Server-Sent Events from the job's beginning (or from `Last-Event-ID`) to its end: `epoch` with an entry of the
-    history, `state` with the job as it then was. After the job's last state the stream ends."""
+    history, `state` with the job as it then was, but for its place in the queue. After the job's last state the stream
+    ends. An id that no event has had yet counts as none: the data folder is another one than before."""
     return _stream(here.streams.follow(job.id, last_event_id or 0))
 
 

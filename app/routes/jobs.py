@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from app.context import After, Context, Here, JobId, Limit
+from app.context import LARGEST, After, Context, Here, JobId, Limit, spoken_of_in
 from app.idempotency import ToCreate
 from app.routes import problems
 from app.schemas.base import Page
@@ -28,7 +28,7 @@ _EPOCHS_AT_ONCE = 1000
 
 def _view(here: Context, job: Job) -> JobView:
     jobs = here.registry.jobs
-    return JobView.of(job, jobs.position(job), jobs.unfinished_before(job))
+    return JobView.of(job, jobs.position(job), jobs.unfinished_before(job), here.jobs.is_pausing(job.id))
 
 
 async def _found(job_id: JobId, here: Here) -> Job:
@@ -61,18 +61,22 @@ def create_job(new: NewJob, here: Here, once: ToCreate) -> Response:
 def _order(new: NewJob, here: Context) -> Order:
     """Raises NotFound, InvalidInput."""
     registry, settings = here.registry, here.settings
-    network = registry.networks.find(new.network_id)
+    with spoken_of_in("network_id"):
+        network = registry.networks.find(new.network_id)
+    with spoken_of_in("dataset_id"):
+        dataset = here.uploads.ready(new.dataset_id)
     validation = None
     if new.validation is not None and new.validation.dataset_id is not None:
-        validation = here.uploads.ready(new.validation.dataset_id)
+        with spoken_of_in("validation.dataset_id"):
+            validation = here.uploads.ready(new.validation.dataset_id)
     return Order(
         network,
-        here.uploads.ready(new.dataset_id),
+        dataset,
         new.spec(),
         new.name,
         validation,
         new.priority,
-        tuple(registry.jobs.find(reference) for reference in new.after),
+        tuple(_before(here, number, reference) for number, reference in enumerate(new.after)),
         Checkpointing(
             new.checkpoints.seconds or settings.checkpoint_seconds,
             new.checkpoints.epochs,
@@ -82,18 +86,22 @@ def _order(new: NewJob, here: Context) -> Order:
     )
 
 
+def _before(here: Context, number: int, reference: str) -> Job:
+    with spoken_of_in(f"after.{number}"):
+        return here.registry.jobs.find(reference)
+
+
 def _start(new: NewJob, here: Context, network_id: str) -> tuple[Job, SavedRun] | None:
     if new.start_from is None:
         return None
-    job = here.registry.jobs.find(new.start_from.job_id)
+    with spoken_of_in("start_from.job_id"):
+        job = here.registry.jobs.find(new.start_from.job_id)
     if job.network_id != network_id:
         raise InvalidInput("start_from.job_id", f"The job {job.id} trained another network, {job.network_id}.")
     try:
         return job, here.checkpoints.find(job, new.start_from.checkpoint)
     except NotFound as problem:
-        known = ", ".join(str(checkpoint.number) for checkpoint in job.checkpoints) or "none"
-        message = f"The job {job.id} has no such checkpoint. It has: {known}."
-        raise InvalidInput("start_from.checkpoint", message) from problem
+        raise InvalidInput("start_from.checkpoint", str(problem)) from problem
 
 
 @router.get("", summary="List jobs", responses=problems(422))
@@ -118,7 +126,7 @@ async def get_job(job: Found, here: Here) -> JobView:
 def get_history(
     job: Found,
     here: Here,
-    after: Annotated[int, Query(ge=0, description="The epoch after which to begin.")] = 0,
+    after: Annotated[int, Query(ge=0, le=LARGEST, description="The epoch after which to begin.")] = 0,
     limit: Annotated[
         int | None,
         Query(ge=1, le=10_000, description="How many epochs at most; by default 1000, and as CSV all."),
@@ -148,7 +156,14 @@ def get_history(
 
 
 def _wants_csv(accept: str) -> bool:
-    return any(part.partition(";")[0].strip() == "text/csv" for part in accept.split(","))
+    """More than JSON, which is what all get who do not say."""
+    wishes = {"text/csv": 0.0, "application/json": 0.0}
+    for part in accept.lower().split(","):
+        kind, *parameters = (word.strip() for word in part.split(";"))
+        weights = [parameter[2:] for parameter in parameters if parameter.startswith("q=")]
+        with suppress(ValueError):
+            wishes[kind] = float(weights[0]) if weights else 1.0
+    return wishes["text/csv"] > wishes["application/json"]
 
 
 def _parts(here: Context, job_id: str, after: int, limit: int | None) -> Iterator[list[EpochView]]:
@@ -220,7 +235,8 @@ async def _stop_running(here: Context, job_id: str) -> None:
 
 @router.post("/{job_id}/pause", summary="Pause a job", responses=problems(404, 409, 422))
 async def pause_job(job: Found, here: Here) -> JobView:
-    """A running job is saved at its next step and frees its slot; the answer comes when that is done."""
+    """A running job is saved at its next step and frees its slot; the answer comes when that is done. Where a step
+    takes longer than 10 seconds, it comes before, with a job that is `running` and `pausing`."""
     check(here.registry.jobs.get(job.id), Paused)
     await run_in_threadpool(here.jobs.pause, job.id)
     return _view(here, await _settled(here, job.id))
@@ -228,7 +244,7 @@ async def pause_job(job: Found, here: Here) -> JobView:
 
 @router.post("/{job_id}/resume", summary="Resume a paused job", responses=problems(404, 409, 422))
 def resume_job(job: Found, here: Here) -> JobView:
-    """Back into the queue; it goes on exactly where it was paused."""
+    """Back into the queue; it goes on exactly where it was paused. A pause that has not happened yet is taken back."""
     return _view(here, here.jobs.resume(job.id))
 
 

@@ -1,6 +1,5 @@
 """/v1/datasets/{id}: profile, rows, split"""
 
-from functools import partial
 from typing import Annotated
 
 from anyio import to_thread
@@ -15,14 +14,23 @@ from app.schemas.profiles import NewSplit, PartsView, ProfileView, RowsView
 router = APIRouter(prefix="/v1/datasets", tags=["2 datasets"])
 
 
-@router.get("/{dataset_id}/profile", summary="Look at a dataset", responses=problems(404, 409, 422))
-async def get_profile(dataset_id: DatasetId, here: Here) -> ProfileView:
+@router.get(
+    "/{dataset_id}/profile",
+    summary="Look at a dataset",
+    response_model=ProfileView,
+    responses=problems(404, 409, 413, 422),
+)
+async def get_profile(dataset_id: DatasetId, here: Here) -> Response:
     """What each column holds: missing and different values, range, mean, deviation and a histogram; how many rows each
     class has; and, in words, what may stand in the way of training. It is made when it is first asked for, which takes
     a while for large data."""
     dataset = here.uploads.ready(dataset_id)
-    found = await to_thread.run_sync(partial(here.looks.profile, dataset), limiter=here.waiting)
-    return ProfileView.of(dataset.id, found)
+
+    def look() -> Response:  # columns may be many, so that the answer is written here too
+        found = ProfileView.of(dataset.id, here.looks.profile(dataset))
+        return Response(found.model_dump_json(), media_type="application/json")
+
+    return await to_thread.run_sync(look, limiter=here.waiting)
 
 
 @router.get("/{dataset_id}/rows", summary="Get rows of a dataset", responses=problems(404, 409, 422))
@@ -47,13 +55,12 @@ def get_rows(
 )
 async def split_dataset(dataset_id: DatasetId, new: NewSplit, here: Here, once: ToCreate) -> Response:
     """Into datasets of their own. Which row goes where depends on the seed alone."""
-    dataset = here.uploads.ready(dataset_id)
     parts = [(part.name, part.share) for part in new.parts]
 
     def create() -> Response:
         return once.create(
             lambda: new.model_dump_json().encode(),
-            lambda receipt: here.looks.split(dataset, parts, new.seed, new.stratified, receipt),
+            lambda receipt: here.looks.split(here.uploads.ready(dataset_id), parts, new.seed, new.stratified, receipt),
             lambda found: PartsView(data=[DatasetView.of(part) for part in found.datasets]),
             lambda found: f"/v1/datasets/{found.id}",
         )

@@ -1,5 +1,6 @@
 """/v1/datasets/{id}: rows, parts, close: data that come in several requests"""
 
+import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -9,17 +10,21 @@ from typing import Annotated
 from anyio import to_thread
 from fastapi import APIRouter, Path, Request, Response
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 
 from app.context import Context, DatasetId, Here
-from app.idempotency import ToCreate
-from app.receiving import receive_file
+from app.handed_in import FILE, FILES, JSON, TAKEN, Digest, checked_kind, created, status, view
+from app.idempotency import Once, ToCreate
+from app.receiving import FORM, receive_file
 from app.routes import problems
-from app.routes.datasets import FILE, TAKEN, Digest, created, status, view
 from app.schemas.datasets import DatasetView
 from app.waiting import Prefer, seconds_to_wait
+from engine.errors import NablaError
 from engine.jobs.upload import Piece, Upload
 
 router = APIRouter(prefix="/v1/datasets", tags=["2 datasets"])
+
+_ROWS = {**FILES, JSON: FILES["application/octet-stream"]}
 
 
 @router.post(
@@ -28,24 +33,39 @@ router = APIRouter(prefix="/v1/datasets", tags=["2 datasets"])
     summary="Append rows to an open dataset",
     response_model=DatasetView,
     responses=problems(404, 409, 413, 415, 422),
-    openapi_extra={"requestBody": FILE},
+    openapi_extra={"requestBody": {"required": True, "content": _ROWS}},
 )
 async def append_rows(
     dataset_id: DatasetId, request: Request, here: Here, once: ToCreate, digest: Digest = None
 ) -> Response:
     """The rows that come next, as a file of a kind that creating a dataset takes. All files have the same columns. They
     are on disk when the answer comes, and are looked at when the dataset is closed."""
-    upload = here.uploads.opened(dataset_id, "rows")
+    checked_kind(request, tuple(_ROWS))
+    try:
+        upload = here.uploads.opened(dataset_id, "rows")
+    except NablaError:
+        return await _answered_before(request, here, once, dataset_id)
     async with _piece(request, here, upload) as piece:
         return await created(
             here, once, piece.sha256.encode(), lambda receipt: here.uploads.append(upload, piece, receipt)
         )
 
 
+async def _answered_before(request: Request, here: Context, once: Once, dataset_id: str) -> Response:
+    """A dataset that takes no more may be asked once more for an answer that was lost. Raises what stands in the way
+    of another one."""
+    digest = hashlib.sha256()
+    async for part in request.stream():
+        digest.update(part)
+    return await created(
+        here, once, digest.hexdigest().encode(), lambda receipt: here.uploads.opened(dataset_id, "rows")
+    )
+
+
 @router.put(
     "/{dataset_id}/parts/{number}",
     summary="Send a part of a file",
-    responses=problems(404, 409, 413, 422),
+    responses=problems(404, 409, 413, 415, 422),
     openapi_extra={"requestBody": FILE},
 )
 async def put_part(
@@ -58,6 +78,8 @@ async def put_part(
     """Parts may come in any order and be sent again, as long as the dataset is open: `pieces` of the dataset shows
     which have arrived, with their digests. They are put together when it is closed."""
     upload = here.uploads.opened(dataset_id, "file")
+    if request.headers.get("content-type", "").lower().startswith(FORM):
+        raise HTTPException(415, "The body is a form; a part is the body itself, as application/octet-stream.")
     async with _piece(request, here, upload) as piece:
         return view(here, await run_in_threadpool(here.uploads.add, upload, replace(piece, number=number)))
 

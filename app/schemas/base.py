@@ -26,6 +26,10 @@ Name = Annotated[
     AfterValidator(_not_like_an_id),
 ]
 
+# The constraint also has it looked at whether it is text at all: half of a surrogate pair is none.
+Reference = Annotated[str, Field(max_length=200)]
+"""An id, or a name."""
+
 Item = TypeVar("Item")
 
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from app.schemas.base import Request
+from app.schemas.base import Reference, Request
 from engine.data.dataset import Dataset
 from engine.jobs.registry import NetworkRecord, Version
 from engine.training.evaluation import MOST_CLASSES_CONFUSED, Classification, Deviations, Evaluation, Scores
@@ -18,7 +18,7 @@ class NewEvaluation(Request):
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
     dataset_id: Annotated[
-        str,
+        Reference,
         Field(
             description="Id or name of a dataset that fits the network. A version that was trained on classes needs "
             "the same classes; one that was not takes those of the dataset."

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel
 
-from engine.training.spec import Epoch
+from engine.training.epoch import Epoch
 
 
 class EpochView(BaseModel):

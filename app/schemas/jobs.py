@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from app.schemas import optimizers, schedules
-from app.schemas.base import Name, Request
+from app.schemas.base import Name, Reference, Request
 from app.schemas.schedules import Constant
 from app.schemas.training import EarlyStoppingFields, TrainingFields, ValidationFields
 from engine.errors import InvalidInput
@@ -47,7 +47,7 @@ class CheckpointFields(Request):
 
 
 class StartFields(Request):
-    job_id: Annotated[str, Field(description="Id or name of a job of the same network.")]
+    job_id: Annotated[Reference, Field(description="Id or name of a job of the same network.")]
     checkpoint: Annotated[int, Field(ge=1, description="The number of one of its checkpoints.")]
 
 
@@ -61,8 +61,8 @@ class NewJob(Request, TrainingFields):
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
-    network_id: Annotated[str, Field(description="Id or name of the network.")]
-    dataset_id: Annotated[str, Field(description="Id or name of the dataset.")]
+    network_id: Annotated[Reference, Field(description="Id or name of the network.")]
+    dataset_id: Annotated[Reference, Field(description="Id or name of the dataset.")]
     name: Name | None = None
     epochs: Annotated[
         int | None,
@@ -80,7 +80,7 @@ class NewJob(Request, TrainingFields):
         DeviceChoice, Field(description="Where to train; auto: where a step takes less time, by arithmetic.")
     ] = "auto"
     priority: Priority = 0
-    after: list[str] = Field(
+    after: list[Reference] = Field(
         default=[],
         max_length=100,
         description="Ids or names of jobs that must have succeeded before this one starts.",
@@ -166,18 +166,19 @@ class ErrorView(BaseModel):
 
 class JobView(TrainingFields):
     """A job. `cost` is that of the last finished epoch; `queue_position` 0 is the next to run on its kind of device;
-    `waits_for`: those of `after` that have not ended. `attempts` counts its starts, `retries` those after a failure.
-    `start_version`: the version of the network it began with, `network_version` the one it has published; `stopped`:
-    why it ended where it did; `best_epoch`: with early stopping, the one whose weights are published. l-bfgs has no
-    batch size and no learning rate."""
+    `waits_for`: those of `after` that have not ended; `pausing`: it runs until it has been saved. `attempts` counts
+    its starts, `retries` those after a failure. `start_version`: the version of the network it began with, if not with
+    a checkpoint, `network_version` the one it has published; `stopped`: why it ended where it did; `best_epoch`: with
+    early stopping, the one whose weights are published. l-bfgs has no batch size and no learning rate."""
 
     id: str
     name: str | None
     state: State
-    queue_position: int | None
+    queue_position: int | None = None
     priority: int
     after: list[str]
-    waits_for: list[str]
+    waits_for: list[str] = Field(default=[])
+    pausing: bool = False
     network_id: str
     dataset_id: str
     epoch: int
@@ -201,6 +202,7 @@ class JobView(TrainingFields):
     seconds_elapsed: float
     seconds_remaining: float | None
     start_version: int | None
+    start_from: StartFields | None
     network_version: int | None
     stopped: StopReason | None
     best_epoch: int | None
@@ -210,7 +212,9 @@ class JobView(TrainingFields):
     finished_at: datetime | None
 
     @classmethod
-    def of(cls, job: Job, queue_position: int | None = None, waits_for: Sequence[str] = ()) -> "JobView":
+    def of(
+        cls, job: Job, queue_position: int | None = None, waits_for: Sequence[str] = (), pausing: bool = False
+    ) -> "JobView":
         spec = job.spec
         learning_rate = spec.new_rates[-1].learning_rate if spec.new_rates else spec.learning_rate
         by_steps = spec.optimizer != "l-bfgs"
@@ -222,6 +226,7 @@ class JobView(TrainingFields):
             priority=job.priority,
             after=list(job.after),
             waits_for=list(waits_for),
+            pausing=pausing,
             network_id=job.network_id,
             dataset_id=job.dataset_id,
             epoch=job.epoch,
@@ -254,7 +259,8 @@ class JobView(TrainingFields):
             checkpoints=CheckpointFields(**asdict(job.checkpointing)),
             seconds_elapsed=job.seconds,
             seconds_remaining=_seconds_remaining(job),
-            start_version=job.start_version,
+            start_version=job.start_version if job.start_from is None else None,
+            start_from=StartFields(job_id=job.start_from[0], checkpoint=job.start_from[1]) if job.start_from else None,
             network_version=job.network_version,
             stopped=job.stopped,
             best_epoch=job.best_epoch,
@@ -263,6 +269,10 @@ class JobView(TrainingFields):
             started_at=job.started_at,
             finished_at=job.finished_at,
         )
+
+
+OF_THE_MOMENT = {"queue_position", "waits_for", "pausing"}
+"""Fields that depend on more than the job itself, which no record of the past has."""
 
 
 def _validation_of(job: Job) -> ValidationFields | None:

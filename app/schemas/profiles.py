@@ -17,9 +17,10 @@ class FrequentView(BaseModel):
 
 
 class ColumnProfileView(BaseModel):
-    """`distinct`: how many different values there are, null for more than 1,000. `histogram`: how many rows there are
-    in each of 20 equal parts between `min` and `max`. Booleans count as 0 and 1, dates as days since 1970-01-01.
-    `frequent`: the most frequent texts. `same_as`: an earlier column of the same values."""
+    """`distinct`: how many different values there are, null for more than 1,000 (fewer, where there are more than 4,000
+    columns). `histogram`: how many rows there are in each of 20 equal parts between `min` and `max`. Booleans count as
+    0 and 1, dates as days since 1970-01-01. `frequent`: the most frequent texts, those of more than 100 characters cut.
+    `same_as`: an earlier column of the same values."""
 
     name: str
     role: Role

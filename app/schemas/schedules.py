@@ -6,7 +6,8 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, TypeAdapter
 
 from app.schemas.base import Request
 from engine.nn.schedules import ScheduleName
-from engine.training.spec import Stage, TrainingSpec
+from engine.training.spec import TrainingSpec
+from engine.training.stages import Stage
 
 _Factor = Annotated[float, Field(gt=0, description="What the rate is multiplied with.")]
 _Minimum = Annotated[float, Field(ge=0, description="The rate does not fall below this.")]

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Discriminator, Field, Tag, model_validator
 
-from app.schemas.base import Request
+from app.schemas.base import Reference, Request
 from app.schemas.optimizers import OptimizerFields, Sgd
 from app.schemas.schedules import Constant, ScheduleFields
 from engine.nn.architecture import LARGEST_SEED
@@ -16,7 +16,9 @@ class ValidationFields(Request):
 
     fraction: Annotated[float | None, Field(gt=0, lt=1, description="Share of the rows, drawn by the seed.")] = None
     stratified: Annotated[bool, Field(description="Draw of each class its share.")] = True
-    dataset_id: Annotated[str | None, Field(description="Or the id or name of a dataset of the same kind.")] = None
+    dataset_id: Annotated[Reference | None, Field(description="Or the id or name of a dataset of the same kind.")] = (
+        None
+    )
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Self:

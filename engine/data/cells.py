@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import numpy.typing as npt
 
+from engine.data.categories import name as name_of
 from engine.data.columns import Column, ColumnType
 from engine.data.features import MISSING, UNSEEN, Array
 from engine.errors import InvalidInput
@@ -69,7 +70,7 @@ def _fields(field: str, column: str) -> Callable[[int], str]:
 def _column(cells: Sequence[Cell], column: Column, field: Callable[[int], str]) -> Array:
     if column.type == "category":
         places = {category: code for code, category in enumerate(column.categories)}
-        return np.array([MISSING if cell is None else places.get(_category(cell), UNSEEN) for cell in cells], np.int32)
+        return np.array([MISSING if cell is None else places.get(name_of(cell), UNSEEN) for cell in cells], np.int32)
     found = np.empty(len(cells))
     for number, cell in enumerate(cells):
         value = math.nan if cell is None else real_of(cell, column.type)
@@ -113,15 +114,6 @@ def _days(text: str) -> float | None:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return (moment - _FIRST_DAY) / timedelta(days=1)
-
-
-def _category(cell: Cell) -> str:
-    """As text: categories that are whole numbers or truth values may be given as such."""
-    if isinstance(cell, bool):
-        return "true" if cell else "false"
-    if isinstance(cell, float) and cell.is_integer():
-        return str(int(cell))
-    return str(cell)
 
 
 def shown(cell: Cell) -> str:

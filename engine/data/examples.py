@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from engine.data.categories import LONGEST, in_order, name
 from engine.errors import InvalidInput
 
 Label = str | int | bool
@@ -117,38 +118,38 @@ def _weights(array: Array, rows: int) -> npt.NDArray[np.float64]:
 def _encode(
     labels: Array | Sequence[Label], classes: Sequence[Label] | None
 ) -> tuple[npt.NDArray[np.int32], tuple[str, ...]]:
-    column = _label_column(labels, "labels")
-    if classes is None:
-        known, codes = np.unique(column, return_inverse=True)
-    else:
-        known = _label_column(classes, "classes")
-        if len(np.unique(known)) != len(known):
-            raise InvalidInput("classes", "Every class is listed once.")
-        if known.dtype.kind != column.dtype.kind:
-            known, column = known.astype(str), column.astype(str)
-        order = np.argsort(known, kind="stable")
-        places = np.minimum(np.searchsorted(known[order], column), len(known) - 1)
-        codes = order[places]
-        wrong = np.flatnonzero(known[codes] != column)
-        if wrong.size:
-            row = int(wrong[0])
-            raise InvalidInput(
-                f"labels.{row}", f"The label {_name(column[row])!r} is not one of the classes {_listed(known)}."
-            )
+    names = _names(labels, "labels")
+    known = in_order(names) if classes is None else tuple(_names(classes, "classes"))
+    places = {each: code for code, each in enumerate(known)}
+    if len(places) != len(known):
+        raise InvalidInput("classes", "Every class is listed once.")
+    codes = np.fromiter((places.get(each, -1) for each in names), np.int32, len(names))
+    wrong = np.flatnonzero(codes < 0)
+    if wrong.size:
+        row = int(wrong[0])
+        raise InvalidInput(f"labels.{row}", f"The label {names[row]!r} is not one of the classes {_listed(known)}.")
     if len(known) < 2:
         raise InvalidInput("labels", "There is only one class; a classifier needs at least 2.")
-    return codes.reshape(-1).astype(np.int32), tuple(_name(label) for label in known)
+    return codes, known
 
 
-def _label_column(labels: Array | Sequence[Label], field: str) -> npt.NDArray[np.generic]:
-    """One label per row: whole numbers (sorted as numbers), truth values, or text."""
-    column = np.asarray(labels)
+def _names(labels: Array | Sequence[Label], field: str) -> list[str]:
+    """One for each row."""
+    names = [name(label) for label in (_plain(labels, field) if isinstance(labels, np.ndarray) else labels)]
+    if not names:
+        raise InvalidInput(field, f"There are no {field}.")
+    for row, each in enumerate(names):
+        if len(each) > LONGEST:
+            raise InvalidInput(f"{field}.{row}", f"This has {len(each)} characters; a class has at most {LONGEST}.")
+    return names
+
+
+def _plain(column: Array, field: str) -> Sequence[Label]:
+    """One label per row: whole numbers, truth values, or text."""
     if column.ndim == 2 and column.shape[1] == 1:
         column = column.reshape(-1)
-    if not isinstance(labels, np.ndarray) and len({type(label) for label in labels}) > 1:
-        column = np.array([_name(label) for label in labels])
     if column.dtype.kind == "S":
-        column = np.char.decode(column, "utf-8", "replace")
+        column = np.char.decode(column, "utf-8", "replace")  # type: ignore[arg-type]  # of bytes: kind S
     if column.dtype.kind == "f" and np.array_equal(column, np.floor(column)) and np.abs(column).max() < 2**53:
         column = column.astype(np.int64)
     if column.ndim != 1 or column.dtype.kind not in "buiU":
@@ -157,19 +158,12 @@ def _label_column(labels: Array | Sequence[Label], field: str) -> npt.NDArray[np
             f"Expected one label per row, whole numbers or text, got {column.dtype} of shape {column.shape}; "
             "numbers to be met as they are go into targets.",
         )
-    if column.size == 0:
-        raise InvalidInput(field, f"There are no {field}.")
-    return column
+    found: list[Label] = column.tolist()
+    return found
 
 
-def _name(label: object) -> str:
-    if isinstance(label, bool | np.bool_):
-        return "true" if label else "false"
-    return str(label)
-
-
-def _listed(known: npt.NDArray[np.generic]) -> str:
-    shown = ", ".join(_name(label) for label in known[:20])
+def _listed(known: Sequence[str]) -> str:
+    shown = ", ".join(known[:20])
     return shown if len(known) <= 20 else f"{shown}, … ({len(known)} in all)"
 
 

@@ -1,7 +1,7 @@
 """All columns of a stored dataset, as they were handed in: block by block, or some rows of them."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,12 @@ import pyarrow.ipc
 
 from engine import durable
 from engine.data.dataset import Dataset
+from engine.data.npy_files import rows_at_once
 from engine.data.profiles import Cell, Named, Role
 from engine.errors import Damaged
 
-_ROWS_AT_ONCE = 2**14
+# Bytes of a block of a table: rows may be few and texts long.
+_BYTES_AT_ONCE = 2**25
 
 
 class View:
@@ -27,24 +29,24 @@ class View:
         self._arrays = arrays
 
     def blocks(self, first: int, last: int) -> Iterator[list[pa.Array]]:
-        """Rows first to last: for each block an array of every column."""
+        """Rows first to last, in blocks of bounded size: for each block an array of every column."""
         if self._batches is None:
-            for start in range(first, last, _ROWS_AT_ONCE):
-                yield self._block(start, min(start + _ROWS_AT_ONCE, last))
+            at_once = rows_at_once(len(self.columns))
+            for start in range(first, last, at_once):
+                yield self._block(start, min(start + at_once, last))
             return
         begin = 0
         for batch in self._batches:
             low, high = max(first - begin, 0), min(last - begin, len(batch))
             if low < high:
-                yield batch.slice(low, high - low).columns
+                yield from (part.columns for part in cut(batch.slice(low, high - low)))
             begin += len(batch)
 
     def _block(self, first: int, last: int) -> list[pa.Array]:
         found: list[pa.Array] = []
         for array in self._arrays:
             block = array[first:last]
-            columns = block.T if block.ndim == 2 else (block,)
-            found += [pa.array(np.ascontiguousarray(column)) for column in columns]
+            found += map(pa.array, np.ascontiguousarray(block.T) if block.ndim == 2 else (block,))
         return found
 
     def rows(self, first: int, last: int) -> list[list[Cell]]:
@@ -53,6 +55,16 @@ class View:
         for block in self.blocks(first, last):
             found += map(list, zip(*(map(_cell, column.to_pylist()) for column in block), strict=True))
         return found
+
+
+def cut(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of bounded size. A batch of a file that was stored as it came may be all of it."""
+    if len(batch) > 1 and (len(batch) > rows_at_once(batch.num_columns) or batch.nbytes > _BYTES_AT_ONCE):
+        half = len(batch) // 2
+        yield from cut(batch.slice(0, half))
+        yield from cut(batch.slice(half))
+    else:
+        yield batch
 
 
 def _cell(value: Any) -> Cell:
@@ -71,16 +83,19 @@ def viewed(dataset: Dataset, folder: Path) -> Iterator[View]:
     """Raises Damaged if any byte of it is not what was written."""
     for file in folder.iterdir():
         durable.check(file)
-    try:
-        if dataset.features is None:
-            yield _of_arrays(dataset, folder)
-            return
-        with pa.memory_map(str(_find(folder, "table", "arrow"))) as source:
-            reader = pa.ipc.open_file(source)
-            batches = [reader.get_batch(place) for place in range(reader.num_record_batches)]
-            yield View(_roles(dataset, reader.schema.names, folder), batches, [])
-    except (pa.ArrowException, OSError, ValueError) as problem:
-        raise Damaged(f"The stored dataset {dataset.id} cannot be read.") from problem
+    with ExitStack() as stack:
+        try:
+            view = _of_arrays(dataset, folder) if dataset.features is None else _of_table(dataset, folder, stack)
+        except (pa.ArrowException, OSError, ValueError) as problem:
+            raise Damaged(f"The stored dataset {dataset.id} cannot be read.") from problem
+        yield view  # what goes wrong with it out there is no damage
+
+
+def _of_table(dataset: Dataset, folder: Path, stack: ExitStack) -> View:
+    source = stack.enter_context(pa.memory_map(str(_find(folder, "table", "arrow"))))
+    reader = pa.ipc.open_file(source)
+    batches = [reader.get_batch(place) for place in range(reader.num_record_batches)]
+    return View(_roles(dataset, reader.schema.names), batches, [])
 
 
 def _find(folder: Path, name: str, suffix: str) -> Path:
@@ -90,7 +105,7 @@ def _find(folder: Path, name: str, suffix: str) -> Path:
     return found
 
 
-def _roles(dataset: Dataset, names: list[str], folder: Path) -> tuple[Named, ...]:
+def _roles(dataset: Dataset, names: list[str]) -> tuple[Named, ...]:
     features = {column.name for column in dataset.features or ()}
     answer: Role = "target" if dataset.classes is None else "label"
 

@@ -8,6 +8,14 @@ import numpy as np
 from engine import durable
 from engine.data.examples import Array
 
+# Rows of a block at most, and numbers of it: 32 MiB.
+_ROWS, _NUMBERS = 2**14, 2**22
+
+
+def rows_at_once(columns: int) -> int:
+    """How many rows of a stored array are worked on at a time: the fewer, the wider it is."""
+    return max(1, min(_ROWS, _NUMBERS // columns))
+
 
 def write_array(path: Path, dtype: np.dtype[np.generic], shape: tuple[int, ...], blocks: Iterator[Array]) -> Path:
     """A .npy file of an array of which never more than a block is in memory. Raises StorageFailed."""

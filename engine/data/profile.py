@@ -1,7 +1,6 @@
 """What is in a dataset, column by column: to be looked at before anything is trained."""
 
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,88 +12,79 @@ import pyarrow.compute as pc
 
 from engine.data.dataset import Dataset
 from engine.data.dates import days
+from engine.data.different import DifferentNumbers, DifferentTexts
 from engine.data.looking import viewed
-from engine.data.profiles import BINS, MOST_COUNTED, ColumnProfile, Kind, Named, Profile
+from engine.data.profiles import MOST_COUNTED, MOST_COUNTED_IN_ALL, ColumnProfile, Kind, Named, Profile
 from engine.data.reading.formats.schema import is_date, is_text
 from engine.data.sources import Progress
+from engine.data.spread import Spread
+from engine.errors import InvalidInput
 
-_MOST_SHOWN = 10
+# Of values, of names in a sentence; and of columns of which there is a profile.
+_MOST_SHOWN, _MOST_COLUMNS = 10, 100_000
 # What is worth a word: a share of rows without a value, a class so much rarer than the most frequent one, numbers so
 # far from 0.
 _MANY_MISSING, _RARE, _FAR = 0.2, 100, 1_000.0
 
 
 def profile(dataset: Dataset, folder: Path, advanced: Callable[[Progress], None]) -> Profile:
-    """Look at all of it, twice. Raises Damaged."""
+    """Look at all of it, twice. Raises InvalidInput if it is too wide, Damaged."""
     with viewed(dataset, folder) as view:
+        width = len(view.columns)
+        if width > _MOST_COLUMNS:
+            raise InvalidInput(
+                "dataset_id", f"The dataset has {width} columns; a profile is made of at most {_MOST_COLUMNS}."
+            )
+        most = min(MOST_COUNTED, MOST_COUNTED_IN_ALL // width)
+        seen = [_Seen(column, most) for column in view.columns]
 
-        def blocks(before: int) -> Iterator[list[pa.Array]]:
+        def blocks(before: int) -> Iterator[tuple[_Seen, pa.Array]]:
             rows = 0
             for block in view.blocks(0, dataset.rows):
-                yield block
                 rows += len(block[0])
-                advanced(Progress(before + rows, 2 * dataset.rows, rows))
+                now = Progress(before + rows, 2 * dataset.rows, rows)
+                for pair in zip(seen, block, strict=True):
+                    yield pair
+                    advanced(now)  # a block of many columns takes long
 
-        seen = [_Seen(column) for column in view.columns]
-        for block in blocks(0):
-            for column, values in zip(seen, block, strict=True):
-                column.see(values)
-        for block in blocks(dataset.rows):
-            for column, values in zip(seen, block, strict=True):
-                column.count(values)
+        for column, values in blocks(0):
+            column.see(values)
+        for column, values in blocks(dataset.rows):
+            column.measure(values)
     columns = _marking_doubles([column.profile() for column in seen], [column.digest for column in seen])
     classes = _class_balance(dataset, folder)
     return Profile(dataset.rows, columns, classes, tuple(_warnings(dataset, columns, classes)))
 
 
 class _Seen:
-    """A column as its blocks go by."""
+    """A column as its blocks go by. Different values are counted up to `most`."""
 
-    def __init__(self, column: Named) -> None:
+    def __init__(self, column: Named, most: int) -> None:
         self._column = column
         self._type: Kind = "number"
-        self._missing = self._rows = 0
-        self._smallest, self._largest = np.inf, -np.inf
-        self._mean = self._squares = 0.0
-        self._values: Counter[object] | None = Counter()
-        self._histogram = np.zeros(BINS, np.int64)
+        self._missing = 0
+        self._numbers, self._texts = DifferentNumbers(most), DifferentTexts(most)
+        self._spread = Spread()
         self._hash = hashlib.blake2b()
 
     def see(self, values: pa.Array) -> None:
         self._type = _kind(values.type)
-        present = values.filter(pc.invert(pc.is_null(values, nan_is_null=True)))
-        self._missing += len(values) - len(present)
-        self._hash.update(_as_bytes(values))
-        self._see_distinct(present)
-        if self._type != "text" and len(present):
-            self._see_range(_as_numbers(present))
-
-    def _see_distinct(self, present: pa.Array) -> None:
-        if self._values is None:
+        if self._type == "text":
+            self._missing += values.null_count
+            _hash_texts(self._hash, values)
+            self._texts.see(values.drop_null())
             return
-        counted = pc.value_counts(present)
-        for value, count in zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True):
-            self._values[value] += count
-        if len(self._values) > MOST_COUNTED:
-            self._values = None
+        numbers = _as_numbers(values)
+        self._missing += int(np.count_nonzero(np.isnan(numbers)))
+        self._hash.update(numbers.data)
+        if not self._numbers.are_too_many:
+            self._numbers.see(_to_count(values))
+        self._spread.see(numbers)
 
-    def _see_range(self, numbers: npt.NDArray[np.float64]) -> None:
-        """Mean and squares of deviations of both parts together: Chan, Golub and LeVeque, 1979."""
-        rows, mean = len(numbers), float(numbers.mean())
-        squares = float(np.square(numbers - mean).sum())
-        apart, total = mean - self._mean, self._rows + rows
-        self._squares += squares + apart * apart * self._rows * rows / total
-        self._mean += apart * rows / total
-        self._rows = total
-        self._smallest = min(self._smallest, float(numbers.min()))
-        self._largest = max(self._largest, float(numbers.max()))
-
-    def count(self, values: pa.Array) -> None:
+    def measure(self, values: pa.Array) -> None:
         """The second look."""
-        if self._type == "text" or self._smallest == np.inf:
-            return
-        numbers = _as_numbers(values.filter(pc.invert(pc.is_null(values, nan_is_null=True))))
-        self._histogram += np.histogram(numbers, BINS, (self._smallest, self._largest))[0]
+        if self._spread.is_known:
+            self._spread.measure(_as_numbers(values))
 
     @property
     def digest(self) -> bytes:
@@ -102,22 +92,18 @@ class _Seen:
         return self._hash.digest()
 
     def profile(self) -> ColumnProfile:
-        values = self._values
-        found = ColumnProfile(
-            self._column.name, self._column.role, self._type, self._missing, None if values is None else len(values)
-        )
+        found = ColumnProfile(self._column.name, self._column.role, self._type, self._missing, self._numbers.count)
         if self._type == "text":
-            frequent = None if values is None else tuple((str(text), n) for text, n in values.most_common(_MOST_SHOWN))
-            return replace(found, frequent=frequent)
-        if not self._rows:
+            return replace(found, distinct=self._texts.count, frequent=self._texts.frequent(_MOST_SHOWN))
+        if not self._spread.is_known:
             return found
         return replace(
             found,
-            smallest=self._smallest,
-            largest=self._largest,
-            mean=self._mean,
-            deviation=float(np.sqrt(self._squares / self._rows)),
-            histogram=tuple(self._histogram.tolist()),
+            smallest=self._spread.smallest,
+            largest=self._spread.largest,
+            mean=self._spread.mean,
+            deviation=self._spread.deviation,
+            histogram=self._spread.histogram,
         )
 
 
@@ -129,11 +115,22 @@ def _kind(type_: pa.DataType) -> Kind:
     return "boolean" if pa.types.is_boolean(type_) else "number"
 
 
-def _as_bytes(values: pa.Array) -> bytes:
-    """The same for the same values."""
-    if is_text(values.type):
-        return "\0".join("\1" if text is None else text for text in values.to_pylist()).encode()
-    return _as_numbers(values).tobytes()
+def _hash_texts(digest: "hashlib.blake2b", values: pa.Array) -> None:
+    """Lengths, of which -1 says that there is no text; then the texts."""
+    digest.update(pc.fill_null(pc.binary_length(values).cast(pa.int64()), -1).to_numpy(zero_copy_only=False))
+    filled = values.fill_null("").cast(pa.large_string())
+    places = np.frombuffer(filled.buffers()[1], np.int64)[filled.offset : filled.offset + len(filled) + 1]
+    if places[-1] > places[0]:
+        digest.update(memoryview(filled.buffers()[2])[places[0] : places[-1]])
+
+
+def _to_count(values: pa.Array) -> npt.NDArray[np.generic]:
+    """Those that there are, as exactly as they are stored."""
+    present = values.drop_null()
+    if is_date(present.type):
+        present = present.cast(pa.int32() if pa.types.is_date32(present.type) else pa.int64())
+    found: npt.NDArray[np.generic] = present.to_numpy(zero_copy_only=False)
+    return found[~np.isnan(found)] if pa.types.is_floating(present.type) else found
 
 
 def _as_numbers(values: pa.Array) -> npt.NDArray[np.float64]:
@@ -168,7 +165,8 @@ def _warnings(dataset: Dataset, columns: Sequence[ColumnProfile], classes: dict[
     doubles = [double for double in doubles if double.split(" (")[0] not in constant]
     if doubles:
         yield f"These columns have the values of another one: {_listed(doubles)}."
-    told = [column.name for column in features if column.same_as is None and _tells(column, columns)]
+    answers = {column.same_as for column in columns if column.role in ("target", "label")}
+    told = [column.name for column in features if column.same_as is None and column.name in answers]
     if told:
         yield f"These columns are what is to be learned, under another name: {_listed(told)}."
     holes = [column.name for column in features if column.missing > _MANY_MISSING * dataset.rows]
@@ -177,13 +175,10 @@ def _warnings(dataset: Dataset, columns: Sequence[ColumnProfile], classes: dict[
     far = [column.name for column in features if column.type != "boolean" and _reach(column) > _FAR]
     if far:
         yield f"Numbers beyond ±{_FAR:g} train badly as they are; prepare the inputs: {_listed(far)}."
-    rare = [name for name, count in (classes or {}).items() if count * _RARE < max((classes or {}).values())]
+    most = max((classes or {}).values(), default=0)
+    rare = [name for name, count in (classes or {}).items() if count * _RARE < most]
     if rare:
         yield f"These classes are rare beside the most frequent one; give them weights: {_listed(rare)}."
-
-
-def _tells(column: ColumnProfile, columns: Sequence[ColumnProfile]) -> bool:
-    return any(other.same_as == column.name and other.role in ("target", "label") for other in columns)
 
 
 def _reach(column: ColumnProfile) -> float:

@@ -13,14 +13,14 @@ import pyarrow.ipc
 from engine import durable
 from engine.data.columns import Column
 from engine.data.dataset import Dataset
-from engine.data.npy_files import write_array
+from engine.data.looking import cut
+from engine.data.npy_files import rows_at_once, write_array
 from engine.data.shares import Share
 from engine.data.sources import Content, Progress
 from engine.data.strata import Rows, spread_classes
 from engine.data.writing import write_batches
 from engine.errors import Damaged, InvalidInput
 
-_ROWS_AT_ONCE = 2**14
 _ARRAYS = ("inputs", "targets", "codes", "weights")
 
 
@@ -55,20 +55,27 @@ def split(
     files = {file.name.split(".")[0]: file for file in folder.iterdir()}
     codes = np.load(files["codes"], mmap_mode="r") if stratified and dataset.classes is not None else None
     chosen = rows_of_shares(dataset.rows, [part.share for part in parts], seed, codes)
-    found = []
-    for done, (part, rows) in enumerate(zip(parts, chosen, strict=True), start=1):
-        found.append(_store(dataset, files, rows, part.folder))
-        advanced(Progress(done, len(parts), len(rows)))
-    return tuple(found)
+    total = sum(map(len, chosen)) * len(files)
+    done = 0
+
+    def stored(rows: int) -> None:
+        nonlocal done
+        done += rows
+        advanced(Progress(done, total, done // len(files)))
+
+    return tuple(_store(dataset, files, rows, part.folder, stored) for part, rows in zip(parts, chosen, strict=True))
 
 
-def _store(dataset: Dataset, files: dict[str, Path], rows: Rows, folder: Path) -> Content:
+def _store(
+    dataset: Dataset, files: dict[str, Path], rows: Rows, folder: Path, stored: Callable[[int], None]
+) -> Content:
+    """`stored` is told how many rows of a file were written."""
     features = dataset.features
     if features is not None:
-        features = _store_table(files["table"], rows, folder, features)
+        features = _store_table(files["table"], rows, folder, features, stored)
     for name in _ARRAYS:
         if name in files:
-            _store_array(files[name], rows, folder / f"{name}.npy")
+            _store_array(files[name], rows, folder / f"{name}.npy", stored)
     smallest, largest = dataset.smallest, dataset.largest
     if dataset.classes is None:
         targets = np.load(next(folder.glob("targets.*.npy")), mmap_mode="r")
@@ -90,13 +97,22 @@ def _store(dataset: Dataset, files: dict[str, Path], rows: Rows, folder: Path) -
     )
 
 
-def _store_array(file: Path, rows: Rows, path: Path) -> None:
+def _store_array(file: Path, rows: Rows, path: Path, stored: Callable[[int], None]) -> None:
     array = np.load(file, mmap_mode="r")
-    blocks = (array[rows[first : first + _ROWS_AT_ONCE]] for first in range(0, len(rows), _ROWS_AT_ONCE))
-    write_array(path, array.dtype, (len(rows), *array.shape[1:]), blocks)
+    at_once = rows_at_once(array.shape[1] if array.ndim == 2 else 1)
+
+    def blocks() -> Iterator[npt.NDArray[np.generic]]:
+        for first in range(0, len(rows), at_once):
+            block = array[rows[first : first + at_once]]
+            yield block
+            stored(len(block))
+
+    write_array(path, array.dtype, (len(rows), *array.shape[1:]), blocks())
 
 
-def _store_table(file: Path, rows: Rows, folder: Path, features: tuple[Column, ...]) -> tuple[Column, ...]:
+def _store_table(
+    file: Path, rows: Rows, folder: Path, features: tuple[Column, ...], stored: Callable[[int], None]
+) -> tuple[Column, ...]:
     """The columns, with what is missing counted anew."""
     missing = dict.fromkeys((column.name for column in features), 0)
     try:
@@ -105,14 +121,15 @@ def _store_table(file: Path, rows: Rows, folder: Path, features: tuple[Column, .
 
             def batches() -> Iterator[pa.RecordBatch]:
                 first = 0
-                for place in range(reader.num_record_batches):
-                    batch = reader.get_batch(place)
+                whole = (reader.get_batch(place) for place in range(reader.num_record_batches))
+                for batch in (part for each in whole for part in cut(each)):
                     low, high = np.searchsorted(rows, (first, first + len(batch)))
                     if low < high:
                         taken = batch.take(pa.array(rows[low:high] - first))
                         for name in missing:
                             missing[name] += pc.sum(pc.is_null(taken.column(name), nan_is_null=True)).as_py()
                         yield taken
+                        stored(len(taken))
                     first += len(batch)
 
             durable.write_file(folder / "table.arrow", lambda sink: write_batches(sink, reader.schema, batches()))

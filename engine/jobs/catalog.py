@@ -22,7 +22,8 @@ from engine.training.checkpoint import load_weights, save_weights
 from engine.training.evaluation import Evaluation, evaluate
 from engine.training.model import Model
 
-_NETWORKS_KEPT_LOADED = 16
+# Networks that stay loaded for the next prediction: so many at most, and so many parameters; one in any case.
+_NETWORKS_KEPT, _PARAMETERS_KEPT = 16, 2**26
 _UNPREPARED = PreparationRule()
 
 
@@ -44,9 +45,8 @@ class Catalog:
             job = None if file in published[network_id] else self._registry.jobs.peek(file.split("-")[0])
             return file in published[network_id] or (job is not None and file in job.files)
 
-        datasets, uploads = (
-            {record.id for record in kind} for kind in (self._registry.datasets, self._registry.uploads)
-        )
+        datasets = {dataset.id for dataset in self._registry.datasets}
+        uploads = {upload.id for upload in self._registry.uploads if upload.state != "failed"}
         self._folder.sweep(set(published), datasets, uploads, is_known)
 
     def create_network(
@@ -79,7 +79,7 @@ class Catalog:
         with self._registry.lock:
             now = self._registry.networks.get(record.id)
             if now.version(number) is None:
-                raise NotFound("version", f"{number} of {record.id}")
+                raise _no_version(record, number)
             changed = replace(now, current=number)
             self._registry.change(self._registry.networks, changed)
             return changed
@@ -117,7 +117,7 @@ class Catalog:
         wanted = record.current if number is None else number
         version = record.version(wanted)
         if version is None:
-            raise NotFound("version", f"{wanted} of {record.id}")
+            raise _no_version(record, wanted)
         key = (record.id, version.number)
         with self._loading:
             if key not in self._loaded:
@@ -125,9 +125,14 @@ class Catalog:
                 network, fitted = load_weights(path, record.architecture)
                 self._loaded[key] = Model(network, fitted or _unfitted(record, version))
             self._loaded.move_to_end(key)
-            while len(self._loaded) > _NETWORKS_KEPT_LOADED:
-                self._loaded.popitem(last=False)
+            self._drop_some()
             return version, self._loaded[key]
+
+    def _drop_some(self) -> None:
+        parameters = sum(model.network.architecture.parameters for model in self._loaded.values())
+        while len(self._loaded) > 1 and (len(self._loaded) > _NETWORKS_KEPT or parameters > _PARAMETERS_KEPT):
+            _, dropped = self._loaded.popitem(last=False)
+            parameters -= dropped.network.architecture.parameters
 
     def evaluate(self, record: NetworkRecord, number: int | None, dataset: Dataset) -> tuple[Version, Evaluation]:
         """Measure a version, by default the current one, on a dataset.
@@ -156,6 +161,11 @@ class Catalog:
         except StorageFailed:
             self._registry.datasets.get(dataset.id)  # it may have been deleted since it was found
             raise
+
+
+def _no_version(record: NetworkRecord, number: int) -> NotFound:
+    last = record.versions[-1].number
+    return NotFound("version", f"The network {record.id} has no version {number}; it has 0 to {last}.")
 
 
 def _unfitted(record: NetworkRecord, version: Version) -> Preparation:

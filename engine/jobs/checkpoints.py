@@ -33,7 +33,8 @@ class Checkpoints:
         """Raises NotFound."""
         found = next((checkpoint for checkpoint in job.checkpoints if checkpoint.number == number), None)
         if found is None:
-            raise NotFound("checkpoint", f"{number} of {job.id}")
+            known = ", ".join(str(checkpoint.number) for checkpoint in job.checkpoints) or "none"
+            raise NotFound("checkpoint", f"The job {job.id} has no checkpoint {number}. It has: {known}.")
         return found
 
     def open(self, job: Job, checkpoint: SavedRun) -> BinaryIO:
@@ -89,7 +90,7 @@ class Checkpoints:
             network = found.network(architecture, best=weights == "best")
             # Extracted again it gets the same name, and is the same.
             path = folder / f"{job.id}-{checkpoint.number}-{weights}.safetensors"
-            return save_weights(path, network, found.preparation).name
+            return save_weights(path, network, found.preparation, found.classes).name
 
     @contextmanager
     def _noticing_it_is_gone(self, job: Job, checkpoint: SavedRun) -> Iterator[None]:

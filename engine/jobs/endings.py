@@ -1,12 +1,16 @@
 """How jobs end: what they publish, which of their files go, and what becomes of the jobs that waited for them."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
+from engine import durable
 from engine.jobs.folder import DataFolder
 from engine.jobs.job import Cancelled, ErrorKind, Failed, Job, JobError, Succeeded
 from engine.jobs.registry import NetworkRecord, Registry, Version
-from engine.training.checkpoint import load_preparation
+from engine.jobs.runs import Attempt
+from engine.training.checkpoint import load_classes, load_preparation
 
 
 class Endings:
@@ -19,8 +23,8 @@ class Endings:
     def published(self, job: Job, file: str, epoch: int | None = None) -> tuple[NetworkRecord, Version]:
         """The job's network with a new version, current from then on, and that version. Raises Damaged."""
         network = self._registry.networks.get(job.network_id)
-        classes = self._registry.datasets.get(job.dataset_id).classes
-        preparation = load_preparation(self._folder.of_network(network.id) / file)
+        path = self._folder.of_network(network.id) / file
+        preparation, classes = load_preparation(path), load_classes(path)
         columns = None
         if preparation is not None and preparation.columns is not None:
             columns = tuple((column.name, column.type) for column in preparation.columns)
@@ -50,6 +54,25 @@ class Endings:
         """The job, if it has ended otherwise."""
         job = self._registry.jobs.peek(job_id)
         return job if job is not None and job.finished and job.state != "succeeded" else None
+
+    def discard(self, attempt: Attempt, file: str) -> None:
+        """Remove a file that a worker has told of too late, unless the journal knows it."""
+        self._remove_unknown(attempt, [self._folder.of_network(attempt.network_id) / file])
+
+    def clean_up_after(self, attempt: Attempt, process_id: int) -> None:
+        """Remove what a worker that has died had not finished, or had no time to tell of."""
+        folder, run = self._folder.of_network(attempt.network_id), f"{attempt.job_id}-{attempt.number}"
+        left = (f"{durable.UNFINISHED}{process_id}-*", f"{run}-*.checkpoint", f"{run}.*.safetensors")
+        self._remove_unknown(attempt, [file for pattern in left for file in folder.glob(pattern)])
+
+    def _remove_unknown(self, attempt: Attempt, files: Iterable[Path]) -> None:
+        job = self._registry.jobs.peek(attempt.job_id)
+        network = self._registry.networks.peek(attempt.network_id)
+        known = job.files if job is not None else set()
+        known = known | ({version.file for version in network.versions} if network is not None else set())
+        for file in files:
+            if file.name not in known:
+                file.unlink(missing_ok=True)
 
     def remove(self, job: Job, files: set[str]) -> None:
         """Remove files that the journal has let go of before."""

@@ -6,7 +6,8 @@ from typing import Literal
 
 from engine.errors import Conflict
 from engine.training.choice import DeviceKind
-from engine.training.spec import Epoch, StopReason, TrainingSpec
+from engine.training.epoch import Epoch
+from engine.training.spec import StopReason, TrainingSpec
 
 State = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
 FINISHED: tuple[State, ...] = ("succeeded", "failed", "cancelled")
@@ -57,11 +58,12 @@ class Checkpointing:
 @dataclass(frozen=True)
 class Job:
     """`attempt` counts starts; what a worker says under an older attempt is not believed. `retries` counts those that
-    were made because something outside the job failed. `cost` is that of the last finished epoch; `seconds` that of all
-    of them. `start_version`: the version of the network that it began with; `start_file`: the checkpoint that it was
-    told to begin with instead. `stopped`: why a job that succeeded ended, and `best_epoch` whose weights it published,
-    where it looked for the best. `device_kind`: where it trains, and why; `device`: the one that it was given. `after`:
-    jobs that must have succeeded before it starts. `checkpoints`: oldest first."""
+    were made because something outside the job failed. `cost` is that of the last finished epoch; `seconds` that of
+    all of them. `start_version`: the version of the network that it began with; `start_from`: the job and the number
+    of the checkpoint that it was told to begin with instead, and `start_file`: its own name for it. `stopped`: why a
+    job that succeeded ended, and `best_epoch` whose weights it published, where it looked for the best. `device_kind`:
+    where it trains, and why; `device`: the one that it was given. `after`: jobs that must have succeeded before it
+    starts. `checkpoints`: oldest first."""
 
     id: str
     name: str | None
@@ -90,6 +92,7 @@ class Job:
     priority: int = 0
     after: tuple[str, ...] = ()
     checkpointing: Checkpointing = Checkpointing()
+    start_from: tuple[str, int] | None = None
     start_file: str | None = None
 
     @property

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from engine.jobs.database import Database
 
@@ -122,28 +121,11 @@ class Journal(Database):
         )
         return [body for (body,) in rows]
 
-    def history_in_brief(self, job_id: str, after: int, points: int) -> list[bytes]:
-        """At most `points` epoch records, at least 6: the first, the last, and of each of the equal parts in between
-        those with the lowest and the highest costs, of training and of validation."""
-        part = "FROM events WHERE job_id = :job AND epoch > :after"
-        scope: dict[str, Any] = {"job": job_id, "after": after}
-        ((first, last, validated),) = self.read(
-            f"SELECT min(epoch), max(epoch), count(body ->> '$.validation_cost') > 0 {part}", scope
-        )
-        if first is None or last - first < points:
-            return self.history(job_id, after, points)
-        costs = ("$.cost", "$.validation_cost") if validated else ("$.cost",)
-        extremes = " UNION ".join(
-            f"SELECT epoch, body FROM (SELECT {pick}(body ->> '{cost}'), epoch, body {part} "
-            "GROUP BY (epoch - :first) * :parts / (:last - :first + 1))"
-            for cost in costs
-            for pick in ("min", "max")
-        )
-        rows = self.read(
-            f"{extremes} UNION SELECT epoch, body {part} AND epoch IN (:first, :last) ORDER BY epoch",
-            {**scope, "first": first, "last": last, "parts": (points - 2) // (2 * len(costs))},
-        )
-        return [body for _, body in rows]
+    def span(self, job_id: str, after: int) -> tuple[int, int] | None:
+        """The first and the last epoch above `after` that a job has finished; None if there is none."""
+        query = "SELECT {}(epoch) FROM events WHERE job_id = ? AND epoch > ?"
+        ((first,),), ((last,),) = (self.read(query.format(which), (job_id, after)) for which in ("min", "max"))
+        return None if first is None else (first, last)
 
     def events(self, job_id: str | None, after: int, limit: int) -> list[Entry]:
         """Events of a job, or of all, with numbers above `after`, oldest first."""

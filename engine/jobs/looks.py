@@ -18,7 +18,8 @@ from engine.jobs.folder import DataFolder
 from engine.jobs.readers import Readers
 from engine.jobs.registry import Receipt, Registry
 
-_PROFILES_KEPT = 64
+# Columns of all profiles that are kept.
+_COLUMNS_KEPT = 50_000
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,12 @@ class Looks:
         self._lock = threading.Lock()
         self._profiles: OrderedDict[str, Profile] = OrderedDict()
 
+    def end(self) -> None:
+        """What is asked for is given up."""
+        self._readers.close()
+
     def profile(self, dataset: Dataset) -> Profile:
-        """Made when it is first asked for. Raises Damaged."""
+        """Made when it is first asked for. Raises InvalidInput, Damaged."""
         with self._lock:
             if dataset.id in self._profiles:
                 self._profiles.move_to_end(dataset.id)
@@ -53,7 +58,7 @@ class Looks:
         assert isinstance(looked, Looked)
         with self._lock:
             self._profiles[dataset.id] = looked.profile
-            while len(self._profiles) > _PROFILES_KEPT:
+            while sum(len(profile.columns) for profile in self._profiles.values()) > _COLUMNS_KEPT:
                 self._profiles.popitem(last=False)
         return looked.profile
 

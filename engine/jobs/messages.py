@@ -12,7 +12,8 @@ from engine.data.preparation import PreparationRule
 from engine.jobs.channel import SECONDS_TO_SEND, Channel
 from engine.jobs.job import Checkpointing, ErrorKind
 from engine.nn.architecture import Architecture
-from engine.training.spec import Epoch, StopReason, TrainingSpec
+from engine.training.epoch import Epoch
+from engine.training.spec import StopReason, TrainingSpec
 
 
 class _Message(msgspec.Struct, frozen=True, tag=True):

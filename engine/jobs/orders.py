@@ -16,12 +16,18 @@ from engine.training.spec import TrainingSpec
 
 @dataclass(frozen=True)
 class Limits:
-    """What a service takes: jobs that wait, bytes of memory of one run, and bytes of its data that may be in memory
-    beside it."""
+    """What a service takes: jobs that wait, and bytes of memory of one run. `slot_bytes`: memory that a slot has.
+    `data_bytes`: how much of a run's data may be in memory beside it, where that was set."""
 
     queued_jobs: int
     job_bytes: int
-    data_bytes: int = 2**62
+    slot_bytes: int = 2**62
+    data_bytes: int | None = None
+
+    def data_beside(self, held: int) -> int:
+        """Bytes of data that may be in memory beside a run that holds so many itself: half of what it leaves, since the
+        service and what stands on its way to the disk have to be there too."""
+        return self.data_bytes or max(0, self.slot_bytes - held) // 2
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
-"""Whose turn it is on a core: training is what there is always more of, and goes last.
+"""Whose turn it is on a core: answering requests goes first, reading files next, and training, which is what there is
+always more of, last.
 
 The scheduler lets a thread that wakes up go first if it wants a shorter slice of time than the one that runs (Linux
 6.12 and later; "EEVDF" in the kernel's documentation). Without that one in a hundred answers waits for the end of a
@@ -12,11 +13,17 @@ import struct
 from contextlib import suppress
 from pathlib import Path
 
+_READING = 10
 _LOWEST = 19
 _LONGEST_SLICE = 100_000_000  # nanoseconds; the most that Linux takes
 # sched_setattr(2) has no function in Python, nor in most C libraries: its number, and `struct sched_attr`.
 _SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}.get(platform.machine())
 _ATTRIBUTES = struct.Struct("=IIQiIQQQ")
+
+
+def give_way_to_answers() -> None:
+    """Put this process, which has no other threads yet, behind those that answer requests, and before training."""
+    os.nice(_READING)
 
 
 def give_way() -> None:

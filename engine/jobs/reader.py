@@ -22,6 +22,7 @@ from engine.data.splitting import split
 from engine.errors import NablaError, TooLarge
 from engine.jobs.channel import Channel
 from engine.jobs.errands import Advanced, Divide, Errand, Failed, FromReader, Look, Looked, Read, Result, Stored
+from engine.jobs.priority import give_way_to_answers
 
 # Progress is told so often.
 _SECONDS_BETWEEN_SIGNS = 0.2
@@ -96,7 +97,7 @@ def limit_memory(bytes_more: int) -> None:
 def main(arguments: list[str]) -> None:
     descriptor, memory = map(int, arguments)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the service decides
-    os.nice(10)  # answering requests goes before reading, and reading before training
+    give_way_to_answers()
     limit_memory(memory)
     Reader(Channel(socket.socket(fileno=descriptor), Errand)).work()
 

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 
 from engine.data.sources import Progress
-from engine.errors import InvalidInput, NablaError
+from engine.errors import Conflict, InvalidInput, Unavailable
 from engine.jobs.channel import Channel
 from engine.jobs.errands import Advanced, Errand, Failed, FromReader, Result
 
@@ -18,10 +18,16 @@ log = logging.getLogger(__name__)
 
 # A process that dies is given the same files once more: the cause may be elsewhere.
 _TRIES = 2
+# What is only reserved counts to the limit on its memory. Arrow's own allocator reserves 128 MiB before it is asked for
+# anything, and that of C an arena for every thread.
+_THRIFTY = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "2"}
 
 
-class GivenUp(NablaError):
+class GivenUp(Conflict):
     """Nobody wants to know any more."""
+
+    def __init__(self) -> None:
+        super().__init__("The dataset was deleted while it was being read.")
 
 
 class Readers:
@@ -42,7 +48,8 @@ class Readers:
     def carry_out(self, owner: str, errand: Errand, advanced: Callable[[Progress], None]) -> Result:
         """Waits for its turn, then until it is done. `owner`: who may `give_up` on it.
 
-        Raises what the reader raised; InvalidInput if the process dies of these files again and again, and GivenUp.
+        Raises what the reader raised; InvalidInput if the process dies of these files again and again; GivenUp, and
+        Unavailable if the service ends.
         """
         with self._turn:
             try:
@@ -72,7 +79,7 @@ class Readers:
                 self._process.kill()
 
     def close(self) -> None:
-        """End the process. What is still asked raises GivenUp."""
+        """End the process. What is still asked raises Unavailable."""
         with self._state:
             self._closed = True
             if self._process is not None:
@@ -89,8 +96,10 @@ class Readers:
                 self._start()
 
     def _check_wanted(self, owner: str) -> None:
-        if self._closed or owner in self._given_up:
-            raise GivenUp("Reading was given up.")
+        if self._closed:
+            raise Unavailable("The service is ending. Send it again when it is back.")
+        if owner in self._given_up:
+            raise GivenUp
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
@@ -99,7 +108,7 @@ class Readers:
                 [sys.executable, "-m", "engine.jobs.reader", str(theirs.fileno()), str(self._memory)],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"},
+                env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONSAFEPATH": "1", **_THRIFTY},
             )
         ours.settimeout(self._silence)
         self._channel = Channel(ours, FromReader)

@@ -70,7 +70,7 @@ class Collection(Generic[Record]):
         """By id or name. Raises NotFound."""
         found = self.look(reference)
         if found is None:
-            raise NotFound(self.kind, reference)
+            raise NotFound.of(self.kind, reference)
         return found
 
     def look(self, reference: str) -> Record | None:
@@ -82,7 +82,7 @@ class Collection(Generic[Record]):
         """By id alone. Raises NotFound."""
         record = self.peek(id)
         if record is None:
-            raise NotFound(self.kind, id)
+            raise NotFound.of(self.kind, id)
         return record
 
     def peek(self, id: str) -> Record | None:

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import product
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -18,10 +20,12 @@ from engine.jobs.journal import Entry, Journal
 from engine.jobs.records import Collection, Jobs, Record
 from engine.jobs.upload import Upload
 from engine.nn.architecture import Architecture
-from engine.training.spec import Epoch
+from engine.training.epoch import Epoch
 
 _SECONDS_ANSWERS_ARE_KEPT = 24 * 3600
 _UNPREPARED = PreparationRule()
+# What a plot shows of an epoch.
+_COSTS = ("cost", "validation_cost")
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,8 @@ class Receipt:
 
 class Registry:
     """Networks, datasets and jobs. Writers hold `lock`. `changed` hears, after the fact and in order, of every job that
-    changed, and of the events that are in the journal now."""
+    changed, and of the events that are in the journal now; `reopened` the number of the last event, when the journal
+    may have more than was told."""
 
     def __init__(self, journal: Journal) -> None:
         self.lock = threading.RLock()
@@ -79,6 +84,7 @@ class Registry:
         self.uploads = Collection("upload", Upload, journal)
         self.jobs = Jobs(journal, self.lock)
         self.changed: Callable[[Job, Sequence[Entry]], None] = lambda job, events: None
+        self.reopened: Callable[[int], None] = lambda last_event: None
         self._journal = journal
         self._load()
 
@@ -98,6 +104,7 @@ class Registry:
             with self._journal.transaction():
                 pass
             self._load()
+            self.reopened(self.last_event())
 
     def add(self, collection: Collection[Record], record: Record, receipt: Receipt | None = None) -> None:
         """Make a new record known. Raises StorageFailed, and then nothing has changed."""
@@ -214,8 +221,26 @@ class Registry:
         return [_EPOCH.decode(body) for body in self._journal.history(job_id, after, limit)]
 
     def history_in_brief(self, job_id: str, after: int, points: int) -> list[Epoch]:
-        """At most `points` of them: first, last, and the lowest and highest costs in between."""
-        return [_EPOCH.decode(body) for body in self._journal.history_in_brief(job_id, after, points)]
+        """At most `points` of them, at least 6: the first, the last, and of each of the equal parts in between those
+        with the lowest and the highest costs, of training and of validation. It is read part by part, so that others
+        who need the journal get their turn."""
+        span = self._journal.span(job_id, after)
+        if span is None or span[1] - span[0] < points:
+            return self.history(job_id, after, points)
+        first, count = span[0], span[1] - span[0] + 1
+        edges = [epoch for number in span for epoch in self.history(job_id, number - 1, 1)]
+        costs = [cost for cost in _COSTS if any(getattr(epoch, cost) is not None for epoch in edges)]
+        parts = (points - 2) // (2 * max(1, len(costs)))
+        kept = {epoch.epoch: epoch for epoch in edges}
+        for number in range(parts):
+            begin, stop = (first + count * edge // parts for edge in (number, number + 1))
+            part = self.history(job_id, begin - 1, stop - begin)
+            for cost, pick in product(costs, (min, max)):
+                known = [epoch for epoch in part if getattr(epoch, cost) is not None]
+                if known:  # it may have been cut since, by a worker that died
+                    extreme = pick(known, key=attrgetter(cost))
+                    kept[extreme.epoch] = extreme
+        return [kept[epoch] for epoch in sorted(kept)]
 
     def events(self, job_id: str | None, after: int, limit: int) -> list[Entry]:
         """What happened to a job, or to all, with rising numbers above `after`."""

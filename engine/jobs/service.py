@@ -90,17 +90,21 @@ class JobService:
         """The id of the job that a slot's worker has."""
         return self._dispatcher.busy_with(slot)
 
+    def is_pausing(self, job_id: str) -> bool:
+        """Whether a running job was asked to pause, and has not done so yet."""
+        return self._dispatcher.is_pausing(job_id)
+
     def is_wished(self, job_id: str) -> bool:
         """Whether something that was asked of a running job, by `pause` or `change`, has still to happen."""
         return self._dispatcher.is_wished(job_id)
 
     def submit(self, order: Order, receipt: Receipt | None = None) -> Job:
-        """Queue a job. Raises InvalidInput if data, network and settings do not go together or there is no such device,
-        TooMany if as many jobs wait already as may."""
+        """Queue a job; it as it was queued. Raises InvalidInput if data, network and settings do not go together, there
+        is no such device, or it would wait in vain; TooMany if as many jobs wait already as may."""
         network, dataset, spec, validation = order.network, order.dataset, order.spec, order.validation
         check_data(order, self._fitted(order))
         spec.check_fits(network.architecture, dataset.rows, dataset.classes)
-        self._check_size(order)
+        held = self._check_size(order)
         choice = self._choose(network.architecture, dataset, spec, validation)
         id = ids.new_id(ids.JOB)
         with self.registry.lock:
@@ -111,7 +115,7 @@ class JobService:
                 order.name,
                 network.id,
                 dataset.id,
-                with_order(order, self._limits.data_bytes),
+                with_order(order, self._limits.data_beside(held)),
                 _now(),
                 validation_dataset_id=validation.id if validation else None,
                 device_kind=choice.device,
@@ -119,11 +123,12 @@ class JobService:
                 priority=order.priority,
                 after=tuple(other.id for other in order.after),
                 checkpointing=order.checkpointing,
+                start_from=(order.begin_with[0].id, order.begin_with[1].number) if order.begin_with else None,
                 start_file=start_file,
             )
             self.registry.add(self.registry.jobs, job, receipt)
             self._dispatcher.dispatch()
-            return self.registry.jobs.get(job.id)
+            return job
 
     def _fitted(self, order: Order) -> Preparation | None:
         """What the data of a job that does not begin at the network's start are prepared by."""
@@ -142,7 +147,8 @@ class JobService:
         except Damaged:
             return None  # the run says so
 
-    def _check_size(self, order: Order) -> None:
+    def _check_size(self, order: Order) -> int:
+        """Bytes of memory that the run holds at its peak. Raises InvalidInput."""
         demand = demand_of(order.spec, order.network.architecture, order.dataset.rows, order.dataset.bytes)
         if demand.memory > self._limits.job_bytes:
             raise InvalidInput(
@@ -150,12 +156,17 @@ class JobService:
                 f"The run would need {demand.memory} bytes of memory for parameters, gradient, moments and one "
                 f"mini-batch; {self._limits.job_bytes} are allowed here. A smaller batch_size or network needs less.",
             )
+        return demand.held
 
     def _check_still_there(self, order: Order) -> None:
         """What was found a moment ago may have been deleted since; and others may have queued their jobs."""
-        waiting = sum(job.state == "queued" for job in self.registry.jobs)
+        waiting = sum(job.state in ("queued", "paused") for job in self.registry.jobs)
         if waiting >= self._limits.queued_jobs:
-            raise TooMany(f"{waiting} jobs wait already, as many as this service takes. Submit it again later.")
+            raise TooMany(
+                f"{waiting} jobs are queued or paused already, as many as this service takes. Submit it again later."
+            )
+        for number, other in enumerate(order.after):
+            _check_may_succeed(self.registry.jobs.get(other.id), f"after.{number}")
         self.registry.networks.get(order.network.id)
         self.registry.datasets.get(order.dataset.id)
         if order.validation is not None:
@@ -214,8 +225,11 @@ class JobService:
             self._dispatcher.give_up(self.registry.jobs.get(job_id))
 
     def resume(self, job_id: str) -> Job:
-        """Back to the queue, at the place that its priority and age give it."""
+        """Back to the queue, at the place that its priority and age give it. A pause that has not happened yet is taken
+        back."""
         with self.registry.lock:
+            if self._dispatcher.take_back_pause(job_id):
+                return self.registry.jobs.get(job_id)
             self.registry.record(job_id, Resumed())
             self._dispatcher.dispatch()
             return self.registry.jobs.get(job_id)
@@ -241,8 +255,15 @@ class JobService:
             now = self.registry.jobs.get(job.id)
             if not now.finished:
                 raise Conflict(f"The job is {now.state}; cancel it before deleting it.")
+            self._endings.end_those_that_wait_in_vain()  # while it can be known how this one has ended
             self.registry.remove(self.registry.jobs, now)
             self._endings.remove(now, now.files)
+
+
+def _check_may_succeed(job: Job, field: str) -> None:
+    """Raises InvalidInput, naming the field, if it is certain that it will not."""
+    if job.finished and job.state != "succeeded":
+        raise InvalidInput(field, f"The job {job.id} is {job.state}; a job that comes after it would never start.")
 
 
 def _now() -> datetime:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from engine import durable
 from engine.data.dataset import Dataset
 from engine.data.sources import Content, Progress
-from engine.errors import Conflict, InvalidInput, NablaError, NotFound, TooLarge, TooMany
+from engine.errors import Conflict, InvalidInput, NablaError, NotFound, TooLarge, TooMany, Unavailable
 from engine.jobs import ids
 from engine.jobs.errands import Read, Stored
 from engine.jobs.folder import DataFolder
@@ -33,7 +33,7 @@ class Underway:
     def found(self) -> Content:
         """When it has ended. Raises what was wrong."""
         if self.content is None:
-            raise self.problem or GivenUp("Reading was given up.")
+            raise self.problem or GivenUp()
         return self.content
 
 
@@ -44,12 +44,15 @@ class Uploads:
     ready. It knows those whose sender has been told of them: because they take long, or come in several requests.
     """
 
-    def __init__(self, registry: Registry, folder: DataFolder, readers: Readers, most: int) -> None:
-        """`most`: how many there may be at the same time."""
+    def __init__(self, registry: Registry, folder: DataFolder, readers: Readers, most: int, most_open: int) -> None:
+        """`most`: how many may arrive in one request, or be read, at the same time; `most_open`: how many may be open
+        for requests to come."""
         self._registry = registry
         self._folder = folder
         self._readers = readers
         self._most = most
+        self._most_open = most_open
+        self._arriving: set[str] = set()
         self._underway: dict[str, Underway] = {}
 
     def recover(self) -> None:
@@ -69,7 +72,7 @@ class Uploads:
         found = (self._registry.datasets.look(reference), self._registry.uploads.look(reference))
         newest = max((record for record in found if record is not None), key=lambda record: record.id, default=None)
         if newest is None:
-            raise NotFound("dataset", reference)
+            raise NotFound.of("dataset", reference)
         return newest
 
     def ready(self, reference: str) -> Dataset:
@@ -99,12 +102,29 @@ class Uploads:
 
     def begin(self, kind: Kind) -> Upload:
         """A folder for files that will come. Raises TooMany, StorageFailed."""
-        receiving = sum(upload.state == "receiving" for upload in self._registry.uploads)
-        if receiving + len(self._underway) >= self._most:
-            raise TooMany(f"{self._most} datasets are on their way already, as many as this service takes.")
         upload = Upload(ids.new_id(ids.DATASET), kind, datetime.now(UTC))
-        with durable.new_folder(self._folder.of_upload(upload.id)):
-            return upload
+        with self._registry.lock:
+            if kind == "fields":
+                if len(self._arriving.union(tuple(self._underway))) >= self._most:
+                    raise TooMany(f"{self._most} datasets are on their way already, as many as this service takes.")
+                self._arriving.add(upload.id)
+            else:
+                self._check_open()
+        try:
+            with durable.new_folder(self._folder.of_upload(upload.id)):
+                return upload
+        except BaseException:
+            self._arriving.discard(upload.id)
+            raise
+
+    def _check_open(self) -> None:
+        opened = [upload for upload in self._registry.uploads if upload.state == "receiving"]
+        if len(opened) >= self._most_open:
+            oldest = min(opened, key=lambda upload: upload.id)
+            raise TooMany(
+                f"{len(opened)} datasets are open already, as many as this service takes. The oldest is {oldest.id}, "
+                f"opened {oldest.created_at:%Y-%m-%d}: close it, or delete it if nobody will."
+            )
 
     def incoming(self, upload: Upload) -> durable.Unfinished:
         """A file of the upload, to be written."""
@@ -117,6 +137,7 @@ class Uploads:
 
     def discard(self, upload: Upload) -> None:
         """Forget an upload, unless the journal knows it."""
+        self._arriving.discard(upload.id)
         if self._registry.uploads.peek(upload.id) is None:
             self._folder.remove(self._folder.of_upload(upload.id))
 
@@ -264,14 +285,13 @@ class Uploads:
         if underway.content is not None:
             self._registry.become(upload, self._dataset(upload, underway.content))
             self.discard(upload)
-        elif isinstance(problem, InvalidInput):
-            failed = replace(upload, state="failed", pieces=(), problems=problem.problems)
-            self._registry.change(self._registry.uploads, failed)
-            self.discard(upload)
-        elif not isinstance(problem, GivenUp):
-            log.error("%s could not be read: %s", upload.id, problem)
-            failed = replace(upload, state="failed", problems=(("file", str(problem)),))
-            self._registry.change(self._registry.uploads, failed)
+        elif not isinstance(problem, GivenUp | Unavailable):
+            if not isinstance(problem, InvalidInput):
+                log.error("%s could not be read: %s", upload.id, problem)
+            problems = problem.problems if isinstance(problem, InvalidInput) else (("file", str(problem)),)
+            self._registry.change(self._registry.uploads, replace(upload, state="failed", pieces=(), problems=problems))
+            # It is known for its reason alone; nothing reads its files any more.
+            self._folder.remove(self._folder.of_upload(upload.id))
 
 
 _COMES_AS: dict[Kind, str] = {"rows": "rows, in files", "file": "one file, in parts", "fields": "one request"}

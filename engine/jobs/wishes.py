@@ -30,6 +30,14 @@ class Wishes:
     def pause(self, job_id: str) -> None:
         self._wishes.setdefault(job_id, _Wish()).pause = True
 
+    def take_back_pause(self, job_id: str) -> bool:
+        """Whether there was one to take back."""
+        if not self.asks_to_pause(job_id):
+            return False
+        self._wishes[job_id].pause = False
+        self._forget_if_done(job_id)
+        return True
+
     def asks_to_pause(self, job_id: str) -> bool:
         return job_id in self._wishes and self._wishes[job_id].pause
 
@@ -41,8 +49,11 @@ class Wishes:
         wish = self._wishes.get(job_id)
         if wish is not None and wish.learning_rate == learning_rate:
             wish.learning_rate = None
-            if not wish.is_left:
-                self.forget(job_id)
+            self._forget_if_done(job_id)
+
+    def _forget_if_done(self, job_id: str) -> None:
+        if not self._wishes[job_id].is_left:
+            self.forget(job_id)
 
     def left_to_do(self, job_id: str) -> tuple[Event, ...]:
         """What makes a job that no worker has any more into what was asked for."""

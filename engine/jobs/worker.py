@@ -24,7 +24,7 @@ from engine.jobs.priority import give_way
 from engine.nn.cuda.failures import is_out_of_memory
 from engine.training.checkpoint import Checkpoint, save_checkpoint, save_weights
 from engine.training.device import Cpu, Cuda, Device
-from engine.training.spec import Epoch
+from engine.training.epoch import Epoch
 from engine.training.trainer import Trainer
 
 # After these a GPU is not trusted to go on as it is.
@@ -133,7 +133,7 @@ class Worker:
         finally:
             record.report()
         path = Path(run.folder) / f"{run.job_id}-{run.attempt}.safetensors"
-        file = save_weights(path, trainer.network, preparation).name
+        file = save_weights(path, trainer.network, preparation, run.dataset.classes).name
         position = trainer.position
         assert position.stopped is not None
         return messages.Finished(run.job_id, run.attempt, file, position.stopped, position.best_epoch)
@@ -201,7 +201,8 @@ class _Record:
         self.report()  # what a checkpoint contains is known before the checkpoint is
         position = self._trainer.position
         name = f"{self._run.job_id}-{self._run.attempt}-{position.epoch}-{position.row}.checkpoint"
-        file = save_checkpoint(Path(self._run.folder) / name, Checkpoint.of(self._trainer, self._preparation))
+        checkpoint = Checkpoint.of(self._trainer, self._preparation, self._run.dataset.classes)
+        file = save_checkpoint(Path(self._run.folder) / name, checkpoint)
         self._say(messages.Checkpointed(self._run.job_id, self._run.attempt, file.name, file.stat().st_size))
         self._saved = time.monotonic()
 

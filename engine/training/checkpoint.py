@@ -26,13 +26,16 @@ if TYPE_CHECKING:  # the service saves weights, and trains nothing
     from engine.training.trainer import Trainer
 
 Arrays = dict[str, npt.NDArray[Any]]
+Classes = tuple[str, ...] | None
+
+_CLASSES = "classes"
 
 
-def save_weights(path: Path, network: Network, preparation: Preparation | None = None) -> Path:
+def save_weights(path: Path, network: Network, preparation: Preparation | None = None, classes: Classes = None) -> Path:
     """Write the tensors of every layer: `layers.N.weights` and `layers.N.biases`, and with batch normalization
-    `layers.N.scales`, `layers.N.means` and `layers.N.variances`; and what was fitted before it was trained, if it was.
-    Raises StorageFailed."""
-    return _save(path, dict(_tensors(network)), {}, preparation)
+    `layers.N.scales`, `layers.N.means` and `layers.N.variances`; and what was fitted before it was trained, and the
+    classes that it was trained to tell apart, if it was. Raises StorageFailed."""
+    return _save(path, dict(_tensors(network)), _words_of(classes), preparation)
 
 
 def load_weights(path: Path, architecture: Architecture) -> tuple[Network, Preparation | None]:
@@ -55,6 +58,23 @@ def load_preparation(path: Path) -> Preparation | None:
         return preparation_in({name: file.get_tensor(name) for name in names}, file.metadata() or {})
 
 
+def load_classes(path: Path) -> Classes:
+    """What was saved with weights or in a checkpoint; the digest is not looked at. Raises Damaged."""
+    with _opened(path) as file:
+        return _classes_in(file.metadata() or {})
+
+
+def _words_of(classes: Classes) -> dict[str, str]:
+    return {} if classes is None else {_CLASSES: msgspec.json.encode(classes).decode()}
+
+
+def _classes_in(metadata: dict[str, str]) -> Classes:
+    try:
+        return msgspec.json.decode(metadata[_CLASSES], type=tuple[str, ...]) if _CLASSES in metadata else None
+    except msgspec.DecodeError as problem:
+        raise Damaged("The names of the classes are not complete.") from problem
+
+
 def _tensors(network: Network) -> Iterator[tuple[str, npt.NDArray[Any]]]:
     """Views by their names in a file."""
     for index, (w, b) in enumerate(network.layers):
@@ -68,17 +88,18 @@ def _tensors(network: Network) -> Iterator[tuple[str, npt.NDArray[Any]]]:
 @dataclass(frozen=True)
 class Checkpoint:
     """A run in the middle: all that changes from step to step, and where it stands; and what was fitted before it
-    began."""
+    began, and the classes of its data."""
 
     arrays: Arrays
     position: Position
     optimizer: str
     preparation: Preparation | None = None
+    classes: Classes = None
 
     @classmethod
-    def of(cls, trainer: "Trainer", preparation: Preparation | None = None) -> "Checkpoint":
+    def of(cls, trainer: "Trainer", preparation: Preparation | None = None, classes: Classes = None) -> "Checkpoint":
         """The run as it is now; views, to be saved before it goes on."""
-        return cls(trainer.arrays, trainer.position, trainer.spec.optimizer, preparation)
+        return cls(trainer.arrays, trainer.position, trainer.spec.optimizer, preparation, classes)
 
     def restore(self, trainer: "Trainer") -> None:
         """Put a new run where this one was. Raises Damaged if it is another run's."""
@@ -119,7 +140,7 @@ class Checkpoint:
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> Path:
     """Raises StorageFailed."""
     position = msgspec.json.encode(checkpoint.position).decode()
-    metadata = {"position": position, "optimizer": checkpoint.optimizer}
+    metadata = {"position": position, "optimizer": checkpoint.optimizer, **_words_of(checkpoint.classes)}
     return _save(path, checkpoint.arrays, metadata, checkpoint.preparation)
 
 
@@ -129,7 +150,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         preparation = preparation_in(arrays, metadata)
         position = msgspec.json.decode(metadata["position"], type=Position)
-        return Checkpoint(arrays, position, metadata["optimizer"], preparation)
+        return Checkpoint(arrays, position, metadata["optimizer"], preparation, _classes_in(metadata))
     except (KeyError, msgspec.DecodeError) as problem:
         raise Damaged(f"The checkpoint {path.name} is not complete.") from problem
 

@@ -3,6 +3,7 @@
 The first time on a machine this takes up to a minute; afterwards the code comes from a cache on disk.
 """
 
+from collections.abc import Iterable
 from typing import get_args
 
 import numpy as np
@@ -15,9 +16,9 @@ from engine.nn.network import Network
 _STARTS: tuple[InitializerName, InitializerName] = ("glorot_uniform", "standard_normal")
 
 
-def compile_predictions() -> None:
+def compile_predictions(dtypes: Iterable[DtypeName] = get_args(DtypeName)) -> None:
     """What creating a network, predicting and evaluating need."""
-    for dtype in get_args(DtypeName):
+    for dtype in dtypes:
         for start in _STARTS:
             network = smallest(dtype, start)
         outputs = network.predict(np.zeros((1, 1)))

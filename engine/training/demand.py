@@ -19,10 +19,11 @@ _PASSES = 4
 @dataclass(frozen=True)
 class Demand:
     """`memory`: bytes for parameters, gradient, moments and one mini-batch; data are mapped from files and do not
-    count. `silence`: seconds for the longest part of it that does not tell of progress: a step, a checkpoint, or what
-    comes before the first step."""
+    count. `held`: the same while a checkpoint is made, of a copy. `silence`: seconds for the longest part of it that
+    does not tell of progress: a step, a checkpoint, or what comes before the first step."""
 
     memory: int
+    held: int
     silence: float
 
 
@@ -33,5 +34,6 @@ def demand_of(spec: TrainingSpec, architecture: Architecture, rows: int, stored_
     step = multiply_adds(architecture, at_once) / _SLOWEST_MULTIPLY_ADDS
     return Demand(
         memory=memory.parameters + memory.buffers,
+        held=2 * memory.parameters + memory.buffers,
         silence=step + (stored_bytes * _PASSES + memory.data + memory.parameters) / _SLOWEST_BYTES,
     )

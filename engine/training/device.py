@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+from collections.abc import Sequence
 from typing import Any, Protocol, get_args
 
 import numpy as np
@@ -17,11 +18,11 @@ from engine.training.spec import TrainingSpec
 from engine.training.trainer import Trainer
 
 
-def compile_training(make_stepper: MakeStepper = CpuStepper) -> None:
+def compile_training(make_stepper: MakeStepper = CpuStepper, dtypes: Sequence[DtypeName] = get_args(DtypeName)) -> None:
     """What a run on a device needs, besides the start of a network and predictions."""
-    compile_predictions()
+    compile_predictions(dtypes)
     spec = TrainingSpec(epochs=1, batch_size=1, learning_rate=0.1, validation_fraction=0.5, l2=1.0)
-    for dtype in get_args(DtypeName):
+    for dtype in dtypes:
         rows = np.zeros((3, 1), dtype)
         network, dataset = smallest(dtype), OpenDataset(rows, rows)
         for _ in Trainer(network, dataset, spec, make_stepper=make_stepper).run():

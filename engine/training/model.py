@@ -26,6 +26,7 @@ class Model:
         """The answers to so many raw rows, which came in `field`. Raises InvalidInput, with `field_of` the row and the
         column where one of them cannot be prepared."""
         prepared = self.preparation.prepare(raw, np.arange(rows), field_of)
+        self._check_reach(prepared, field_of)
         try:
             outputs = self.network.predict(prepared)
         except InvalidInput as refused:
@@ -34,6 +35,18 @@ class Model:
         if not np.isfinite(answers).all():
             raise InvalidInput(field, "For these inputs the outputs are not finite numbers; they are too large.")
         return answers
+
+    def _check_reach(self, prepared: npt.NDArray[np.float64], field_of: Field) -> None:
+        """Raises InvalidInput naming the first row and column with a number that the network's type has not."""
+        dtype = self.network.architecture.dtype
+        wrong = np.argwhere(~(np.abs(prepared) <= np.finfo(dtype).max))
+        if len(wrong):
+            row, place = map(int, wrong[0])
+            ends = np.cumsum([column.inputs for column in self.preparation.columns or ()])
+            column = place if self.preparation.columns is None else int(np.searchsorted(ends, place, "right"))
+            raise InvalidInput(
+                field_of(row, column), f"The number is too large for {dtype}, in which this network calculates."
+            )
 
     def predict_rows(self, rows: Sequence[Sequence[Cell]], field: str) -> Answers:
         """To rows of plain numbers, or of values in the order of the columns, None where there is none. Raises

@@ -1,8 +1,7 @@
-"""What to train, and what an epoch reports."""
+"""What to train."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 
@@ -13,38 +12,11 @@ from engine.nn.dispatch import code_of
 from engine.nn.optimizers import OPTIMIZERS, OptimizerName
 from engine.nn.schedules import SCHEDULES, ScheduleName
 from engine.nn.steps import Optimization
+from engine.training.accepted import INFINITE, check_above_zero, check_known, check_penalty, check_settings
+from engine.training.stages import Moving, NewRate, Stage, check_stages, moved
 
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 StopReason = Literal["epochs", "patience", "target_cost", "max_seconds", "converged"]
-_INFINITE = float("inf")
-# Settings of optimizers and schedules that count something.
-_AT_LEAST_ONE = ("every", "patience", "maxcor")
-
-
-@dataclass(frozen=True)
-class Stage:
-    """So many epochs with other settings; what is None stays as it was in the stage before."""
-
-    epochs: int
-    learning_rate: float | None = None
-    l2: float | None = None
-    momentum: float | None = None
-
-
-@dataclass(frozen=True)
-class NewRate:
-    """The learning rate from an epoch on, counted from 0."""
-
-    epoch: int
-    learning_rate: float
-
-
-class Moving(NamedTuple):
-    """What stages change; `momentum` is None where it is the optimizer's."""
-
-    learning_rate: float
-    l2: float
-    momentum: float | None
 
 
 @dataclass(frozen=True)
@@ -104,69 +76,43 @@ class TrainingSpec:
             raise InvalidInput("epochs", "At least 1 epoch is needed.")
         if self.batch_size < 1:
             raise InvalidInput("batch_size", "A mini-batch has at least 1 row.")
-        _check_known(self.optimizer, OPTIMIZERS, "optimizer")
-        _check_settings(self.optimizer_settings, OPTIMIZERS[self.optimizer].settings, "optimizer", self.optimizer)
-        _check_known(self.schedule, SCHEDULES, "schedule")
-        _check_settings(self.schedule_settings, SCHEDULES[self.schedule].settings, "schedule", self.schedule)
-        for name, limit in (
-            ("learning_rate", self.learning_rate),
-            ("clip_value", self.clip_value),
-            ("clip_norm", self.clip_norm),
-            ("max_norm", self.max_norm),
-            ("max_seconds", self.max_seconds),
-        ):
-            if limit is not None and not 0 < limit < _INFINITE:
-                raise InvalidInput(name, "A finite number above 0 is needed.")
-        for name, penalty in (("l1", self.l1), ("l2", self.l2)):
-            if not 0 <= penalty < _INFINITE:
-                raise InvalidInput(name, "A penalty is a finite number of at least 0.")
+        check_known("optimizer", self.optimizer, OPTIMIZERS)
+        check_settings("optimizer", self.optimizer_settings, OPTIMIZERS[self.optimizer].settings, self.optimizer)
+        check_known("schedule", self.schedule, SCHEDULES)
+        check_settings("schedule", self.schedule_settings, SCHEDULES[self.schedule].settings, self.schedule)
+        check_above_zero("learning_rate", self.learning_rate)
+        check_above_zero("clip_value", self.clip_value)
+        check_above_zero("clip_norm", self.clip_norm)
+        check_above_zero("max_norm", self.max_norm)
+        check_above_zero("max_seconds", self.max_seconds)
+        check_penalty("l1", self.l1)
+        check_penalty("l2", self.l2)
         if self.shuffle_block is not None and self.shuffle_block < 1:
             raise InvalidInput("shuffle_block", "A block has at least 1 row.")
         if not 0 <= self.validation_fraction < 1:
             raise InvalidInput("validation.fraction", "A fraction is at least 0 and below 1.")
         if not 0 <= self.seed <= LARGEST_SEED:
             raise InvalidInput("seed", f"A seed is a whole number from 0 to {LARGEST_SEED}.")
-        self._check_stages()
+        if self.stages and self.schedule != "constant":
+            raise InvalidInput("schedule", "Stages take the place of a schedule; give one of them.")
+        check_stages(self.stages, self.epochs, self.optimizer)
         self._check_stopping()
         self._check_class_weights()
         self._check_full_batch_optimizer()
-
-    def _check_stages(self) -> None:
-        if not self.stages:
-            return
-        if self.schedule != "constant":
-            raise InvalidInput("schedule", "Stages take the place of a schedule; give one of them.")
-        for place, stage in enumerate(self.stages):
-            field = f"schedule.{place}.1"
-            if stage.epochs < 1:
-                raise InvalidInput(f"schedule.{place}.0", "A stage has at least 1 epoch.")
-            if stage.learning_rate is not None and not 0 < stage.learning_rate < _INFINITE:
-                raise InvalidInput(f"{field}.learning_rate", "A finite number above 0 is needed.")
-            if stage.l2 is not None and not 0 <= stage.l2 < _INFINITE:
-                raise InvalidInput(f"{field}.l2", "A penalty is a finite number of at least 0.")
-            if stage.momentum is not None and "momentum" not in OPTIMIZERS[self.optimizer].settings:
-                raise InvalidInput(
-                    f"{field}.momentum", f"{self.optimizer} has no momentum; momentum and nesterov have."
-                )
-            if stage.momentum is not None and not 0 <= stage.momentum < 1:
-                raise InvalidInput(f"{field}.momentum", "A momentum is at least 0 and below 1.")
-        if sum(stage.epochs for stage in self.stages) != self.epochs:
-            listed = sum(stage.epochs for stage in self.stages)
-            raise InvalidInput("epochs", f"The stages have {listed} epochs together, the job {self.epochs}.")
 
     def _check_stopping(self) -> None:
         stopping = self.early_stopping
         if stopping is not None and stopping.patience < 1:
             raise InvalidInput("early_stopping.patience", "At least 1 epoch of patience is needed.")
-        if stopping is not None and not 0 <= stopping.min_delta < _INFINITE:
+        if stopping is not None and not 0 <= stopping.min_delta < INFINITE:
             raise InvalidInput("early_stopping.min_delta", "A finite number of at least 0 is needed.")
-        if self.target_cost is not None and not abs(self.target_cost) < _INFINITE:
+        if self.target_cost is not None and not abs(self.target_cost) < INFINITE:
             raise InvalidInput("target_cost", "A finite number is needed.")
 
     def _check_class_weights(self) -> None:
         if isinstance(self.class_weights, dict):
             for label, weight in self.class_weights.items():
-                if not 0 <= weight < _INFINITE:
+                if not 0 <= weight < INFINITE:
                     raise InvalidInput(f"class_weights.{label}", "A weight is a finite number of at least 0.")
 
     def _check_full_batch_optimizer(self) -> None:
@@ -193,28 +139,13 @@ class TrainingSpec:
         """With another learning rate from an epoch on, counted from 0. Raises InvalidInput."""
         if self.optimizer == "l-bfgs":
             raise InvalidInput("learning_rate", "l-bfgs finds its own steps; it has no learning rate.")
-        if not 0 < learning_rate < _INFINITE:
-            raise InvalidInput("learning_rate", "A finite number above 0 is needed.")
+        check_above_zero("learning_rate", learning_rate)
         earlier = tuple(rate for rate in self.new_rates if rate.epoch < epoch)
         return replace(self, new_rates=(*earlier, NewRate(epoch, learning_rate)))
 
-    def in_epoch(self, epoch: int) -> "Moving":
+    def in_epoch(self, epoch: int) -> Moving:
         """What holds in an epoch, counted from 0, before the schedule has its say."""
-        now = Moving(self.learning_rate, self.l2, None)
-        first = since = 0
-        for stage in self.stages:
-            if first <= epoch:
-                since = since if stage.learning_rate is None else first
-                now = Moving(
-                    now.learning_rate if stage.learning_rate is None else stage.learning_rate,
-                    now.l2 if stage.l2 is None else stage.l2,
-                    now.momentum if stage.momentum is None else stage.momentum,
-                )
-            first += stage.epochs
-        for rate in self.new_rates:
-            if since <= rate.epoch <= epoch:
-                now = now._replace(learning_rate=rate.learning_rate)
-        return now
+        return moved(Moving(self.learning_rate, self.l2, None), self.stages, self.new_rates, epoch)
 
     def optimization(self, rows: int) -> Optimization:
         """The settings that a step looks at, for so many training rows; without its arrays."""
@@ -227,9 +158,9 @@ class TrainingSpec:
             rates=none,
             l1=self.l1 / rows,
             l2=self.l2 / rows,
-            clip_value=_INFINITE if self.clip_value is None else self.clip_value,
-            clip_norm=_INFINITE if self.clip_norm is None else self.clip_norm,
-            max_norm=_INFINITE if self.max_norm is None else self.max_norm,
+            clip_value=INFINITE if self.clip_value is None else self.clip_value,
+            clip_norm=INFINITE if self.clip_norm is None else self.clip_norm,
+            max_norm=INFINITE if self.max_norm is None else self.max_norm,
             seed=self.seed,
         )
 
@@ -268,43 +199,3 @@ class TrainingSpec:
     def rows_at_once(self, training_rows: int) -> int:
         """How many rows a step takes."""
         return training_rows if self.optimizer == "l-bfgs" else min(self.batch_size, training_rows)
-
-
-def _check_known(name: str, table: Iterable[str], field: str) -> None:
-    if name not in table:
-        raise InvalidInput(field, f"Unknown: {name!r}. Accepted: {', '.join(table)}.")
-
-
-def _check_settings(settings: dict[str, float], known: dict[str, float], field: str, owner: str) -> None:
-    for name, value in settings.items():
-        if name not in known:
-            accepted = ", ".join(known) or "none"
-            raise InvalidInput(f"{field}.{name}", f"{owner} has no such setting. Accepted: {accepted}.")
-        least = 1 if name in _AT_LEAST_ONE else 0
-        if not least <= value < _INFINITE:
-            raise InvalidInput(f"{field}.{name}", f"A finite number of at least {least} is needed.")
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One line of a history. What does not begin with `validation_` is a mean over the epoch, as each step saw it
-    before its update. The costs include penalties. `accuracy` is there for classes and labels, the other measures for
-    numbers; `mae` and `rmse` are in the units of the targets, also where these are scaled for training, which the costs
-    are those of. `learning_rate` and `gradient_norm` (before clipping) are those of the last step; `rows_per_second`
-    counts the time of training alone, `seconds` also that of validation."""
-
-    epoch: int
-    cost: float
-    accuracy: float | None = None
-    r2: float | None = None
-    mae: float | None = None
-    rmse: float | None = None
-    validation_cost: float | None = None
-    validation_accuracy: float | None = None
-    validation_r2: float | None = None
-    validation_mae: float | None = None
-    validation_rmse: float | None = None
-    learning_rate: float | None = None
-    gradient_norm: float | None = None
-    rows_per_second: float | None = None
-    seconds: float = 0.0

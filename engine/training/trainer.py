@@ -17,11 +17,12 @@ from engine.nn.plan import COST, GRADIENT_NORM
 from engine.nn.schedules import SCHEDULES, Moment
 from engine.nn.stepper import CpuStepper, MakeStepper, Setup
 from engine.nn.steps import Optimization
+from engine.training.epoch import Epoch
 from engine.training.lbfgs import Lbfgs, Wish
 from engine.training.order import shuffle
 from engine.training.parts import Measures, Part, measure_for, parts_of
 from engine.training.position import Position
-from engine.training.spec import Epoch, TrainingSpec
+from engine.training.spec import TrainingSpec
 
 # Compiled code is left about this often, to see whether anything else is wanted of the worker.
 _SECONDS_AT_ONCE = 0.05

@@ -2,9 +2,13 @@
 
 from typing import Any
 
+from app.schemas.jobs import JobView
 from tests.running import RunningService
 
 XOR_INPUTS = [[0, 0], [0, 1], [1, 0], [1, 1]]
+EPOCHS = 3000
+"""Of a long job."""
+Result = tuple[Any, ...]
 
 
 def network(service: RunningService, **change: Any) -> dict[str, Any]:
@@ -35,3 +39,34 @@ def job(service: RunningService, **change: Any) -> dict[str, Any]:
 def endless(service: RunningService, **change: Any) -> dict[str, Any]:
     """A job that nobody will see the end of."""
     return job(service, **{"epochs": 10**9, "learning_rate": 1e-6, **change})
+
+
+def long(service: RunningService, **change: Any) -> dict[str, Any]:
+    """A job of a few seconds."""
+    if "dataset_id" not in change:
+        change["dataset_id"] = many_rows(service)["id"]
+    return job(service, epochs=EPOCHS, batch_size=4, **change)
+
+
+def many_rows(service: RunningService, **change: Any) -> dict[str, Any]:
+    return dataset(service, inputs=XOR_INPUTS * 500, labels=["no", "yes", "yes", "no"] * 500, **change)
+
+
+def started(service: RunningService, job_id: str) -> None:
+    """Wait until it runs."""
+    for event in service.follow(job_id):
+        if isinstance(event, JobView) and event.state == "running":
+            return
+    raise AssertionError
+
+
+def result(service: RunningService, job: dict[str, Any]) -> Result:
+    """What a job leaves behind: outputs and history, without the times."""
+    path = f"/v1/networks/{job['network_id']}/predictions"
+    history = []
+    for after in range(0, 10**6, 10_000):
+        page = service.get(f"/v1/jobs/{job['id']}/history?limit=10000&after={after}")
+        history += [(epoch["epoch"], epoch["cost"], epoch["accuracy"]) for epoch in page["data"]]
+        if not page["has_more"]:
+            break
+    return service.post(path, {"inputs": XOR_INPUTS})["outputs"], history

@@ -1,5 +1,7 @@
 """Checkpoints of jobs: when they are made, which are kept, and what can be done with them; versions of networks."""
 
+import os
+import signal
 from typing import Any
 
 import numpy as np
@@ -160,3 +162,56 @@ def test_a_deleted_job_takes_its_checkpoints_along_and_leaves_its_version(servic
     folder = service.folder / "networks" / job["network_id"]
     assert {file.suffix for file in folder.iterdir()} == {".safetensors"}
     assert outputs(service, job["network_id"]) == before
+
+
+def test_a_checkpoint_needs_its_data_no_more(service: RunningService) -> None:
+    """The names of the classes are in it."""
+    dataset = stories.dataset(service)["id"]
+    job = stories.job(service, dataset_id=dataset, checkpoints={"epochs": 100})
+    service.finished(job["id"])
+    assert service.http.delete(f"/v1/datasets/{dataset}").status_code == 204
+    service.post(f"/v1/jobs/{job['id']}/checkpoints/5/publish", {"weights": "last"}, 201)
+    body = {"inputs": stories.XOR_INPUTS}
+    assert set(service.post(f"/v1/networks/{job['network_id']}/predictions", body)["labels"]) == {"no", "yes"}
+
+
+WIDE = {"layers": [{"units": 100_000, "activation": "tanh"}, {"units": 1, "activation": "sigmoid"}]}
+
+
+def known_files(service: RunningService, network: str, *jobs: str) -> int:
+    """Of how many files in the network's folder the service speaks."""
+    versions = len(service.get(f"/v1/networks/{network}/versions")["data"])
+    return versions + sum(len(checkpoints(service, {"id": job})) for job in jobs)
+
+
+def test_a_cancelled_job_leaves_no_file_that_nobody_knows(service: RunningService) -> None:
+    """It is cancelled while it does hardly anything but save itself."""
+    network, dataset = stories.network(service, **WIDE)["id"], stories.dataset(service)["id"]
+    both = {"network_id": network, "dataset_id": dataset}
+    jobs = []
+    for _ in range(5):
+        job = stories.endless(service, **both, checkpoints={"epochs": 1})
+        service.trained(job["id"], 3)
+        service.post(f"/v1/jobs/{job['id']}/cancel")
+        jobs.append(job["id"])
+    last = stories.job(service, **both, epochs=1)["id"]
+    service.finished(last)  # the worker has let go of those before
+    folder = service.folder / "networks" / network
+    assert len([*folder.iterdir()]) == known_files(service, network, *jobs, last)
+
+
+def test_a_worker_that_dies_as_it_saves_leaves_nothing_behind(start_service: StartService) -> None:
+    service = start_service()
+    network = stories.network(service, **WIDE)["id"]
+    job = stories.endless(service, network_id=network, checkpoints={"epochs": 1})
+    service.trained(job["id"], 1)
+    folder = service.folder / "networks" / network
+    for attempt in (2, 3):
+        while not [*folder.glob(".unfinished-*")]:
+            assert service.get(f"/v1/jobs/{job['id']}")["state"] in ("queued", "running")
+        for worker in service.workers():
+            os.kill(worker, signal.SIGKILL)
+        if attempt == 2:
+            service.replaced(job["id"], attempt)
+    assert service.finished(job["id"]).state == "failed"
+    assert len([*folder.iterdir()]) == known_files(service, network, job["id"])

@@ -47,11 +47,14 @@ def processes_with(marker: str) -> list[str]:
     return found
 
 
+def serving(folder: Path) -> subprocess.Popen[str]:
+    """On a free port."""
+    command = [str(Path(sys.executable).with_name("nabla")), "serve", "--port", "0", "--data-dir", str(folder)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+
+
 def test_serve_says_where_and_ends_with_zero(tmp_path: Path) -> None:
-    command = [str(Path(sys.executable).with_name("nabla")), "serve", "--port", "0", "--data-dir", str(tmp_path / "d")]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
-    ) as process:
+    with serving(tmp_path / "d") as process:
         assert process.stdout is not None
         url = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())
         assert url
@@ -70,10 +73,7 @@ def test_settings_that_make_no_sense_are_named(tmp_path: Path) -> None:
 
 
 def test_an_address_in_use_is_said(tmp_path: Path) -> None:
-    command = [str(Path(sys.executable).with_name("nabla")), "serve", "--port", "0", "--data-dir", str(tmp_path / "a")]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=ENVIRONMENT
-    ) as first:
+    with serving(tmp_path / "a") as first:
         assert first.stdout is not None
         port = re.search(r":(\d+) ", first.stdout.readline())
         assert port

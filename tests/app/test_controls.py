@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from tests.app import stories
-from tests.app.test_jobs import result, started
-from tests.app.test_kill import assert_gone, long
+from tests.app.stories import Result, long, result, started
 from tests.conftest import StartService
-from tests.running import RunningService
+from tests.running import RunningService, assert_gone
 
 
 def control(service: RunningService, job: dict[str, Any], name: str) -> Any:
@@ -66,9 +65,10 @@ def in_state(service: RunningService, state: str) -> dict[str, Any]:
             job = stories.job(service, epochs=1)
             service.finished(job["id"])
         case "failed":
-            cancelled = stories.job(service)
-            control(service, cancelled, "cancel")
-            job = stories.job(service, after=[cancelled["id"]])
+            before = stories.endless(service)
+            job = stories.job(service, after=[before["id"]])
+            control(service, before, "cancel")
+            service.finished(job["id"])
         case _:
             job = stories.job(service)
     if state in ("paused", "cancelled"):
@@ -197,11 +197,9 @@ def test_pauses_that_come_late_do_not_stop_a_job_that_was_resumed(service: Runni
     control(service, job, "cancel")
 
 
-def test_a_worker_that_hangs_is_replaced(start_service: StartService) -> None:
+def test_a_worker_that_hangs_is_replaced(start_service: StartService, undisturbed: Result) -> None:
     """It is told by its silence; and when it wakes up, nothing that it does is seen."""
     service = start_service(hang_seconds="1", checkpoint_seconds="0.05")
-    undisturbed = long(service)
-    service.finished(undisturbed["id"])
     job = long(service)
     service.trained(job["id"], 200)
     (worker,) = service.workers()
@@ -211,7 +209,7 @@ def test_a_worker_that_hangs_is_replaced(start_service: StartService) -> None:
         os.kill(worker, signal.SIGCONT)
     done = service.finished(job["id"])
     assert (done.state, done.attempts, done.retries) == ("succeeded", 2, 1)
-    assert result(service, job) == result(service, undisturbed)
+    assert result(service, job) == undisturbed
     assert_gone([worker])
 
 
@@ -249,3 +247,23 @@ def test_a_cancelled_job_keeps_its_answer_short_while_its_worker_hangs(start_ser
     assert control(service, job, "cancel").json()["state"] == "cancelled"
     following = stories.job(service, epochs=1)
     assert service.finished(following["id"]).state == "succeeded"
+
+
+def test_a_pause_that_has_not_happened_yet_shows_and_can_be_taken_back(service: RunningService) -> None:
+    job = stories.endless(service)
+    service.trained(job["id"], 1)
+    path = f"/v1/jobs/{job['id']}"
+    for worker in service.workers():
+        os.kill(worker, signal.SIGSTOP)
+    with ThreadPoolExecutor(1) as pool:
+        pause = pool.submit(control, service, job, "pause")
+        while not service.get(path)["pausing"]:
+            assert not pause.done()
+        resumed = control(service, job, "resume").json()
+        assert (resumed["state"], resumed["pausing"]) == ("running", False)
+        assert pause.result().json()["state"] == "running"
+        for worker in service.workers():
+            os.kill(worker, signal.SIGCONT)
+    service.trained(job["id"], service.get(path)["epoch"] + 100)
+    assert control(service, job, "pause").json()["state"] == "paused"
+    service.post(f"{path}/cancel")

@@ -38,6 +38,17 @@ def test_every_operation_is_described(openapi: dict[str, Any]) -> None:
                 assert "application/problem+json" in answer["content"], operation["summary"]
 
 
+def test_every_reference_leads_to_something(openapi: dict[str, Any]) -> None:
+    references = set(re.findall(r'"\$ref": "([^"]*)"', json.dumps(openapi)))
+    assert len(references) > 20
+    for reference in references:
+        root, *path = reference.split("/")
+        assert root == "#"
+        found = openapi
+        for name in path:
+            found = found[name]
+
+
 def test_the_examples_run_as_they_stand_in_the_order_of_the_page(
     service: RunningService, openapi: dict[str, Any]
 ) -> None:

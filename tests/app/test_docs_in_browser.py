@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Page, Request, expect, sync_playwright
 
-from tests.running import RunningService
+from tests.running import PATIENCE, RunningService
 
 CHROMIUM = shutil.which("chromium")
 # No sandbox, as root has none; and no calls of its own to anywhere.
@@ -54,6 +54,7 @@ def test_the_story_runs_as_it_stands_and_nothing_comes_from_elsewhere(service: R
     assert re.search(r'"accuracy": 1\b', answer)
     assert {urlsplit(url).netloc for url in asked if not url.startswith("data:")} == {urlsplit(service.url).netloc}
     assert errors == []
+    assert "Resolver error" not in page.content()
 
 
 def execute(page: Page, method: str, path: str, status: str) -> str:
@@ -62,5 +63,5 @@ def execute(page: Page, method: str, path: str, status: str) -> str:
     operation.locator(".opblock-summary-control").click()
     operation.locator("button.execute").click()
     answer = operation.locator(".live-responses-table tbody .response").first
-    expect(answer.locator(".response-col_status")).to_have_text(re.compile(f"^{status}"))
+    expect(answer.locator(".response-col_status")).to_have_text(re.compile(f"^{status}"), timeout=PATIENCE * 1000)
     return answer.locator(".response-col_description").inner_text()

@@ -14,10 +14,10 @@ import httpx
 
 from app.schemas.histories import EpochView
 from tests.app import stories
-from tests.app.test_jobs import raw_events, started
-from tests.app.test_kill import assert_gone, many_rows
+from tests.app.stories import many_rows, started
+from tests.app.test_jobs import raw_events
 from tests.conftest import StartService
-from tests.running import PATIENCE, RunningService
+from tests.running import PATIENCE, RunningService, assert_gone
 
 
 def events(answer: httpx.Response) -> Iterator[dict[str, Any]]:
@@ -150,3 +150,27 @@ def test_a_killed_service_leaves_nothing_behind(start_service: StartService) -> 
     assert_gone(workers)
     assert shared_memory() <= shared
     assert not [*service.folder.glob("**/.unfinished*")]
+
+
+def test_an_event_that_has_never_been_is_not_waited_for(service: RunningService) -> None:
+    """As after the data folder was replaced by an older one."""
+    job = stories.job(service, epochs=2)
+    service.finished(job["id"])
+    path, future = f"/v1/jobs/{job['id']}/events", {"Last-Event-ID": str(2**63 - 1)}
+    with service.http.stream("GET", path, headers=future) as stream:
+        found = [event["event"] for event in events(stream)]
+    assert found == ["state", "state", "epoch", "epoch", "state"]
+    with service.http.stream("GET", "/v1/events", headers=future) as stream:
+        other = stories.job(service, epochs=1)
+        assert next(events(stream))["data"]["id"] == other["id"]
+    refused = service.http.get(path, headers={"Last-Event-ID": str(2**63)})
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "Last-Event-ID")
+
+
+def test_events_leave_out_what_depends_on_other_jobs(service: RunningService) -> None:
+    """A record of the past does not know the queue as it is now."""
+    job = stories.job(service, epochs=1)
+    with service.http.stream("GET", f"/v1/jobs/{job['id']}/events") as stream:
+        first = next(events(stream))["data"]
+    assert set(job) - set(first) == {"queue_position", "waits_for", "pausing"}
+    assert set(first) < set(job)

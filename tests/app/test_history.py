@@ -59,7 +59,25 @@ def test_a_table_has_the_figures_of_the_pages(service: RunningService, job: dict
         assert [None if cell == "" else float(cell) for cell in row.values()] == list(epoch.values())
 
 
-@pytest.mark.parametrize(("query", "field"), [("points=5", "points"), ("points=100&limit=5", "points")])
+@pytest.mark.parametrize(
+    ("query", "field"), [("points=5", "points"), ("points=100&limit=5", "points"), (f"after={2**63}", "after")]
+)
 def test_what_is_not_accepted(service: RunningService, job: dict[str, Any], query: str, field: str) -> None:
     answer = service.http.get(f"/v1/jobs/{job['id']}/history?{query}")
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, field)
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("text/csv", "text/csv"),
+        ("Text/CSV; charset=utf-8", "text/csv"),
+        ("application/json, text/csv;q=0.1", "application/json"),
+        ("application/json;q=0.5, text/csv;q=0.9", "text/csv"),
+        ("*/*", "application/json"),
+        ("text/csv;q=much", "application/json"),
+    ],
+)
+def test_what_is_wanted_more_is_answered(service: RunningService, job: dict[str, Any], accept: str, kind: str) -> None:
+    answer = service.http.get(f"/v1/jobs/{job['id']}/history?limit=1", headers={"Accept": accept})
+    assert answer.headers["content-type"].startswith(kind)

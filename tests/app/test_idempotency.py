@@ -112,3 +112,33 @@ def test_a_refused_request_leaves_its_key_free(service: RunningService) -> None:
     assert asks_network(service, key).status_code == 201
     long = service.http.post("/v1/networks", json=NETWORK, headers={"Idempotency-Key": "k" * 201})
     assert (long.status_code, long.json()["errors"][0]["field"]) == (422, "Idempotency-Key")
+
+
+def test_an_answer_is_found_again_when_the_dataset_takes_no_more(service: RunningService) -> None:
+    opened = service.post("/v1/datasets", {"upload": "rows", "target": "y"}, 201)["id"]
+    headers = {"Idempotency-Key": uuid4().hex, "Content-Type": "text/csv"}
+
+    def append(content: bytes) -> httpx.Response:
+        return service.http.post(f"/v1/datasets/{opened}/rows", content=content, headers=headers)
+
+    first = append(b"x,y\n1,2\n")
+    assert first.status_code == 201
+    service.post(f"/v1/datasets/{opened}/close")
+    assert (append(b"x,y\n1,2\n").status_code, append(b"x,y\n1,2\n").json()) == (201, first.json())
+    assert append(b"x,y\n3,4\n").json()["errors"][0]["field"] == "Idempotency-Key"
+    headers["Idempotency-Key"] = uuid4().hex
+    assert append(b"x,y\n1,2\n").status_code == 409
+    assert service.http.delete(f"/v1/datasets/{opened}").status_code == 204
+    assert append(b"x,y\n1,2\n").status_code == 404
+
+
+def test_the_parts_of_a_dataset_are_found_again_when_it_is_gone(service: RunningService) -> None:
+    dataset, headers = stories.dataset(service)["id"], {"Idempotency-Key": uuid4().hex}
+    body = {"parts": [{"name": "a", "share": 0.5}, {"name": "b", "share": 0.5}], "stratified": False}
+    path = f"/v1/datasets/{dataset}/split"
+    first = service.http.post(path, json=body, headers=headers)
+    assert first.status_code == 201, first.text
+    assert service.http.delete(f"/v1/datasets/{dataset}").status_code == 204
+    again = service.http.post(path, json=body, headers=headers)
+    assert (again.status_code, again.json()) == (201, first.json())
+    assert service.http.post(path, json=body).status_code == 404

@@ -1,40 +1,25 @@
 """kill -9 of the service and of its workers: nothing that was answered is lost, and nothing is left behind."""
 
 import os
-import select
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from app.schemas.jobs import JobView
 from tests.app import stories
-from tests.app.test_jobs import result, started
+from tests.app.stories import EPOCHS, Result, long, many_rows, result, started
 from tests.conftest import StartService
-from tests.running import RunningService
+from tests.running import RunningService, assert_gone
 
-EPOCHS = 3000
 STEP = EPOCHS // 8
 
 
-def long(service: RunningService, **change: Any) -> dict[str, Any]:
-    """A job of a few seconds."""
-    if "dataset_id" not in change:
-        change["dataset_id"] = many_rows(service)["id"]
-    return stories.job(service, epochs=EPOCHS, batch_size=4, **change)
-
-
-def many_rows(service: RunningService, **change: Any) -> dict[str, Any]:
-    labels = ["no", "yes", "yes", "no"]
-    return stories.dataset(service, inputs=stories.XOR_INPUTS * 500, labels=labels * 500, **change)
-
-
-def test_kill_of_the_service_loses_nothing_and_the_job_goes_on(start_service: StartService) -> None:
+def test_kill_of_the_service_loses_nothing_and_the_job_goes_on(
+    start_service: StartService, undisturbed: Result
+) -> None:
     service = start_service(checkpoint_seconds="0.05")
-    undisturbed = long(service)
-    expected = service.finished(undisturbed["id"])
     network, dataset = stories.network(service, name="kept"), many_rows(service, name="kept")
     job = long(service, network_id="kept", dataset_id="kept", name="kept")
     waiting = stories.job(service, epochs=1)
@@ -56,26 +41,15 @@ def test_kill_of_the_service_loses_nothing_and_the_job_goes_on(start_service: St
         assert service.get("/v1/datasets/kept") == dataset
         assert kill < 3
     done = service.finished(job["id"])
-    assert (done.state, done.epoch, done.cost) == ("succeeded", EPOCHS, expected.cost)
-    assert done.attempts == 4
-    assert result(service, job) == result(service, undisturbed)
+    assert (done.state, done.epoch, done.attempts) == ("succeeded", EPOCHS, 4)
+    assert result(service, job) == undisturbed
+    assert done.cost == undisturbed[1][-1][1]
     assert service.finished(waiting["id"]).state == "succeeded"
     files = sorted(file.name for file in (service.folder / "networks" / network["id"]).iterdir())
     kept = service.get(f"/v1/jobs/{job['id']}/checkpoints")["data"]
     assert [file.split(".")[0] for file in files if file.endswith(".safetensors")] == ["0", f"{job['id']}-4"]
     assert len([file for file in files if file.endswith(".checkpoint")]) == len(kept) == 2
     assert len(files) == 4
-
-
-def assert_gone(processes: list[int]) -> None:
-    """Wait for processes that are not our children to end; the test's time limit ends the wait."""
-    for process in processes:
-        try:
-            descriptor = os.pidfd_open(process)
-        except ProcessLookupError:
-            continue
-        with os.fdopen(descriptor) as file:
-            assert select.select([file], [], [], 10)[0], f"process {process} still runs"
 
 
 def test_kill_of_a_worker_requeues_its_job_alone_once(start_service: StartService) -> None:

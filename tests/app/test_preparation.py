@@ -11,9 +11,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from tests.app import stories
-from tests.app.test_kill import assert_gone
 from tests.conftest import StartService
-from tests.running import RunningService
+from tests.running import RunningService, assert_gone
 
 SCALED = {"inputs": "standardize", "targets": "standardize"}
 NETWORK: dict[str, Any] = {

@@ -1,6 +1,9 @@
 """Looking at a dataset before training, and dividing it."""
 
 import io
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -10,6 +13,7 @@ from sklearn.datasets import load_wine
 from tests.app import stories
 from tests.app.test_datasets import npy
 from tests.app.test_uploads import create, what_it_is
+from tests.conftest import StartService
 from tests.running import RunningService
 
 PEOPLE = b"""age,job,member,since,twice,same,pays,counts
@@ -128,3 +132,21 @@ def test_what_cannot_be_divided(service: RunningService) -> None:
         ([{"name": "ds_a", "share": 0.5}], "parts.0.name"),
     ):
         assert service.post(path, {"parts": parts}, 422)["errors"][0]["field"] == field
+
+
+def test_files_do_not_wait_for_looks(start_service: StartService) -> None:
+    service = start_service()
+    request: dict[str, Any] = {"files": {"file": ("people.csv", PEOPLE)}, "data": OPTIONS}
+    first, second = create(service, **request), create(service, **request)
+    (reads,) = service.readers()
+    service.get(f"/v1/datasets/{first['id']}/profile")
+    (looks,) = {*service.readers()} - {reads}
+    os.kill(looks, signal.SIGSTOP)
+    with ThreadPoolExecutor(1) as beside:
+        waits = beside.submit(service.get, f"/v1/datasets/{second['id']}/profile")
+        try:
+            assert create(service, **request)["state"] == "ready"
+            assert not waits.done()
+        finally:
+            os.kill(looks, signal.SIGCONT)
+        assert waits.result()["rows"] == 4

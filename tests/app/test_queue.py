@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from tests.app import stories
-from tests.app.test_jobs import started
+from tests.app.stories import started
 from tests.conftest import StartService
 from tests.running import RunningService
 
@@ -102,11 +102,25 @@ def test_a_job_that_waits_in_vain(service: RunningService, blocker: dict[str, An
         assert (now.state, now.error.kind) == ("failed", "dependency_failed")
         assert other["id"] in now.error.message
         assert state in now.error.message
-    late = service.finished(stories.job(service, epochs=1, after=[first["id"]])["id"])
-    assert late.error is not None
-    assert late.error.kind == "dependency_failed"
-    body = {"network_id": first["network_id"], "dataset_id": first["dataset_id"], "after": ["nothing"]}
-    assert service.post("/v1/jobs", body, 404)["type"] == "/problems/unknown-job"
+    body = {"network_id": first["network_id"], "dataset_id": first["dataset_id"]}
+    late = service.post("/v1/jobs", {**body, "after": [first["id"]]}, 422)["errors"]
+    assert late[0]["field"] == "after.0"
+    assert f"{first['id']} is cancelled; a job that comes after it would never start" in late[0]["message"]
+    unknown = service.post("/v1/jobs", {**body, "after": ["nothing"]}, 404)
+    assert (unknown["type"], unknown["errors"][0]["field"]) == ("/problems/unknown-job", "after.0")
+
+
+@pytest.mark.parametrize("keep", [None, "last"])
+def test_that_a_job_has_failed_is_not_forgotten_with_it(
+    service: RunningService, blocker: dict[str, Any], keep: str | None
+) -> None:
+    first = stories.job(service)
+    second = stories.job(service, epochs=1, after=[first["id"]])
+    service.post(f"/v1/jobs/{first['id']}/cancel", {"keep": keep})
+    assert service.http.delete(f"/v1/jobs/{first['id']}").status_code == 204
+    now = service.get(f"/v1/jobs/{second['id']}")
+    assert (now["state"], now["error"]["kind"]) == ("failed", "dependency_failed")
+    assert first["id"] in now["error"]["message"]
 
 
 def test_waiting_for_another_survives_a_crash(start_service: StartService) -> None:
@@ -132,8 +146,10 @@ def test_limits_are_said_in_words(start_service: StartService) -> None:
     body = {"network_id": blocking["network_id"], "dataset_id": blocking["dataset_id"]}
     answer = service.http.post("/v1/jobs", json=body)
     assert (answer.status_code, answer.json()["type"]) == (429, "/problems/too-many")
-    assert "2 jobs wait already" in answer.json()["detail"]
+    assert "2 jobs are queued or paused already" in answer.json()["detail"]
     assert int(answer.headers["Retry-After"]) > 0
+    service.post(f"/v1/jobs/{waiting[0]['id']}/pause")
+    assert service.http.post("/v1/jobs", json=body).status_code == 429  # it may be resumed at any time
     end(service, waiting[0])
     assert service.post("/v1/jobs", body)["state"] == "queued"
     large = stories.network(service, layers=[{"units": 1000, "activation": "tanh"}, {"units": 1}])

@@ -98,7 +98,7 @@ def test_missing_fields(service: RunningService) -> None:
         ({"labels": [0, 1]}, "targets", "exactly one"),
         ({"targets": [[1]]}, "targets", "1 targets for 2 rows"),
         ({"targets": None, "labels": ["a", "b"], "classes": ["a", "c"]}, "labels.1", "'b' is not one of the classes"),
-        ({"targets": None, "labels": [1.5, 2]}, "labels.0.int", "integer"),
+        ({"targets": None, "labels": [1.5, 2]}, "labels.0", "whole number"),
         ({"weights": [1, 1, 1]}, "weights", "3 weights for 2 rows"),
         ({"weights": [1, -1]}, "weights.1", "finite number of at least 0"),
         ({"weights": [0, 0]}, "weights", "All weights are 0"),
@@ -110,6 +110,13 @@ def test_datasets(service: RunningService, change: dict[str, Any], field: str, w
     check(refused(service, "/v1/datasets", 422, json={**DATASET, **change}), field, words)
 
 
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+def test_rows_with_what_json_has_not(service: RunningService, number: str) -> None:
+    body = f'{{"rows": [{{"a": {number}, "y": 1}}], "target": "y"}}'
+    problem = refused(service, "/v1/datasets", 400, content=body, headers={"content-type": "application/json"})
+    assert problem["type"] == "/problems/malformed-json"
+
+
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
 def test_numbers_that_are_none(service: RunningService, number: str) -> None:
     body = json.dumps(DATASET).replace("[0, 1]", f"[0, {number}]", 1)
@@ -118,7 +125,23 @@ def test_numbers_that_are_none(service: RunningService, number: str) -> None:
     check(problem, "inputs.0.1", "finite")
 
 
-MALFORMED = ['{"inputs": 2', "", "[" * 200_000, '{"inputs": ' + "9" * 10_000 + "}", "\xff\xfe", "null", '"x"', "[]"]
+def test_a_label_of_the_wrong_kind_is_one_mistake(service: RunningService) -> None:
+    body = {"inputs": [[0], [1]], "labels": [1.0, [2]]}
+    problem = refused(service, "/v1/datasets", 422, json=body)
+    assert [error["field"] for error in problem["errors"]] == ["labels.0", "labels.1"]
+
+
+MALFORMED = [
+    '{"inputs": 2',
+    "",
+    "[" * 200_000,
+    '{"rows": ' + "[" * 200_000,
+    '{"inputs": ' + "9" * 10_000 + "}",
+    "\xff\xfe",
+    "null",
+    '"x"',
+    "[]",
+]
 
 
 @pytest.mark.parametrize("path", ["/v1/networks", "/v1/datasets", "/v1/jobs", "/v1/networks/net_0/evaluations"])
@@ -232,7 +255,7 @@ def test_jobs(service: RunningService, change: dict[str, Any], field: str, words
         ({"inputs": [[1, 2], [1]]}, "inputs.1", "1 numbers; the network has 2 inputs"),
         ({"inputs": []}, "inputs", "at least 1"),
         ({"inputs": [[1, "x"]]}, "inputs.0.1", "number"),
-        ({"inputs": [[1, 1e300]]}, "inputs", "too large"),
+        ({"inputs": [[1, 1], [1, 1e300]]}, "inputs.1.1", "too large for float32"),
         ({"inputs": [[1, True]]}, "inputs.0.1", "A number is expected, not true"),
         ({"inputs": [[1, None]]}, "inputs.0.1", "A number is expected, not null"),
         ({}, "inputs", "required"),

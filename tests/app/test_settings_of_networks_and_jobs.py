@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from app.schemas.optimizers import OptimizerFields
 from app.schemas.schedules import view_of
 from engine.nn.activations import ACTIVATIONS
-from engine.nn.optimizers import OPTIMIZERS
+from engine.nn.optimizers import OPTIMIZERS, OptimizerName
 from engine.nn.schedules import SCHEDULES
 from engine.training.spec import TrainingSpec
 from tests.app import stories
@@ -33,11 +33,11 @@ def test_the_schedules_of_the_schema_are_those_of_the_engine() -> None:
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_optimizers_by_name_and_as_objects(service: RunningService, optimizer: str) -> None:
+def test_optimizers_by_name_and_as_objects(service: RunningService, optimizer: OptimizerName) -> None:
     by_steps = optimizer != "l-bfgs"
     usual = {"epochs": 20, "learning_rate": 0.01 if by_steps else None, "batch_size": 4 if by_steps else None}
     by_name = stories.job(service, optimizer=optimizer, **usual)
-    whole = {"type": optimizer, **OPTIMIZERS[optimizer].settings}  # type: ignore[index]
+    whole = {"type": optimizer, **OPTIMIZERS[optimizer].settings}
     assert by_name["optimizer"] == whole
     assert (by_name["learning_rate"], by_name["batch_size"]) == (usual["learning_rate"], usual["batch_size"])
     if not by_steps:
@@ -46,8 +46,8 @@ def test_optimizers_by_name_and_as_objects(service: RunningService, optimizer: s
     costs = [service.finished(job["id"]).cost for job in (by_name, by_object)]
     assert costs[0] == costs[1]
     assert costs[0] is not None
-    if OPTIMIZERS[optimizer].settings:  # type: ignore[index]
-        setting = next(iter(OPTIMIZERS[optimizer].settings))  # type: ignore[index]
+    if OPTIMIZERS[optimizer].settings:
+        setting = next(iter(OPTIMIZERS[optimizer].settings))
         other = stories.job(service, optimizer={**whole, setting: 0.5 if by_steps else 2}, **usual)
         assert service.finished(other["id"]).cost != costs[0]
 

@@ -8,6 +8,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from app.client import Client
+from app.schemas.jobs import JobView
 from tests.app import stories
 from tests.running import RunningService
 
@@ -72,9 +73,10 @@ def test_the_article_regression_falls_below_its_cost(service: RunningService) ->
         epochs=2000,
         batch_size=10_000,
         learning_rate=0.05,
+        target_cost=0.11,
     )
     done = service.finished(job["id"])
-    assert done.state == "succeeded"
+    assert (done.state, done.stopped) == ("succeeded", "target_cost")
     assert done.cost is not None
     assert done.cost < 0.11
 
@@ -97,7 +99,8 @@ def test_digits_from_a_file_with_the_client(service: RunningService, tmp_path: A
         )
         *_, done = client.follow(job.id)
         history = client.history(job.id)
-        assert done.epochs == len(history) == 30  # type: ignore[union-attr]
+        assert isinstance(done, JobView)
+        assert done.epochs == len(history) == 30
         assert history[-1].validation_accuracy is not None
         assert history[-1].validation_accuracy > 0.9
         answers = client.predict(network.id, (digits.data[1400:] / 16).tolist()).labels

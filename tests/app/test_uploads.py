@@ -1,6 +1,7 @@
 """Files of datasets on their way: in every format, in one request or in several, through crashes."""
 
 import base64
+import functools
 import gzip
 import hashlib
 import io
@@ -10,6 +11,7 @@ import signal
 import socket
 import time
 from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -148,11 +150,39 @@ def test_a_body_that_is_not_what_its_digest_says(service: RunningService) -> Non
     assert left(service) == []
 
 
+FORM = (
+    b'--b\r\nContent-Disposition: form-data; name="target"\r\n\r\npays\r\n'
+    b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.csv"\r\n\r\n' + csv() + b"\r\n--b--\r\n"
+)
+BODIES = {
+    "text/csv": csv(),
+    "multipart/form-data; boundary=b": FORM,
+    "application/json": json.dumps({"inputs": [[1], [2]], "targets": [[1], [2]]}).encode(),
+}
+
+
+@pytest.mark.parametrize("kind", BODIES)
+def test_every_body_is_held_against_its_digest(service: RunningService, kind: str) -> None:
+    def ask(status: int, digest: dict[str, str]) -> dict[str, Any]:
+        options = OPTIONS if kind == "text/csv" else {}
+        return create(service, status, params=options, content=BODIES[kind], headers={"Content-Type": kind, **digest})
+
+    right, wrong = digest(BODIES[kind]), digest(b"else")
+    ask(201, right)
+    ask(201, {"Content-Digest": f"sha-512=:AAAA:, {right['Content-Digest']}"})
+    for given in (wrong["Content-Digest"], "hello", "sha-512=:AAAA:", "sha-256=:AAAA:", "sha-256=:A:", "sha-256=abc"):
+        refused = ask(422, {"Content-Digest": given})
+        assert refused["errors"][0]["field"] == "Content-Digest"
+        assert "sha-256" in refused["detail"].lower()
+    assert left(service) == []
+
+
 def settled(service: RunningService, dataset: str) -> dict[str, Any]:
     """Wait until it is read, or failed."""
     deadline = time.monotonic() + PATIENCE
     while (now := service.get(f"/v1/datasets/{dataset}"))["state"] == "reading":
         assert time.monotonic() < deadline
+        time.sleep(0.02)  # no event tells of it, and asking takes the core that reading needs
     return now
 
 
@@ -168,6 +198,8 @@ def test_without_waiting_for_it(service: RunningService) -> None:
     )
     now = settled(service, failed["id"])
     assert now["state"] == "failed"
+    while (service.folder / "uploads" / failed["id"]).exists():
+        pass  # its files go when the journal knows that it has failed
     assert "cells" in now["errors"][0]["message"] or "columns" in now["errors"][0]["message"]
     refused = service.post("/v1/jobs", {"network_id": stories.network(service)["id"], "dataset_id": failed["id"]}, 409)
     assert "could not be read" in refused["detail"]
@@ -193,6 +225,59 @@ def test_rows_in_several_requests(service: RunningService) -> None:
     assert service.post(f"{path}/close") == closed
     assert service.http.post(f"{path}/rows", content=csv(), headers={"Content-Type": "text/csv"}).status_code == 409
     assert left(service) == []
+
+
+def test_rows_of_the_wrong_kind_are_refused_on_arrival(service: RunningService) -> None:
+    opened = create(service, json={"upload": "rows", **OPTIONS})
+    path = f"/v1/datasets/{opened['id']}"
+    for kind, content, status in (
+        ("text/csv", b"", 422),
+        ("multipart/form-data; boundary=b", FORM, 415),
+        (None, csv(), 415),
+        ("image/png", csv(), 415),
+    ):
+        headers = {"Content-Type": kind} if kind else {}
+        answer = service.http.post(f"{path}/rows", content=content, headers=headers)
+        assert answer.status_code == status, answer.text
+        assert "empty" in answer.text or "text/csv" in answer.text
+    assert service.get(path)["pieces"] == []
+    rows = json.dumps(TABLE.to_pylist()).encode()
+    for kind, content in (("text/csv", csv()), ("application/json", rows)):
+        assert service.http.post(f"{path}/rows", content=content, headers={"Content-Type": kind}).status_code == 201
+    assert service.post(f"{path}/close")["rows"] == 8
+    parts = f"/v1/datasets/{create(service, json={'upload': 'file', **OPTIONS})['id']}"
+    assert service.http.put(f"{parts}/parts/1", content=b"").status_code == 422
+    form = {"Content-Type": "multipart/form-data; boundary=b"}
+    assert service.http.put(f"{parts}/parts/1", content=FORM, headers=form).status_code == 415
+    assert service.http.delete(parts).status_code == 204
+
+
+def test_a_close_that_fails_names_the_file_and_leaves_no_files(service: RunningService) -> None:
+    path = f"/v1/datasets/{create(service, json={'upload': 'rows', **OPTIONS})['id']}"
+    for content in (csv(), b"age,job,pays\n1,clerk,2\n3,smith\n"):
+        assert service.http.post(f"{path}/rows", content=content, headers={"Content-Type": "text/csv"}).is_success
+    refused = service.post(f"{path}/close", status=422)
+    assert refused["detail"] == "File 2 of 2: Line 3 has 2 cells; the table has 3 columns."
+    failed = service.get(path)
+    assert (failed["state"], failed["bytes"], failed["errors"][0]["message"]) == ("failed", 0, refused["detail"])
+    assert left(service) == []
+    assert service.http.delete(path).status_code == 204
+
+
+def test_files_of_the_same_form_are_named(service: RunningService) -> None:
+    files = [("file", ("a.csv", csv())), ("file", ("b.csv", b"")), ("file", ("c.csv", csv()))]
+    refused = create(service, 422, files=files, data=OPTIONS)
+    assert refused["detail"] == "File 2 of 3 ('b.csv'): There is no data: the file is empty."
+
+
+def test_forgotten_open_ones_keep_nobody_out(start_service: StartService) -> None:
+    service = start_service(max_uploads="1", max_open_uploads="2")
+    oldest, *_ = (create(service, json={"upload": kind, **OPTIONS}) for kind in ("rows", "file"))
+    assert create(service, files={"file": ("people.csv", csv())}, data=OPTIONS)["state"] == "ready"
+    refused = create(service, 429, json={"upload": "rows", **OPTIONS})
+    assert oldest["id"] in refused["detail"]
+    assert service.http.delete(f"/v1/datasets/{oldest['id']}").status_code == 204
+    assert create(service, json={"upload": "rows", **OPTIONS})["state"] == "receiving"
 
 
 def test_a_file_in_parts_through_a_crash(start_service: StartService) -> None:
@@ -223,6 +308,7 @@ def test_a_file_in_parts_through_a_crash(start_service: StartService) -> None:
     assert left(service) == []
 
 
+@functools.cache
 def large(rows: int = 400_000) -> bytes:
     """Of some seconds."""
     numbers = np.arange(rows, dtype=np.float64) / 7
@@ -293,6 +379,31 @@ def test_deleted_while_it_is_read(start_service: StartService) -> None:
     assert not list((service.folder / "datasets").iterdir())
 
 
+def test_a_client_that_goes_away_is_a_line_in_the_log(start_service: StartService) -> None:
+    service = start_service()
+    service.ready()
+    head = "POST /v1/datasets?target=pays HTTP/1.1\r\nHost: x\r\nContent-Type: text/csv\r\nContent-Length: 900\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", int(service.url.rpartition(":")[2]))) as connection:
+        connection.sendall(head.encode() + b"a,pays\n")
+    deadline = time.monotonic() + PATIENCE
+    while "POST /v1/datasets went away" not in (log := service.log.read_text()):
+        assert time.monotonic() < deadline, log
+    service.terminate()
+    assert "Traceback" not in service.log.read_text()
+
+
+def test_options_are_given_once(service: RunningService) -> None:
+    twice = [("target", "age"), ("target", "pays")]
+    for request in (
+        {"params": twice, "content": csv(), "headers": {"Content-Type": "text/csv"}},
+        {"params": OPTIONS, "files": {"file": ("people.csv", csv())}, "data": OPTIONS},
+        {"content": FORM.replace(b"--b--", FORM), "headers": {"Content-Type": "multipart/form-data; boundary=b"}},
+    ):
+        refused = create(service, 422, **request)
+        assert (refused["errors"][0]["field"], "twice" in refused["detail"]) == ("target", True)
+    assert left(service) == []
+
+
 def arrived(service: RunningService) -> bool:
     """Whether anything of an upload is on disk; names change meanwhile."""
     with suppress(FileNotFoundError):
@@ -333,3 +444,22 @@ def test_memory_of_reading_is_bounded(start_service: StartService, tmp_path: Pat
         )
         assert answer.status_code in (413, 422), answer.text
     assert create(service, files={"file": ("people.csv", csv())}, data=OPTIONS)["rows"] == 4
+
+
+def test_who_waits_for_reading_is_told_that_the_service_ends(start_service: StartService) -> None:
+    service = start_service()
+    rows: dict[str, Any] = {"content": b"x,y\n1,2\n3,4\n", "headers": {"Content-Type": "text/csv"}}
+    assert service.http.post("/v1/datasets?target=y", **rows).status_code == 201
+    (reader,) = service.readers()
+    opened = service.post("/v1/datasets", {"upload": "rows", "target": "y"}, 201)["id"]
+    service.http.post(f"/v1/datasets/{opened}/rows", **rows)
+    os.kill(reader, signal.SIGSTOP)
+    with ThreadPoolExecutor(1) as pool:
+        close = pool.submit(service.http.post, f"/v1/datasets/{opened}/close", headers={"Prefer": "wait=100"})
+        while service.get(f"/v1/datasets/{opened}")["state"] != "reading":
+            pass
+        assert service.terminate() == 0
+        answer = close.result()
+    assert (answer.status_code, answer.json()["type"]) == (503, "/problems/unavailable")
+    assert "ending" in answer.json()["detail"]
+    assert "Traceback" not in service.log.read_text()

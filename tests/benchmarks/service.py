@@ -25,9 +25,10 @@ from engine.jobs import ids
 from engine.jobs.folder import DataFolder
 from engine.jobs.job import Job
 from engine.jobs.journal import Journal
-from engine.training.spec import Epoch, TrainingSpec
+from engine.training.epoch import Epoch
+from engine.training.spec import TrainingSpec
 from tests.app import stories
-from tests.app.test_kill import many_rows
+from tests.app.stories import many_rows
 from tests.running import RunningService
 
 ROUNDS = 5
@@ -142,8 +143,10 @@ async def read(url: str) -> None:
 def recovery(table: Table) -> None:
     """Until a killed service answers again, with nothing to do and with two jobs training."""
     with tempfile.TemporaryDirectory() as folder, RunningService(Path(folder) / "data", cpu_slots="2") as service:
-        service.ready()
-        idle = [back_again(service) for _ in range(ROUNDS)]
+        idle = []
+        for _ in range(ROUNDS):
+            service.ready()  # else its workers, still starting, are what the next service has to share the cores with
+            idle.append(back_again(service))
         jobs = [wide(service) for _ in range(2)]
         training = []
         for _ in range(ROUNDS):

@@ -2,6 +2,7 @@
 
 import random
 import threading
+import time
 import uuid
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ from tests.chaos.runs import RUNS, Run
 from tests.running import PATIENCE
 
 _XOR = {"inputs": [[0, 0], [0, 1], [1, 0], [1, 1]], "labels": ["no", "yes", "yes", "no"]}
+_ROWS = b"x,y\n1,no\n2,yes\n"
 UNFINISHED = ("queued", "running", "paused")
 
 
@@ -39,8 +41,8 @@ class Facts:
 
 
 class ChaosClient(threading.Thread):
-    """Creates, submits, pauses, resumes, changes, cancels, deletes and reads, until told to end; then it lets its jobs
-    end. What it finds wrong is in `failure`."""
+    """Creates, uploads, submits, pauses, resumes, changes, cancels, deletes and reads, until told to end; then it lets
+    its jobs end. What it finds wrong is in `failure`."""
 
     def __init__(self, url: str, seed: int, dataset: str, answered: threading.Semaphore) -> None:
         """`answered`: released at each answer."""
@@ -63,9 +65,11 @@ class ChaosClient(threading.Thread):
             self.failure = problem
             raise
 
-    def ask(self, method: str, path: str, **body: Any) -> httpx.Response:
+    def ask(self, method: str, path: str, content_type: str | None = None, **body: Any) -> httpx.Response:
         """Until there is an answer. What creates something is sent with one key however often."""
         headers = {"Idempotency-Key": uuid.uuid4().hex} if method == "POST" else {}
+        if content_type is not None:
+            headers["Content-Type"] = content_type
         while True:
             try:
                 answer = httpx.request(method, self._url + path, headers=headers, timeout=PATIENCE, **body)
@@ -77,7 +81,8 @@ class ChaosClient(threading.Thread):
                 return answer
 
     def _act(self) -> None:
-        acts = [self._submit, self._control, self._control, self._control, self._check_one, self._create_and_delete]
+        acts = [self._submit, self._control, self._control, self._control, self._check_one]
+        acts += [self._create_and_delete, self._upload]
         self._random.choice(acts)()
 
     def _submit(self) -> None:
@@ -92,6 +97,22 @@ class ChaosClient(threading.Thread):
 
     def _create_and_delete(self) -> None:
         made = self.ask("POST", "/v1/datasets", json=_XOR).json()
+        self._keep_or_delete(made)
+
+    def _upload(self) -> None:
+        """A dataset that comes in two files, and is read when it is closed."""
+        path = f"/v1/datasets/{self.ask('POST', '/v1/datasets', json={'upload': 'rows', 'label': 'y'}).json()['id']}"
+        for number in (1, 2):
+            answer = self.ask("POST", f"{path}/rows", "text/csv", content=_ROWS)
+            assert answer.status_code == 201, answer.text
+            assert len(answer.json()["pieces"]) == number
+        self.ask("POST", f"{path}/close")
+        while (made := self.ask("GET", path).json())["state"] == "reading":
+            time.sleep(0.05)  # a crash fell into the reading, and no event tells when it is done
+        assert (made["state"], made["rows"], made["classes"]) == ("ready", 4, ["no", "yes"])
+        self._keep_or_delete(made)
+
+    def _keep_or_delete(self, made: dict[str, Any]) -> None:
         path = f"/v1/datasets/{made['id']}"
         self.facts.created[path] = made
         if self._random.random() < 0.5:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.app import stories
-from tests.app.test_kill import many_rows
+from tests.app.stories import many_rows
 from tests.chaos.disk import mark
 from tests.running import RunningService
 

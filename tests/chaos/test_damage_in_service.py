@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.app import stories
-from tests.app.test_jobs import result
-from tests.app.test_kill import long, many_rows
+from tests.app.stories import Result, long, many_rows, result
 from tests.chaos.test_damage import PAGE
 from tests.conftest import StartService
 from tests.running import PATIENCE, RunningService
@@ -73,11 +72,10 @@ def position_of(checkpoint: Path) -> tuple[int, ...]:
     return tuple(map(int, checkpoint.name.split(".")[0].split("-")[2:]))
 
 
-def test_checkpoints(service: RunningService) -> None:
-    undisturbed = long(service)
-    assert service.finished(undisturbed["id"]).state == "succeeded"
+def test_checkpoints(service: RunningService, undisturbed: Result) -> None:
+    dataset = many_rows(service)["id"]
     for broken in (1, 2):
-        job, files = paused(service, dataset_id=undisturbed["dataset_id"])
+        job, files = paused(service, dataset_id=dataset)
         last = service.get(f"/v1/jobs/{job['id']}/checkpoints")["data"][0]["number"]
         with damaged(*files[-broken:]):
             path = f"/v1/jobs/{job['id']}/checkpoints/{last}"
@@ -86,7 +84,7 @@ def test_checkpoints(service: RunningService) -> None:
             service.post(f"/v1/jobs/{job['id']}/resume")
             done = service.finished(job["id"])
             assert (done.state, done.retries, done.attempts) == ("succeeded", 0, 2 + broken)
-        assert result(service, job) == result(service, undisturbed)
+        assert result(service, job) == undisturbed
     assert "goes on from an older checkpoint" in service.log.read_text()
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.app.test_jobs import result
-from tests.app.test_kill import long, many_rows
+from tests.app import stories
+from tests.app.stories import Result, long, many_rows, result
 from tests.conftest import StartService
 from tests.running import PATIENCE, RunningService
 
@@ -72,13 +72,12 @@ def everything(service: RunningService) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def midway(service: RunningService) -> tuple[dict[str, Any], dict[str, Any], dict[str, list[dict[str, Any]]]]:
-    """A job that has ended, one like it in the middle, and everything else."""
-    undisturbed = long(service)
-    assert service.finished(undisturbed["id"]).state == "succeeded"
+def midway(service: RunningService) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
+    """A job in the middle, and everything else."""
+    assert service.finished(stories.job(service, epochs=1)["id"]).state == "succeeded"
     job = long(service)
     service.trained(job["id"], 300)
-    return undisturbed, job, everything(service)
+    return job, everything(service)
 
 
 def not_ready(service: RunningService) -> str:
@@ -91,9 +90,11 @@ def not_ready(service: RunningService) -> str:
 
 
 @pytest.mark.parametrize("fault", ["sync journal.sqlite", "write journal.sqlite"])
-def test_a_journal_that_cannot_be_written_is_gone_on_with_when_it_can(start: Start, fault: str) -> None:
+def test_a_journal_that_cannot_be_written_is_gone_on_with_when_it_can(
+    start: Start, fault: str, undisturbed: Result
+) -> None:
     service, faults = start(checkpoint_seconds="0.05")
-    undisturbed, job, before = midway(service)
+    job, before = midway(service)
     with faults.on(fault):
         for _ in range(3):
             refuse(service, job)
@@ -105,12 +106,12 @@ def test_a_journal_that_cannot_be_written_is_gone_on_with_when_it_can(start: Sta
     made_once(service, before)
     done = service.finished(job["id"])
     assert (done.state, done.error) == ("succeeded", None)
-    assert result(service, job) == result(service, undisturbed)
+    assert result(service, job) == undisturbed
     now = everything(service)
     service.kill()
     service.start()
     assert everything(service) == now
-    assert result(service, job) == result(service, undisturbed)
+    assert result(service, job) == undisturbed
 
 
 def refuse(service: RunningService, job: dict[str, Any]) -> None:
@@ -148,9 +149,9 @@ def made_once(service: RunningService, before: dict[str, list[dict[str, Any]]]) 
     assert service.post("/v1/networks/refused/evaluations", {"dataset_id": "refused"})["rows"] == 1
 
 
-def test_files_that_cannot_be_synced_are_refused_and_a_run_is_tried_again(start: Start) -> None:
+def test_files_that_cannot_be_synced_are_refused_and_a_run_is_tried_again(start: Start, undisturbed: Result) -> None:
     service, faults = start(checkpoint_seconds="0.05")
-    undisturbed, job, before = midway(service)
+    job, before = midway(service)
     with faults.on(f"sync {service.folder}/"):
         assert service.post("/v1/networks", NETWORK, 503)["type"] == "/problems/storage-failed"
         assert not_ready(service).endswith(".")
@@ -158,23 +159,23 @@ def test_files_that_cannot_be_synced_are_refused_and_a_run_is_tried_again(start:
     service.ready()
     done = service.finished(job["id"])
     assert (done.state, done.error) == ("succeeded", None)
-    assert result(service, job) == result(service, undisturbed)
+    assert result(service, job) == undisturbed
     assert everything(service) == before
     assert not list(service.folder.glob("**/.unfinished*"))
     folders = {folder.name for folder in (service.folder / "networks").iterdir()}
     assert folders == {record["id"] for record in before["networks"]}
 
 
-def test_a_job_that_cannot_be_saved_is_paused_at_its_last_checkpoint(start: Start) -> None:
+def test_a_job_that_cannot_be_saved_is_paused_at_its_last_checkpoint(start: Start, undisturbed: Result) -> None:
     service, faults = start(checkpoint_seconds="0.05")
-    undisturbed, job, _ = midway(service)
+    job, _ = midway(service)
     with faults.on(f"sync {service.folder}/networks"):
         assert service.post(f"/v1/jobs/{job['id']}/pause")["state"] == "paused"
     service.ready()
     assert service.get(f"/v1/jobs/{job['id']}")["state"] == "paused"
     service.post(f"/v1/jobs/{job['id']}/resume")
     assert service.finished(job["id"]).state == "succeeded"
-    assert result(service, job) == result(service, undisturbed)
+    assert result(service, job) == undisturbed
 
 
 def test_a_witness_that_cannot_be_written_is_logged(start: Start) -> None:

@@ -13,8 +13,7 @@ import httpx
 import pytest
 
 from tests.app import stories
-from tests.app.test_jobs import result
-from tests.app.test_kill import long, many_rows
+from tests.app.stories import Result, long, many_rows, result
 from tests.running import PATIENCE, RunningService
 
 SIZE = 24 * 2**20
@@ -89,10 +88,9 @@ def all_ids(service: RunningService, kind: str) -> set[str]:
     return {record["id"] for record in page["data"]}
 
 
-def test_a_full_disk_refuses_in_words_and_goes_on_when_there_is_room(disk: Path) -> None:
+def test_a_full_disk_refuses_in_words_and_goes_on_when_there_is_room(disk: Path, undisturbed: Result) -> None:
     with RunningService(disk, checkpoint_seconds="0.05") as service:
-        undisturbed = long(service)
-        assert service.finished(undisturbed["id"]).state == "succeeded"
+        assert service.finished(stories.job(service, epochs=1)["id"]).state == "succeeded"
         job = long(service)
         service.trained(job["id"], 300)
         filler = Filler(disk)
@@ -106,7 +104,7 @@ def test_a_full_disk_refuses_in_words_and_goes_on_when_there_is_room(disk: Path)
         for other in all_ids(service, "jobs"):  # those that were taken before there was no room left
             service.finished(other)
         service.http.patch(f"/v1/networks/{job['network_id']}", json={"version": done.network_version})
-        assert result(service, job) == result(service, undisturbed)
+        assert result(service, job) == undisturbed
         assert service.finished(stories.job(service)["id"]).state == "succeeded"
         assert not list(disk.glob("**/.unfinished*"))
         for kind in ("networks", "datasets"):

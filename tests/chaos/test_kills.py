@@ -102,6 +102,9 @@ def assert_nothing_left_over(service: RunningService) -> None:
     service.kill()
     service.start()
     service.get("/health/live")
+    assert not [*(service.folder / "uploads").iterdir()]
+    for folder in (service.folder / "datasets").iterdir():
+        assert service.http.get(f"/v1/datasets/{folder.name}").status_code == 200
     networks = {folder.name: folder for folder in (service.folder / "networks").iterdir()}
     assert not [*service.folder.glob("**/.unfinished*")]
     for id, folder in networks.items():

@@ -4,7 +4,7 @@ import time
 
 from app.schemas.jobs import JobView
 from tests.app import stories
-from tests.app.test_jobs import started
+from tests.app.stories import started
 from tests.chaos import LONG
 from tests.running import RunningService
 

@@ -58,7 +58,7 @@ OUTPUT_OF: dict[str, ActivationName] = {
     "categorical_cross_entropy": "softmax",
 }
 
-SETTINGS: dict[str, dict[str, float]] = {
+SETTINGS: dict[OptimizerName, dict[str, float]] = {
     "sgd": {},
     "momentum": {"momentum": 0.8},
     "nesterov": {"momentum": 0.8},
@@ -70,8 +70,8 @@ SETTINGS: dict[str, dict[str, float]] = {
 }
 
 
-def optimizer_in_torch(name: str, parameters: list[Any], rate: float) -> Any:
-    settings = {**OPTIMIZERS[name].settings, **SETTINGS[name]}  # type: ignore[index]
+def optimizer_in_torch(name: OptimizerName, parameters: list[Any], rate: float) -> Any:
+    settings = {**OPTIMIZERS[name].settings, **SETTINGS[name]}
     adam = {"lr": rate, "betas": (settings.get("beta_1"), settings.get("beta_2")), "eps": settings.get("epsilon")}
     match name:
         case "sgd":
@@ -112,7 +112,7 @@ def trained(network: Network, cost: CostName, optimizer: OptimizerName, rate: fl
     return np.asarray(network.parameters, np.float64)
 
 
-def trained_in_torch(start: Network, cost: str, optimizer: str, rate: float) -> Array:
+def trained_in_torch(start: Network, cost: str, optimizer: OptimizerName, rate: float) -> Array:
     parameters = [torch.tensor(array.copy(), requires_grad=True) for layer in start.layers for array in layer]
     activations = [ACTIVATION_IN_TORCH[layer.activation] for layer in start.architecture.layers]
     if cost in OUTPUT_OF:

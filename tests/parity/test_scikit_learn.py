@@ -22,6 +22,7 @@ from engine.training.trainer import Trainer
 EPOCHS, BATCH, RATE = 20, 64, 0.005
 # scikit-learn adds ε to √v, the paper's algorithm and PyTorch add it to √v̂; this is too small to tell.
 EPSILON = 1e-16
+HIDDEN: dict[str, ActivationName] = {"relu": "relu", "tanh": "tanh", "logistic": "sigmoid"}
 
 
 def fit(mlp: Any, x: Any, y: Any, alpha: float = 0.0) -> Any:
@@ -71,7 +72,7 @@ def test_cost_history(
         y = y / y.max()
     start, theirs = fit(task(hidden_layer_sizes=(16, 12), activation=activation, solver=solver, **settings), x, y)
 
-    hidden: ActivationName = {"relu": "relu", "tanh": "tanh", "logistic": "sigmoid"}[activation]  # type: ignore[assignment]
+    hidden = HIDDEN[activation]
     outputs = start.coefs_[-1].shape[1]
     layers = (Layer(16, hidden), Layer(12, hidden), Layer(outputs, output))
     network = Network(Architecture(x.shape[1], layers, cost, dtype="float64"))

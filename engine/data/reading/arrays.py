@@ -1,5 +1,6 @@
 """Arrays, stored block by block as they are."""
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,27 +120,36 @@ def _store_numbers(field: str, given: Given, folder: Path, meter: Meter) -> tupl
 
 def _store_codes(given: Given, reading: Reading, folder: Path) -> tuple[str, ...]:
     classes = Classes("labels", reading.classes, in_array("labels"))
+    first_row = 0
     for block in given.blocks():
-        classes.see(_labels(block))
+        classes.see(_labels(block, first_row))
+        first_row += len(block)
     classes.settle()
 
     def codes() -> Iterator[Array]:
         first_row = 0
         for block in given.blocks():
-            yield classes.codes(_labels(block), first_row)
+            yield classes.codes(_labels(block, first_row), first_row)
             first_row += len(block)
 
     write_array(folder / "codes.npy", np.dtype(np.int32), (given.announced.rows,), codes())
     return classes.names
 
 
-def _labels(block: Array | pa.Array) -> pa.Array:
+def _labels(block: Array | pa.Array, first_row: int) -> pa.Array:
+    """As Arrow has them. Raises InvalidInput naming the first row of a text that is none."""
     if isinstance(block, pa.Array):
         return block
     column = block.reshape(-1)
+    column = column.astype(column.dtype.newbyteorder("="), copy=False)
     if column.dtype.kind == "S":
         column = np.char.decode(column, "utf-8", "replace")  # type: ignore[arg-type]  # of bytes: kind S
-    return pa.array(column.astype(column.dtype.newbyteorder("="), copy=False))
+    if column.dtype.kind == "U":
+        letters = np.ascontiguousarray(column).view(np.uint32).reshape(len(column), -1)
+        wrong = np.flatnonzero(((letters > sys.maxunicode) | ((letters >= 0xD800) & (letters <= 0xDFFF))).any(axis=1))
+        if wrong.size:
+            raise in_array("labels")(first_row + int(wrong[0]), "The text holds what is no letter of Unicode.")
+    return pa.array(column.astype(np.float32) if column.dtype == np.float16 else column)
 
 
 def _store_weights(given: Given, folder: Path) -> None:

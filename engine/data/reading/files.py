@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from engine.data.categories import name
 from engine.data.examples import Array
 from engine.data.reading.arrays import Given, store_arrays
-from engine.data.reading.categories import name
 from engine.data.reading.formats import arrow, idx, json, ndjson, npy, npz, parquet, separated
 from engine.data.reading.formats.detection import START, format_of
 from engine.data.reading.formats.npy import Announced
 from engine.data.reading.formats.pieces import Pieces, Readable, exactly, opened
-from engine.data.reading.formats.schema import Types
+from engine.data.reading.formats.schema import Types, shown
 from engine.data.reading.formats.whole import whole
 from engine.data.reading.meter import Meter
 from engine.data.reading.roles import as_text
@@ -46,7 +46,11 @@ def read(sources: Sequence[Source], reading: Reading, folder: Path, progress: Ca
 
 
 def _read_files(sources: Sequence[Source], reading: Reading, folder: Path, meter: Meter) -> Content:
-    formats = [_format(source, reading, meter) for source in sources]
+    called = _called(sources)
+    formats = []
+    for source, which in zip(sources, called, strict=True):
+        with _naming(which):
+            formats.append(_format(source, reading, meter))
     if formats == ["npz"]:
         return store_arrays(_of_archive(sources[0], folder, meter), reading, folder, meter)
     if formats == ["json"]:
@@ -54,10 +58,37 @@ def _read_files(sources: Sequence[Source], reading: Reading, folder: Path, meter
         if isinstance(found, dict):
             return store_arrays({field: _in_memory(array) for field, array in found.items()}, reading, folder, meter)
     parts = [
-        Part(source.field, partial(_batches, source, format, reading, folder, meter), _stays(source, format))
-        for source, format in zip(sources, formats, strict=True)
+        Part(source.field, partial(_batches_of, which, source, format, reading, folder, meter), _stays(source, format))
+        for which, source, format in zip(called, sources, formats, strict=True)
     ]
     return store_table(parts, reading, folder, meter)
+
+
+def _called(sources: Sequence[Source]) -> list[str]:
+    """What sentences call each of several files; nothing, where there is one."""
+    if len(sources) == 1:
+        return [""]
+    names = (f" ({shown(source.name)})" if source.name else "" for source in sources)
+    return [f"File {number} of {len(sources)}{name}: " for number, name in enumerate(names, start=1)]
+
+
+@contextmanager
+def _naming(called: str) -> Iterator[None]:
+    """Sentences about a file begin with what it is called."""
+    try:
+        yield
+    except InvalidInput as problem:
+        if not called:
+            raise
+        (field, text), *others = problem.problems
+        raise type(problem)(field, called + text, *others) from problem
+
+
+def _batches_of(
+    called: str, source: Source, format: FormatName, reading: Reading, folder: Path, meter: Meter, types: Types
+) -> Iterator[pa.RecordBatch]:
+    with _naming(called):
+        yield from _batches(source, format, reading, folder, meter, types)
 
 
 def _format(source: Source, reading: Reading, meter: Meter) -> FormatName:
@@ -186,7 +217,6 @@ def _streamed(
 
 def _in_memory(array: Array | list[Any]) -> Given:
     if isinstance(array, list):
-        alike = len({type(label) for label in array}) <= 1
-        labels = pa.array(array if alike else [name(label) for label in array])
+        labels = pa.array([name(label) for label in array])  # numbers may be larger than any that Arrow has
         return Given(Announced(len(array), None, np.dtype(object)), lambda: iter((labels,)))
     return Given(npy.check_shape(array.shape, array.dtype, "inputs"), lambda: iter((array,)))

@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from datetime import date
 
+from engine.data.categories import in_order, name
 from engine.data.columns import Column, ColumnType, Filling
-from engine.data.reading.categories import in_order, name
 from engine.data.reading.formats.schema import shown
 from engine.data.reading.inspection import Feature
 from engine.data.sources import Reading

@@ -5,9 +5,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute
 
+from engine.data.categories import LONGEST, in_order, name
 from engine.data.columns import ColumnType
 from engine.data.dates import days
-from engine.data.reading.categories import in_order, name
 from engine.data.reading.formats.schema import is_date, is_number, is_text, shown
 from engine.data.reading.missing import Missing
 from engine.data.reading.numbers import as_numpy
@@ -15,7 +15,6 @@ from engine.data.reading.places import in_column
 from engine.errors import InvalidInput
 
 MOST_FOUND, MOST_ASKED = 1_000, 10_000
-_LONGEST = 1_000
 
 
 class Feature:
@@ -56,11 +55,11 @@ class Feature:
         new = pa.compute.unique(values).to_pylist()
         self._seen.update(new)
         longest = max((len(value) for value in new if isinstance(value, str)), default=0)
-        if longest > _LONGEST:
+        if longest > LONGEST:
             raise InvalidInput(
                 "file",
                 f"The column {shown(self.name)} holds texts of up to {longest} characters; categories have at most "
-                f"{_LONGEST}. Leave it out with features.",
+                f"{LONGEST}. Leave it out with features.",
             )
         if len(self._seen) > self._most:
             raise InvalidInput("file", self._too_many())

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.types as kinds
 
+from engine.data.categories import LONGEST, in_order, name
 from engine.data.examples import Array, Label
-from engine.data.reading.categories import in_order, name
 from engine.data.reading.formats.schema import MOST_SHOWN, shown
 from engine.data.reading.numbers import as_numpy
 from engine.data.reading.places import Refusal
@@ -90,6 +90,8 @@ class Classes:
         self.names: tuple[str, ...] = ()
         if self._given is not None and len(set(self._given)) != len(self._given):
             raise InvalidInput("classes", "Every class is listed once.")
+        if self._given is not None and max(map(len, self._given), default=0) > LONGEST:
+            raise InvalidInput("classes", f"Classes have at most {LONGEST} characters.")
 
     def see(self, labels: pa.Array) -> None:
         """Raises InvalidInput if these cannot be classes."""
@@ -97,12 +99,17 @@ class Classes:
         if not (kinds.is_string(type) or kinds.is_large_string(type) or kinds.is_boolean(type)
                 or kinds.is_integer(type) or kinds.is_floating(type)):  # fmt: skip
             raise InvalidInput(self._field, f"{_WHOLE[:-1]}, got {type}.")
-        new = pa.compute.unique(labels)
+        new = pa.compute.unique(_comparable(labels))
         self._values = new if self._values is None else pa.compute.unique(pa.concat_arrays((self._values, new)))
         for value in new.to_pylist():
             if isinstance(value, float) and not (value.is_integer() and abs(value) < 2**53):
                 raise InvalidInput(self._field, f"{_WHOLE} {value:g} is among the labels.")
             self._found.setdefault(value, name(value).strip() if isinstance(value, str) else name(value))
+            if len(self._found[value]) > LONGEST:
+                raise InvalidInput(
+                    self._field,
+                    f"There is a label of {len(self._found[value])} characters; classes have at most {LONGEST}.",
+                )
         if len(self._found) > MOST_CLASSES:
             raise InvalidInput(self._field, f"There are more than {MOST_CLASSES} classes; numbers go into targets.")
 
@@ -117,6 +124,7 @@ class Classes:
 
     def codes(self, labels: pa.Array, first_row: int) -> npt.NDArray[np.int32]:
         """Raises InvalidInput naming the first row whose label is not among the classes."""
+        labels = _comparable(labels)
         found = pa.compute.index_in(labels, value_set=self._values)
         codes: npt.NDArray[np.int32] = self._codes[as_numpy(found)]
         wrong = np.flatnonzero(codes < 0)
@@ -129,3 +137,8 @@ class Classes:
                 f"{', '.join(self.names[:MOST_SHOWN])}{more}.",
             )
         return codes
+
+
+def _comparable(labels: pa.Array) -> pa.Array:
+    """Arrow tells 0 from -0."""
+    return pa.compute.add(labels, pa.scalar(0, labels.type)) if kinds.is_floating(labels.type) else labels

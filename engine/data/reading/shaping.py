@@ -6,7 +6,9 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.types as kinds
 
+from engine.data.categories import name as name_of
 from engine.data.columns import ColumnType
+from engine.data.dates import PER_DAY
 from engine.data.reading.formats.schema import (
     Types,
     TypesChanged,
@@ -22,6 +24,8 @@ from engine.data.reading.places import in_column
 from engine.data.reading.roles import Roles
 from engine.errors import InvalidInput
 
+# Since 1970-01-01: the first day of year 1, and of year 10000.
+_DAYS = -719_162, 2_932_897
 _ZONE = r":\d\d(\.\d+)?([Zz]|[+-]\d\d(:?\d\d)?)$"
 
 
@@ -39,6 +43,7 @@ class Shape:
                     raise _not_stored(column, field)
                 continue
             self._read[column.name] = common(known[column.name], type) if column.name in known else type
+            _check_learned(self._read[column.name], column.name, roles)
             as_asked = _as_asked(self._read[column.name], roles.types.get(column.name), column.name)
             fields.append(pa.field(column.name, as_asked))
         self._names = frozenset(first.names)
@@ -47,6 +52,7 @@ class Shape:
     def conform(self, batch: pa.RecordBatch, field: str, first_row: int) -> pa.RecordBatch:
         """The same rows in this shape. Raises InvalidInput naming a row and a column; TypesChanged."""
         if batch.schema.equals(self.schema):
+            self.check_dates(batch, first_row)
             return batch
         names = batch.schema.names
         if frozenset(names) != self._names:
@@ -60,7 +66,15 @@ class Shape:
             values = batch.column(column.name)
             read = self._read[column.name]
             columns.append(_converted(_widened(values, read, field, column.name), column, first_row))
-        return pa.RecordBatch.from_arrays(columns, schema=self.schema)
+        shaped = pa.RecordBatch.from_arrays(columns, schema=self.schema)
+        self.check_dates(shaped, first_row)
+        return shaped
+
+    def check_dates(self, batch: pa.RecordBatch, first_row: int) -> None:
+        """Raises InvalidInput naming a row and a column, used or not, whose date no calendar has."""
+        for column in self.schema:
+            if is_date(column.type):
+                _check_years(batch.column(column.name), column.name, first_row)
 
     def _check_types(self, found: pa.Schema, field: str) -> None:
         changed = {}
@@ -82,6 +96,12 @@ def _not_stored(column: pa.Field, field: str) -> InvalidInput:
     )
 
 
+def _check_learned(read: pa.DataType, name: str, roles: Roles) -> None:
+    if is_date(read) and (name in roles.targets or name == roles.weight):
+        field = "weight" if name == roles.weight else "target"
+        raise InvalidInput(field, f"The column {shown(name)} holds dates; a column of numbers is expected.")
+
+
 def _as_asked(read: pa.DataType, asked: ColumnType | None, name: str) -> pa.DataType:
     match asked:
         case "number" if is_text(read) or kinds.is_boolean(read):
@@ -90,7 +110,7 @@ def _as_asked(read: pa.DataType, asked: ColumnType | None, name: str) -> pa.Data
             return pa.bool_()
         case "date" if is_text(read):
             return pa.timestamp("us")
-        case "category" if is_date(read):
+        case "category" if is_date(read) or kinds.is_floating(read):
             return pa.string()
         case "number" | "boolean" if is_date(read):
             raise InvalidInput(
@@ -107,9 +127,21 @@ def _widened(values: pa.Array, read: pa.DataType, field: str, name: str) -> pa.A
     if is_text(read) and not (is_text(values.type) or kinds.is_null(values.type)):
         raise InvalidInput(field, f"The column {shown(name)} holds text in one place and {values.type} in another.")
     try:
+        if kinds.is_timestamp(values.type) and values.type.unit == "ns" and kinds.is_timestamp(read):
+            return values.cast(read, safe=False)  # what is finer than microseconds is left out
         return values.cast(read)
     except pa.ArrowInvalid as problem:
         raise InvalidInput(field, f"The column {shown(name)} holds values that are not {read}: {problem}.") from problem
+
+
+def _check_years(values: pa.Array, name: str, first_row: int) -> None:
+    """Python has dates of the years 1 to 9999, and so has ISO 8601."""
+    numbers = values.cast(pa.int32()).cast(pa.int64()) if kinds.is_date32(values.type) else values.cast(pa.int64())
+    first, last = (day * (1 if kinds.is_date32(values.type) else PER_DAY[values.type.unit]) for day in _DAYS)
+    inside = pa.compute.and_(pa.compute.greater_equal(numbers, first), pa.compute.less(numbers, last))
+    row = pa.compute.index(inside, False).as_py()
+    if row >= 0:
+        raise in_column(name)(first_row + row, "The date is beyond the years 1 to 9999, which are accepted.")
 
 
 def _converted(values: pa.Array, column: pa.Field, first_row: int) -> pa.Array:
@@ -137,6 +169,8 @@ def _conversion(found: pa.DataType, wanted: pa.DataType) -> Callable[[pa.Array],
         return _as_dates
     if kinds.is_boolean(wanted) and is_number(found):
         return _as_truth
+    if is_text(wanted) and kinds.is_floating(found):
+        return _as_names
     if is_text(found):
         return lambda values: pa.compute.cast(_without_empty(values), wanted)
     return lambda values: pa.compute.cast(values, wanted)
@@ -155,6 +189,13 @@ def _as_dates(values: pa.Array) -> pa.Array:
     has_zone = pa.compute.match_substring_regex(text, _ZONE)
     with_zone = pa.compute.if_else(has_zone, text, nothing).cast(pa.timestamp("us", "UTC")).cast(pa.timestamp("us"))
     return pa.compute.coalesce(with_zone, pa.compute.if_else(has_zone, nothing, text).cast(pa.timestamp("us")))
+
+
+def _as_names(values: pa.Array) -> pa.Array:
+    """Numbers that are categories; what is no number has no name. Those of float32 as short as they can be told."""
+    packed = values.dictionary_encode()
+    names = [None if number != number else name_of(float(str(number))) for number in packed.dictionary.to_numpy()]
+    return pa.array(names, pa.string()).take(packed.indices)
 
 
 def _as_truth(values: pa.Array) -> pa.Array:

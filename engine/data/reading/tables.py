@@ -105,6 +105,7 @@ class _Attempt:
                 self._rows = 0
                 self._meter.restart()
                 return None
+            shape.check_dates(batch, self._rows)
             self._see(batch)
         return durable.adopt(part.file, path)
 

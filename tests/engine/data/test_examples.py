@@ -1,5 +1,6 @@
 """What examples must be like, and the sentence for what they are not."""
 
+import tracemalloc
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,8 @@ X = np.zeros((3, 2))
         ([1, "x", True], ("1", "true", "x"), [0, 2, 1]),
         (np.array([2.0, 0.0, 1.0]), ("0", "1", "2"), [2, 0, 1]),
         (np.array([b"b", b"a", b"b"]), ("a", "b"), [1, 0, 1]),
+        (["a", "a\0", "a"], ("a", "a\0"), [0, 1, 0]),
+        ([2**64 - 1, 1, 1], ("1", str(2**64 - 1)), [1, 0, 0]),
         (np.array([[3], [1], [3]], np.uint8), ("1", "3"), [1, 0, 1]),
     ],
 )
@@ -29,6 +32,17 @@ def test_labels_become_codes_into_sorted_classes(labels: Any, classes: tuple[str
     assert found.classes == classes
     assert found.codes is not None
     assert found.codes.tolist() == codes
+
+
+def test_one_long_label_takes_the_memory_of_one() -> None:
+    rows = 20_000
+    inputs, labels = np.zeros((rows, 1)), ["z" * 1000] + ["a"] * (rows - 1)
+    tracemalloc.start()
+    try:
+        examples(inputs, labels=labels)
+        assert tracemalloc.get_traced_memory()[1] < 4 * 2**20
+    finally:
+        tracemalloc.stop()
 
 
 def test_given_classes_keep_their_order_and_need_not_all_occur() -> None:
@@ -70,6 +84,8 @@ def test_numbers_are_kept_exactly(array: np.ndarray[Any, Any], dtype: type) -> N
         (X, {"labels": ["a", "b", "c"], "classes": ["a", "b"]}, "labels.2", "'c' is not one of the classes a, b"),
         (X, {"labels": [0, 1, 7], "classes": ["0", "1"]}, "labels.2", "'7' is not one"),
         (X, {"labels": ["a", "b", "a"], "classes": ["a", "b", "a"]}, "classes", "once"),
+        (X, {"labels": ["a", "b", "x" * 1001]}, "labels.2", "1001 characters; a class has at most 1000"),
+        (X, {"labels": ["a", "b", "a"], "classes": ["a", "b", "x" * 1001]}, "classes.2", "at most 1000"),
         (X, {"targets": np.zeros(3), "classes": ["a", "b"]}, "classes", "go with labels"),
         (np.zeros((0, 2)), {"targets": np.zeros(0)}, "inputs", "no data"),
         (np.zeros((3, 0)), {"targets": np.zeros(3)}, "inputs", "no data"),

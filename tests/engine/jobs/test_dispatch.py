@@ -67,7 +67,7 @@ def test_a_job_goes_to_a_slot_of_its_kind_or_waits_for_one(
     service = JobService(registry, folder, [cpu, gpu], WITH_GPU, LIMITS)
 
     def submit(device: DeviceChoice) -> Job:
-        return service.submit(Order(networks.pop(), dataset, spec(device)))
+        return registry.jobs.get(service.submit(Order(networks.pop(), dataset, spec(device))).id)
 
     first, second, third = submit("cuda"), submit("cuda"), submit("cuda")
     assert (first.state, first.device, first.device_kind, first.device_reason) == (

@@ -36,7 +36,8 @@ from engine.jobs.job import (
 from engine.jobs.journal import Journal
 from engine.jobs.registry import Registry, read
 from engine.training.choice import DeviceKind
-from engine.training.spec import Epoch, TrainingSpec
+from engine.training.epoch import Epoch
+from engine.training.spec import TrainingSpec
 
 NOW = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
 SPEC = TrainingSpec(epochs=5, batch_size=1, learning_rate=0.1)

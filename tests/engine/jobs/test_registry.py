@@ -13,7 +13,8 @@ from engine.jobs.folder import DataFolder
 from engine.jobs.job import Cancelled, EpochsDone, Job, Started
 from engine.jobs.journal import Journal
 from engine.jobs.registry import Registry
-from engine.training.spec import Epoch, TrainingSpec
+from engine.training.epoch import Epoch
+from engine.training.spec import TrainingSpec
 
 NOW = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
 SPEC = TrainingSpec(epochs=5, batch_size=1, learning_rate=0.1)

@@ -56,7 +56,7 @@ GOOD: dict[str, Any] = {"inputs": 2, "layers": (Layer(3, "tanh"), Layer(1, "sigm
         ({"inputs": 0}, "inputs", "at least 1"),
         ({"layers": ()}, "layers", "at least 1"),
         ({"layers": (Layer(3, "tanh"), Layer(0, "tanh"))}, "layers.1.units", "at least 1"),
-        ({"layers": (Layer(3, "swoosh"),)}, "layers.0.activation", "sigmoid, tanh"),  # type: ignore[arg-type]
+        ({"layers": (Layer(3, "swoosh"),)}, "layers.0.activation", "sigmoid, tanh"),  # type: ignore[arg-type]  # that is it
         ({"cost": "hinge"}, "cost", "quadratic, mean_absolute, huber"),
         ({"initializer": "zeros"}, "initializer", "he_normal"),
         ({"dtype": "int8"}, "dtype", "float32, float64"),

@@ -1,6 +1,7 @@
 """A small problem and runs on it."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -8,7 +9,8 @@ import numpy.typing as npt
 from engine.data.opening import OpenDataset
 from engine.nn.architecture import Architecture, Layer
 from engine.nn.network import Network
-from engine.training.spec import Epoch, TrainingSpec
+from engine.training.epoch import Epoch
+from engine.training.spec import TrainingSpec
 from engine.training.trainer import Trainer
 
 Array = npt.NDArray[np.floating]
@@ -31,10 +33,10 @@ def numbers(rows: int, outputs: int = 2) -> OpenDataset:
     return OpenDataset(x, np.stack([np.sin(x[:, 0] + k) + x[:, 1] * x[:, 2] for k in range(outputs)], axis=1))
 
 
-def spec(**settings: object) -> TrainingSpec:
+def spec(**settings: Any) -> TrainingSpec:
     """Eight epochs of mini-batches of 16, unless said otherwise."""
-    usual: dict[str, object] = {"epochs": 8, "batch_size": 16, "learning_rate": 0.1, "seed": 9}
-    return TrainingSpec(**{**usual, **settings})  # type: ignore[arg-type]
+    usual: dict[str, Any] = {"epochs": 8, "batch_size": 16, "learning_rate": 0.1, "seed": 9}
+    return TrainingSpec(**{**usual, **settings})
 
 
 def epochs_of(items: Iterable[Epoch | None]) -> list[Epoch]:

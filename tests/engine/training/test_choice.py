@@ -3,7 +3,7 @@
 import pytest
 
 from engine.errors import InvalidInput
-from engine.nn.architecture import Architecture, Layer
+from engine.nn.architecture import Architecture, DtypeName, Layer
 from engine.nn.cuda.discovery import Found, Gpu
 from engine.training.choice import Choice, choose
 from tests.engine.training.examples import spec
@@ -15,14 +15,14 @@ HOME_GPU = Gpu(0, "Home", 24 * GIB, 23 * GIB, (8, 9), 128, 2.5e9)
 NONE = Found(missing="CuPy is not installed")
 
 
-def network(*units: int, dtype: str = "float32") -> Architecture:
+def network(*units: int, dtype: DtypeName = "float32") -> Architecture:
     """Of so many inputs and units, relu within and softmax at the end."""
     hidden = tuple(Layer(count, "relu") for count in units[1:-1])
     return Architecture(
         units[0],
         (*hidden, Layer(units[-1], "softmax")),
         "categorical_cross_entropy",
-        dtype=dtype,  # type: ignore[arg-type]  # one of the two names
+        dtype=dtype,
     )
 
 

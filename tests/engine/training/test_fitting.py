@@ -7,7 +7,8 @@ from engine.data.opening import OpenDataset
 from engine.errors import InvalidInput
 from engine.nn.network import Network
 from engine.training.parts import divide
-from engine.training.spec import EarlyStopping, Stage
+from engine.training.spec import EarlyStopping
+from engine.training.stages import Stage
 from engine.training.trainer import Trainer
 from tests.engine.training.examples import ARCHITECTURE, CLASSES, corners, epochs_of, spec, trained
 

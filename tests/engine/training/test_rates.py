@@ -9,7 +9,7 @@ import pytest
 from engine.errors import InvalidInput
 from engine.nn.network import Network
 from engine.training.checkpoint import Checkpoint
-from engine.training.spec import Stage
+from engine.training.stages import Stage
 from engine.training.trainer import Trainer
 from tests.engine.training.examples import ARCHITECTURE, CLASSES, corners, epochs_of, spec
 

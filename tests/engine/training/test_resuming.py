@@ -16,8 +16,10 @@ from engine.nn.network import Network
 from engine.nn.optimizers import OPTIMIZERS, OptimizerName
 from engine.nn.schedules import SCHEDULES
 from engine.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from engine.training.epoch import Epoch
 from engine.training.parts import divide
-from engine.training.spec import EarlyStopping, Epoch, Stage, TrainingSpec
+from engine.training.spec import EarlyStopping, TrainingSpec
+from engine.training.stages import Stage
 from engine.training.trainer import Trainer
 from tests.engine.data.test_dataset import stored
 from tests.engine.training.examples import ARCHITECTURE, CLASSES, corners, epochs_of, spec

@@ -8,7 +8,7 @@ from engine.data.opening import OpenDataset
 from engine.errors import Diverged, InvalidInput
 from engine.nn.architecture import Architecture, Layer
 from engine.nn.network import Network
-from engine.training.spec import Epoch
+from engine.training.epoch import Epoch
 from engine.training.trainer import Trainer
 from tests.engine.training.examples import (
     ARCHITECTURE,

@@ -49,6 +49,9 @@ _PACKED_SUFFIXES = (".gz", ".zst", ".zstd")
 
 def format_of(source: Source, start: bytes) -> FormatName:
     """`start`: the first bytes, unpacked. Raises InvalidInput."""
+    if _is_spreadsheet(start):
+        called = f"{source.name!r}" if source.name else "The file"
+        raise InvalidInput(source.field, f"{called} is a spreadsheet; export the sheet as CSV, and hand in that.")
     for magic, name in _MAGIC.items():
         if start.startswith(magic):
             return name
@@ -72,6 +75,13 @@ def format_of(source: Source, start: bytes) -> FormatName:
             "targets or labels; .npy and IDX files come in fields of their own, inputs and targets or labels.",
         )
     return _of_text(start)
+
+
+def _is_spreadsheet(start: bytes) -> bool:
+    """Of Excel, old and new, or of LibreOffice: the latter two are zip archives that begin with what they are."""
+    if start.startswith(b"PK\x03\x04"):
+        return any(mark in start for mark in (b"[Content_Types].xml", b"xl/", b"opendocument.spreadsheet"))
+    return start.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
 
 
 def _of_text(start: bytes) -> FormatName:

@@ -67,5 +67,22 @@ def _written_out(batch: pa.RecordBatch) -> pa.RecordBatch:
 def _value_by_value(column: pa.Array) -> pa.Array:
     if not _is_packed(column.type):
         return column
-    values = column.dictionary_decode() if kinds.is_dictionary(column.type) else column
-    return values.cast(pa.string()) if kinds.is_string_view(values.type) else values
+    if not kinds.is_dictionary(column.type):
+        return column.cast(pa.string())
+    if kinds.is_string_view(column.type.value_type):
+        return _taken(column.dictionary, column.indices).cast(pa.string())
+    return column.dictionary_decode()
+
+
+def _taken(values: pa.Array, indices: pa.Array) -> pa.Array:
+    """The views at `indices`, which Arrow does not take itself. All `values` written out might be without bounds: they
+    may share their text."""
+    if not len(values):
+        return pa.nulls(len(indices), pa.string_view())
+    places = pa.compute.fill_null(indices, 0).to_numpy(zero_copy_only=False)
+    _, first, *text = values.buffers()
+    views = np.frombuffer(first, "V16")[values.offset : values.offset + len(values)][places]
+    valid = np.asarray(indices.is_valid()) & np.asarray(values.is_valid())[places]
+    return pa.Array.from_buffers(
+        values.type, len(indices), [pa.array(valid).buffers()[1], pa.py_buffer(views.tobytes()), *text]
+    )

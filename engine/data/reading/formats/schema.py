@@ -62,8 +62,11 @@ def stored(found: pa.DataType) -> pa.DataType | None:
         return stored(found.value_type)
     if kinds.is_boolean(found) or kinds.is_integer(found) or kinds.is_float32(found) or kinds.is_float64(found):
         return found
-    if kinds.is_date32(found) or kinds.is_timestamp(found) or kinds.is_string(found) or kinds.is_large_string(found):
+    if kinds.is_date32(found) or kinds.is_string(found) or kinds.is_large_string(found):
         return found
+    if kinds.is_timestamp(found):
+        # Zones differ in how they are shown, not in the moment: what is stored needs no table of zones to be read.
+        return pa.timestamp("us" if found.unit == "ns" else found.unit, None if found.tz is None else "UTC")
     if kinds.is_float16(found):
         return pa.float32()
     if kinds.is_decimal(found) or kinds.is_null(found):

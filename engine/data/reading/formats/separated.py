@@ -4,6 +4,7 @@ import codecs
 import csv
 import io
 import re
+from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import chain
@@ -13,7 +14,7 @@ import pyarrow.csv
 import pyarrow.types as kinds
 
 from engine.data.reading.ahead import abreast
-from engine.data.reading.formats.lines import Block, blocks, count
+from engine.data.reading.formats.lines import LONGEST, Block, blocks, count
 from engine.data.reading.formats.pieces import Readable, as_utf8
 from engine.data.reading.formats.schema import Types, TypesChanged, check_names, check_width, common, is_date
 from engine.errors import InvalidInput
@@ -24,10 +25,14 @@ _QUOTED = re.compile(rb'"[^"]*"')
 _FILLED = re.compile(rb"[^\r\n]")
 # Arrow counts them from the beginning of what it was given.
 _ROW = re.compile(r"Row #\d+: ")
+# A row that is one by itself only if all cells before it are closed.
+_END = "end"
 # Columns that are read at once.
 _STRIP = 5000
 # Blocks that are parsed at once.
 _THREADS = min(4, pa.cpu_count())
+# No cell is longer than a line may be; Python's own limit is for all readers alike.
+csv.field_size_limit(LONGEST)
 
 
 def batches(
@@ -131,15 +136,13 @@ class _Table:
         """A quotation mark that opens a cell and is not closed would make one cell of all rows below it."""
         if count(block.content, b'"') % 2 == 0:
             return
-        try:
-            for _ in csv.reader(io.StringIO(block.content.decode("utf-8", "replace"), newline=""), strict=True):
-                pass
-        except csv.Error as problem:
-            if "unexpected end of data" in str(problem):
-                raise InvalidInput(
-                    self._field,
-                    f"From line {block.line} on there is a quotation mark that opens a cell and is not closed.",
-                ) from problem
+        text = block.content.decode("utf-8", "replace")
+        rows = csv.reader(io.StringIO(f"{text}\n{_END}", newline=""), delimiter=self._delimiter)
+        if deque(rows, 1) != deque([[_END]]):
+            raise InvalidInput(
+                self._field,
+                f"From line {block.line} on there is a quotation mark that opens a cell and is not closed.",
+            )
 
     def _read(self, content: bytes, types: Types) -> pa.Table:
         """Arrow needs some 10 kB for every column that it reads, so that wide tables are read in strips."""

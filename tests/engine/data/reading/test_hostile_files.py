@@ -60,10 +60,15 @@ def _one_text_many_times(rows: int, length: int) -> pa.Table:
     return pa.table({"t": text, "y": np.zeros(rows)})
 
 
-def _views_of_one_text(rows: int, length: int) -> bytes:
+def _views_of_one_text(rows: int, length: int) -> pa.Array:
     view = np.array([length, 0x78787878, 0, 0], np.int32)
     buffers = [None, pa.py_buffer(np.tile(view, rows)), pa.py_buffer(b"x" * length)]
-    return arrow(pa.table({"t": pa.Array.from_buffers(pa.string_view(), rows, buffers), "y": np.zeros(rows)}))
+    return pa.Array.from_buffers(pa.string_view(), rows, buffers)
+
+
+def _dictionary_of_views(rows: int, length: int) -> pa.Array:
+    """Few are asked for; all of them written out would be without bounds."""
+    return pa.DictionaryArray.from_arrays(pa.array(np.arange(rows) % 3), _views_of_one_text(rows, length))
 
 
 def _arrow_with(first: int, second: int) -> bytes:
@@ -121,7 +126,16 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], dict[str, Any], str]] = {
     "cut arrow file": (lambda: arrow({"a": [1], "y": [2]})[:-9], {}, "damaged"),
     "cut arrow stream": (lambda: arrow({"a": [1], "y": [2]}, stream=True)[:-60], {}, "damaged"),
     "arrow of one text many times": (lambda: arrow(_one_text_many_times(2**16, 2**18)), {}, "accepted|characters"),
-    "arrow of views of one text": (lambda: _views_of_one_text(2**16, 2**18), {}, "accepted|characters"),
+    "arrow of views of one text": (
+        lambda: arrow({"t": _views_of_one_text(2**16, 2**18), "y": np.zeros(2**16)}),
+        {},
+        "accepted|characters",
+    ),
+    "arrow of a dictionary of views": (
+        lambda: arrow({"t": _dictionary_of_views(2**16, 2**18), "y": np.zeros(2**16)}),
+        {},
+        "accepted|characters",
+    ),
     "arrow with offsets out of range": (lambda: _arrow_with(0, 2**30), {}, "damaged"),
     "arrow with offsets that fall": (lambda: _arrow_with(12345, 0), {}, "damaged"),
     "arrow with an index out of range": (_arrow_index_beyond, {}, "damaged"),

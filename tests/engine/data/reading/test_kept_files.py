@@ -34,8 +34,10 @@ def kept(place: Path, content: bytes) -> Path:
 def stored(place: Path, paths: dict[FieldName, Path] | Sequence[Path], **reading: Any) -> Path:
     folder = place / "stored"
     folder.mkdir()
-    pairs = paths.items() if isinstance(paths, dict) else [("file", path) for path in paths]
-    sources = [Source((path,), "", "", field) for field, path in pairs]  # type: ignore[arg-type]
+    if isinstance(paths, dict):
+        sources = [Source((path,), "", "", field) for field, path in paths.items()]
+    else:
+        sources = [Source((path,), "", "") for path in paths]
     read(sources, Reading(**reading), folder, lambda progress: None)
     for file in folder.iterdir():
         durable.check(file)

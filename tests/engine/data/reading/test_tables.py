@@ -205,6 +205,16 @@ def test_types_of_columns(tmp_path: Path, stream: bool, compression: str | None)
     assert found.table.column("view").to_pylist() == ["v", None, "w"]
 
 
+@pytest.mark.parametrize("words", [["unused", "b", None, "a text that is not short"], []])
+def test_dictionaries_of_views(tmp_path: Path, words: list[str | None]) -> None:
+    """As Polars writes its categories."""
+    values = pa.array(["cut off", *words], pa.string_view())[1:]
+    taken = [1, None, 3, 2] if words else [None] * 4
+    table = {"t": pa.DictionaryArray.from_arrays(pa.array(taken, pa.uint32()), values), "y": [1.0, 2, 3, 4]}
+    found = stored(tmp_path, arrow(table), target=("y",), missing="constant", constants={"t": "none"})
+    assert found.table.column("t").to_pylist() == [None if place is None else words[place] for place in taken]
+
+
 @pytest.mark.parametrize("write", [csv, parquet, arrow])
 def test_types_that_were_asked_for(tmp_path: Path, write: Any) -> None:
     table = {
@@ -367,6 +377,9 @@ def test_what_travels_to_another_process(tmp_path: Path) -> None:
         (b"\xff\xfea\x00\n\x00\x00\xd8x\x00", {"target": ("a",)}, "file", "not UTF-16"),
         (b"a,b\n1,2\x00\n", {"target": ("a",)}, "file", "Line 2 holds a NUL byte"),
         (b'a,b\n1,2\n3,"4\n5,6\n', {"target": ("a",)}, "file", "From line 2 on .* quotation mark .* not closed"),
+        (b'a;b;c\n1;2;x\n3;4;y\n5;6;"x\n7;8;y\n', {"label": "c"}, "file", "quotation mark .* not closed"),
+        (b'a\tb\n1\tx\n3\t"x\n5\ty\n', {"label": "b"}, "file", "quotation mark .* not closed"),
+        (b'a,b\n"1"2,x\n3,"x\n5,y\n', {"label": "b"}, "file", "quotation mark .* not closed"),
         (b"{'a': 1}\n", {"target": ("a",), "format": "ndjson"}, "file", "Line 1 is not a JSON object"),
         (b'{"a": 1}\n[1]\n', {"target": ("a",)}, "file", "Line 2 is not a JSON object"),
         (b'{"a": 1, "b": 2}\n{"a": "x", "b": 2}\n', {"target": ("b",)}, "file", "Line 2, column 'a': got text"),

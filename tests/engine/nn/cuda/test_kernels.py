@@ -3,6 +3,7 @@
 The kernels' own source runs: compiled by the host's compiler where there is no GPU.
 """
 
+import inspect
 from collections.abc import Callable
 from typing import Any, get_args
 
@@ -13,6 +14,7 @@ import pytest
 
 from engine.nn import steps
 from engine.nn.architecture import Architecture, DtypeName, Layer
+from engine.nn.compiling import OPTIONS
 from engine.nn.cuda.launching import Launcher
 from engine.nn.cuda.recording import Recording
 from engine.nn.kernel import KERNELS
@@ -187,12 +189,9 @@ def arguments_of(name: str, dtype: DtypeName) -> Arrays:
 def on_cpu(name: str, dtype: DtypeName) -> Arrays:
     """What the arguments are after the compiled kernel. Arrays that are the same stay so."""
     copies = copied(arguments_of(name, dtype))
-    function = KERNELS[name].function
-    names = [f"a{place}" for place in range(len(copies))]
-    scope: dict[str, Any] = {"function": function}
-    exec(f"def run({', '.join(names)}):\n    function({', '.join(names)})", scope)
-    # What a GPU alone does is not compiled.
-    (scope["run"] if name == "round_to_half" else numba.njit(error_model="numpy")(scope["run"]))(*copies)
+    loop = inspect.unwrap(KERNELS[name].function)
+    # With the options that a step's compilation has for it. What a GPU alone does is not compiled.
+    (loop if name == "round_to_half" else numba.njit(**OPTIONS)(loop))(*copies)
     return copies
 
 

@@ -17,7 +17,9 @@ from engine.nn.network import Network
 from engine.nn.optimizers import OPTIMIZERS
 from engine.nn.stepper import CpuStepper, MakeStepper
 from engine.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from engine.training.spec import EarlyStopping, Epoch, Stage, TrainingSpec
+from engine.training.epoch import Epoch
+from engine.training.spec import EarlyStopping, TrainingSpec
+from engine.training.stages import Stage
 from engine.training.trainer import Trainer
 from tests.engine.nn.cuda.devices import DEVICES, stepper_on, watched_stepper
 from tests.engine.training.examples import corners, epochs_of, numbers, spec

@@ -2,6 +2,9 @@
 
 from collections.abc import Iterable
 
+# Characters.
+LONGEST = 1_000
+
 
 def name(value: object) -> str:
     """`true` and `false`; whole numbers without a point; text as it is."""

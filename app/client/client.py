@@ -1,16 +1,15 @@
-"""A typed client of the service, on httpx. Answers are the service's own models; errors are ServiceError."""
+"""Networks, jobs and predictions, as a client asks for them."""
 
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal
 
 import httpx
-from pydantic import BaseModel
 
+from app.client.connection import check
+from app.client.datasets import Datasets
 from app.schemas.checkpoints import CheckpointsView, CheckpointView
-from app.schemas.datasets import DatasetView
 from app.schemas.devices import DevicesView
 from app.schemas.evaluations import EvaluationView
 from app.schemas.histories import EpochView, HistoryView
@@ -18,31 +17,12 @@ from app.schemas.jobs import JobView
 from app.schemas.networks import NetworkView, VersionView
 from app.schemas.predictions import PredictionView
 
-View = TypeVar("View", bound=BaseModel)
+# A service that was ended may be back soon.
+_SECONDS_WITHOUT_SERVICE, _SECONDS_BETWEEN_TRIES = 30.0, 0.1
 
 
-class ServiceError(Exception):
-    """The service refused. `status` is the HTTP status, `problem` the whole problem document."""
-
-    def __init__(self, status: int, problem: dict[str, Any]) -> None:
-        super().__init__(problem.get("detail") or problem.get("title") or f"HTTP status {status}")
-        self.status = status
-        self.problem = problem
-
-
-class Client:
+class Client(Datasets):
     """Speaks to one service. Use it as a context manager, so that its connections are closed."""
-
-    def __init__(self, url: str, *, timeout: float = 60.0) -> None:
-        self._http = httpx.Client(base_url=url, timeout=timeout)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._http.close()
 
     def devices(self) -> DevicesView:
         """What the service can train on."""
@@ -51,15 +31,6 @@ class Client:
     def create_network(self, **fields: Any) -> NetworkView:
         """Fields as in POST /v1/networks."""
         return self._ask(NetworkView, "POST", "/v1/networks", json=fields)
-
-    def create_dataset(self, **fields: Any) -> DatasetView:
-        """Fields as in POST /v1/datasets."""
-        return self._ask(DatasetView, "POST", "/v1/datasets", json=fields)
-
-    def upload_dataset(self, path: Path, **options: str) -> DatasetView:
-        """A table of any kind that the service reads, or an .npz file; options as the form's fields."""
-        with path.open("rb") as file:
-            return self._ask(DatasetView, "POST", "/v1/datasets", files={"file": (path.name, file)}, data=options)
 
     def create_job(self, **fields: Any) -> JobView:
         """Fields as in POST /v1/jobs."""
@@ -92,19 +63,31 @@ class Client:
         return self._ask(VersionView, "POST", path, json={"weights": weights})
 
     def follow(self, job: str) -> Iterator[EpochView | JobView]:
-        """What happens to a job, as it happens, until it has ended: its epochs, and itself at each change of state."""
-        last_id = "0"
+        """What happens to a job, as it happens, until it has ended: its epochs, and itself at each change of state.
+
+        A stream that breaks is gone on with where it broke. Raises httpx.TransportError when there is no service for
+        30 seconds.
+        """
+        last_id, broken_at = "0", 0.0
         while True:
-            with self._http.stream(
-                "GET", f"/v1/jobs/{job}/events", headers={"Last-Event-ID": last_id}, timeout=60.0
-            ) as answer:
-                _check(answer)
-                for kind, last_id, data in _events(answer.iter_lines()):  # noqa: B007  # after a break it is gone on from there
-                    view = JobView if kind == "state" else EpochView
-                    event = view.model_validate(data)
+            try:
+                for kind, id, data in self._events(job, last_id):
+                    last_id, broken_at = id, 0.0
+                    event = (JobView if kind == "state" else EpochView).model_validate(data)
                     yield event
                     if isinstance(event, JobView) and event.finished_at is not None:
                         return
+            except httpx.TransportError:
+                broken_at = broken_at or time.monotonic()
+                if time.monotonic() - broken_at > _SECONDS_WITHOUT_SERVICE:
+                    raise
+            time.sleep(_SECONDS_BETWEEN_TRIES)
+
+    def _events(self, job: str, last_id: str) -> Iterator[tuple[str, str, Any]]:
+        headers = {"Last-Event-ID": last_id}
+        with self._http.stream("GET", f"/v1/jobs/{job}/events", headers=headers, timeout=60.0) as answer:
+            check(answer)
+            yield from _events(answer.iter_lines())
 
     def history(self, job: str) -> list[EpochView]:
         """All of it, however many pages it has."""
@@ -131,21 +114,6 @@ class Client:
         """A version of the network, by default the current one, on a dataset."""
         path = f"/v1/networks/{network}/evaluations"
         return self._ask(EvaluationView, "POST", path, json={"dataset_id": dataset, "version": version})
-
-    def _ask(self, view: type[View], method: str, path: str, **request: Any) -> View:
-        answer = self._http.request(method, path, **request)
-        _check(answer)
-        return view.model_validate(answer.json())
-
-
-def _check(answer: httpx.Response) -> None:
-    if answer.is_error:
-        answer.read()
-        try:
-            problem = answer.json()
-        except ValueError:
-            problem = {"detail": answer.text[:200]}
-        raise ServiceError(answer.status_code, problem)
 
 
 def _events(lines: Iterator[str]) -> Iterator[tuple[str, str, Any]]:

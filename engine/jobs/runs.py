@@ -1,0 +1,107 @@
+"""What the workers of all slots are busy with: each run as its worker is told of it, and when it was last heard of."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from engine.jobs import messages
+from engine.jobs.executor import Slot
+from engine.jobs.folder import DataFolder
+from engine.jobs.job import Job
+from engine.jobs.registry import Registry
+from engine.training.demand import demand_of
+
+# If nobody has looked for so long, this process itself was stopped, and the silence of workers means nothing.
+_SECONDS_WITHOUT_A_LOOK = 5.0
+
+
+@dataclass
+class Attempt:
+    """One start of one job. `silence`: the seconds after which its worker is taken to hang."""
+
+    network_id: str
+    job_id: str
+    number: int
+    silence: float
+    heard_at: float = field(default_factory=time.monotonic)
+
+    def hear(self) -> None:
+        """Its worker has said something."""
+        self.heard_at = time.monotonic()
+
+    def is_of(self, said: messages.OfAttempt) -> bool:
+        return (self.job_id, self.number) == (said.job_id, said.attempt)
+
+
+class Runs:
+    """Those who call it hold the registry's lock."""
+
+    def __init__(self, registry: Registry, folder: DataFolder, hang_seconds: float) -> None:
+        self._registry = registry
+        self._folder = folder
+        self._hang_seconds = hang_seconds
+        self._attempts: dict[Slot, Attempt] = {}
+        self._looked_at = time.monotonic()
+
+    def __iter__(self) -> Iterator[tuple[Slot, Attempt]]:
+        return iter(tuple(self._attempts.items()))
+
+    def begin(self, slot: Slot, job: Job) -> messages.Run:
+        """The slot is busy with a job that was just started; what its worker has to know."""
+        run = self._described(job)
+        stored = run.dataset.bytes + (run.validation.bytes if run.validation else 0)
+        demand = demand_of(run.spec, run.architecture, run.dataset.rows, stored)
+        self._attempts[slot] = Attempt(job.network_id, job.id, job.attempt, self._hang_seconds + demand.silence)
+        return run
+
+    def end(self, slot: Slot) -> Attempt | None:
+        """The slot is free; what it was busy with."""
+        return self._attempts.pop(slot, None)
+
+    def of_slot(self, slot: Slot) -> Attempt | None:
+        return self._attempts.get(slot)
+
+    def slot_of(self, job: Job) -> Slot | None:
+        """The one whose worker has the job."""
+        found = (slot for slot, run in self if (run.job_id, run.number) == (job.id, job.attempt))
+        return next(found, None)
+
+    def running(self, attempt: Attempt) -> Job | None:
+        """The job, if by the journal this is how it runs. It may have ended, or have been let go of, before its worker
+        has; then it may even run in another slot."""
+        job = self._registry.jobs.peek(attempt.job_id)
+        return job if job is not None and job.state == "running" and job.attempt == attempt.number else None
+
+    def silent(self, now: float) -> Iterator[tuple[Slot, Attempt]]:
+        """Those that have told of no progress for too long by now, which is when all that was said had been heard."""
+        asleep, self._looked_at = now - self._looked_at > _SECONDS_WITHOUT_A_LOOK, now
+        for slot, attempt in self:
+            if asleep:
+                attempt.heard_at = now
+            elif now - attempt.heard_at > attempt.silence:
+                yield slot, attempt
+
+    def _described(self, job: Job) -> messages.Run:
+        network = self._registry.networks.get(job.network_id)
+        assert job.start_version is not None
+        begun_with = network.version(job.start_version)
+        assert begun_with is not None
+        folder = self._folder.of_network(network.id)
+        dataset = self._registry.datasets.get(job.dataset_id)
+        validation = self._registry.datasets.get(job.validation_dataset_id) if job.validation_dataset_id else None
+        return messages.Run(
+            job_id=job.id,
+            attempt=job.attempt,
+            architecture=network.architecture,
+            preparation=network.preparation,
+            spec=job.spec,
+            dataset=dataset,
+            dataset_folder=str(self._folder.of_dataset(dataset.id)),
+            validation=validation,
+            validation_folder=str(self._folder.of_dataset(validation.id)) if validation else None,
+            weights=str(folder / begun_with.file),
+            checkpoint=str(folder / job.saved.file) if job.saved else None,
+            begin_with=str(folder / job.start_file) if job.start_file else None,
+            folder=str(folder),
+            checkpointing=job.checkpointing,
+        )
