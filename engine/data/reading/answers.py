@@ -1,8 +1,8 @@
 """What is to be learned from a stored table: its columns of targets or labels, and of weights."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,8 @@ import pyarrow.ipc
 
 from engine.data.examples import Array
 from engine.data.npy_files import write_array
+from engine.data.reading.formats.arrow import mapped
+from engine.data.reading.numbers import as_numpy
 from engine.data.reading.observed import Classes, Distributions, Numbers, Weights
 from engine.data.reading.places import in_column
 from engine.data.reading.roles import Roles
@@ -31,31 +33,26 @@ class Answers:
 
 def store_answers(table: Path, rows: int, roles: Roles, reading: Reading) -> Answers:
     """Write what a table of so many rows says besides its inputs, beside it. Raises InvalidInput, StorageFailed."""
-    with _batches(table) as batches:
-        if roles.weight is not None:
-            _store_weights(table.parent, rows, roles.weight, batches)
-        if roles.label is not None:
-            return _store_codes(table.parent, rows, roles.label, reading, batches)
-        return _store_targets(table.parent, rows, roles.targets, batches)
+    with pa.OSFile(str(table)) as file:
+        names = pa.ipc.open_file(file).schema.names
+    wanted = (*roles.targets, roles.label, roles.weight)
+    batches = partial(_batches, table, [place for place, name in enumerate(names) if name in wanted])
+    if roles.weight is not None:
+        _store_weights(table.parent, rows, roles.weight, batches)
+    if roles.label is not None:
+        return _store_codes(table.parent, rows, roles.label, reading, batches)
+    return _store_targets(table.parent, rows, roles.targets, batches)
 
 
 _Batches = Callable[[], Iterator[tuple[int, pa.RecordBatch]]]
 
 
-@contextmanager
-def _batches(table: Path) -> Iterator[_Batches]:
-    """The batches of a table, mapped from disk, each with the number of its first row."""
-    with pa.memory_map(str(table)) as source:
-        reader = pa.ipc.open_file(source)
-
-        def batches() -> Iterator[tuple[int, pa.RecordBatch]]:
-            first_row = 0
-            for place in range(reader.num_record_batches):
-                batch = reader.get_batch(place)
-                yield first_row, batch
-                first_row += len(batch)
-
-        yield batches
+def _batches(table: Path, columns: Sequence[int]) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Some columns of the batches of a table, each with the number of its first row."""
+    first_row = 0
+    for batch in mapped(table, columns):
+        yield first_row, batch
+        first_row += len(batch)
 
 
 def _store_targets(folder: Path, rows: int, names: tuple[str, ...], batches: _Batches) -> Answers:
@@ -97,5 +94,5 @@ def _store_weights(folder: Path, rows: int, name: str, batches: _Batches) -> Non
 
 
 def _numbers(batch: pa.RecordBatch, name: str) -> npt.NDArray[np.float64]:
-    numbers: npt.NDArray[np.float64] = batch.column(name).to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
+    numbers: npt.NDArray[np.float64] = as_numpy(batch.column(name)).astype(np.float64, copy=False)
     return numbers

@@ -10,6 +10,7 @@ from engine.data.columns import ColumnType
 from engine.data.dates import days
 from engine.data.reading.formats.schema import is_date, is_number, is_text, shown
 from engine.data.reading.missing import Missing
+from engine.data.reading.numbers import as_numpy
 from engine.data.reading.places import in_column
 from engine.errors import InvalidInput
 
@@ -37,12 +38,12 @@ class Feature:
         present = _present(values) if self.missing.see(values, first_row) else values
         match self.type:
             case "number":
-                self._see_range(present.to_numpy(zero_copy_only=False))
+                self._see_range(as_numpy(present))
                 if self.magnitude == np.inf:
-                    row = int(np.flatnonzero(np.isinf(values.to_numpy(zero_copy_only=False)))[0])
+                    row = int(np.flatnonzero(np.isinf(as_numpy(values)))[0])
                     raise self._refuse(first_row + row, "The value is infinite; only finite numbers are accepted.")
             case "date":
-                self._see_range(days(present).to_numpy(zero_copy_only=False))
+                self._see_range(as_numpy(days(present)))
             case "category":
                 self._see_categories(present)
 

@@ -6,6 +6,7 @@ import pyarrow.compute
 import pyarrow.types as kinds
 
 from engine.data.reading.formats.schema import shown
+from engine.data.reading.numbers import as_numpy
 
 _ROWS_NAMED = 5
 
@@ -37,4 +38,4 @@ class Missing:
 
 def _has_nan(values: pa.Array) -> bool:
     """The smallest number of all is not a number if any is not."""
-    return bool(kinds.is_floating(values.type) and len(values) and np.isnan(values.to_numpy().min()))
+    return bool(kinds.is_floating(values.type) and len(values) and np.isnan(as_numpy(values).min()))

@@ -11,6 +11,7 @@ import pyarrow.types as kinds
 from engine.data.categories import LONGEST, in_order, name
 from engine.data.examples import Array, Label
 from engine.data.reading.formats.schema import MOST_SHOWN, shown
+from engine.data.reading.numbers import as_numpy
 from engine.data.reading.places import Refusal
 from engine.errors import InvalidInput
 
@@ -84,6 +85,7 @@ class Classes:
         self._field, self._refuse = field, refuse
         self._given = None if given is None else tuple(name(each) for each in given)
         self._found: dict[object, str] = {}
+        self._values: pa.Array | None = None
         self._codes: npt.NDArray[np.int32] = np.zeros(0, np.int32)
         self.names: tuple[str, ...] = ()
         if self._given is not None and len(set(self._given)) != len(self._given):
@@ -97,7 +99,9 @@ class Classes:
         if not (kinds.is_string(type) or kinds.is_large_string(type) or kinds.is_boolean(type)
                 or kinds.is_integer(type) or kinds.is_floating(type)):  # fmt: skip
             raise InvalidInput(self._field, f"{_WHOLE[:-1]}, got {type}.")
-        for value in pa.compute.unique(_comparable(labels)).to_pylist():
+        new = pa.compute.unique(_comparable(labels))
+        self._values = new if self._values is None else pa.compute.unique(pa.concat_arrays((self._values, new)))
+        for value in new.to_pylist():
             if isinstance(value, float) and not (value.is_integer() and abs(value) < 2**53):
                 raise InvalidInput(self._field, f"{_WHOLE} {value:g} is among the labels.")
             self._found.setdefault(value, name(value).strip() if isinstance(value, str) else name(value))
@@ -115,13 +119,14 @@ class Classes:
         if len(self.names) < 2:
             raise InvalidInput(self._field, "There is only one class; a classifier needs at least 2.")
         places = {each: code for code, each in enumerate(self.names)}
-        self._codes = np.array([places.get(each, -1) for each in self._found.values()], np.int32)
+        found = [] if self._values is None else self._values.to_pylist()
+        self._codes = np.array([places.get(self._found[value], -1) for value in found], np.int32)
 
     def codes(self, labels: pa.Array, first_row: int) -> npt.NDArray[np.int32]:
         """Raises InvalidInput naming the first row whose label is not among the classes."""
         labels = _comparable(labels)
-        found = pa.compute.index_in(labels, value_set=pa.array(list(self._found), labels.type))
-        codes: npt.NDArray[np.int32] = self._codes[found.to_numpy(zero_copy_only=False)]
+        found = pa.compute.index_in(labels, value_set=self._values)
+        codes: npt.NDArray[np.int32] = self._codes[as_numpy(found)]
         wrong = np.flatnonzero(codes < 0)
         if wrong.size:
             row = int(wrong[0])

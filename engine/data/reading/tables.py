@@ -1,6 +1,8 @@
 """Tables, brought into one shape and stored."""
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -59,9 +61,12 @@ class _Attempt:
         self._features: list[Feature] = []
         self._answers: dict[str, Missing] = {}
         self._rows = 0
+        self._beside: ThreadPoolExecutor
 
     def store(self, folder: Path) -> Content:
-        table = self._adopted(folder / "table.arrow") or durable.write_file(folder / "table.arrow", self._write)
+        path = folder / "table.arrow"
+        with ThreadPoolExecutor(1, "seeing") as self._beside:
+            table = self._adopted(path) or durable.write_file(path, self._write)
         if not self._rows:
             raise InvalidInput("file", "There is no data: the table has no rows.")
         for missing in self._answers.values():
@@ -105,12 +110,12 @@ class _Attempt:
         return durable.adopt(part.file, path)
 
     def _write(self, sink: durable.Sink) -> None:
-        batches = ahead(self._conformed())
-        first = next(batches, None)
-        if first is None:
-            return
-        self._begin(first.schema)
-        write_batches(sink, first.schema, self._looked_at(chain((first,), batches)))
+        with closing(ahead(self._conformed())) as batches:
+            first = next(batches, None)
+            if first is None:
+                return
+            self._begin(first.schema)
+            write_batches(sink, first.schema, self._looked_at(chain((first,), batches)))
 
     def _looked_at(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
@@ -135,9 +140,18 @@ class _Attempt:
         self._answers = {name: Missing(name) for name in wanted if name is not None}
 
     def _see(self, batch: pa.RecordBatch) -> None:
-        for feature in self._features:
-            feature.see(batch.column(feature.name), self._rows)
+        half = len(self._features) // 2
+        others = self._beside.submit(self._see_features, self._features[half:], batch)
+        try:
+            self._see_features(self._features[:half], batch)
+        finally:
+            wait((others,))  # what is wrong with the first columns is told first
+        others.result()
         for name, missing in self._answers.items():
             missing.see(batch.column(name), self._rows)
         self._rows += len(batch)
         self._meter.add(len(batch))
+
+    def _see_features(self, features: Sequence[Feature], batch: pa.RecordBatch) -> None:
+        for feature in features:
+            feature.see(batch.column(feature.name), self._rows)

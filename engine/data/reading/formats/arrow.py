@@ -1,6 +1,6 @@
 """Arrow's own format, as a file and as a stream."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,18 +41,26 @@ def batches(path: Path, field: str, meter: Meter) -> Iterator[pa.RecordBatch]:
 
 
 def _of_file(path: Path, meter: Meter) -> Iterator[Any]:
-    """The schema, and the batches. A batch may be as large as the file, so that it is mapped, and not read; and mapped
-    anew after a while, so that what was looked at does not count as memory of this process."""
+    """The schema, and the batches."""
+    with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as reader:
+        yield reader.schema
+        share = source.size() // max(1, reader.num_record_batches)
+    for batch in mapped(path):
+        yield batch
+        meter.bytes_read += share
+
+
+def mapped(path: Path, columns: Sequence[int] = ()) -> Iterator[pa.RecordBatch]:
+    """The batches of a file, with these columns or with all. One may be as large as the file, so that it is mapped, and
+    not read; and mapped anew after a while, so that what was looked at does not count as memory of this process."""
+    options = pa.ipc.IpcReadOptions(included_fields=[*columns])
     place, count = 0, 1
     while place < count:
-        with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as reader:
-            if place == 0:
-                yield reader.schema
+        with pa.memory_map(str(path)) as source, pa.ipc.open_file(source, options=options) as reader:
             count = reader.num_record_batches
             begin = place
             while place < count and (place - begin) * source.size() < _MAPPED * count:
                 yield reader.get_batch(place)
-                meter.bytes_read += source.size() // count
                 place += 1
 
 

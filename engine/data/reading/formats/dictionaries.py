@@ -9,6 +9,7 @@ import pyarrow.compute
 import pyarrow.types as kinds
 
 from engine.data.reading.formats.schema import stored
+from engine.data.reading.numbers import as_numpy
 from engine.errors import TooLarge
 
 _BYTES_AT_ONCE = 2**24
@@ -54,8 +55,8 @@ def _lengths(column: pa.Array) -> npt.NDArray[np.int64]:
         each = pa.compute.binary_length(values)
     else:
         return np.full(len(column), 8, np.int64)
-    taken = pa.compute.fill_null(each.take(column.indices), 0)
-    lengths: npt.NDArray[np.int64] = taken.to_numpy(zero_copy_only=False).astype(np.int64)
+    taken = each.take(column.indices)
+    lengths: npt.NDArray[np.int64] = as_numpy(taken.fill_null(0) if taken.null_count else taken).astype(np.int64)
     return lengths
 
 

@@ -57,7 +57,9 @@ def blocks(stream: Readable, field: str, *, quotes: bool) -> Iterator[Block]:
 
 def count(content: bytes, byte: bytes) -> int:
     """How often a byte is in it. Faster than `bytes.count`, and other threads of Python go on meanwhile."""
-    return int(np.count_nonzero(np.frombuffer(content, np.uint8) == ord(byte)))
+    found: npt.NDArray[np.uint8] = np.frombuffer(content, np.uint8)
+    parts = (found[start : start + _WINDOW] for start in range(0, len(found), _WINDOW))  # they stay in the cache
+    return sum(int(np.count_nonzero(part == ord(byte))) for part in parts)
 
 
 def _last_end(left: bytes, part: bytes) -> int:
