@@ -18,6 +18,7 @@ from engine.nn.schedules import SCHEDULES, Moment
 from engine.nn.stepper import CpuStepper, MakeStepper, Setup
 from engine.nn.steps import Optimization
 from engine.training.epoch import Epoch
+from engine.training.foresight import Foresight
 from engine.training.lbfgs import Lbfgs, Wish
 from engine.training.order import shuffle
 from engine.training.parts import Measures, Part, measure_for, parts_of
@@ -60,6 +61,8 @@ class Trainer:
         self._training, self._validation = parts_of(dataset, spec, classes, self._measure, validation)
         self._order = self._training.rows.copy()
         self._rows_at_once = spec.rows_at_once(len(self._order))
+        block = spec.shuffle_block if self._shuffles else None
+        self._foresight = None if block is None else Foresight((dataset.x, dataset.y), block)
         self._optimization = self._first_optimization()
         self._stepper = make_stepper(
             Setup(
@@ -158,7 +161,7 @@ class Trainer:
         self._optimization = optimization._replace(l2=now.l2 / len(self._order))
         moment = Moment(place.epoch, spec.epochs, optimization.rates.size, place.reductions)
         optimization.rates[:] = SCHEDULES[spec.schedule].rates(now.learning_rate, moment, spec.schedule_in_full)
-        self._shuffle()
+        self._put_in_order()
         self._stepper.begin_epoch(self._order, self._optimization)
         if not place.row:
             self._stepper.write_totals(0.0)
@@ -200,6 +203,8 @@ class Trainer:
     def _train(self, first: int, last: int) -> None:
         """Train on rows first to last of the epoch. Raises Diverged, where that is seen already."""
         started = time.perf_counter()
+        if self._foresight is not None:
+            self._foresight.reach(last)
         self._stepper.train(first, last)
         self._stepper.keep_pace()
         known = self._stepper.cost_so_far()
@@ -266,11 +271,17 @@ class Trainer:
             seconds=done.seconds,
         )
 
-    def _shuffle(self) -> None:
+    @property
+    def _shuffles(self) -> bool:
         """Full-batch steps see every row anyway; their order stays as it is."""
-        if self.spec.shuffle and self._rows_at_once < len(self._order):
+        return self.spec.shuffle and self._rows_at_once < len(self._order)
+
+    def _put_in_order(self) -> None:
+        if self._shuffles:
             spec = self.spec
             shuffle(self._order, self._training.rows, spec.seed, self._place.epoch, spec.shuffle_block)
+        if self._foresight is not None:
+            self._foresight.begin(self._order, self._place.row)
 
     def _end_of_chunk(self, first: int, rows: int) -> int:
         """Whole mini-batches for about `_SECONDS_AT_ONCE`; a single one until the pace is known, and then at most four
