@@ -133,7 +133,7 @@ def test_a_job_that_is_killed_ends_with_the_same_bits(start_service: StartServic
     data = dataset(service, TRAINING)
     rule = {"inputs": "robust", "targets": "min_max"}
     networks = [stories.network(service, **{**NETWORK, "preparation": rule})["id"] for _ in range(2)]
-    settings = {**JOB, "epochs": 300, "dataset_id": data, "validation": {"fraction": 0.2}}
+    settings = {**JOB, "epochs": 10_000, "dataset_id": data, "validation": {"fraction": 0.2}}
     undisturbed = trained(service, networks[0], **settings)
     job = stories.job(service, network_id=networks[1], **settings)
     service.trained(job["id"], 50)

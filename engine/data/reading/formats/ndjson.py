@@ -29,7 +29,7 @@ def batches(stream: Readable, field: str, types: Types, text: frozenset[str]) ->
     """The rows of a table; columns in `text` are not taken for dates. Raises InvalidInput, TypesChanged."""
     known: dict[str, pa.DataType] = dict(types)
     empty = True
-    for read in ahead(blocks(as_utf8(stream, field), field, quotes=False)):
+    for read in ahead(blocks(as_utf8(stream, field), field)):
         line = read.line
         block = read.content.removeprefix(codecs.BOM_UTF8) if line == 1 else read.content
         if block.strip():

@@ -1,10 +1,8 @@
 """CSV, and what is like it with another delimiter."""
 
-import codecs
 import csv
 import io
 import re
-from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import chain
@@ -15,25 +13,20 @@ import pyarrow.types as kinds
 
 from engine.data.reading.ahead import abreast
 from engine.data.reading.formats.blanks import are_numbers, as_numbers
-from engine.data.reading.formats.lines import LONGEST, Block, blocks, count
+from engine.data.reading.formats.lines import Block, blocks
 from engine.data.reading.formats.pieces import Readable, as_utf8
+from engine.data.reading.formats.quotes import cells_in, delimiter_of, first_line, last_end, line_of_open_cell
 from engine.data.reading.formats.schema import Types, TypesChanged, check_names, check_width, common, is_date
 from engine.errors import InvalidInput
 
-_DELIMITERS = ",;\t|"
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
-_QUOTED = re.compile(rb'"[^"]*"')
 _FILLED = re.compile(rb"[^\r\n]")
 # Arrow counts them from the beginning of what it was given.
 _ROW = re.compile(r"Row #\d+: ")
-# A row that is one by itself only if all cells before it are closed.
-_END = "end"
 # Columns that are read at once.
 _STRIP = 5000
 # Blocks that are parsed at once.
 _THREADS = min(4, pa.cpu_count())
-# No cell is longer than a line may be; Python's own limit is for all readers alike.
-csv.field_size_limit(LONGEST)
 
 
 def batches(
@@ -49,11 +42,11 @@ def batches(
 
     Raises InvalidInput, TypesChanged.
     """
-    read = blocks(as_utf8(stream, field), field, quotes=True)
+    read = blocks(as_utf8(stream, field), field, _Rows(delimiter).last_end)
     first = next(read, None)
     if first is None:
         raise InvalidInput(field, "There is no data: the file is empty.")
-    table = _Table(first.content, field, delimiter, header, types, text)
+    table = _Table(first, field, delimiter, header, types, text)
     rows = (block for block in chain((table.rest,), read) if _FILLED.search(block.content))
     if (begin := next(rows, None)) is None:
         return
@@ -63,12 +56,24 @@ def batches(
             yield from part
 
 
+class _Rows:
+    """Where the rows of a table end. `delimiter`: None finds out."""
+
+    def __init__(self, delimiter: str | None) -> None:
+        self._delimiter = delimiter
+
+    def last_end(self, content: bytes) -> int:
+        if self._delimiter is None:
+            self._delimiter = delimiter_of(first_line(content)[0])
+        return last_end(content, self._delimiter)
+
+
 class _Table:
     """What the first block says of a table; with that its blocks are parsed, each alone."""
 
     def __init__(
         self,
-        first: bytes,
+        first: Block,
         field: str,
         delimiter: str | None,
         header: bool | None,
@@ -76,10 +81,9 @@ class _Table:
         text: frozenset[str],
     ) -> None:
         self._field = field
-        self._check_text(Block(first, 0, 1))
-        begin = first.removeprefix(codecs.BOM_UTF8).lstrip(b"\r\n")
-        line, below = _first_line(begin)
-        self._delimiter = delimiter or _likely(line)
+        self._check_text(first)
+        line, below = first_line(first.content)
+        self._delimiter = delimiter or delimiter_of(line)
         cells = self._cells(line, first)
         if not any(cells):
             raise InvalidInput(field, "There is no data: the first line names the columns.")
@@ -87,9 +91,9 @@ class _Table:
         self._names = cells if named else [f"column_{place}" for place in range(1, len(cells) + 1)]
         check_names(self._names, field)
         self._types: dict[str, pa.DataType] = {**dict.fromkeys(text, pa.string()), **types}
-        content = below if named else begin
-        above = len(first) - len(content)
-        self.rest = Block(content, above, 1 + first.count(b"\n", 0, above))
+        content = below if named else line + below
+        above = len(first.content) - len(content)
+        self.rest = Block(content, above, 1 + first.content.count(b"\n", 0, above), first.last)
 
     def infer(self, block: Block) -> None:
         """What columns are whose type is not known, by the first rows. Raises InvalidInput."""
@@ -135,12 +139,12 @@ class _Table:
         ]
         return pa.table(columns, table.column_names)
 
-    def _cells(self, line: bytes, first: bytes) -> list[str]:
-        check_width(1 + _QUOTED.sub(b"", line).count(self._delimiter.encode()), self._field)
+    def _cells(self, line: bytes, first: Block) -> list[str]:
+        check_width(cells_in(line, self._delimiter), self._field)
         try:
             row = next(csv.reader(io.StringIO(line.decode(), newline=""), delimiter=self._delimiter), [])
         except UnicodeDecodeError:
-            raise self._not_utf8(Block(first, 0, 1)) from None
+            raise self._not_utf8(first) from None
         except csv.Error as problem:
             raise InvalidInput(self._field, f"The first line does not name columns: {problem}.") from problem
         return [cell.strip() for cell in row]
@@ -158,14 +162,10 @@ class _Table:
 
     def _check_closed(self, block: Block) -> None:
         """A quotation mark that opens a cell and is not closed would make one cell of all rows below it."""
-        if count(block.content, b'"') % 2 == 0:
-            return
-        text = block.content.decode("utf-8", "replace")
-        rows = csv.reader(io.StringIO(f"{text}\n{_END}", newline=""), delimiter=self._delimiter)
-        if deque(rows, 1) != deque([[_END]]):
+        if block.last and (line := line_of_open_cell(block.content, self._delimiter)) is not None:
             raise InvalidInput(
                 self._field,
-                f"From line {block.line} on there is a quotation mark that opens a cell and is not closed.",
+                f"The row in line {block.line + line - 1} holds a quotation mark that opens a cell and is not closed.",
             )
 
     def _read(self, content: bytes, types: Types) -> pa.Table:
@@ -235,23 +235,6 @@ class _Table:
         return InvalidInput(
             self._field, f"The file is not UTF-8 text (byte {byte}); UTF-16 begins with a byte order mark."
         )
-
-
-def _first_line(text: bytes) -> tuple[bytes, bytes]:
-    """The first line, which may go on in quotes, and what comes after it."""
-    newline = b"\n" if b"\n" in text else b"\r"
-    quotes, start = 0, 0
-    while (end := text.find(newline, start)) >= 0:
-        quotes += text.count(b'"', start, end)
-        start = end + 1
-        if quotes % 2 == 0:
-            return text[:start], text[start:]
-    return text, b""
-
-
-def _likely(line: bytes) -> str:
-    bare = _QUOTED.sub(b"", line)
-    return max(_DELIMITERS, key=lambda delimiter: bare.count(delimiter.encode()))
 
 
 def _kept(found: pa.DataType) -> pa.DataType:

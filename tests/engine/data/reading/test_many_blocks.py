@@ -2,13 +2,15 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow.compute
 import pytest
 
-from engine.data.reading.formats.lines import BLOCK, blocks, count
+from engine.data.reading.formats.lines import BLOCK, blocks, count, last_newline
+from engine.data.reading.formats.quotes import last_end
 from engine.data.sources import Reading, Source
 from engine.errors import InvalidInput
 from tests.engine.data.reading.files import arrow, parquet, stored
@@ -69,7 +71,9 @@ class _Stream:
 @pytest.mark.parametrize("name", ["red", "one\nline", 'with ""quotes""\nin it'])
 def test_blocks_say_where_they_begin(name: str, quotes: bool) -> None:
     content, byte, line = _csv(ROWS // 4, name), 0, 1
-    found = list(blocks(_Stream(content), "file", quotes=quotes))
+    ends = partial(last_end, delimiter=",") if quotes else last_newline
+    found = list(blocks(_Stream(content), "file", ends))
+    assert [block.last for block in found[-2:]] == ([False, True] if len(content) > BLOCK else [True])
     for block in found:
         assert (block.byte, block.line) == (byte, line)
         assert block.content.endswith(b"\n")

@@ -300,6 +300,17 @@ def test_quoted_lines_are_not_cut(tmp_path: Path) -> None:
     assert found.content.features == (Column("t", "category", (text.replace('""', '"'),)),)
 
 
+def test_quotation_marks_that_open_no_cell_are_text(tmp_path: Path) -> None:
+    """As for inches; also where a file is read in more than one block."""
+    kinds = ('5" pipe', '6" pipe', "7'")
+    rows = 450_000
+    content = b'5" pipes,y\n' + b"".join(b"%s,%d\n" % (kinds[row % 3].encode(), row) for row in range(rows))
+    found = stored(tmp_path, content + b'"8"" pipe,\nor more",1\n', target=("y",), features=None)
+    assert len(content) > 2**22
+    assert found.content.rows == rows + 1
+    assert found.content.features == (Column('5" pipes', "category", (*kinds, '8" pipe,\nor more')),)
+
+
 def test_ndjson_whose_numbers_widen_and_whose_columns_come_late(tmp_path: Path) -> None:
     rows = 500_000
     lines = b"".join(b'{"a": %d, "y": %d, "t": "x%d"}\n' % (row, row, row % 3) for row in range(rows))
@@ -395,10 +406,12 @@ def test_what_travels_to_another_process(tmp_path: Path) -> None:
         (b"a,\xff\n1,2\n", {"target": ("a",)}, "file", r"not UTF-8 text \(byte 2\)"),
         (b"\xff\xfea\x00\n\x00\x00\xd8x\x00", {"target": ("a",)}, "file", "not UTF-16"),
         (b"a,b\n1,2\x00\n", {"target": ("a",)}, "file", "Line 2 holds a NUL byte"),
-        (b'a,b\n1,2\n3,"4\n5,6\n', {"target": ("a",)}, "file", "From line 2 on .* quotation mark .* not closed"),
+        (b'a,b\n1,2\n3,"4\n5,6\n', {"target": ("a",)}, "file", "The row in line 3 .* quotation mark .* not closed"),
         (b'a;b;c\n1;2;x\n3;4;y\n5;6;"x\n7;8;y\n', {"label": "c"}, "file", "quotation mark .* not closed"),
         (b'a\tb\n1\tx\n3\t"x\n5\ty\n', {"label": "b"}, "file", "quotation mark .* not closed"),
         (b'a,b\n"1"2,x\n3,"x\n5,y\n', {"label": "b"}, "file", "quotation mark .* not closed"),
+        (b'a,b\n5" pipe,x\n3,"y\n5,z\n', {"label": "b"}, "file", "row in line 3 .* quotation mark .* not closed"),
+        (b'a,b\n5" pipe,"x\ny"\n3,"y\n5,z\n', {"label": "b"}, "file", "row in line 4 .* mark .* not closed"),
         (b"{'a': 1}\n", {"target": ("a",), "format": "ndjson"}, "file", "Line 1 is not a JSON object"),
         (b'{"a": 1}\n[1]\n', {"target": ("a",)}, "file", "Line 2 is not a JSON object"),
         (b'{"a": 1, "b": 2}\n{"a": "x", "b": 2}\n', {"target": ("b",)}, "file", "Line 2, column 'a': got text"),
