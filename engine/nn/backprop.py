@@ -14,6 +14,8 @@ normalization works with γ x̂ + b instead of W a + b; dropout stands between a
 Everything works in buffers made once per run: nothing is allocated while steps are made.
 """
 
+from collections.abc import Callable
+
 from engine.nn.activations import ACTIVATIONS
 from engine.nn.batch_norm import (
     multiply,
@@ -22,7 +24,7 @@ from engine.nn.batch_norm import (
     standardize_as_remembered,
     through_batch_norm,
 )
-from engine.nn.compiling import formula
+from engine.nn.compiling import formula, named
 from engine.nn.costs import COSTS
 from engine.nn.dispatch import by_code
 from engine.nn.dropout import drop
@@ -44,7 +46,7 @@ from engine.nn.plan import (
     Buffers,
     Plan,
 )
-from engine.nn.products import multiply_by_transpose, multiply_plainly, multiply_transpose
+from engine.nn.products import multiply_alike, multiply_by_transpose, multiply_plainly, multiply_transpose
 from engine.nn.views import Matrix, Vector, block, span
 
 _activate = by_code("activate", [activation.forward for activation in ACTIVATIONS.values()])
@@ -68,7 +70,8 @@ def train_forward(
             kept = block(buffers.activations, kept_at, m, plan.layers[layer, INPUTS])
             drop(a, memory, kept, seed, kept_at, plan.dropout[layer])
             a = kept
-        z = _multiply_weights(parameters, plan, buffers, layer, a)
+        z = _sums(plan, buffers, layer, m)
+        multiply_by_transpose(a, _weights(parameters, plan, layer), z)
         at = plan.layers[layer, STATISTICS_AT]
         if at >= 0:
             units = plan.layers[layer, UNITS]
@@ -79,29 +82,46 @@ def train_forward(
     return a
 
 
-@formula
-def forward(parameters: Vector, statistics: Vector, plan: Plan, buffers: Buffers, m: int) -> Matrix:
-    """The same for predictions: nothing is dropped, and normalization is by the running statistics."""
-    a = block(buffers.activations, 0, m, plan.layers[0, INPUTS])
-    for layer in range(plan.layers.shape[0]):
-        z = _multiply_weights(parameters, plan, buffers, layer, a)
-        at = plan.layers[layer, STATISTICS_AT]
-        if at >= 0:
-            units = plan.layers[layer, UNITS]
-            mean, scale = span(buffers.means, at, units), span(buffers.scales, at, units)
-            standardize_as_remembered(z, mean, scale, span(statistics, 2 * at, 2 * units))
-        a = _finish_layer(parameters, plan, buffers, layer, z)
-    return a
+Forward = Callable[[Vector, Vector, Plan, Buffers, int], Matrix]
+
+
+def _forward_by(multiply: Callable[[Matrix, Matrix, Matrix], None]) -> Forward:
+    @formula
+    @named(f"forward_by_{multiply.__name__}")
+    def forward(parameters: Vector, statistics: Vector, plan: Plan, buffers: Buffers, m: int) -> Matrix:
+        a = block(buffers.activations, 0, m, plan.layers[0, INPUTS])
+        for layer in range(plan.layers.shape[0]):
+            z = _sums(plan, buffers, layer, m)
+            multiply(a, _weights(parameters, plan, layer), z)
+            at = plan.layers[layer, STATISTICS_AT]
+            if at >= 0:
+                units = plan.layers[layer, UNITS]
+                mean, scale = span(buffers.means, at, units), span(buffers.scales, at, units)
+                standardize_as_remembered(z, mean, scale, span(statistics, 2 * at, 2 * units))
+            a = _finish_layer(parameters, plan, buffers, layer, z)
+        return a
+
+    return forward
+
+
+forward = _forward_by(multiply_by_transpose)
+"""Without what only training does: nothing is dropped, and normalization is by the running statistics."""
+
+forward_alike = _forward_by(multiply_alike)
+"""The same for predictions: a row's outputs have the same bits whatever rows are beside it. m is a multiple of
+`products.ROWS_ALIKE`."""
 
 
 @formula
-def _multiply_weights(parameters: Vector, plan: Plan, buffers: Buffers, layer: int, a: Matrix) -> Matrix:
-    """W a for every row."""
-    inputs, units = plan.layers[layer, INPUTS], plan.layers[layer, UNITS]
-    w = block(parameters, plan.layers[layer, WEIGHTS_AT], units, inputs)
-    z = block(buffers.activations, plan.layers[layer, NORMAL_AT] * buffers.rows, a.shape[0], units)
-    multiply_by_transpose(a, w, z)
-    return z
+def _weights(parameters: Vector, plan: Plan, layer: int) -> Matrix:
+    units, inputs = plan.layers[layer, UNITS], plan.layers[layer, INPUTS]
+    return block(parameters, plan.layers[layer, WEIGHTS_AT], units, inputs)
+
+
+@formula
+def _sums(plan: Plan, buffers: Buffers, layer: int, m: int) -> Matrix:
+    """Room for W a of every row."""
+    return block(buffers.activations, plan.layers[layer, NORMAL_AT] * buffers.rows, m, plan.layers[layer, UNITS])
 
 
 @formula

@@ -2,12 +2,13 @@
 
 import numpy as np
 
-from engine.nn.backprop import forward
+from engine.nn.backprop import forward_alike
 from engine.nn.compiling import entry, formula
 from engine.nn.costs import COSTS
 from engine.nn.dispatch import by_code
 from engine.nn.optimizers import Settings
 from engine.nn.plan import NEXT, Buffers, Plan, Rows
+from engine.nn.products import ROWS_ALIKE
 from engine.nn.regularization import penalize
 from engine.nn.steps import Examples, Optimization, evaluate_step, smooth, train_step
 from engine.nn.views import Matrix, Vector, block, lasting
@@ -104,11 +105,16 @@ def evaluate_rows(
 
 @entry
 def predict_rows(parameters: Vector, statistics: Vector, plan: Plan, buffers: Buffers, x: Matrix, out: Matrix) -> None:
-    """Work x (rows, inputs) through the network into out (rows, outputs)."""
+    """Work x (rows, inputs) through the network into out (rows, outputs). `buffers.rows` is a multiple of
+    ROWS_ALIKE."""
     for start in range(0, x.shape[0], buffers.rows):
         m = min(buffers.rows, x.shape[0] - start)
-        _copy(x[start : start + m], block(buffers.activations, 0, m, x.shape[1]))
-        _copy(forward(parameters, statistics, plan, buffers, m), out[start : start + m])
+        # What is in the buffers beyond the last row is worked out along, and forgotten.
+        filled = (m + ROWS_ALIKE - 1) // ROWS_ALIKE * ROWS_ALIKE
+        inputs = block(buffers.activations, 0, filled, x.shape[1])
+        _copy(x[start : start + m], inputs[:m])
+        inputs[m:] = 0.0
+        _copy(forward_alike(parameters, statistics, plan, buffers, filled)[:m], out[start : start + m])
 
 
 @formula

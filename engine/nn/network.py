@@ -8,7 +8,8 @@ from engine.nn import memory
 from engine.nn.architecture import Architecture, DtypeName
 from engine.nn.initializers import INITIALIZERS
 from engine.nn.loops import predict_rows
-from engine.nn.plan import BIASES_AT, INPUTS, NONE, SCALES_AT, STATISTICS_AT, UNITS, WEIGHTS_AT
+from engine.nn.plan import BIASES_AT, INPUTS, NONE, SCALES_AT, STATISTICS_AT, UNITS, WEIGHTS_AT, Buffers
+from engine.nn.products import ROWS_ALIKE
 from engine.nn.views import Matrix, Vector
 
 
@@ -29,6 +30,8 @@ class Network:
         Raises InvalidInput if one of them is not a vector of the architecture's length and dtype.
         """
         self.architecture = architecture
+        self._plan = architecture.plan()
+        self._rooms: list[Buffers] = []
         if parameters is None:
             self.parameters: Vector = memory.zeros(architecture.parameters, architecture.dtype, 0)
             self._draw()
@@ -56,7 +59,7 @@ class Network:
     def layers(self) -> list[tuple[Matrix, Vector]]:
         """(W, b) of each layer: views of shape (units, inputs) and (units) into `parameters`."""
         views = []
-        for row in self.architecture.plan().layers:
+        for row in self._plan.layers:
             inputs, units, at, b_at = row[INPUTS], row[UNITS], row[WEIGHTS_AT], row[BIASES_AT]
             views.append((self.parameters[at:b_at].reshape(units, inputs), self.parameters[b_at : b_at + units]))
         return views
@@ -66,7 +69,7 @@ class Network:
         """(γ, means, variances) of each layer with batch normalization, by the layer's number: views of shape
         (units)."""
         views = {}
-        for index, row in enumerate(self.architecture.plan().layers):
+        for index, row in enumerate(self._plan.layers):
             units, scales_at, at = row[UNITS], row[SCALES_AT], 2 * row[STATISTICS_AT]
             if scales_at != NONE:
                 means, variances = self.statistics[at : at + units], self.statistics[at + units : at + 2 * units]
@@ -74,7 +77,8 @@ class Network:
         return views
 
     def predict(self, x: npt.ArrayLike) -> Matrix:
-        """The outputs (rows, outputs) for inputs x (rows, inputs)."""
+        """The outputs (rows, outputs) for inputs x (rows, inputs). Those of a row are the same bits whatever rows are
+        beside it. May be called from several threads at once."""
         with np.errstate(over="ignore"):  # seen below
             rows = np.ascontiguousarray(x, self.architecture.dtype)
         if rows.ndim != 2 or rows.shape[1] != self.architecture.inputs:
@@ -86,9 +90,20 @@ class Network:
         rows = rows.view()
         rows.flags.writeable = False  # compiled code is made for read-only inputs
         out = np.empty((len(rows), self.architecture.outputs), self.architecture.dtype)
-        buffers = self.architecture.buffers(max(1, min(len(rows), _PREDICTED_AT_ONCE)))
-        predict_rows(self.parameters, self.statistics, self.architecture.plan(), buffers, rows, out)
+        buffers = self._room_for(len(rows))
+        predict_rows(self.parameters, self.statistics, self._plan, buffers, rows, out)
+        if buffers.rows == ROWS_ALIKE:
+            self._rooms.append(buffers)
         return out
+
+    def _room_for(self, rows: int) -> Buffers:
+        """Room for few rows is kept for the next ones: making it takes as long as a small network's outputs."""
+        if rows > ROWS_ALIKE:
+            return self.architecture.buffers(_PREDICTED_AT_ONCE)
+        try:
+            return self._rooms.pop()
+        except IndexError:  # the first time, or all are in use by other threads
+            return self.architecture.buffers(ROWS_ALIKE)
 
 
 def _fitting(vector: Vector, length: int, dtype: DtypeName, field: str) -> Vector:
@@ -97,5 +112,5 @@ def _fitting(vector: Vector, length: int, dtype: DtypeName, field: str) -> Vecto
     return vector
 
 
-# Enough rows for BLAS to be efficient, few enough for the activations to stay in cache.
+# Enough rows for the weights to be read seldom, few enough for the activations to stay in cache.
 _PREDICTED_AT_ONCE = 256
