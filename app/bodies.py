@@ -8,8 +8,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-# Where bodies may be files.
-_UPLOADS = "/v1/datasets"
+# Where bodies may be files, or arrays that are worked through as they arrive.
+_UPLOADS, _ARRAYS = "/v1/datasets", "/predictions"
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -28,7 +28,8 @@ class LimitBody:
             return
         headers = dict(scope["headers"])
         kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-        upload = scope["path"].startswith(_UPLOADS) and kind not in (b"", b"application/json")
+        path = scope["path"]
+        upload = kind not in (b"", b"application/json") and (path.startswith(_UPLOADS) or path.endswith(_ARRAYS))
         limit = self._upload_bytes if upload else self._json_bytes
         received = 0
 

@@ -11,6 +11,7 @@ from fastapi import Depends, Path, Query, Request
 from fastapi.openapi.models import Example
 
 from app.live import Changes
+from app.predictions.batching import Batching
 from app.settings import Settings
 from app.streams import Streams
 from engine.errors import Conflict, NotFound
@@ -55,6 +56,7 @@ class Context:
     changes: Changes
     streams: Streams
     underway: Underway
+    batching: Batching
     waiting: CapacityLimiter
     """For requests that wait for reading: they do not take the threads of the others."""
 
@@ -76,11 +78,15 @@ def spoken_of_in(field: str) -> Iterator[None]:
         raise
 
 
-# As all that only look into memory a coroutine: a function would have to wait for a thread, at every request.
-async def _context(request: Request) -> Context:
+def context_of(request: Request) -> Context:
     context = request.app.state.context
     assert isinstance(context, Context)
     return context
+
+
+# As all that only look into memory a coroutine: a function would have to wait for a thread, at every request.
+async def _context(request: Request) -> Context:
+    return context_of(request)
 
 
 Here = Annotated[Context, Depends(_context)]

@@ -12,7 +12,9 @@ from fastapi_offline import FastAPIOffline
 from app import __version__, problems
 from app.bodies import LimitBody
 from app.context import Context, Underway
+from app.direct import put_first
 from app.live import Changes
+from app.predictions.batching import Batching
 from app.routes import checkpoints as checkpoint_routes
 from app.routes import (
     datasets,
@@ -116,6 +118,7 @@ def create_app(settings: Settings) -> FastAPI:
             changes,
             streams,
             Underway(),
+            Batching(settings.max_waiting_predictions, settings.prediction_bytes),
             CapacityLimiter(settings.max_uploads),
         )
         service.start()
@@ -125,6 +128,7 @@ def create_app(settings: Settings) -> FastAPI:
             yield
         finally:
             app.state.context.end_streams()
+            app.state.context.batching.end()
             await asyncio.to_thread(looks.end)
             await asyncio.to_thread(uploads.end)
             await asyncio.to_thread(service.stop, settings.drain_seconds)
@@ -142,6 +146,7 @@ def create_app(settings: Settings) -> FastAPI:
     for module in _ROUTES:
         document_errors(module.router.routes)
         app.include_router(module.router)
+    put_first(app, [module.router for module in _ROUTES])
     problems.install(app)
     app.add_middleware(LimitBody, json_bytes=settings.max_json_bytes, upload_bytes=settings.max_upload_bytes)
     return app

@@ -60,6 +60,12 @@ class Settings(BaseSettings):
             "processes have anyway.",
         ),
     ] = 1024 * MiB
+    max_waiting_predictions: Annotated[
+        int, Field(ge=1, description="Requests for predictions that may wait for each other at the same time.")
+    ] = 1000
+    prediction_bytes: Annotated[
+        int, Field(ge=MiB, description="Memory that rows and outputs of those requests may take together.")
+    ] = 1024 * MiB
     max_parameters: Annotated[int, Field(ge=1, description="Most weights and biases of one network.")] = 200_000_000
     max_queued_jobs: Annotated[int, Field(ge=1, description="Jobs that may wait at the same time.")] = 1000
     max_job_bytes: Annotated[

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
+from app.accepting import preferred
 from app.context import LARGEST, After, Context, Here, JobId, Limit, spoken_of_in
 from app.idempotency import ToCreate
 from app.routes import problems
@@ -156,14 +157,7 @@ def get_history(
 
 
 def _wants_csv(accept: str) -> bool:
-    """More than JSON, which is what all get who do not say."""
-    wishes = {"text/csv": 0.0, "application/json": 0.0}
-    for part in accept.lower().split(","):
-        kind, *parameters = (word.strip() for word in part.split(";"))
-        weights = [parameter[2:] for parameter in parameters if parameter.startswith("q=")]
-        with suppress(ValueError):
-            wishes[kind] = float(weights[0]) if weights else 1.0
-    return wishes["text/csv"] > wishes["application/json"]
+    return preferred(accept, ("application/json", "text/csv")) == "text/csv"
 
 
 def _parts(here: Context, job_id: str, after: int, limit: int | None) -> Iterator[list[EpochView]]:

@@ -7,9 +7,24 @@ from pydantic import BaseModel, Field, WithJsonSchema
 from app.schemas.base import Request
 
 EXAMPLE = {"inputs": [[0, 0], [0, 1], [1, 0], [1, 1]]}
+MOST_TOP = 1000
 
-# What a value may be depends on the version's columns; it is looked at with them.
+# What a value may be depends on the version's columns; it is looked at with them. Rows are not looked at value by value
+# but as an array, as long as nothing is wrong.
 Value = Annotated[Any, WithJsonSchema({"type": ["number", "string", "boolean", "null"]})]
+
+Version = Annotated[int | None, Field(ge=0, description="A published version; by default the current one.")]
+TopK = Annotated[
+    int | None,
+    Field(ge=1, le=MOST_TOP, description="So many of the most likely classes of each row, the likeliest first."),
+]
+Probabilities = Annotated[
+    bool,
+    Field(
+        description="The probability of each class. The network has to learn by a cross-entropy: other costs make no "
+        "probabilities of outputs."
+    ),
+]
 
 
 class NewPrediction(Request):
@@ -31,13 +46,25 @@ class NewPrediction(Request):
             examples=[[{"age": 31, "job": "clerk"}]],
         ),
     ] = None
-    version: Annotated[int | None, Field(ge=0, description="A published version; by default the current one.")] = None
+    version: Version = None
+    top_k: TopK = None
+    probabilities: Probabilities = False
+
+
+class Likely(BaseModel):
+    """A class and its score: the output for it. A single output p is the second class's, and 1 − p the first's."""
+
+    label: str
+    score: float
 
 
 class PredictionView(BaseModel):
-    """Outputs, in the units of the targets; and labels where the version was trained on classes."""
+    """Outputs, in the units of the targets; and labels where the version was trained on classes. `probabilities` (of
+    each class, row by row) and `top` are there if they were asked for."""
 
     network_id: str
     version: int
     outputs: list[list[float]]
     labels: list[str] | None
+    probabilities: list[list[float]] | None = None
+    top: list[list[Likely]] | None = None

@@ -18,6 +18,16 @@ Plain = npt.NDArray[np.float64]
 _FIRST_DAY = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+def matrix_of(rows: Sequence[Sequence[float]], width: int, field: str) -> Plain:
+    """Rows of `width` numbers of which it is known that they are numbers. Raises InvalidInput naming the row, or the
+    row and the place in it."""
+    try:
+        found = np.array(rows, np.float64)
+    except ValueError:  # they are not of one length
+        return numbers_of(rows, width, field)
+    return found if found.shape == (len(rows), width) else numbers_of(rows, width, field)
+
+
 def numbers_of(rows: Sequence[Sequence[Cell]], width: int, field: str) -> Plain:
     """Rows of `width` plain numbers. Raises InvalidInput naming the row, or the row and the place in it."""
     for number, row in enumerate(rows):

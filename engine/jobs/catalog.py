@@ -111,13 +111,16 @@ class Catalog:
             if not job.finished and id in needs(job):
                 raise Conflict(f"The job {job.id} ({job.state}) needs this {kind}; cancel it or let it finish.")
 
+    def loaded(self, record: NetworkRecord, number: int | None) -> tuple[Version, Model] | None:
+        """The same as `load`, if that needs no look at the disk; else None. Raises NotFound."""
+        version = _version(record, number)
+        model = self._loaded.get((record.id, version.number))
+        return None if model is None else (version, model)
+
     def load(self, record: NetworkRecord, number: int | None) -> tuple[Version, Model]:
         """A version, by default the current one, and what predicts with it. Raises NotFound, Damaged, and Conflict
         where it scales what nothing has been fitted to yet."""
-        wanted = record.current if number is None else number
-        version = record.version(wanted)
-        if version is None:
-            raise _no_version(record, wanted)
+        version = _version(record, number)
         key = (record.id, version.number)
         with self._loading:
             if key not in self._loaded:
@@ -161,6 +164,15 @@ class Catalog:
         except StorageFailed:
             self._registry.datasets.get(dataset.id)  # it may have been deleted since it was found
             raise
+
+
+def _version(record: NetworkRecord, number: int | None) -> Version:
+    """By default the current one. Raises NotFound."""
+    wanted = record.current if number is None else number
+    version = record.version(wanted)
+    if version is None:
+        raise _no_version(record, wanted)
+    return version
 
 
 def _no_version(record: NetworkRecord, number: int) -> NotFound:

@@ -9,7 +9,6 @@ from engine.nn.architecture import Architecture, DtypeName
 from engine.nn.initializers import INITIALIZERS
 from engine.nn.loops import predict_rows
 from engine.nn.plan import BIASES_AT, INPUTS, NONE, SCALES_AT, STATISTICS_AT, UNITS, WEIGHTS_AT, Buffers
-from engine.nn.products import ROWS_ALIKE
 from engine.nn.views import Matrix, Vector
 
 
@@ -87,23 +86,27 @@ class Network:
             )
         if not np.isfinite(rows).all():
             raise InvalidInput("inputs", f"A number is too large for {self.architecture.dtype}, or is none.")
-        rows = rows.view()
+        return self.outputs(rows)
+
+    def outputs(self, x: Matrix) -> Matrix:
+        """The same for rows that are of the right type, finite, and lie one after the other."""
+        rows = x.view()
         rows.flags.writeable = False  # compiled code is made for read-only inputs
         out = np.empty((len(rows), self.architecture.outputs), self.architecture.dtype)
         buffers = self._room_for(len(rows))
         predict_rows(self.parameters, self.statistics, self._plan, buffers, rows, out)
-        if buffers.rows == ROWS_ALIKE:
+        if buffers.rows == _FEW:
             self._rooms.append(buffers)
         return out
 
     def _room_for(self, rows: int) -> Buffers:
         """Room for few rows is kept for the next ones: making it takes as long as a small network's outputs."""
-        if rows > ROWS_ALIKE:
+        if rows > _FEW:
             return self.architecture.buffers(_PREDICTED_AT_ONCE)
         try:
             return self._rooms.pop()
         except IndexError:  # the first time, or all are in use by other threads
-            return self.architecture.buffers(ROWS_ALIKE)
+            return self.architecture.buffers(_FEW)
 
 
 def _fitting(vector: Vector, length: int, dtype: DtypeName, field: str) -> Vector:
@@ -112,5 +115,5 @@ def _fitting(vector: Vector, length: int, dtype: DtypeName, field: str) -> Vecto
     return vector
 
 
-# Enough rows for the weights to be read seldom, few enough for the activations to stay in cache.
-_PREDICTED_AT_ONCE = 256
+# Multiples of ROWS_ALIKE. Of many rows so many at once that weights are read seldom, and activations stay in cache.
+_FEW, _PREDICTED_AT_ONCE = 32, 256

@@ -11,6 +11,7 @@ from engine.data.features import Raw
 from engine.data.preparation import Field, Preparation
 from engine.errors import InvalidInput
 from engine.nn.network import Network
+from engine.nn.views import Matrix
 
 Answers = npt.NDArray[np.floating]
 
@@ -22,34 +23,40 @@ class Model:
     network: Network
     preparation: Preparation
 
-    def predict(self, raw: Raw, rows: int, field: str, field_of: Field) -> Answers:
-        """The answers to so many raw rows, which came in `field`. Raises InvalidInput, with `field_of` the row and the
-        column where one of them cannot be prepared."""
-        prepared = self.preparation.prepare(raw, np.arange(rows), field_of)
-        self._check_reach(prepared, field_of)
-        try:
-            outputs = self.network.predict(prepared)
-        except InvalidInput as refused:
-            raise InvalidInput(field, str(refused)) from refused
+    def predict(self, inputs: Matrix, field: str) -> Answers:
+        """The answers to prepared inputs. Raises InvalidInput, for the `field` that the rows came in."""
+        return self.answers(self.network.outputs(inputs), field)
+
+    def prepared(self, raw: Raw, rows: int, field_of: Field) -> Matrix:
+        """So many raw rows as the network takes them (rows, inputs). Raises InvalidInput naming row and column."""
+        if self.preparation.keeps_inputs and isinstance(raw, np.ndarray) and raw.dtype.kind == "f":
+            reals: Answers = raw
+        else:
+            reals = self.preparation.prepare(raw, np.arange(rows), field_of)
+        dtype = self.network.architecture.dtype
+        with np.errstate(over="ignore"):  # seen below
+            inputs = np.ascontiguousarray(reals, dtype)
+        if not np.isfinite(inputs).all():
+            row, place = map(int, np.argwhere(~np.isfinite(inputs))[0])
+            ends = np.cumsum([column.inputs for column in self.preparation.columns or ()])
+            column = place if self.preparation.columns is None else int(np.searchsorted(ends, place, "right"))
+            if isinstance(raw, tuple) or np.isfinite(raw[row, place]):
+                wrong = f"The number is too large for {dtype}, in which this network calculates."
+            else:
+                wrong = "Only finite numbers are accepted, no NaN or infinity."
+            raise InvalidInput(field_of(row, column), wrong)
+        return inputs
+
+    def answers(self, outputs: Matrix, field: str) -> Answers:
+        """Outputs in the units of the targets. Raises InvalidInput, for the `field` that the rows came in, where they
+        are beyond the finite numbers."""
         answers = self.preparation.answers(outputs)
         if not np.isfinite(answers).all():
             raise InvalidInput(field, "For these inputs the outputs are not finite numbers; they are too large.")
         return answers
 
-    def _check_reach(self, prepared: npt.NDArray[np.float64], field_of: Field) -> None:
-        """Raises InvalidInput naming the first row and column with a number that the network's type has not."""
-        dtype = self.network.architecture.dtype
-        wrong = np.argwhere(~(np.abs(prepared) <= np.finfo(dtype).max))
-        if len(wrong):
-            row, place = map(int, wrong[0])
-            ends = np.cumsum([column.inputs for column in self.preparation.columns or ()])
-            column = place if self.preparation.columns is None else int(np.searchsorted(ends, place, "right"))
-            raise InvalidInput(
-                field_of(row, column), f"The number is too large for {dtype}, in which this network calculates."
-            )
-
-    def predict_rows(self, rows: Sequence[Sequence[Cell]], field: str) -> Answers:
-        """To rows of plain numbers, or of values in the order of the columns, None where there is none. Raises
+    def prepared_rows(self, rows: Sequence[Sequence[Cell]], field: str) -> Matrix:
+        """Rows of plain numbers, or of values in the order of the columns, None where there is none. Raises
         InvalidInput naming the row and the place in it."""
         columns = self.preparation.columns
         raw: Raw
@@ -57,12 +64,12 @@ class Model:
             raw = numbers_of(rows, self.network.architecture.inputs, field)
         else:
             raw = columns_of(rows, columns, field)
-        return self.predict(raw, len(rows), field, lambda row, column: f"{field}.{row}.{column}")
+        return self.prepared(raw, len(rows), lambda row, column: f"{field}.{row}.{column}")
 
-    def predict_named(self, rows: Sequence[Mapping[str, Cell]], field: str) -> Answers:
-        """To rows of values by the names of the columns. Raises InvalidInput naming the row and the column."""
+    def prepared_named(self, rows: Sequence[Mapping[str, Cell]], field: str) -> Matrix:
+        """Rows of values by the names of the columns. Raises InvalidInput naming the row and the column."""
         columns = self.preparation.columns
         if columns is None:
             raise InvalidInput(field, "The version was trained on plain numbers, which have no names; give inputs.")
         raw = named_columns_of(rows, columns, field)
-        return self.predict(raw, len(rows), field, lambda row, column: f"{field}.{row}.{columns[column].name}")
+        return self.prepared(raw, len(rows), lambda row, column: f"{field}.{row}.{columns[column].name}")

@@ -85,8 +85,10 @@ def test_what_was_trained_on_a_table_predicts_from_rows(tmp_path: Path) -> None:
     data = open_for_training(dataset, tmp_path / "ds", 1, "float32", preparation)
     assert data.units is not None
     expected = preparation.answers(network.predict(data.x))
-    assert np.array_equal(model.predict_named(ROWS, "rows"), expected)
-    assert np.array_equal(model.predict_rows([[*row.values()] for row in ROWS], "inputs"), expected)
+    assert np.array_equal(model.predict(model.prepared_named(ROWS, "rows"), "rows"), expected)
+    assert np.array_equal(
+        model.predict(model.prepared_rows([[*row.values()] for row in ROWS], "inputs"), "inputs"), expected
+    )
     assert 100 < expected.mean() < 116
     for change, field, words in (
         ({"member": None}, "rows.1.member", "has no value in the column 'member'"),
@@ -94,7 +96,7 @@ def test_what_was_trained_on_a_table_predicts_from_rows(tmp_path: Path) -> None:
         ({"age": "old"}, "rows.1.age", "A finite number is expected"),
     ):
         with pytest.raises(InvalidInput, match=words) as refused:
-            model.predict_named([ROWS[0], {**ROWS[1], **change}], "rows")
+            model.prepared_named([ROWS[0], {**ROWS[1], **change}], "rows")
         assert refused.value.problems[0][0] == field
 
 

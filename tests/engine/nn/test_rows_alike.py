@@ -7,12 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.nn.activations import ACTIVATIONS
+from engine.nn.activations import ACTIVATIONS, ActivationName
 from engine.nn.architecture import Architecture, DtypeName, Layer
 from engine.nn.network import Network
 
 
-def _network(dtype: DtypeName, inputs: int, units: list[int], activations: list[str], batch_norm: bool) -> Network:
+def _network(
+    dtype: DtypeName, inputs: int, units: list[int], activations: list[ActivationName], batch_norm: bool
+) -> Network:
     layers = [Layer(count, kind, batch_norm=batch_norm) for count, kind in zip(units, activations, strict=True)]
     network = Network(Architecture(inputs, tuple(layers), "quadratic", seed=3, dtype=dtype))
     generator = np.random.default_rng(1)
@@ -37,7 +39,7 @@ def test_whatever_stands_beside_it(data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("dtype", get_args(DtypeName))
-def test_wherever_it_stands(dtype: DtypeName, activation: str) -> None:
+def test_wherever_it_stands(dtype: DtypeName, activation: ActivationName) -> None:
     network = _network(dtype, 5, [13, 3], [activation, activation], False)
     row = np.random.default_rng(2).normal(size=(1, 5))
     alone = network.predict(row)

@@ -1,0 +1,1 @@
+"""Rows in, outputs out: what is asked, computed together, and answered."""

@@ -1,0 +1,92 @@
+"""Outputs as answers: JSON, .npy."""
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from fastapi import Response
+from fastapi.responses import StreamingResponse
+
+from engine.jobs.registry import NetworkRecord, Version
+from engine.nn.views import Matrix
+from engine.training.evaluation import predicted_codes
+from engine.training.probabilities import check_gives_probabilities, check_has_classes, scores_of
+
+JSON, NPY = "application/json", "application/x-npy"
+KINDS = (JSON, NPY)
+FEW = 2**14
+"""Outputs that are put into words without leaving the event loop."""
+# Rows of an answer that are put into words at once.
+_ROWS_AT_ONCE = 1000
+_encode = msgspec.json.encode
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """How rows are to be answered, beside the outputs: see `NewPrediction`."""
+
+    kind: str = JSON
+    top_k: int | None = None
+    probabilities: bool = False
+
+    def check(self, network: NetworkRecord, version: Version) -> None:
+        """Raises InvalidInput if the version cannot give what is wished."""
+        if self.top_k is not None:
+            check_has_classes(version.classes, "top_k")
+        if self.probabilities:
+            check_gives_probabilities(network.architecture, version.classes, "probabilities")
+
+
+def answered(network: NetworkRecord, version: Version, outputs: Matrix, wishes: Wishes) -> Response:
+    """`outputs`: in the units of the targets. `wishes`: checked."""
+    if wishes.kind == NPY:
+        return _npy(scores_of(outputs) if wishes.probabilities else outputs)
+    words = _words(network, version, outputs, wishes)
+    if len(outputs) <= _ROWS_AT_ONCE:
+        return Response(b"".join(words), media_type=JSON)
+    return StreamingResponse(words, media_type=JSON)
+
+
+def _npy(array: npt.NDArray[Any]) -> Response:
+    head = io.BytesIO()
+    np.lib.format.write_array_header_1_0(head, np.lib.format.header_data_from_array_1_0(array))
+    return Response(head.getvalue() + array.tobytes(), media_type=NPY)
+
+
+def _words(network: NetworkRecord, version: Version, outputs: Matrix, wishes: Wishes) -> Iterator[bytes]:
+    yield b'{"network_id":%b,"version":%d' % (_encode(network.id), version.number)
+    yield from _listed(b"outputs", outputs)
+    if version.classes is None:
+        yield b',"labels":null'
+    else:
+        classes = np.array(version.classes, object)
+        yield from _listed(b"labels", classes[predicted_codes(outputs)])
+        if wishes.probabilities:
+            yield from _listed(b"probabilities", scores_of(outputs))
+        if wishes.top_k is not None:
+            yield from _top(classes, scores_of(outputs), wishes.top_k)
+    yield b"}"
+
+
+def _listed(name: bytes, array: npt.NDArray[Any]) -> Iterator[bytes]:
+    yield b',"%b":[' % name
+    for first in range(0, len(array), _ROWS_AT_ONCE):
+        words = _encode(array[first : first + _ROWS_AT_ONCE].tolist())
+        yield (b"," if first else b"") + words[1:-1]
+    yield b"]"
+
+
+def _top(classes: npt.NDArray[Any], scores: Matrix, count: int) -> Iterator[bytes]:
+    """The highest scores of each row first; of equal ones the class that comes first."""
+    yield b',"top":['
+    for first in range(0, len(scores), _ROWS_AT_ONCE):
+        part = scores[first : first + _ROWS_AT_ONCE]
+        order = np.argsort(-part, axis=1, kind="stable")[:, :count]
+        found = zip(classes[order].tolist(), np.take_along_axis(part, order, 1).tolist(), strict=True)
+        rows = [[{"label": label, "score": score} for label, score in zip(*row, strict=True)] for row in found]
+        yield (b"," if first else b"") + _encode(rows)[1:-1]
+    yield b"]"

@@ -1,0 +1,32 @@
+"""Outputs of classifiers as scores and probabilities of classes."""
+
+import numpy as np
+
+from engine.errors import InvalidInput
+from engine.nn.architecture import Architecture
+from engine.nn.views import Matrix
+
+# They are least where outputs are probabilities.
+_COSTS = ("binary_cross_entropy", "categorical_cross_entropy")
+
+
+def scores_of(outputs: Matrix) -> Matrix:
+    """(rows, classes): a single output tells two classes apart, and is the second's."""
+    return np.hstack((1 - outputs, outputs)) if outputs.shape[1] == 1 else outputs
+
+
+def check_has_classes(classes: tuple[str, ...] | None, field: str) -> None:
+    """Raises InvalidInput if there are none."""
+    if classes is None:
+        raise InvalidInput(field, "The version was trained on numbers, not on classes.")
+
+
+def check_gives_probabilities(architecture: Architecture, classes: tuple[str, ...] | None, field: str) -> None:
+    """Raises InvalidInput unless the scores of classes are probabilities."""
+    check_has_classes(classes, field)
+    if architecture.cost not in _COSTS:
+        raise InvalidInput(
+            field,
+            f"The network learns by the cost {architecture.cost}, which makes no probabilities of its outputs; "
+            f"{' and '.join(_COSTS)} do.",
+        )
