@@ -9,8 +9,10 @@ from typing import Annotated
 from anyio import CapacityLimiter
 from fastapi import Depends, Path, Query, Request
 from fastapi.openapi.models import Example
+from pydantic import BeforeValidator
 
 from app.live import Changes
+from app.schemas.base import VersionReference
 from app.settings import Settings
 from app.streams import Streams
 from engine.errors import Conflict, NotFound
@@ -93,5 +95,17 @@ DatasetId = Annotated[str, Path(description="Id or name of the dataset.", openap
 JobId = Annotated[str, Path(description="Id or name of the job.", openapi_examples=_EXAMPLE)]
 # Of a whole number in the journal.
 LARGEST = 2**63 - 1
+
+
+def _number_in(text: str) -> int | str:
+    """Digits are a number, as long as they can be one."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(LARGEST)) else text
+
+
+VersionId = Annotated[
+    VersionReference,
+    BeforeValidator(_number_in),
+    Path(description="Number or tag of the version.", openapi_examples={"current": {"value": "current"}}),
+]
 Limit = Annotated[int, Query(ge=1, le=1000, description="How many at most.")]
 After = Annotated[str | None, Query(description="The id after which to go on: the last of the page before.")]

@@ -10,7 +10,7 @@ from app.context import Context, Here, NetworkId
 from app.routes import problems
 from app.schemas.predictions import EXAMPLE, NewPrediction, PredictionView
 from engine.errors import InvalidInput
-from engine.jobs.registry import NetworkRecord
+from engine.jobs.network import NetworkRecord
 from engine.training.evaluation import predicted_codes
 
 router = APIRouter(prefix="/v1/networks", tags=["4 predictions"])

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, WithJsonSchema
 
-from app.schemas.base import Request
+from app.schemas.base import Request, VersionReference
 
 EXAMPLE = {"inputs": [[0, 0], [0, 1], [1, 0], [1, 1]]}
 
@@ -31,7 +31,10 @@ class NewPrediction(Request):
             examples=[[{"age": 31, "job": "clerk"}]],
         ),
     ] = None
-    version: Annotated[int | None, Field(ge=0, description="A published version; by default the current one.")] = None
+    version: Annotated[
+        VersionReference | None,
+        Field(description="A published version, by its number or a tag; by default the current one."),
+    ] = None
 
 
 class PredictionView(BaseModel):
