@@ -9,7 +9,7 @@ from typing import Annotated
 from anyio import CapacityLimiter
 from fastapi import Depends, Path, Query, Request
 from fastapi.openapi.models import Example
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, WithJsonSchema
 
 from app.live import Changes
 from app.schemas.base import VersionReference
@@ -105,6 +105,7 @@ def _number_in(text: str) -> int | str:
 VersionId = Annotated[
     VersionReference,
     BeforeValidator(_number_in),
+    WithJsonSchema({"type": "string"}),  # in a path it is text, which Swagger UI has to let pass
     Path(description="Number or tag of the version.", openapi_examples={"current": {"value": "current"}}),
 ]
 Limit = Annotated[int, Query(ge=1, le=1000, description="How many at most.")]

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Path, Response
 
 from app.context import Here, NetworkId
 from app.routes import problems
-from app.schemas.base import TagName
+from app.schemas.base import TAG_IN_WORDS, TagName
 from app.schemas.versions import TagFields, TagsView, TagView
 
 router = APIRouter(prefix="/v1/networks/{network_id}/tags", tags=["1 networks"])
@@ -16,7 +16,7 @@ _MADE: dict[int | str, dict[str, Any]] = {201: {"model": TagView, "description":
 Tag = Annotated[
     TagName,
     Path(
-        description="Letters, digits, '-', '_' and '.', at most 64, not digits alone.",
+        description=f"Made of {TAG_IN_WORDS}.",
         openapi_examples={"production": {"value": "production"}},
     ),
 ]

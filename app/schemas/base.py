@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 
 from engine.jobs.ids import PREFIXES
 from engine.jobs.network import CURRENT
@@ -34,21 +34,24 @@ Reference = Annotated[str, Field(max_length=200)]
 
 # Digits alone would be taken for a number; dots alone mean something else in a path.
 _TAG = re.compile("(?![0-9]+$)[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_TAG_IN_WORDS = "at most 64 letters, digits, '-', '_' and '.', beginning with a letter or a digit, and not only digits"
+TAG_IN_WORDS = "at most 64 letters, digits, '-', '_' and '.', beginning with a letter or a digit, and not only digits"
 
 
 def _number_or_tag(text: str) -> str:
     if not _TAG.fullmatch(text):
-        raise ValueError(f"A version is an integer of at least 0, or a tag: {_TAG_IN_WORDS}")
+        raise ValueError(f"A version is an integer of at least 0, or a tag: {TAG_IN_WORDS}")
     return text
 
 
 def _tag(text: str) -> str:
     if not _TAG.fullmatch(text):
-        raise ValueError(f"A tag is made of {_TAG_IN_WORDS}")
+        raise ValueError(f"A tag is made of {TAG_IN_WORDS}")
     if text == CURRENT:
         raise ValueError(f"{CURRENT} always stands for the version that predicts; a tag needs another name")
     return text
+
+
+_TAG_IN_SCHEMA = WithJsonSchema({"type": "string", "pattern": f"^{_TAG.pattern}$"})
 
 
 def _kind_of_version(value: Any) -> str:
@@ -56,12 +59,13 @@ def _kind_of_version(value: Any) -> str:
 
 
 VersionReference = Annotated[
-    Annotated[int, Field(ge=0), Tag("number")] | Annotated[str, AfterValidator(_number_or_tag), Tag("tag")],
+    Annotated[int, Field(ge=0), Tag("number")]
+    | Annotated[str, AfterValidator(_number_or_tag), _TAG_IN_SCHEMA, Tag("tag")],
     Discriminator(_kind_of_version),
 ]
 """Of a published version: its number, or a tag."""
 
-TagName = Annotated[str, AfterValidator(_tag)]
+TagName = Annotated[str, AfterValidator(_tag), _TAG_IN_SCHEMA]
 """Of a tag to be."""
 
 Item = TypeVar("Item")
