@@ -1,4 +1,4 @@
-"""Networks and datasets: created, deleted, and networks loaded for predictions and evaluations."""
+"""Networks and datasets: created, changed, deleted, and networks loaded for predictions and evaluations."""
 
 import threading
 from collections import OrderedDict
