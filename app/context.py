@@ -9,9 +9,11 @@ from typing import Annotated
 from anyio import CapacityLimiter
 from fastapi import Depends, Path, Query, Request
 from fastapi.openapi.models import Example
+from pydantic import BeforeValidator, WithJsonSchema
 
 from app.live import Changes
 from app.predictions.batching import Batching
+from app.schemas.base import VersionReference
 from app.settings import Settings
 from app.streams import Streams
 from engine.errors import Conflict, NotFound
@@ -99,5 +101,18 @@ DatasetId = Annotated[str, Path(description="Id or name of the dataset.", openap
 JobId = Annotated[str, Path(description="Id or name of the job.", openapi_examples=_EXAMPLE)]
 # Of a whole number in the journal.
 LARGEST = 2**63 - 1
+
+
+def number_in(text: str) -> int | str:
+    """Digits are a number, as long as they can be one."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(LARGEST)) else text
+
+
+VersionId = Annotated[
+    VersionReference,
+    BeforeValidator(number_in),
+    WithJsonSchema({"type": "string"}),  # in a path it is text, which Swagger UI has to let pass
+    Path(description="Number or tag of the version.", openapi_examples={"current": {"value": "current"}}),
+]
 Limit = Annotated[int, Query(ge=1, le=1000, description="How many at most.")]
 After = Annotated[str | None, Query(description="The id after which to go on: the last of the page before.")]

@@ -27,6 +27,7 @@ from app.routes import (
     networks,
     predictions,
     profiles,
+    tags,
     versions,
 )
 from app.routes import uploads as upload_routes
@@ -51,6 +52,7 @@ from engine.training.compiled import compile_predictions
 _ROUTES = (
     networks,
     versions,
+    tags,
     datasets,
     upload_routes,
     profiles,
@@ -67,7 +69,8 @@ _DESCRIPTION = """
 Train fully connected neural networks over HTTP. In order: create a network, create a dataset, train, watch the cost
 history, predict, evaluate. The examples below are one story and run as they stand, from top to bottom.
 
-Wherever an id is asked for, a name may stand; it means the newest one that has it.
+Wherever an id is asked for, a name may stand; it means the newest one that has it. Wherever a version of a network is
+asked for, a tag may stand, such as `production`; `current` means the one that predicts.
 """
 
 

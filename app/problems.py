@@ -36,6 +36,7 @@ _KINDS: dict[str, set[str]] = {
     "optimizer": set(OPTIMIZERS),
     "schedule": {"rule", "stages", *SCHEDULES},
     "class_weights": {"name", "weights"},
+    "version": {"number", "tag"},
 }
 _LATER = {"Retry-After": "10"}
 _UNSUPPORTED = "Unsupported media type"

@@ -36,10 +36,10 @@ class TooLarge(InvalidInput):
 class NotFound(NablaError):
     """There is no such resource of `kind`. `field`: where a request that is about something else speaks of it."""
 
-    def __init__(self, kind: str, message: str) -> None:
+    def __init__(self, kind: str, message: str, field: str | None = None) -> None:
         super().__init__(message)
         self.kind = kind
-        self.field: str | None = None
+        self.field = field
 
     @classmethod
     def of(cls, kind: str, reference: str) -> "NotFound":

@@ -1,4 +1,4 @@
-"""Networks, jobs and predictions, as a client asks for them."""
+"""Networks, jobs and predictions, as a client asks for them. A version is a number, a tag, or `current`."""
 
 import json
 import time
@@ -14,8 +14,10 @@ from app.schemas.devices import DevicesView
 from app.schemas.evaluations import EvaluationView
 from app.schemas.histories import EpochView, HistoryView
 from app.schemas.jobs import JobView
-from app.schemas.networks import NetworkView, VersionView
+from app.schemas.networks import NetworkView
 from app.schemas.predictions import PredictionView
+from app.schemas.versions import TagView, VersionView
+from engine.jobs.network import VersionReference
 
 # A service that was ended may be back soon.
 _SECONDS_WITHOUT_SERVICE, _SECONDS_BETWEEN_TRIES = 30.0, 0.1
@@ -31,6 +33,30 @@ class Client(Datasets):
     def create_network(self, **fields: Any) -> NetworkView:
         """Fields as in POST /v1/networks."""
         return self._ask(NetworkView, "POST", "/v1/networks", json=fields)
+
+    def network(self, network: str) -> NetworkView:
+        return self._ask(NetworkView, "GET", f"/v1/networks/{network}")
+
+    def change_network(self, network: str, **fields: Any) -> NetworkView:
+        """Fields as in PATCH /v1/networks/{network}: `version`, the one to predict from now on, and `name`."""
+        return self._ask(NetworkView, "PATCH", f"/v1/networks/{network}", json=fields)
+
+    def clone_network(
+        self, network: str, name: str | None = None, version: VersionReference | None = None
+    ) -> NetworkView:
+        """A network of its own, which starts with a version of this one, by default the current one."""
+        return self._ask(NetworkView, "POST", f"/v1/networks/{network}/clones", json={"name": name, "version": version})
+
+    def version(self, network: str, version: VersionReference = "current") -> VersionView:
+        return self._ask(VersionView, "GET", f"/v1/networks/{network}/versions/{version}")
+
+    def tag_version(self, network: str, tag: str, version: VersionReference = "current") -> TagView:
+        """Give a tag to a version, or move it there."""
+        return self._ask(TagView, "PUT", f"/v1/networks/{network}/tags/{tag}", json={"version": version})
+
+    def untag_version(self, network: str, tag: str) -> None:
+        """Remove a tag; its version stays."""
+        check(self._http.delete(f"/v1/networks/{network}/tags/{tag}"))
 
     def create_job(self, **fields: Any) -> JobView:
         """Fields as in POST /v1/jobs."""
@@ -105,12 +131,14 @@ class Client(Datasets):
         inputs: Sequence[Sequence[Any]] | None = None,
         *,
         rows: Sequence[Mapping[str, Any]] | None = None,
+        version: VersionReference | None = None,
     ) -> PredictionView:
-        """Either raw inputs, row by row, or rows of values by the names of their columns."""
+        """Either raw inputs, row by row, or rows of values by the names of their columns; by default through the
+        current version."""
         path = f"/v1/networks/{network}/predictions"
-        return self._ask(PredictionView, "POST", path, json={"inputs": inputs, "rows": rows})
+        return self._ask(PredictionView, "POST", path, json={"inputs": inputs, "rows": rows, "version": version})
 
-    def evaluate(self, network: str, dataset: str, version: int | None = None) -> EvaluationView:
+    def evaluate(self, network: str, dataset: str, version: VersionReference | None = None) -> EvaluationView:
         """A version of the network, by default the current one, on a dataset."""
         path = f"/v1/networks/{network}/evaluations"
         return self._ask(EvaluationView, "POST", path, json={"dataset_id": dataset, "version": version})

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from fastapi import Response
 from fastapi.responses import StreamingResponse
 
-from engine.jobs.registry import NetworkRecord, Version
+from engine.jobs.network import NetworkRecord, Version
 from engine.nn.views import Matrix
 from engine.training.evaluation import predicted_codes
 from engine.training.probabilities import check_gives_probabilities, check_has_classes, scores_of

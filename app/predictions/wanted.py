@@ -5,6 +5,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from app.schemas.base import TAG_PATTERN
 from app.schemas.predictions import MOST_TOP, NewPrediction
 from engine.data.cells import matrix_of
 from engine.errors import InvalidInput
@@ -16,7 +17,7 @@ _Cell = float | bool | str | None
 
 
 class _Options(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    version: Annotated[int, Meta(ge=0)] | None = None
+    version: Annotated[int, Meta(ge=0)] | Annotated[str, Meta(pattern=f"^{TAG_PATTERN}$")] | None = None
     top_k: Annotated[int, Meta(ge=1, le=MOST_TOP)] | None = None
     probabilities: bool = False
 

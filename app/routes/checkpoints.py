@@ -13,8 +13,9 @@ from app.idempotency import ToCreate
 from app.routes import problems
 from app.routes.jobs import Found
 from app.schemas.checkpoints import CheckpointsView, CheckpointView, Publication
-from app.schemas.networks import VersionView
-from engine.jobs.registry import NetworkRecord, Receipt, Version
+from app.schemas.versions import VersionView
+from engine.jobs.network import NetworkRecord, Version
+from engine.jobs.registry import Receipt
 
 router = APIRouter(prefix="/v1/jobs/{job_id}/checkpoints", tags=["3 jobs"])
 

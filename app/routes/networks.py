@@ -6,7 +6,10 @@ from app.context import After, Here, Limit, NetworkId
 from app.idempotency import ToCreate
 from app.routes import problems
 from app.schemas.base import Page
-from app.schemas.networks import NetworkChange, NetworkView, NewNetwork
+from app.schemas.networks import NetworkChange, NetworkView, NewClone, NewNetwork
+from engine.errors import InvalidInput
+from engine.jobs.network import NetworkRecord
+from engine.jobs.registry import Receipt
 
 router = APIRouter(prefix="/v1/networks", tags=["1 networks"])
 
@@ -38,14 +41,43 @@ def list_networks(here: Here, limit: Limit = 20, after: After = None) -> Page[Ne
 
 @router.get("/{network_id}", summary="Get a network", responses=problems(404, 422))
 def get_network(network_id: NetworkId, here: Here) -> NetworkView:
-    """Its layers, and the number of its current version."""
+    """Its layers, the number of its current version, and its tags."""
     return NetworkView.of(here.registry.networks.find(network_id))
 
 
-@router.patch("/{network_id}", summary="Make a version current", responses=problems(400, 404, 422))
+@router.patch("/{network_id}", summary="Change a network", responses=problems(400, 404, 422))
 def change_network(network_id: NetworkId, change: NetworkChange, here: Here) -> NetworkView:
-    """An older version predicts again. The next job that succeeds publishes a new one, which is current then."""
-    return NetworkView.of(here.catalog.make_current(here.registry.networks.find(network_id), change.version))
+    """Rename it, make one of its versions current, or both. An older version predicts again then; the next job that
+    succeeds publishes a new one, which is current. Several networks may have one name; it stands for the one that was
+    created last."""
+    if change.name is None and change.version is None:
+        raise InvalidInput("version", "Give a version, a name, or both.")
+    return NetworkView.of(
+        here.catalog.change_network(here.registry.networks.find(network_id), change.name, change.version)
+    )
+
+
+@router.post(
+    "/{network_id}/clones",
+    status_code=201,
+    summary="Clone a network",
+    response_model=NetworkView,
+    responses=problems(400, 404, 409, 422),
+)
+def clone_network(network_id: NetworkId, new: NewClone, here: Here, once: ToCreate) -> Response:
+    """A network of its own, whose start, version 0, is a version of this one: with its weights and classes, and with
+    what its data are prepared by. So it predicts the same, and a job goes on from there, with or without `warm_start`.
+    It has no tags, and this one may be changed or deleted."""
+
+    def clone(receipt: Receipt | None) -> NetworkRecord:
+        return here.catalog.clone_network(here.registry.networks.find(network_id), new.version, new.name, receipt)
+
+    return once.create(
+        lambda: new.model_dump_json().encode(),
+        clone,
+        NetworkView.of,
+        lambda network: f"/v1/networks/{network.id}",
+    )
 
 
 @router.delete("/{network_id}", status_code=204, summary="Delete a network", responses=problems(404, 409, 422))

@@ -1,13 +1,13 @@
 """/v1/networks/{id}/predictions"""
 
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 from starlette.concurrency import run_in_threadpool
 
 from app.accepting import preferred
-from app.context import Context, NetworkId, context_of
+from app.context import Context, NetworkId, context_of, number_in
 from app.direct import DirectRoute
 from app.handed_in import checked_kind
 from app.predictions.answers import FEW, JSON, KINDS, NPY, Wishes, answered
@@ -15,8 +15,8 @@ from app.predictions.npy_bodies import answers_to_npy
 from app.predictions.wanted import prepared, wanted_in
 from app.routes import problems
 from app.schemas.predictions import EXAMPLE, NewPrediction, PredictionView, Probabilities, TopK, Version
-from engine.jobs.registry import NetworkRecord
-from engine.jobs.registry import Version as Published
+from engine.jobs.network import NetworkRecord, VersionReference
+from engine.jobs.network import Version as Published
 from engine.training.model import Answers, Model
 
 router = APIRouter(prefix="/v1/networks", tags=["4 predictions"], route_class=DirectRoute)
@@ -26,8 +26,8 @@ _BODY: dict[str, Any] = {
     "required": True,
     "content": {JSON: {"schema": NewPrediction.model_json_schema(), "example": EXAMPLE}, NPY: _BINARY},
 }
-# Beyond that JSON is looked at in a thread: it takes longer than changing to one.
-_LARGE = 2**16
+LARGE = 2**16
+"""Bytes of JSON that are looked at in a thread: they take longer than changing to one."""
 
 
 class _Query(BaseModel):
@@ -35,7 +35,7 @@ class _Query(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    version: Version = None
+    version: Annotated[Version, BeforeValidator(number_in)] = None
     top_k: TopK = None
     probabilities: Probabilities = False
 
@@ -64,7 +64,7 @@ async def predict(request: Request, network_id: NetworkId) -> Response:
     if checked_kind(request, (JSON, NPY, "application/octet-stream")) == JSON:
         return await _of_json(request, here, record, kind)
     query = _Query.model_validate(dict(request.query_params))
-    version, model = await _found(here, record, query.version)
+    version, model = await found_model(here, record, query.version)
     wishes = Wishes(kind, query.top_k, query.probabilities)
     wishes.check(record, version)
     outputs = await answers_to_npy(request.stream(), model, here.batching)
@@ -73,9 +73,9 @@ async def predict(request: Request, network_id: NetworkId) -> Response:
 
 async def _of_json(request: Request, here: Context, record: NetworkRecord, kind: str) -> Response:
     body = await request.body()
-    large = len(body) > _LARGE
+    large = len(body) > LARGE
     wanted = await run_in_threadpool(wanted_in, body) if large else wanted_in(body)
-    version, model = await _found(here, record, wanted.version)
+    version, model = await found_model(here, record, wanted.version)
     wishes = Wishes(kind, wanted.top_k, wanted.probabilities)
     wishes.check(record, version)
     rows = await run_in_threadpool(prepared, wanted, model) if large else prepared(wanted, model)
@@ -89,7 +89,10 @@ async def _answered(record: NetworkRecord, version: Published, outputs: Answers,
     return answered(record, version, outputs, wishes)
 
 
-async def _found(here: Context, record: NetworkRecord, number: int | None) -> tuple[Published, Model]:
-    if (at_hand := here.catalog.loaded(record, number)) is not None:
+async def found_model(
+    here: Context, record: NetworkRecord, reference: VersionReference | None
+) -> tuple[Published, Model]:
+    """Raises NotFound, Damaged, Conflict."""
+    if (at_hand := here.catalog.loaded(record, reference)) is not None:
         return at_hand
-    return await run_in_threadpool(here.catalog.load, record, number)
+    return await run_in_threadpool(here.catalog.load, record, reference)

@@ -4,9 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from app.context import Here, Limit, NetworkId
+from app.context import Here, Limit, NetworkId, VersionId
 from app.routes import problems
-from app.schemas.networks import VersionsView, VersionView
+from app.schemas.versions import VersionsView, VersionView
 
 router = APIRouter(prefix="/v1/networks", tags=["1 networks"])
 
@@ -24,3 +24,10 @@ def list_versions(
     return VersionsView(
         data=[VersionView.of(version, network) for version in older[:limit]], has_more=len(older) > limit
     )
+
+
+@router.get("/{network_id}/versions/{version}", summary="Get a version", responses=problems(404, 422))
+def get_version(network_id: NetworkId, version: VersionId, here: Here) -> VersionView:
+    """Where it comes from, what it tells apart, and its tags. `current` is the one that predicts."""
+    network = here.registry.networks.find(network_id)
+    return VersionView.of(network.find(version), network)

@@ -1,10 +1,12 @@
 """What all requests share: unknown fields, text for numbers, NaN and infinities are refused."""
 
-from typing import Annotated, Generic, TypeVar
+import re
+from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 
 from engine.jobs.ids import PREFIXES
+from engine.jobs.network import CURRENT
 
 
 class Request(BaseModel):
@@ -29,6 +31,43 @@ Name = Annotated[
 # The constraint also has it looked at whether it is text at all: half of a surrogate pair is none.
 Reference = Annotated[str, Field(max_length=200)]
 """An id, or a name."""
+
+# Digits alone would be taken for a number; dots alone mean something else in a path.
+TAG_PATTERN = "(?![0-9]+$)[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+_TAG = re.compile(TAG_PATTERN)
+TAG_IN_WORDS = "at most 64 letters, digits, '-', '_' and '.', beginning with a letter or a digit, and not only digits"
+
+
+def _number_or_tag(text: str) -> str:
+    if not _TAG.fullmatch(text):
+        raise ValueError(f"A version is an integer of at least 0, or a tag: {TAG_IN_WORDS}")
+    return text
+
+
+def _tag(text: str) -> str:
+    if not _TAG.fullmatch(text):
+        raise ValueError(f"A tag is made of {TAG_IN_WORDS}")
+    if text == CURRENT:
+        raise ValueError(f"{CURRENT} always stands for the version that predicts; a tag needs another name")
+    return text
+
+
+_TAG_IN_SCHEMA = WithJsonSchema({"type": "string", "pattern": f"^{TAG_PATTERN}$"})
+
+
+def _kind_of_version(value: Any) -> str:
+    return "tag" if isinstance(value, str) else "number"
+
+
+VersionReference = Annotated[
+    Annotated[int, Field(ge=0), Tag("number")]
+    | Annotated[str, AfterValidator(_number_or_tag), _TAG_IN_SCHEMA, Tag("tag")],
+    Discriminator(_kind_of_version),
+]
+"""Of a published version: its number, or a tag."""
+
+TagName = Annotated[str, AfterValidator(_tag), _TAG_IN_SCHEMA]
+"""Of a tag to be."""
 
 Item = TypeVar("Item")
 

@@ -4,9 +4,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from app.schemas.base import Reference, Request
+from app.schemas.base import Reference, Request, VersionReference
 from engine.data.dataset import Dataset
-from engine.jobs.registry import NetworkRecord, Version
+from engine.jobs.network import NetworkRecord, Version
 from engine.training.evaluation import MOST_CLASSES_CONFUSED, Classification, Deviations, Evaluation, Scores
 
 _EXAMPLE: dict[str, JsonValue] = {"dataset_id": "xor"}
@@ -24,7 +24,10 @@ class NewEvaluation(Request):
             "the same classes; one that was not takes those of the dataset."
         ),
     ]
-    version: Annotated[int | None, Field(ge=0, description="A published version; by default the current one.")] = None
+    version: Annotated[
+        VersionReference | None,
+        Field(description="A published version, by its number or a tag; by default the current one."),
+    ] = None
 
 
 class ScoresView(BaseModel):

@@ -6,11 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from app.schemas.base import Name, Request
-from engine.data.columns import ColumnType
+from app.schemas.base import Name, Request, VersionReference
 from engine.data.preparation import PreparationRule
 from engine.data.scaling import ScalingWord
-from engine.jobs.registry import NetworkRecord, Version
+from engine.jobs.network import NetworkRecord
 from engine.nn.activations import ActivationName
 from engine.nn.architecture import LARGEST_SEED, Architecture, DtypeName, Layer
 from engine.nn.costs import CostName
@@ -125,70 +124,35 @@ class NewNetwork(Request):
         )
 
 
+class NewClone(Request):
+    """A network like another one, and from then on its own."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "xor-clone", "version": "current"}]})
+
+    name: Name | None = None
+    version: Annotated[
+        VersionReference | None,
+        Field(
+            description="The version of the other one that it starts with, a number or a tag; by default the current."
+        ),
+    ] = None
+
+
 class NetworkChange(Request):
     """What can be changed of a network."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"version": 0}]})
 
-    version: Annotated[int, Field(ge=0, description="The version that predicts from now on.")]
-
-
-class ColumnName(BaseModel):
-    name: str
-    type: ColumnType
-
-
-class VersionPreparation(PreparationFields):
-    """How raw inputs become those of this version. `columns`: those of the table that it was trained on, in the order
-    of values in a row; null for plain numbers."""
-
-    columns: list[ColumnName] | None
-
-
-class VersionView(BaseModel):
-    """Published weights. `job_id`: the job that trained them; `epoch`: after which of its epochs, where they were
-    published before its end; `classes`: what they tell apart; `preparation`: null where nothing has been trained."""
-
-    network_id: str
-    version: int
-    current: bool
-    job_id: str | None
-    epoch: int | None
-    classes: list[str] | None
-    preparation: VersionPreparation | None
-    created_at: datetime
-
-    @classmethod
-    def of(cls, version: Version, network: NetworkRecord) -> "VersionView":
-        return cls(
-            network_id=network.id,
-            version=version.number,
-            current=version.number == network.current,
-            job_id=version.job_id,
-            epoch=version.epoch,
-            classes=list(version.classes) if version.classes else None,
-            preparation=_preparation_of(version, network) if version.job_id else None,
-            created_at=version.created_at,
-        )
-
-
-def _preparation_of(version: Version, network: NetworkRecord) -> VersionPreparation:
-    columns = None
-    if version.columns is not None:
-        columns = [ColumnName(name=name, type=type_) for name, type_ in version.columns]
-    return VersionPreparation(**asdict(network.preparation), columns=columns)
-
-
-class VersionsView(BaseModel):
-    """Newest first; what follows is `?before=` the last version of this."""
-
-    data: list[VersionView]
-    has_more: bool
+    name: Name | None = None
+    version: Annotated[
+        VersionReference | None, Field(description="The version that predicts from now on, a number or a tag.")
+    ] = None
 
 
 class NetworkView(BaseModel):
     """A network. `version` is the current one, which predicts: 0 is the start; each job that succeeds publishes the
-    next, and so does publishing a checkpoint."""
+    next, and so does publishing a checkpoint. `tags`: versions by the names that they were given. `initializer` and
+    `seed` are what the start was drawn by; that of a clone is what it was cloned from."""
 
     id: str
     name: str | None
@@ -205,6 +169,7 @@ class NetworkView(BaseModel):
     preparation: PreparationFields
     parameters: int
     version: int
+    tags: dict[str, int]
     created_at: datetime
 
     @classmethod
@@ -226,5 +191,6 @@ class NetworkView(BaseModel):
             preparation=PreparationFields(**asdict(record.preparation)),
             parameters=architecture.parameters,
             version=record.current,
+            tags=record.tags,
             created_at=record.created_at,
         )

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, WithJsonSchema
 
-from app.schemas.base import Request
+from app.schemas.base import Request, VersionReference
 
 EXAMPLE = {"inputs": [[0, 0], [0, 1], [1, 0], [1, 1]]}
 MOST_TOP = 1000
@@ -13,7 +13,10 @@ MOST_TOP = 1000
 # but as an array, as long as nothing is wrong.
 Value = Annotated[Any, WithJsonSchema({"type": ["number", "string", "boolean", "null"]})]
 
-Version = Annotated[int | None, Field(ge=0, description="A published version; by default the current one.")]
+Version = Annotated[
+    VersionReference | None,
+    Field(description="A published version, by its number or a tag; by default the current one."),
+]
 TopK = Annotated[
     int | None,
     Field(ge=1, le=MOST_TOP, description="So many of the most likely classes of each row, the likeliest first."),

@@ -18,7 +18,7 @@ class CheckpointDamaged(Exception):
 
 def begin(run: messages.Run, device: Device) -> tuple[Trainer, Preparation]:
     """A trainer where the run is to go on, and what its data are prepared by: what was fitted before, where it
-    does not begin at the network's start."""
+    does not begin with weights that were only drawn."""
     architecture = run.architecture
     network, fitted = load_weights(Path(run.weights), architecture)
     saved = _saved(run)

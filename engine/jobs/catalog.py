@@ -1,4 +1,4 @@
-"""Networks and datasets: created, deleted, and networks loaded for predictions and evaluations."""
+"""Networks and datasets: created, changed, deleted, and networks loaded for predictions and evaluations."""
 
 import threading
 from collections import OrderedDict
@@ -11,11 +11,12 @@ from engine.data.dataset import Dataset, store
 from engine.data.examples import Examples
 from engine.data.opening import OpenDataset, open_for_training
 from engine.data.preparation import Preparation, PreparationRule
-from engine.errors import Conflict, NotFound, StorageFailed, TooLarge
+from engine.errors import Conflict, StorageFailed, TooLarge
 from engine.jobs import ids
 from engine.jobs.folder import DataFolder
 from engine.jobs.job import Job
-from engine.jobs.registry import NetworkRecord, Receipt, Registry, Version
+from engine.jobs.network import NetworkRecord, Version, VersionReference
+from engine.jobs.registry import Receipt, Registry
 from engine.nn.architecture import Architecture
 from engine.nn.network import Network
 from engine.training.checkpoint import load_weights, save_weights
@@ -69,20 +70,60 @@ class Catalog:
         id = ids.new_id(ids.NETWORK)
         with durable.new_folder(self._folder.of_network(id)) as folder:
             file = save_weights(folder / "0.safetensors", Network(architecture)).name
-        start = Version(0, file, None, None, now)
+        start = Version(0, file, None, None, now, origin="drawn")
         network = NetworkRecord(id, name, architecture, (start,), now, preparation=preparation)
         self._registry.add(self._registry.networks, network, receipt)
         return network
 
-    def make_current(self, record: NetworkRecord, number: int) -> NetworkRecord:
-        """Let a version predict from now on. Raises NotFound."""
+    def clone_network(
+        self,
+        source: NetworkRecord,
+        reference: VersionReference | None,
+        name: str | None,
+        receipt: Receipt | None = None,
+    ) -> NetworkRecord:
+        """A network of its own that starts with the weights of a version of another, by default its current one. Raises
+        NotFound, Damaged."""
+        version = source.find(reference)
+        now = datetime.now(UTC)
+        id = ids.new_id(ids.NETWORK)
+        weights = self._folder.of_network(source.id) / version.file
+        try:
+            durable.check(weights)
+            with durable.new_folder(self._folder.of_network(id)) as folder:
+                file = durable.adopt(weights, folder / "0.safetensors").name
+        except StorageFailed:
+            self._registry.networks.get(source.id)  # it may have been deleted since it was found
+            raise
+        start = replace(version, number=0, file=file, created_at=now, cloned_from=(source.id, version.number))
+        network = NetworkRecord(id, name, source.architecture, (start,), now, preparation=source.preparation)
+        self._registry.add(self._registry.networks, network, receipt)
+        return network
+
+    def change_network(
+        self, record: NetworkRecord, name: str | None = None, current: VersionReference | None = None
+    ) -> NetworkRecord:
+        """Rename it, let a version predict from now on, or both. Raises NotFound."""
         with self._registry.lock:
             now = self._registry.networks.get(record.id)
-            if now.version(number) is None:
-                raise _no_version(record, number)
-            changed = replace(now, current=number)
+            changed = replace(now, name=name or now.name, current=now.find(current).number)
             self._registry.change(self._registry.networks, changed)
             return changed
+
+    def tag(self, record: NetworkRecord, tag: str, reference: VersionReference) -> tuple[NetworkRecord, bool]:
+        """Put a tag on a version, from wherever it was; and whether it was nowhere. Raises NotFound, and Conflict if
+        there are as many as may be."""
+        with self._registry.lock:
+            now = self._registry.networks.get(record.id)
+            changed = now.tagged(tag, now.find(reference))
+            self._registry.change(self._registry.networks, changed)
+            return changed, tag not in now.tags
+
+    def untag(self, record: NetworkRecord, tag: str) -> None:
+        """Raises NotFound."""
+        with self._registry.lock:
+            now = self._registry.networks.get(record.id)
+            self._registry.change(self._registry.networks, now.untagged(tag))
 
     def create_dataset(self, examples: Examples, name: str | None, receipt: Receipt | None = None) -> Dataset:
         """Keep checked examples."""
@@ -95,6 +136,7 @@ class Catalog:
     def delete_network(self, network: NetworkRecord) -> None:
         """Raises Conflict while a job that is not finished needs it."""
         with self._registry.lock:
+            self._registry.networks.get(network.id)
             self._check_unused(network.id, "network", lambda job: {job.network_id})
             self._registry.remove(self._registry.networks, network)
         self._folder.remove(self._folder.of_network(network.id))
@@ -111,16 +153,16 @@ class Catalog:
             if not job.finished and id in needs(job):
                 raise Conflict(f"The job {job.id} ({job.state}) needs this {kind}; cancel it or let it finish.")
 
-    def loaded(self, record: NetworkRecord, number: int | None) -> tuple[Version, Model] | None:
+    def loaded(self, record: NetworkRecord, reference: VersionReference | None) -> tuple[Version, Model] | None:
         """The same as `load`, if that needs no look at the disk; else None. Raises NotFound."""
-        version = _version(record, number)
+        version = record.find(reference)
         model = self._loaded.get((record.id, version.number))
         return None if model is None else (version, model)
 
-    def load(self, record: NetworkRecord, number: int | None) -> tuple[Version, Model]:
+    def load(self, record: NetworkRecord, reference: VersionReference | None) -> tuple[Version, Model]:
         """A version, by default the current one, and what predicts with it. Raises NotFound, Damaged, and Conflict
         where it scales what nothing has been fitted to yet."""
-        version = _version(record, number)
+        version = record.find(reference)
         key = (record.id, version.number)
         with self._loading:
             if key not in self._loaded:
@@ -137,13 +179,15 @@ class Catalog:
             _, dropped = self._loaded.popitem(last=False)
             parameters -= dropped.network.architecture.parameters
 
-    def evaluate(self, record: NetworkRecord, number: int | None, dataset: Dataset) -> tuple[Version, Evaluation]:
+    def evaluate(
+        self, record: NetworkRecord, reference: VersionReference | None, dataset: Dataset
+    ) -> tuple[Version, Evaluation]:
         """Measure a version, by default the current one, on a dataset.
 
         Raises NotFound, or InvalidInput (field `dataset_id`) if the dataset does not fit the network, or has other
         classes than the version was trained on.
         """
-        version, model = self.load(record, number)
+        version, model = self.load(record, reference)
         model.preparation.check_columns(dataset.features)
         dataset.check_fits(record.architecture, record.preparation, model.preparation.columns)
         record.preparation.check_classes(dataset.classes, "dataset_id")
@@ -164,20 +208,6 @@ class Catalog:
         except StorageFailed:
             self._registry.datasets.get(dataset.id)  # it may have been deleted since it was found
             raise
-
-
-def _version(record: NetworkRecord, number: int | None) -> Version:
-    """By default the current one. Raises NotFound."""
-    wanted = record.current if number is None else number
-    version = record.version(wanted)
-    if version is None:
-        raise _no_version(record, wanted)
-    return version
-
-
-def _no_version(record: NetworkRecord, number: int) -> NotFound:
-    last = record.versions[-1].number
-    return NotFound("version", f"The network {record.id} has no version {number}; it has 0 to {last}.")
 
 
 def _unfitted(record: NetworkRecord, version: Version) -> Preparation:

@@ -10,7 +10,8 @@ from engine.errors import Conflict, NotFound, StorageFailed
 from engine.jobs.endings import Endings
 from engine.jobs.folder import DataFolder
 from engine.jobs.job import Cancelled, Job, SavedRun, check
-from engine.jobs.registry import NetworkRecord, Receipt, Registry, Version
+from engine.jobs.network import NetworkRecord, Version
+from engine.jobs.registry import Receipt, Registry
 from engine.training.checkpoint import load_checkpoint, save_weights
 
 Weights = Literal["last", "best"]

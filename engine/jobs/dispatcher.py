@@ -154,7 +154,7 @@ class Dispatcher:
         return next((job for job in waiting if job.network_id not in taken), None)
 
     def _start(self, slot: Slot, job: Job) -> None:
-        begin = self._registry.networks.get(job.network_id).current if job.spec.warm_start else 0
+        begin = self._registry.networks.get(job.network_id).start_of(job.spec).number
         started = self._registry.record(job.id, Started(datetime.now(UTC), slot.device, begin))
         self._executor.send(slot, self._runs.begin(slot, started))
 

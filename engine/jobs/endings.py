@@ -1,14 +1,14 @@
 """How jobs end: what they publish, which of their files go, and what becomes of the jobs that waited for them."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from engine import durable
 from engine.jobs.folder import DataFolder
 from engine.jobs.job import Cancelled, ErrorKind, Failed, Job, JobError, Succeeded
-from engine.jobs.registry import NetworkRecord, Registry, Version
+from engine.jobs.network import NetworkRecord, Version
+from engine.jobs.registry import Registry
 from engine.jobs.runs import Attempt
 from engine.training.checkpoint import load_classes, load_preparation
 
@@ -30,7 +30,7 @@ class Endings:
             columns = tuple((column.name, column.type) for column in preparation.columns)
         number = network.versions[-1].number + 1
         version = Version(number, file, job.id, classes, datetime.now(UTC), epoch, columns)
-        return replace(network, versions=(*network.versions, version), current=number), version
+        return network.with_version(version), version
 
     def end(self, job: Job, event: Succeeded | Failed | Cancelled, publishes: NetworkRecord | None = None) -> Job:
         """Record the event that ends a job. Those that waited for it end when slots are given out the next time."""

@@ -54,7 +54,7 @@ class Journal(Database):
 
     def put(self, kind: str, id: str, name: str | None, state: str, body: bytes) -> None:
         self.execute(
-            "INSERT INTO records VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = ?4, body = ?5",
+            "INSERT INTO records VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET name = ?3, state = ?4, body = ?5",
             (kind, id, name, state, body),
         )
 

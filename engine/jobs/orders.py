@@ -9,7 +9,7 @@ from engine.data.dataset import Dataset
 from engine.data.preparation import Preparation
 from engine.errors import InvalidInput
 from engine.jobs.job import Checkpointing, Job, SavedRun
-from engine.jobs.registry import NetworkRecord
+from engine.jobs.network import NetworkRecord
 from engine.training.order import block_for
 from engine.training.spec import TrainingSpec
 

@@ -95,15 +95,22 @@ class Collection(Generic[Record]):
         return found[:limit], len(found) > limit
 
     def publish(self, record: Record) -> None:
-        if record.id not in self._by_id and record.name is not None:
-            self._ids_by_name[record.name] = (*self._ids_by_name.get(record.name, ()), record.id)
+        before = self._by_id.get(record.id)
         self._by_id[record.id] = record
+        if before is None or before.name != record.name:
+            self._name(record.id, record.name, None if before is None else before.name)
 
     def withdraw(self, record: Record) -> None:
+        self._name(record.id, None, self._by_id[record.id].name)
         del self._by_id[record.id]
-        if record.name is not None:
-            left = tuple(id for id in self._ids_by_name[record.name] if id != record.id)
-            self._ids_by_name[record.name] = left
+
+    def _name(self, id: str, name: str | None, before: str | None) -> None:
+        """Let a record be found by its name, and no more by the one it had."""
+        if name is not None:
+            # Ids sort by time, and the newest one that is renamed may not be the newest of its new name.
+            self._ids_by_name[name] = tuple(sorted((*self._ids_by_name.get(name, ()), id)))
+        if before is not None:
+            self._ids_by_name[before] = tuple(other for other in self._ids_by_name[before] if other != id)
 
 
 class Jobs(Collection[Job]):

@@ -4,61 +4,24 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import product
 from operator import attrgetter
 from typing import Any
 
 import msgspec
 
-from engine.data.columns import ColumnType
 from engine.data.dataset import Dataset
-from engine.data.preparation import PreparationRule
 from engine.errors import InvalidInput
 from engine.jobs.job import EpochsDone, Event, Interrupted, Job, apply
 from engine.jobs.journal import Entry, Journal
+from engine.jobs.network import NetworkRecord
 from engine.jobs.records import Collection, Jobs, Record
 from engine.jobs.upload import Upload
-from engine.nn.architecture import Architecture
 from engine.training.epoch import Epoch
 
 _SECONDS_ANSWERS_ARE_KEPT = 24 * 3600
-_UNPREPARED = PreparationRule()
 # What a plot shows of an epoch.
 _COSTS = ("cost", "validation_cost")
-
-
-@dataclass(frozen=True)
-class Version:
-    """Published weights of a network; `file` is in the network's folder. Number 0 is the start.
-
-    `job_id`: who trained them; `epoch`: after which of its epochs, where it was not its end; `classes`: what they were
-    trained to tell apart; `columns`: the names and types of those that they were trained on, None for plain numbers."""
-
-    number: int
-    file: str
-    job_id: str | None
-    classes: tuple[str, ...] | None
-    created_at: datetime
-    epoch: int | None = None
-    columns: tuple[tuple[str, ColumnType], ...] | None = None
-
-
-@dataclass(frozen=True)
-class NetworkRecord:
-    """A network as the service knows it. `preparation`: how its data are prepared; `current`: the number of the version
-    that predicts, unless another is asked for."""
-
-    id: str
-    name: str | None
-    architecture: Architecture
-    versions: tuple[Version, ...]
-    created_at: datetime
-    current: int = 0
-    preparation: PreparationRule = _UNPREPARED
-
-    def version(self, number: int) -> Version | None:
-        return next((version for version in self.versions if version.number == number), None)
 
 
 @dataclass

@@ -131,15 +131,15 @@ class JobService:
             return job
 
     def _fitted(self, order: Order) -> Preparation | None:
-        """What the data of a job that does not begin at the network's start are prepared by."""
+        """What the data of a job are prepared by, where it does not begin with weights that were only drawn."""
         network = order.network
-        version = network.version(network.current)
         if order.begin_with is not None:
             file = order.begin_with[1].file
-        elif order.spec.warm_start and version is not None:
-            file = version.file
         else:
-            return None
+            start = network.start_of(order.spec)
+            if start.origin == "drawn":
+                return None
+            file = start.file
         path = self._folder.of_network(network.id) / file
         try:
             durable.check(path)

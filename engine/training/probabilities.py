@@ -21,10 +21,14 @@ def check_has_classes(classes: tuple[str, ...] | None, field: str) -> None:
         raise InvalidInput(field, "The version was trained on numbers, not on classes.")
 
 
+def gives_probabilities(architecture: Architecture, classes: tuple[str, ...] | None) -> bool:
+    return classes is not None and architecture.cost in _COSTS
+
+
 def check_gives_probabilities(architecture: Architecture, classes: tuple[str, ...] | None, field: str) -> None:
     """Raises InvalidInput unless the scores of classes are probabilities."""
     check_has_classes(classes, field)
-    if architecture.cost not in _COSTS:
+    if not gives_probabilities(architecture, classes):
         raise InvalidInput(
             field,
             f"The network learns by the cost {architecture.cost}, which makes no probabilities of its outputs; "

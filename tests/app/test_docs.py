@@ -64,6 +64,12 @@ def test_the_examples_run_as_they_stand_in_the_order_of_the_page(
     assert answer["labels"] == ["no", "yes", "yes", "no"]
     evaluation = run(service, openapi, "post", "/v1/networks/{network_id}/evaluations", 200)
     assert (evaluation["accuracy"], evaluation["rows"]) == (1.0, 4)
+    clone = run(service, openapi, "post", "/v1/networks/{network_id}/clones", 201)
+    assert clone["version"] == 0
+    for status in (201, 200):
+        tag = run(service, openapi, "put", "/v1/networks/{network_id}/tags/{tag}", status)
+        assert tag == {"tag": "production", "version": 1}
+    assert run(service, openapi, "patch", "/v1/networks/{network_id}", 200)["version"] == 0
     for path, operations in openapi["paths"].items():
         if "get" in operations and not path.endswith("/events"):
             run(service, openapi, "get", path, 200)

@@ -1,4 +1,4 @@
-"""Swagger UI in a real browser: the six steps of the story, executed as they stand."""
+"""Swagger UI in a real browser: the story, executed as it stands."""
 
 import re
 import shutil
@@ -52,6 +52,10 @@ def test_the_story_runs_as_it_stands_and_nothing_comes_from_elsewhere(service: R
     assert re.findall(r'"(no|yes)"', answer) == ["no", "yes", "yes", "no"]
     answer = execute(page, "post", "/v1/networks/{network_id}/evaluations", "200")
     assert re.search(r'"accuracy": 1\b', answer)
+    assert '"version": 1' in execute(page, "put", "/v1/networks/{network_id}/tags/{tag}", "201")
+    answer = execute(page, "get", "/v1/networks/{network_id}/versions/{version}", "200")
+    assert re.search(r'"tags": \[\s*"production"\s*\]', answer)
+    execute(page, "post", "/v1/networks/{network_id}/clones", "201")
     assert {urlsplit(url).netloc for url in asked if not url.startswith("data:")} == {urlsplit(service.url).netloc}
     assert errors == []
     assert "Resolver error" not in page.content()

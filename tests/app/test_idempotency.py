@@ -30,7 +30,7 @@ def asks(service: RunningService) -> dict[str, tuple[Ask, Ask, str]]:
         return asking("/v1/datasets", files={"file": ("d.csv", content)}, data={"label": "c"})
 
     publish = f"/v1/jobs/{job['id']}/checkpoints/1/publish"
-    versions = f"/v1/networks/{job['network_id']}/versions"
+    versions, clones = (f"/v1/networks/{job['network_id']}/{what}" for what in ("versions", "clones"))
     xor = {"inputs": stories.XOR_INPUTS, "labels": [0, 1, 1, 0]}
     return {
         "network": (
@@ -38,6 +38,7 @@ def asks(service: RunningService) -> dict[str, tuple[Ask, Ask, str]]:
             asking("/v1/networks", json={**NETWORK, "inputs": 3}),
             "/v1/networks",
         ),
+        "clone": (asking(clones, json={}), asking(clones, json={"version": 0}), "/v1/networks"),
         "dataset": (
             asking("/v1/datasets", json=xor),
             asking("/v1/datasets", json={**xor, "labels": [1, 1, 1, 0]}),
@@ -53,7 +54,7 @@ def count(service: RunningService, path: str) -> int:
     return len(service.get(f"{path}?limit=1000")["data"])
 
 
-@pytest.mark.parametrize("kind", ["network", "dataset", "file", "job", "version"])
+@pytest.mark.parametrize("kind", ["network", "clone", "dataset", "file", "job", "version"])
 def test_the_same_key_and_body_get_the_same_answer_and_create_one_thing(service: RunningService, kind: str) -> None:
     ask, ask_otherwise, listed = asks(service)[kind]
     key = uuid4().hex

@@ -23,6 +23,8 @@ SETTINGS = (
     "Cancellation",
     "Publication",
     "NetworkChange",
+    "NewClone",
+    "TagFields",
 )
 KINDS = ("optimizer", "schedule")
 

@@ -82,7 +82,7 @@ class ChaosClient(threading.Thread):
 
     def _act(self) -> None:
         acts = [self._submit, self._control, self._control, self._control, self._check_one]
-        acts += [self._create_and_delete, self._upload]
+        acts += [self._create_and_delete, self._upload, self._name_and_tag, self._clone]
         self._random.choice(acts)()
 
     def _submit(self) -> None:
@@ -98,6 +98,27 @@ class ChaosClient(threading.Thread):
     def _create_and_delete(self) -> None:
         made = self.ask("POST", "/v1/datasets", json=_XOR).json()
         self._keep_or_delete(made)
+
+    def _network(self) -> str | None:
+        """The path of one that it has made."""
+        made = [path for path in self.facts.created if path.startswith("/v1/networks/")]
+        return self._random.choice(made) if made else None
+
+    def _name_and_tag(self) -> None:
+        path = self._network()
+        if path is not None:
+            tag, name = (f"{kind}-{self._random.randrange(3)}" for kind in ("tag", "name"))
+            assert self.ask("PUT", f"{path}/tags/{tag}", json={"version": 0}).is_success
+            now = self.ask("PATCH", path, json={"name": name}).json()
+            assert (now["name"], now["tags"]) == (name, {**self.facts.created[path]["tags"], tag: 0})
+            self.facts.created[path] = now
+
+    def _clone(self) -> None:
+        """It starts as the other one did."""
+        path = self._network()
+        if path is not None:
+            clone = self.ask("POST", f"{path}/clones", json={"version": 0}).json()
+            self.facts.created[f"/v1/networks/{clone['id']}"] = clone
 
     def _upload(self) -> None:
         """A dataset that comes in two files, and is read when it is closed."""

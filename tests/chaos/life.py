@@ -25,7 +25,7 @@ class Life:
         mark(self._log, json.dumps(["did", key, value]))
 
     def live(self) -> None:
-        """Create, hand in data, train with checkpoints, pause, resume, publish, cancel, delete."""
+        """Create, hand in data, train with checkpoints, pause, resume, publish, rename, tag, clone, cancel, delete."""
         network = stories.network(self.service)["id"]
         self.did(f"network {network}", True)
         dataset = many_rows(self.service)["id"]
@@ -44,6 +44,8 @@ class Life:
         self.will(f"versions {network}", 3)
         self.service.post(f"/v1/jobs/{first}/checkpoints/3/publish")
         self.did(f"versions {network}", 3)
+        self.name_and_tag(network)
+        clone = self.clone(network)
         second = stories.endless(self.service, **both)["id"]
         self.did(f"job {second}", "unfinished")
         self.service.trained(second, 10)
@@ -55,12 +57,30 @@ class Life:
         self.service.finished(third)
         self.did(f"versions {network}", 4)
         records = [("job", second), ("job", third), ("job", first), ("dataset", dataset), ("network", network)]
-        for kind, id in [*records, ("dataset", uploaded)]:
-            self.will(f"{kind} {id}", None)
-            self.will(f"versions {id}", None)
+        for kind, id in [*records, ("dataset", uploaded), ("network", clone)]:
+            keys = (f"{kind} {id}", f"versions {id}", f"name {id}", f"tags {id}")
+            for key in keys:
+                self.will(key, None)
             assert self.service.http.delete(f"/v1/{kind}s/{id}").status_code == 204
-            self.did(f"{kind} {id}", None)
-            self.did(f"versions {id}", None)
+            for key in keys:
+                self.did(key, None)
+
+    def name_and_tag(self, network: str) -> None:
+        path = f"/v1/networks/{network}"
+        for number, name in ((0, "first"), (2, "second")):
+            self.will(f"name {network}", name)
+            assert self.service.http.patch(path, json={"name": name}).status_code == 200
+            self.did(f"name {network}", name)
+            self.will(f"tags {network}", {}, {"production": number})
+            assert self.service.http.put(f"{path}/tags/production", json={"version": number}).is_success
+            self.did(f"tags {network}", {"production": number})
+
+    def clone(self, network: str) -> str:
+        id = str(self.service.post(f"/v1/networks/{network}/clones", {"version": "production"})["id"])
+        self.did(f"network {id}", True)
+        self.did(f"versions {id}", 1)
+        self.did(f"tags {id}", {})
+        return id
 
     def upload(self) -> str:
         """A dataset that comes in two files, and is read when it is closed."""

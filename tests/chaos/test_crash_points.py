@@ -75,6 +75,7 @@ def everything(registry: Registry, catalog: Catalog, folder: DataFolder) -> dict
     for network in registry.networks:
         found[f"network {network.id}"] = True
         found[f"versions {network.id}"] = len(network.versions)
+        found[f"name {network.id}"], found[f"tags {network.id}"] = network.name, network.tags
         for version in network.versions:
             catalog.load(network, version.number)
     for dataset in registry.datasets:

@@ -17,8 +17,8 @@ from engine.errors import InvalidInput
 from engine.jobs import messages
 from engine.jobs.beginnings import begin
 from engine.jobs.job import Checkpointing
+from engine.jobs.network import NetworkRecord
 from engine.jobs.orders import Order, check_data
-from engine.jobs.registry import NetworkRecord
 from engine.nn.architecture import Architecture, Layer
 from engine.nn.network import Network
 from engine.training.checkpoint import load_weights, save_weights

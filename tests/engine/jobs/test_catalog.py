@@ -1,24 +1,52 @@
-"""A dataset that goes while it is asked for."""
+"""What goes while it is asked for."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from engine.data.examples import examples
-from engine.errors import NotFound, StorageFailed
+from engine.errors import Damaged, NotFound, StorageFailed
 from engine.jobs.catalog import Catalog
 from engine.jobs.folder import DataFolder
 from engine.jobs.journal import Journal
+from engine.jobs.network import NetworkRecord
 from engine.jobs.registry import Registry
 from engine.nn.architecture import Architecture, Layer
 
 
-def test_a_dataset_deleted_since_it_was_found_is_unknown(tmp_path: Path) -> None:
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[DataFolder]:
     folder = DataFolder(tmp_path)
+    yield folder
+    folder.close()
+
+
+@pytest.fixture
+def catalog(folder: DataFolder) -> Iterator[Catalog]:
     journal = Journal(folder.journal)
-    catalog = Catalog(Registry(journal), folder, 1000)
-    network = catalog.create_network(Architecture(2, (Layer(1, "identity"),), "quadratic"), None)
+    yield Catalog(Registry(journal), folder, 1000)
+    journal.close()
+
+
+def new_network(catalog: Catalog) -> NetworkRecord:
+    return catalog.create_network(Architecture(2, (Layer(1, "identity"),), "quadratic"), None)
+
+
+def test_a_network_deleted_since_it_was_found_is_not_cloned(catalog: Catalog, folder: DataFolder) -> None:
+    deleted, damaged = (new_network(catalog) for _ in range(2))
+    catalog.delete_network(deleted)
+    with pytest.raises(NotFound, match=deleted.id):
+        catalog.clone_network(deleted, None, None)
+    (folder.of_network(damaged.id) / damaged.versions[0].file).unlink()
+    with pytest.raises(Damaged):
+        catalog.clone_network(damaged, None, None)
+    assert [*folder.of_network("any").parent.iterdir()] == [folder.of_network(damaged.id)]
+
+
+def test_a_dataset_deleted_since_it_was_found_is_unknown(catalog: Catalog, folder: DataFolder) -> None:
+    network = new_network(catalog)
     deleted, damaged = (catalog.create_dataset(examples(np.eye(2), targets=np.ones(2)), None) for _ in range(2))
     assert catalog.evaluate(network, None, deleted)[1].rows == 2
 
@@ -29,5 +57,3 @@ def test_a_dataset_deleted_since_it_was_found_is_unknown(tmp_path: Path) -> None
         file.unlink()
     with pytest.raises(StorageFailed):
         catalog.evaluate(network, None, damaged)
-    journal.close()
-    folder.close()

@@ -15,8 +15,9 @@ from engine.jobs.executor import Slot
 from engine.jobs.folder import DataFolder
 from engine.jobs.job import Job
 from engine.jobs.journal import Journal
+from engine.jobs.network import NetworkRecord
 from engine.jobs.orders import Limits, Order
-from engine.jobs.registry import NetworkRecord, Registry
+from engine.jobs.registry import Registry
 from engine.jobs.service import JobService
 from engine.nn.architecture import Architecture, Layer
 from engine.nn.cuda.discovery import Found, Gpu

@@ -1,0 +1,137 @@
+"""Requests to infer: which tensors they bring, and which they want."""
+
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+import msgspec
+import numpy as np
+
+from app.inference.models import INPUTS
+from app.inference.tensors import BYTES, Array, Tensor, array_of
+from engine.data.cells import Cell
+from engine.errors import InvalidInput
+from engine.nn.views import Matrix
+from engine.training.model import Model
+
+Data = TypeVar("Data")
+
+
+class Output(msgspec.Struct):
+    """A tensor that is wanted."""
+
+    name: str
+    parameters: dict[str, Any] = {}
+
+
+class Inference(msgspec.Struct, Generic[Data]):
+    """The JSON of a request. Fields that the protocol does not know are let pass, as it asks."""
+
+    inputs: list[Tensor[Data]]
+    outputs: list[Output] | None = None
+    id: str | None = None
+    parameters: dict[str, Any] = {}
+
+    def wants_binary(self, output: Output | None) -> bool:
+        """By itself, or by what the request says of all."""
+        own = None if output is None else output.parameters.get("binary_data")
+        return bool(self.parameters.get("binary_data_output", False) if own is None else own)
+
+
+# From what is sent most often, and decoded soonest, to anything.
+_DECODERS: tuple[Callable[[bytes], Inference[Any]], ...] = (
+    msgspec.json.Decoder(Inference[list[float]]).decode,
+    msgspec.json.Decoder(Inference[list[list[float]]]).decode,
+    msgspec.json.Decoder(Inference[list[Any]]).decode,
+)
+
+
+def inference_in(json: bytes) -> Inference[Any]:
+    """Raises InvalidInput."""
+    for decode in _DECODERS[:-1]:
+        try:
+            return decode(json)
+        except msgspec.DecodeError:
+            pass
+    try:
+        return _DECODERS[-1](json)
+    except (msgspec.DecodeError, RecursionError) as problem:
+        raise InvalidInput("body", f"The request is not as the protocol has it: {problem}.") from problem
+
+
+def arrays_in(inference: Inference[Any], binary: bytes) -> dict[str, Array]:
+    """By the names of its tensors. `binary`: what follows the JSON. Raises InvalidInput."""
+    found: dict[str, Array] = {}
+    left = memoryview(binary)
+    for tensor in inference.inputs:
+        if tensor.name in found:
+            raise InvalidInput(tensor.name, "There is more than one tensor of this name.")
+        size = tensor.parameters.get("binary_data_size")
+        if size is None:
+            found[tensor.name] = array_of(tensor, None)
+            continue
+        if not isinstance(size, int) or not 0 <= size <= len(left):
+            raise InvalidInput(tensor.name, f"binary_data_size is {size}; {len(left)} bytes are left behind the JSON.")
+        found[tensor.name] = array_of(tensor, left[:size])
+        left = left[size:]
+    if left:
+        raise InvalidInput("body", f"{len(left)} bytes follow the JSON that belong to no tensor.")
+    return found
+
+
+def prepared(arrays: dict[str, Array], model: Model) -> Matrix:
+    """Rows as the network takes them. Raises InvalidInput naming the tensor."""
+    columns = model.preparation.columns
+    names = [INPUTS] if columns is None else [column.name for column in columns]
+    for name in arrays:
+        if name not in names:
+            raise InvalidInput(name, f"There is no such input. The inputs are {', '.join(names)}.")
+    for name in names:
+        if name not in arrays:
+            raise InvalidInput(name, f"This input is missing. The inputs are {', '.join(names)}.")
+    if columns is None:
+        return _plain(arrays[INPUTS], model)
+    lists = {column.name: _cells(arrays[column.name], column.name, column.type) for column in columns}
+    counts = {name: len(cells) for name, cells in lists.items()}
+    if len({*counts.values()}) > 1:
+        raise InvalidInput("inputs", f"All inputs have as many elements; got {counts}.")
+    rows = [dict(zip(names, cells, strict=True)) for cells in zip(*lists.values(), strict=True)]
+    return model.prepared_named(_some(rows), INPUTS)
+
+
+def _plain(array: Array, model: Model) -> Matrix:
+    inputs = model.network.architecture.inputs
+    if array.dtype == object or array.dtype.kind == "b":
+        raise InvalidInput(INPUTS, "Numbers are expected: FP32 or FP64.")
+    if array.ndim != 2 or array.shape[1] != inputs:
+        raise InvalidInput(INPUTS, f"The shape is {[*array.shape]}; [rows, {inputs}] is expected.")
+    return model.prepared(_some(array), len(array), lambda row, column: f"{INPUTS}.{row}.{column}")
+
+
+def _cells(array: Array, name: str, type_: str) -> list[Cell]:
+    """A vector, or a matrix of one column. NaN, and a text of nothing, say that there is no value."""
+    if array.ndim not in (1, 2) or array.size != len(array):
+        raise InvalidInput(name, f"The shape is {[*array.shape]}; [rows] or [rows, 1] is expected.")
+    flat = array.reshape(-1)
+    if (flat.dtype == object) != (type_ in ("category", "date")) and not (type_ == "category" and flat.dtype != bool):
+        raise InvalidInput(name, f"The column holds {_HELD[type_]}.")
+    if flat.dtype == object:
+        return [text or None for text in flat.tolist()]
+    if flat.dtype.kind == "f":
+        return [None if np.isnan(number) else number for number in flat.tolist()]
+    cells: list[Cell] = flat.tolist()
+    return cells
+
+
+_HELD = {
+    "number": "numbers; FP64 is expected",
+    "boolean": "true or false; BOOL is expected",
+    "category": f"categories; {BYTES} is expected",
+    "date": f"dates; {BYTES} is expected",
+}
+Rows = TypeVar("Rows", list[Any], Array)
+
+
+def _some(rows: Rows) -> Rows:
+    if not len(rows):
+        raise InvalidInput(INPUTS, "There are no rows; at least one is expected.")
+    return rows
