@@ -1,5 +1,6 @@
 """Request bodies: how large they may be, and large JSON checked away from the event loop."""
 
+from dataclasses import dataclass
 from typing import TypeVar
 
 from fastapi import Request
@@ -8,41 +9,69 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-# Where bodies may be files, or arrays that are worked through as they arrive.
-_UPLOADS, _ARRAYS = "/v1/datasets", "/predictions"
+from engine.errors import Busy
 
 Body = TypeVar("Body", bound=BaseModel)
 
+_IN_JSON = (b"", b"application/json")
+
+
+@dataclass(frozen=True)
+class _Limit:
+    """`kept`: such bodies are in memory as a whole."""
+
+    bytes: int
+    what: str
+    kept: bool = True
+
 
 class LimitBody:
-    """Refuses a body as soon as it is longer than what the service takes for its kind."""
+    """Refuses a body as soon as it is longer than what the service takes for its kind, and bodies that would take too
+    much memory together."""
 
-    def __init__(self, app: ASGIApp, *, json_bytes: int, upload_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, *, json_bytes: int, tensor_bytes: int, upload_bytes: int, all_bytes: int) -> None:
+        """`all_bytes`: of all that are in memory."""
         self._app = app
-        self._json_bytes = json_bytes
-        self._upload_bytes = upload_bytes
+        self._json = _Limit(json_bytes, "a JSON body; larger data go in as a file")
+        self._tensors = _Limit(tensor_bytes, "a request with binary tensors")
+        self._upload = _Limit(upload_bytes, "an upload", kept=False)
+        self._all_bytes = all_bytes
+        self._kept = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = dict(scope["headers"])
-        kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-        path = scope["path"]
-        upload = kind not in (b"", b"application/json") and (path.startswith(_UPLOADS) or path.endswith(_ARRAYS))
-        limit = self._upload_bytes if upload else self._json_bytes
-        received = 0
+        limit = self._limit(scope)
+        received = kept = 0
 
         async def counted() -> Message:
-            nonlocal received
+            nonlocal received, kept
             message = await receive()
-            received += len(message.get("body", b""))
-            if received > limit:
-                what = "an upload" if upload else "a JSON body; larger data go in as a file"
-                raise HTTPException(413, f"At most {limit} bytes are accepted in {what}.")
+            size = len(message.get("body", b""))
+            received += size
+            if received > limit.bytes:
+                raise HTTPException(413, f"At most {limit.bytes} bytes are accepted in {limit.what}.")
+            if limit.kept:
+                kept += size
+                self._kept += size
+                if self._kept > self._all_bytes:
+                    raise Busy(f"Bodies of requests take {self._all_bytes} bytes already, as many as they may.")
             return message
 
-        await self._app(scope, counted, send)
+        try:
+            await self._app(scope, counted, send)
+        finally:
+            self._kept -= kept
+
+    def _limit(self, scope: Scope) -> _Limit:
+        path = scope["path"]
+        kind = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
+        if kind.partition(b";")[0].strip().lower() in _IN_JSON:
+            return self._json
+        if path.startswith("/v1/datasets") or path.endswith("/predictions"):
+            return self._upload  # to disk, or through the network, as it arrives
+        return self._tensors if path.startswith("/v2/") else self._json
 
 
 async def parse(request: Request, model: type[Body]) -> Body:

@@ -11,6 +11,7 @@ from fastapi import Depends, Path, Query, Request
 from fastapi.openapi.models import Example
 from pydantic import BeforeValidator, WithJsonSchema
 
+from app.inference.repository import Repository
 from app.live import Changes
 from app.predictions.batching import Batching
 from app.schemas.base import VersionReference
@@ -59,6 +60,7 @@ class Context:
     streams: Streams
     underway: Underway
     batching: Batching
+    repository: Repository
     waiting: CapacityLimiter
     """For requests that wait for reading: they do not take the threads of the others."""
 

@@ -13,6 +13,7 @@ from app import __version__, problems
 from app.bodies import LimitBody
 from app.context import Context, Underway
 from app.direct import put_first
+from app.inference.repository import Repository
 from app.live import Changes
 from app.predictions.batching import Batching
 from app.routes import checkpoints as checkpoint_routes
@@ -23,7 +24,9 @@ from app.routes import (
     evaluations,
     events,
     health,
+    inference,
     jobs,
+    models,
     networks,
     predictions,
     profiles,
@@ -63,6 +66,8 @@ _ROUTES = (
     evaluations,
     devices,
     health,
+    models,
+    inference,
 )
 
 _DESCRIPTION = """
@@ -121,7 +126,8 @@ def create_app(settings: Settings) -> FastAPI:
             changes,
             streams,
             Underway(),
-            Batching(settings.max_waiting_predictions, settings.prediction_bytes),
+            Batching(settings.max_waiting_predictions, settings.max_waiting_bytes),
+            Repository(registry),
             CapacityLimiter(settings.max_uploads),
         )
         service.start()
@@ -151,7 +157,13 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(module.router)
     put_first(app, [module.router for module in _ROUTES])
     problems.install(app)
-    app.add_middleware(LimitBody, json_bytes=settings.max_json_bytes, upload_bytes=settings.max_upload_bytes)
+    app.add_middleware(
+        LimitBody,
+        json_bytes=settings.max_json_bytes,
+        tensor_bytes=settings.max_tensor_bytes,
+        upload_bytes=settings.max_upload_bytes,
+        all_bytes=settings.max_waiting_bytes,
+    )
     return app
 
 

@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from engine.errors import (
+    Busy,
     Conflict,
     Damaged,
     InvalidInput,
@@ -38,8 +39,9 @@ _KINDS: dict[str, set[str]] = {
     "class_weights": {"name", "weights"},
     "version": {"number", "tag"},
 }
-_LATER = {"Retry-After": "10"}
+_LATER, _SOON = {"Retry-After": "10"}, {"Retry-After": "1"}
 _UNSUPPORTED = "Unsupported media type"
+_INFERENCE = "/v2"
 # Python has changed some names of statuses; the types of problems stay.
 _PHRASES = {413: "Too large", 415: _UNSUPPORTED}
 
@@ -87,6 +89,8 @@ def _from_engine(error: NablaError) -> JSONResponse:
             return problem("conflict", "Does not fit the present state", 409, str(error))
         case TooMany():
             return problem("too-many", "Too many", 429, str(error), headers=_LATER)
+        case Busy():
+            return problem("busy", "Busy", 503, str(error), headers=_SOON)
         case Unavailable():
             return problem("unavailable", "Not at the moment", 503, str(error), headers=_LATER)
         case StorageFull():
@@ -198,4 +202,19 @@ def install(app: FastAPI) -> None:
         Exception: from_anything,
     }
     for kind, handler in handlers.items():
-        app.add_exception_handler(kind, handler)
+        app.add_exception_handler(kind, _in_form_of_path(handler))
+
+
+def _in_form_of_path(handler: Handler) -> Handler:
+    """The Open Inference Protocol has a form of its own: a sentence."""
+
+    async def handle(request: Request, error: Exception) -> JSONResponse:
+        response = await handler(request, error)
+        if not request.url.path.startswith(_INFERENCE):
+            return response
+        found = Problem.model_validate_json(bytes(response.body))
+        fields = [f"{field.field}: {field.message}" for field in found.errors]
+        later = {"Retry-After": response.headers["Retry-After"]} if "Retry-After" in response.headers else None
+        return JSONResponse({"error": "; ".join(fields) or found.detail}, found.status, later)
+
+    return handle

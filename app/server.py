@@ -9,6 +9,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
+from app.connections import Connection
 from app.main import create_app
 from app.settings import Settings
 
@@ -46,6 +47,7 @@ def serve(settings: Settings, listening: socket.socket) -> bool:
     app = create_app(settings)
     config = uvicorn.Config(
         app,
+        http=type("LimitedConnection", (Connection,), {"silence_seconds": settings.silence_seconds}),
         log_config=None,
         access_log=settings.log_level == "debug",
         timeout_graceful_shutdown=_SECONDS_FOR_ANSWERS,

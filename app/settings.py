@@ -42,7 +42,13 @@ class Settings(BaseSettings):
     drain_seconds: Annotated[
         float, Field(gt=0, description="How long jobs may take to save themselves when the service is stopped.")
     ] = 5.0
+    silence_seconds: Annotated[
+        float, Field(gt=0, description="A client that has begun a request, and sends nothing for so long, is dropped.")
+    ] = 60.0
     max_json_bytes: Annotated[int, Field(ge=1024, description="Largest JSON body.")] = 8 * MiB
+    max_tensor_bytes: Annotated[
+        int, Field(ge=1024, description="Largest body with binary tensors, of the Open Inference Protocol.")
+    ] = 64 * MiB
     max_upload_bytes: Annotated[
         int, Field(ge=1024, description="Largest uploaded file, and largest array in it once unpacked.")
     ] = 4096 * MiB
@@ -63,8 +69,13 @@ class Settings(BaseSettings):
     max_waiting_predictions: Annotated[
         int, Field(ge=1, description="Requests for predictions that may wait for each other at the same time.")
     ] = 1000
-    prediction_bytes: Annotated[
-        int, Field(ge=MiB, description="Memory that rows and outputs of those requests may take together.")
+    max_waiting_bytes: Annotated[
+        int,
+        Field(
+            ge=MiB,
+            description="Memory that bodies of requests may take together, without files, which go to disk; and as "
+            "much for rows and outputs of predictions.",
+        ),
     ] = 1024 * MiB
     max_parameters: Annotated[int, Field(ge=1, description="Most weights and biases of one network.")] = 200_000_000
     max_queued_jobs: Annotated[int, Field(ge=1, description="Jobs that may wait at the same time.")] = 1000

@@ -6,6 +6,7 @@ NablaError
 ├── NotFound             an id or a name that stands for nothing
 ├── Conflict             what is asked does not fit the present state
 ├── TooMany              as much waits already as this service takes
+├── Busy                 as much is being done as this service does at once
 ├── Unavailable          the service is ending
 ├── Diverged             a cost or a weight left the finite numbers
 └── StorageFailed        the data folder cannot be read or written
@@ -57,6 +58,10 @@ class TooMany(NablaError):
 
 class Unavailable(NablaError):
     """The service is ending; it may be back soon."""
+
+
+class Busy(NablaError):
+    """As much is being done at this moment as this service does at once; the next moment it may be less."""
 
 
 class Diverged(NablaError):

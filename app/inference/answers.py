@@ -52,9 +52,7 @@ def inferred(
     binary = b"".join(contents)
     if not binary:
         return Response(json, media_type="application/json")
-    return Response(
-        json + binary, media_type="application/octet-stream", headers={JSON_LENGTH: str(len(json))}
-    )
+    return Response(json + binary, media_type="application/octet-stream", headers={JSON_LENGTH: str(len(json))})
 
 
 class _Arrays:

@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from engine.errors import Unavailable
+from engine.errors import Busy
 from engine.nn.network import Network
 from engine.nn.views import Matrix
 
@@ -56,11 +56,11 @@ class Batching:
         self._threads = ThreadPoolExecutor(len(os.sched_getaffinity(0)), "predicting")
 
     async def outputs(self, network: Network, rows: Matrix) -> Matrix:
-        """Those of rows as `Model.prepared` makes them. Raises Unavailable if too many wait already."""
+        """Those of rows as `Model.prepared` makes them. Raises Busy if too many wait already."""
         found = np.empty((len(rows), network.architecture.outputs), rows.dtype)
         size = rows.nbytes + found.nbytes
         if self._waiting >= self._most_waiting or (self._waiting and self._bytes + size > self._most_bytes):
-            raise Unavailable(f"{self._waiting} requests wait for predictions already, as many as this service takes.")
+            raise Busy(f"{self._waiting} requests wait for predictions already, as many as this service takes.")
         loop = asyncio.get_running_loop()
         wanted = _Wanted(rows, found, loop.create_future())
         self._waiting += 1

@@ -20,7 +20,7 @@ _FIELD = "body"
 
 
 async def answers_to_npy(stream: AsyncIterator[bytes], model: Model, batching: Batching) -> Answers:
-    """The answers to all rows. Raises InvalidInput, TooLarge, Unavailable."""
+    """The answers to all rows. Raises InvalidInput, TooLarge, Busy."""
     body = _Body(stream)
     announced = await body.header()
     _check(announced, model)

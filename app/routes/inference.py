@@ -1,164 +1,75 @@
-"""/v2: the Open Inference Protocol. Every network is a model, under its name or its id."""
+"""/v2/models/{name}/infer: predictions by the Open Inference Protocol."""
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Path, Request, Response
-from fastapi.openapi.models import Example
+from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from app import __version__
-from app.context import Here, VersionId, context_of, number_in
+from app.context import VersionId, context_of, number_in
 from app.direct import DirectRoute
 from app.inference.answers import JSON_LENGTH, inferred, wanted_outputs
-from app.inference.models import Described, inputs_of, outputs_of
 from app.inference.requests import Inference, arrays_in, inference_in, prepared
+from app.routes.models import ModelName, errors
 from app.routes.predictions import LARGE, found_model
-from app.schemas.inference import (
-    IndexFields,
-    InferenceError,
-    InferenceRequest,
-    InferenceResponse,
-    LiveView,
-    ModelReadyView,
-    ModelState,
-    ModelView,
-    ReadyView,
-    ServerView,
-    TensorView,
-)
-from engine.errors import Conflict, InvalidInput
+from app.schemas.inference import InferenceRequest, InferenceResponse
+from engine.errors import InvalidInput
 from engine.jobs.network import CURRENT, VersionReference
 from engine.nn.views import Matrix
 from engine.training.model import Model
 
-router = APIRouter(prefix="/v2", tags=["7 open inference protocol"])
+router = APIRouter(prefix="/v2/models/{model_name}", tags=["7 open inference protocol"], route_class=DirectRoute)
 
-_EXTENSIONS = ["binary_tensor_data", "classification", "model_repository"]
-_JSON, _BINARY = "application/json", "application/octet-stream"
-_MEANINGS = {
-    400: "The body is not as the protocol has it.",
-    404: "There is no such model, or version of it.",
-    409: "The model cannot predict at present.",
-    413: "The body is larger than this service takes.",
-    415: "The body is of a kind that is not accepted here.",
-    422: "A tensor is not as the model takes it.",
-    500: "What is stored is damaged, or the service has an error; its log has the details.",
-    503: "As much waits already as this service takes.",
+_BODY: dict[str, Any] = {
+    "required": True,
+    "content": {
+        "application/json": {"schema": InferenceRequest.model_json_schema()},
+        "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+    },
 }
-ModelName = Annotated[
-    str, Path(description="Name or id of a network.", openapi_examples={"xor": Example({"value": "xor"})})
-]
+_ERRORS = errors(400, 404, 409, 413, 422, 500, 503)
 
 
-def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {status: {"model": InferenceError, "description": _MEANINGS[status]} for status in statuses}
-
-
-@router.get("", summary="The server")
-async def server() -> ServerView:
-    return ServerView(name="nabla", version=__version__, extensions=_EXTENSIONS)
-
-
-@router.get("/health/live", summary="Is the server alive?")
-async def live() -> LiveView:
-    return LiveView(live=True)
-
-
-@router.get("/health/ready", summary="Is the server ready to infer?")
-async def ready() -> ReadyView:
-    """It predicts whether or not a worker is ready to train."""
-    return ReadyView(ready=True)
-
-
-@router.get("/models/{model_name}", summary="A model", responses=_errors(404, 409))
-async def model(model_name: ModelName, here: Here) -> ModelView:
-    """Its tensors, as its current version has them."""
-    return _view(model_name, CURRENT, here)
-
-
-@router.get("/models/{model_name}/versions/{model_version}", summary="A version of a model", responses=_errors(404, 409))
-async def model_version(model_name: ModelName, model_version: VersionId, here: Here) -> ModelView:
-    return _view(model_name, model_version, here)
-
-
-@router.get("/models/{model_name}/ready", summary="Is a model ready?", responses=_errors(404, 409))
-async def model_ready(model_name: ModelName, here: Here) -> ModelReadyView:
-    return _ready(model_name, CURRENT, here)
-
-
-@router.get(
-    "/models/{model_name}/versions/{model_version}/ready",
-    summary="Is a version of a model ready?",
-    responses=_errors(404, 409),
+@router.post(
+    "/infer",
+    summary="Infer",
+    response_model=InferenceResponse,
+    responses=_ERRORS,
+    openapi_extra={"requestBody": _BODY},
 )
-async def version_ready(model_name: ModelName, model_version: VersionId, here: Here) -> ModelReadyView:
-    return _ready(model_name, model_version, here)
+async def infer(request: Request, model_name: ModelName) -> Response:
+    """Work rows of raw inputs through the current version of a network. Tensors are JSON, or binary behind it, with the
+    header `Inference-Header-Content-Length`; each output comes as it is asked for."""
+    return await _infer(request, model_name, CURRENT)
 
 
-def _view(name: str, reference: VersionReference, here: Here) -> ModelView:
-    network = here.repository.find(name)
-    version = network.find(reference)
-    return ModelView(
-        name=name,
-        versions=[str(version.number) for version in network.versions],
-        platform="nabla",
-        inputs=_tensors(inputs_of(network.architecture, version)),
-        outputs=_tensors(outputs_of(network.architecture, version)),
-    )
+@router.post(
+    "/versions/{model_version}/infer",
+    summary="Infer with a version",
+    response_model=InferenceResponse,
+    responses=_ERRORS,
+    openapi_extra={"requestBody": _BODY},
+)
+async def infer_with_version(request: Request, model_name: ModelName, model_version: VersionId) -> Response:
+    """The same with another version than the current one."""
+    return await _infer(request, model_name, number_in(str(model_version)))
 
 
-def _tensors(described: list[Described]) -> list[TensorView]:
-    return [TensorView(name=each.name, datatype=each.datatype, shape=[*each.shape]) for each in described]
-
-
-def _ready(name: str, reference: VersionReference, here: Here) -> ModelReadyView:
-    network = here.repository.find(name)
-    if reason := here.repository.reason(network, network.find(reference)):
-        raise Conflict(f"The model {name} cannot predict: {reason}.")
-    return ModelReadyView(name=name, ready=True)
-
-
-@router.post("/repository/index", summary="All models")
-def index(here: Here, wanted: IndexFields | None = None) -> list[ModelState]:
-    """Every version of every network."""
-    found = []
-    for name, network in here.repository.models():
-        for version in network.versions:
-            reason = here.repository.reason(network, version)
-            if not reason or wanted is None or not wanted.ready:
-                state = ModelState(
-                    name=name, version=str(version.number), state="UNAVAILABLE" if reason else "READY", reason=reason
-                )
-                found.append(state)
-    return found
-
-
-@router.post("/repository/models/{model_name}/load", summary="Load a model", responses=_errors(404))
-async def load(model_name: ModelName, here: Here) -> None:
-    """Let it infer again. All models do when the service starts."""
-    here.repository.load(model_name)
-
-
-@router.post("/repository/models/{model_name}/unload", summary="Unload a model", responses=_errors(404))
-async def unload(model_name: ModelName, here: Here) -> None:
-    """It does not infer until it is loaded again. The network stays as it is, and predicts at /v1."""
-    here.repository.unload(model_name)
-
-
-async def infer(request: Request, model_name: ModelName, model_version: VersionId = CURRENT) -> Response:
-    """Work rows of raw inputs through a version of a network, by default the current one. Tensors are JSON, or binary
-    behind it, with the header `Inference-Header-Content-Length`; each output comes as it is asked for."""
+async def _infer(request: Request, name: str, reference: VersionReference) -> Response:
     here = context_of(request)
-    network = here.repository.find(model_name)
-    reference = number_in(model_version) if isinstance(model_version, str) else model_version
+    network = here.repository.find(name)
     version, model = await found_model(here, network, reference)
     body = await request.body()
-    inference, rows = await _read(body, _json_length(request, body), model)
+    json_length = _json_length(request, body)
+    large = len(body) > LARGE
+    if large:
+        inference, rows = await run_in_threadpool(_rows, body, json_length, model)
+    else:
+        inference, rows = _rows(body, json_length, model)
     wanted = wanted_outputs(inference, network, version)
     answers = model.answers(await here.batching.outputs(model.network, rows), "inputs")
-    if len(body) > LARGE:
-        return await run_in_threadpool(inferred, model_name, version, inference, wanted, answers)
-    return inferred(model_name, version, inference, wanted, answers)
+    if large:
+        return await run_in_threadpool(inferred, name, version, inference, wanted, answers)
+    return inferred(name, version, inference, wanted, answers)
 
 
 def _json_length(request: Request, body: bytes) -> int:
@@ -171,36 +82,6 @@ def _json_length(request: Request, body: bytes) -> int:
     return int(length)
 
 
-async def _read(body: bytes, json_length: int, model: Model) -> tuple[Inference[Any], Matrix]:
-    if len(body) > LARGE:
-        return await run_in_threadpool(_rows, body, json_length, model)
-    return _rows(body, json_length, model)
-
-
 def _rows(body: bytes, json_length: int, model: Model) -> tuple[Inference[Any], Matrix]:
     inference = inference_in(body[:json_length])
     return inference, prepared(arrays_in(inference, body[json_length:]), model)
-
-
-for _path, _summary in (
-    ("/models/{model_name}/infer", "Infer"),
-    ("/models/{model_name}/versions/{model_version}/infer", "Infer with a version"),
-):
-    router.add_api_route(
-        _path,
-        infer,
-        methods=["POST"],
-        summary=_summary,
-        response_model=InferenceResponse,
-        responses=_errors(400, 404, 409, 413, 415, 422, 500, 503),
-        route_class_override=DirectRoute,
-        openapi_extra={
-            "requestBody": {
-                "required": True,
-                "content": {
-                    _JSON: {"schema": InferenceRequest.model_json_schema(ref_template="#/components/schemas/{model}")},
-                    _BINARY: {"schema": {"type": "string", "format": "binary"}},
-                },
-            }
-        },
-    )
