@@ -37,28 +37,28 @@ class Inference(msgspec.Struct, Generic[Data]):
         return bool(self.parameters.get("binary_data_output", False) if own is None else own)
 
 
-# From what is sent most often, and decoded soonest, to anything.
-_DECODERS: tuple[Callable[[bytes], Inference[Any]], ...] = (
+# Of numbers, flat or as a matrix: what is sent most often, and decoded soonest.
+_OF_NUMBERS: tuple[Callable[[bytes], Inference[Any]], ...] = (
     msgspec.json.Decoder(Inference[list[float]]).decode,
     msgspec.json.Decoder(Inference[list[list[float]]]).decode,
-    msgspec.json.Decoder(Inference[list[Any]]).decode,
 )
+_of_anything = msgspec.json.Decoder(Inference[list[Any]]).decode
 
 
-def inference_in(json: bytes) -> Inference[Any]:
-    """Raises InvalidInput."""
-    for decode in _DECODERS[:-1]:
+def inference_in(json: bytes) -> tuple[Inference[Any], bool]:
+    """And whether it is known that all data in it are numbers. Raises InvalidInput."""
+    for decode in _OF_NUMBERS:
         try:
-            return decode(json)
+            return decode(json), True
         except msgspec.DecodeError:
             pass
     try:
-        return _DECODERS[-1](json)
+        return _of_anything(json), False
     except (msgspec.DecodeError, RecursionError) as problem:
         raise InvalidInput("body", f"The request is not as the protocol has it: {problem}.") from problem
 
 
-def arrays_in(inference: Inference[Any], binary: bytes) -> dict[str, Array]:
+def arrays_in(inference: Inference[Any], binary: bytes, *, known: bool) -> dict[str, Array]:
     """By the names of its tensors. `binary`: what follows the JSON. Raises InvalidInput."""
     found: dict[str, Array] = {}
     left = memoryview(binary)
@@ -67,11 +67,11 @@ def arrays_in(inference: Inference[Any], binary: bytes) -> dict[str, Array]:
             raise InvalidInput(tensor.name, "There is more than one tensor of this name.")
         size = tensor.parameters.get("binary_data_size")
         if size is None:
-            found[tensor.name] = array_of(tensor, None)
+            found[tensor.name] = array_of(tensor, None, known=known)
             continue
-        if not isinstance(size, int) or not 0 <= size <= len(left):
+        if type(size) is not int or not 0 <= size <= len(left):
             raise InvalidInput(tensor.name, f"binary_data_size is {size}; {len(left)} bytes are left behind the JSON.")
-        found[tensor.name] = array_of(tensor, left[:size])
+        found[tensor.name] = array_of(tensor, left[:size], known=known)
         left = left[size:]
     if left:
         raise InvalidInput("body", f"{len(left)} bytes follow the JSON that belong to no tensor.")

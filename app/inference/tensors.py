@@ -44,8 +44,8 @@ class Tensor(msgspec.Struct, Generic[Data], omit_defaults=True):
     data: Data | msgspec.UnsetType = msgspec.UNSET
 
 
-def array_of(tensor: Tensor[Any], binary: memoryview | None) -> Array:
-    """In its shape; texts as Python's. Raises InvalidInput naming the tensor."""
+def array_of(tensor: Tensor[Any], binary: memoryview | None, *, known: bool) -> Array:
+    """In its shape; texts as Python's. `known`: data in JSON are numbers. Raises InvalidInput naming the tensor."""
     field = tensor.name
     if tensor.datatype != BYTES and tensor.datatype not in DATATYPES:
         raise InvalidInput(field, f"The datatype is {tensor.datatype}; known are {', '.join(DATATYPES)} and {BYTES}.")
@@ -53,7 +53,7 @@ def array_of(tensor: Tensor[Any], binary: memoryview | None) -> Array:
         raise InvalidInput(field, f"The shape is {tensor.shape}; sizes are at least 0.")
     count = math.prod(tensor.shape)
     if binary is None:
-        flat = _from_json(tensor, count)
+        flat = _from_json(tensor, known)
     elif tensor.datatype == BYTES:
         flat = _texts(binary, field)
     else:
@@ -92,21 +92,28 @@ def _each_text(binary: memoryview, field: str) -> Iterator[str]:
         at += length
 
 
-def _from_json(tensor: Tensor[Any], count: int) -> Array:
+def _from_json(tensor: Tensor[Any], known: bool) -> Array:
     if tensor.data is msgspec.UNSET:
         raise InvalidInput(tensor.name, "There is no data: neither `data` nor `binary_data_size` among the parameters.")
     if tensor.datatype == BYTES:
         return _plain(tensor, (str,), "texts")
     if tensor.datatype == "BOOL":
         return _plain(tensor, (bool,), "true or false").astype(np.bool_)
-    try:
-        found = np.array(tensor.data)
-    except (ValueError, OverflowError):
-        found = _plain(tensor, (int, float), "numbers")
-    if found.dtype.kind not in "if":
-        found = _plain(tensor, (int, float), "numbers")
+    found = _matrix(tensor.data) if known else None
+    if found is None:
+        found = _plain(tensor, (int, float), "numbers").astype(np.float64)
+    if DATATYPES[tensor.datatype].kind != "f":
+        return found
     with np.errstate(over="ignore"):  # infinite then, which is refused where it is prepared
-        return found.reshape(-1).astype(DATATYPES[tensor.datatype] if found.dtype.kind == "f" else np.float64)
+        return found.astype(DATATYPES[tensor.datatype])
+
+
+def _matrix(numbers: Any) -> Array | None:
+    """All numbers, flat; None if they are rows of different lengths."""
+    try:
+        return np.array(numbers, np.float64).reshape(-1)
+    except ValueError:
+        return None
 
 
 def _plain(tensor: Tensor[Any], accepted: tuple[type, ...], words: str) -> Array:
@@ -125,7 +132,7 @@ def _plain(tensor: Tensor[Any], accepted: tuple[type, ...], words: str) -> Array
             left.pop()
     flat = np.empty(len(found), object)
     flat[:] = found
-    return flat if accepted in ((str,), (bool,)) else flat.astype(np.float64)
+    return flat
 
 
 def tensor_of(name: str, array: Array, *, binary: bool) -> tuple[Tensor[Any], bytes]:

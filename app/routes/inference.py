@@ -83,5 +83,5 @@ def _json_length(request: Request, body: bytes) -> int:
 
 
 def _rows(body: bytes, json_length: int, model: Model) -> tuple[Inference[Any], Matrix]:
-    inference = inference_in(body[:json_length])
-    return inference, prepared(arrays_in(inference, body[json_length:]), model)
+    inference, known = inference_in(body[:json_length])
+    return inference, prepared(arrays_in(inference, body[json_length:], known=known), model)

@@ -127,7 +127,7 @@ def test_large_answers_come_in_parts(service: RunningService) -> None:
 def head(shape: object) -> bytes:
     """Of an array that is said to have this shape."""
     file = io.BytesIO()
-    np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})  # type: ignore[arg-type]  # on purpose
+    np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
     return file.getvalue()
 
 
