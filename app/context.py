@@ -18,6 +18,7 @@ from app.schemas.base import VersionReference
 from app.settings import Settings
 from app.streams import Streams
 from engine.errors import Conflict, NotFound
+from engine.jobs.batches import BatchPredictions
 from engine.jobs.catalog import Catalog
 from engine.jobs.checkpoints import Checkpoints
 from engine.jobs.looks import Looks
@@ -54,6 +55,7 @@ class Context:
     catalog: Catalog
     uploads: Uploads
     looks: Looks
+    batches: BatchPredictions
     jobs: JobService
     checkpoints: Checkpoints
     changes: Changes

@@ -16,6 +16,7 @@ from app.direct import put_first
 from app.inference.repository import Repository
 from app.live import Changes
 from app.predictions.batching import Batching
+from app.routes import batches as batch_routes
 from app.routes import checkpoints as checkpoint_routes
 from app.routes import (
     datasets,
@@ -36,15 +37,16 @@ from app.routes import (
 from app.routes import uploads as upload_routes
 from app.settings import Settings
 from app.streams import Streams
+from engine.jobs.batches import BatchPredictions
 from engine.jobs.catalog import Catalog
 from engine.jobs.checkpoints import Checkpoints
+from engine.jobs.children import Child, Unreadable
 from engine.jobs.executor import Slot
 from engine.jobs.folder import DataFolder
 from engine.jobs.job import Job
 from engine.jobs.journal import Entry, Journal
 from engine.jobs.looks import Looks
 from engine.jobs.orders import Limits
-from engine.jobs.readers import Readers
 from engine.jobs.registry import Registry
 from engine.jobs.service import JobService
 from engine.jobs.uploads import Uploads
@@ -63,6 +65,7 @@ _ROUTES = (
     events,
     checkpoint_routes,
     predictions,
+    batch_routes,
     evaluations,
     devices,
     health,
@@ -99,9 +102,13 @@ def create_app(settings: Settings) -> FastAPI:
     service = JobService(registry, folder, slots, found, limits, settings.hang_seconds)
     service.recover()
     # Who looks at a dataset does not wait for files, nor do files wait for looks.
-    readers, lookers = (Readers(settings.reader_bytes, settings.hang_seconds) for _ in range(2))
-    uploads = Uploads(registry, folder, readers, settings.max_uploads, settings.max_open_uploads)
-    looks = Looks(registry, folder, lookers)
+    reader, looker = (
+        Child("engine.jobs.reader", settings.reader_bytes, settings.hang_seconds, Unreadable) for _ in range(2)
+    )
+    predictor = Child("engine.jobs.predictor", settings.predictor_bytes, settings.hang_seconds)
+    uploads = Uploads(registry, folder, reader, settings.max_uploads, settings.max_open_uploads)
+    looks = Looks(registry, folder, looker)
+    batches = BatchPredictions(registry, folder, catalog, predictor, settings.max_batch_predictions)
     last_event = registry.last_event()
 
     @asynccontextmanager
@@ -121,6 +128,7 @@ def create_app(settings: Settings) -> FastAPI:
             catalog,
             uploads,
             looks,
+            batches,
             service,
             checkpoints,
             changes,
@@ -132,13 +140,14 @@ def create_app(settings: Settings) -> FastAPI:
         )
         service.start()
         uploads.recover()
-        threading.Thread(target=_compile_when_ready, args=(service,), daemon=True).start()
+        threading.Thread(target=_compile_when_ready, args=(service, batches), daemon=True).start()
         try:
             yield
         finally:
             app.state.context.end_streams()
             app.state.context.batching.end()
             await asyncio.to_thread(looks.end)
+            await asyncio.to_thread(batches.end)
             await asyncio.to_thread(uploads.end)
             await asyncio.to_thread(service.stop, settings.drain_seconds)
             journal.close()
@@ -167,7 +176,9 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
-def _compile_when_ready(service: JobService) -> None:
-    """The worker compiles; once it has, this process loads from the cache what it needs itself."""
+def _compile_when_ready(service: JobService, batches: BatchPredictions) -> None:
+    """The worker compiles; once it has, this process and that of batch predictions load from the cache what they need
+    themselves."""
     service.ready.wait()
+    batches.start()
     compile_predictions()

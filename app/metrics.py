@@ -1,5 +1,6 @@
 """What the service counts, in the text format of Prometheus. Counted when asked, from the registry."""
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import get_args
 
@@ -8,6 +9,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
+from engine.jobs.batch import BatchState
 from engine.jobs.job import State
 from engine.jobs.registry import Registry
 from engine.jobs.service import JobService
@@ -24,6 +26,13 @@ class _Counted(Collector):
         for state in get_args(State):
             by_state.add_metric([state], states.get(state, 0))
         yield by_state
+        batches = GaugeMetricFamily(
+            "nabla_batch_predictions", "Batch predictions by state; one that runs is queued.", labels=["state"]
+        )
+        recorded = Counter(batch.state for batch in self._registry.batches)
+        for batch_state in get_args(BatchState):
+            batches.add_metric([batch_state], recorded[batch_state])
+        yield batches
         yield GaugeMetricFamily("nabla_networks", "Networks.", len(self._registry.networks))
         yield GaugeMetricFamily("nabla_datasets", "Datasets.", len(self._registry.datasets))
         slots = GaugeMetricFamily("nabla_slot_ready", "1 if the slot has a worker that is ready.", labels=["slot"])

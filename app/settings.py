@@ -62,10 +62,13 @@ class Settings(BaseSettings):
         int,
         Field(
             ge=256 * MiB,
-            description="Memory that reading a file may take, and looking at a dataset beside it, besides what their "
-            "processes have anyway.",
+            description="Memory that reading a file may take, and looking at a dataset and predicting one beside it, "
+            "besides what their processes have anyway. Predicting takes the network as well.",
         ),
     ] = 1024 * MiB
+    max_batch_predictions: Annotated[
+        int, Field(ge=1, description="Batch predictions that may wait or run at the same time.")
+    ] = 100
     max_waiting_predictions: Annotated[
         int, Field(ge=1, description="Requests for predictions that may wait for each other at the same time.")
     ] = 1000
@@ -105,6 +108,12 @@ class Settings(BaseSettings):
     def job_bytes(self) -> int:
         """Most memory of one run, as set or as the machine has it for this process."""
         return self.max_job_bytes or memory_allowed()
+
+    @property
+    def predictor_bytes(self) -> int:
+        """Of the process that predicts datasets: blocks of rows, and the largest network, as it is read and as it
+        calculates."""
+        return self.reader_bytes + 2 * 8 * self.max_parameters
 
     def slot_bytes(self, slots: int) -> int:
         """Memory of each of so many slots, as the machine has it for this process."""

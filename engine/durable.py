@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -23,8 +24,8 @@ from engine.errors import Damaged, StorageFailed, StorageFull
 UNFINISHED = ".unfinished-"
 # Hexadecimal digits of a digest in a name: 128 bits.
 _DIGITS = 32
-# Bytes: what is worth another thread, and what the disk is told of at once.
-_LARGE, _TOLD_AT_ONCE = 2**17, 2**23
+# Bytes: what is worth another thread, what the disk is told of at once, and what of a file is hashed at once.
+_LARGE, _TOLD_AT_ONCE, _HASHED_AT_ONCE = 2**17, 2**23, 2**20
 
 
 Buffer = bytes | bytearray | memoryview
@@ -177,18 +178,18 @@ def adopt(path: Path, other: Path) -> Path:
     return final
 
 
-def check(path: Path) -> None:
-    """Raises Damaged if the file is not what was written under this name, or is not there."""
-    open_checked(path).close()
+def check(path: Path, going_on: Callable[[], object] = lambda: None) -> None:
+    """Raises Damaged if the file is not what was written under this name, or is not there. `going_on` is called every
+    now and then."""
+    open_checked(path, going_on).close()
 
 
-def open_checked(path: Path) -> BinaryIO:
+def open_checked(path: Path, going_on: Callable[[], object] = lambda: None) -> BinaryIO:
     """To be read from its beginning, as long as it is open also when its name is gone. Raises Damaged as `check`."""
     try:
         file = path.open("rb")
         try:
-            found = hashlib.file_digest(file, "sha256").hexdigest()[:_DIGITS]
-            if path.name.split(".")[1] != found:
+            if path.name.split(".")[1] != _digest_of(file, going_on):
                 raise Damaged(f"The file {path.name} is damaged: what is in it is not what was written.")
             file.seek(0)
         except BaseException:
@@ -197,6 +198,14 @@ def open_checked(path: Path) -> BinaryIO:
     except OSError as problem:
         raise Damaged(f"The file {path.name} cannot be read: {problem.strerror}.") from problem
     return file
+
+
+def _digest_of(file: BufferedReader, going_on: Callable[[], object]) -> str:
+    digest, part = hashlib.sha256(), bytearray(_HASHED_AT_ONCE)
+    while read := file.readinto(part):
+        digest.update(memoryview(part)[:read])
+        going_on()
+    return digest.hexdigest()[:_DIGITS]
 
 
 @contextmanager

@@ -73,6 +73,10 @@ class RunningService:
         """Those of the processes that read files."""
         return self._children("engine.jobs.reader")
 
+    def predictors(self) -> list[int]:
+        """That of the process that predicts datasets, if there is one."""
+        return self._children("engine.jobs.predictor")
+
     def _children(self, module: str) -> list[int]:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         threads = Path(f"/proc/{self.process.pid}/task").iterdir()
@@ -139,7 +143,7 @@ class RunningService:
     def abandon(self) -> None:
         """kill -9, and wait until all that it has started is gone as well."""
         if self.process.poll() is None:
-            started = self.workers() + self.readers()
+            started = self.workers() + self.readers() + self.predictors()
             self.kill()
             assert_gone(started)
         self.close()

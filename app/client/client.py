@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import httpx
 
+from app.client.batches import BatchPredictions
 from app.client.connection import check
 from app.client.datasets import Datasets
 from app.schemas.checkpoints import CheckpointsView, CheckpointView
@@ -23,7 +24,7 @@ from engine.jobs.network import VersionReference
 _SECONDS_WITHOUT_SERVICE, _SECONDS_BETWEEN_TRIES = 30.0, 0.1
 
 
-class Client(Datasets):
+class Client(Datasets, BatchPredictions):
     """Speaks to one service. Use it as a context manager, so that its connections are closed."""
 
     def devices(self) -> DevicesView:

@@ -84,12 +84,9 @@ class RawDataset:
         features = self.features
         if isinstance(features, ArrayFeatures) and preparation.keeps_inputs and features.matrix.dtype == dtype:
             return features.matrix
-
-        def prepare(rows: slice) -> Matrix:
-            numbers = np.arange(rows.start, rows.stop)
-            return _in(dtype, preparation.prepare(features.read(numbers), numbers, _no_field), rows, "inputs")
-
-        return self._made((features.rows, features.inputs), dtype, prepare)
+        return self._made(
+            (features.rows, features.inputs), dtype, lambda rows: inputs_of(features, preparation, dtype, rows)
+        )
 
     def _made(self, shape: tuple[int, int], dtype: str, block: Callable[[slice], Matrix]) -> Matrix:
         """A matrix of which `block` makes the rows."""
@@ -108,18 +105,34 @@ class RawDataset:
         return np.frombuffer(durable.map_scratch(self.folder, write), dtype).reshape(shape)
 
 
+def inputs_of(features: Features, preparation: Preparation, dtype: str, rows: slice) -> Matrix:
+    """Rows (rows, inputs), prepared. Raises InvalidInput where one cannot be."""
+    numbers = np.arange(rows.start, rows.stop)
+    return _in(dtype, preparation.prepare(features.read(numbers), numbers, _no_field), rows, "inputs")
+
+
+def open_features(
+    dataset: Dataset,
+    folder: Path,
+    columns: tuple[Column, ...] | None = None,
+    going_on: Callable[[], object] = lambda: None,
+) -> Features:
+    """The inputs of the dataset stored in `folder`; of a table the columns that are asked for, by default its own.
+    Raises Damaged if any byte of them is not what was written. `going_on` is called while they are looked at."""
+    if dataset.features is None:
+        return ArrayFeatures(_load(_find(folder, "inputs", ".npy"), going_on))
+    table = _find(folder, "table", ".arrow")
+    durable.check(table, going_on)
+    # PyArrow is not loaded by a service or a worker that has no tables.
+    from engine.data.table_features import TableFeatures
+
+    return TableFeatures(table, columns or dataset.features)
+
+
 def open_raw(dataset: Dataset, folder: Path, columns: tuple[Column, ...] | None = None) -> RawDataset:
     """The dataset stored in `folder`; of a table the columns that are asked for, by default its own. Raises Damaged if
     any byte of it is not what was written."""
-    if dataset.features is None:
-        features: Features = ArrayFeatures(_load(_find(folder, "inputs", ".npy")))
-    else:
-        table = _find(folder, "table", ".arrow")
-        durable.check(table)
-        # PyArrow is not loaded by a service or a worker that has no tables.
-        from engine.data.table_features import TableFeatures
-
-        features = TableFeatures(table, columns or dataset.features)
+    features = open_features(dataset, folder, columns)
     weights = _load(_find(folder, "weights", ".npy")) if dataset.weighted else None
     if dataset.classes is None:
         return RawDataset(folder, features, _load(_find(folder, "targets", ".npy")), None, weights)
@@ -168,8 +181,8 @@ def _find(folder: Path, name: str, suffix: str) -> Path:
     return found
 
 
-def _load(path: Path) -> npt.NDArray[Any]:
-    durable.check(path)
+def _load(path: Path, going_on: Callable[[], object] = lambda: None) -> npt.NDArray[Any]:
+    durable.check(path, going_on)
     try:
         return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
     except Exception as problem:  # of a damaged header NumPy makes errors of every kind

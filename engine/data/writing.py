@@ -1,10 +1,12 @@
-"""Tables as they are stored: an Arrow file, not packed, in batches of bounded size."""
+"""Tables as they are stored, an Arrow file, not packed, in batches of bounded size; and as others read them."""
 
 from collections.abc import Iterable
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.ipc
+import pyarrow.parquet
 
 from engine.durable import Sink
 
@@ -14,10 +16,29 @@ _ROWS = 2**16
 
 def write_batches(sink: Sink, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
     """Raises StorageFailed."""
-    with pa.ipc.new_file(pa.PythonFile(_File(sink), "w"), schema) as writer:
+    with pa.ipc.new_file(_file_over(sink), schema) as writer:
         for batch in batches:
             for start in range(0, len(batch), _ROWS):
                 writer.write_batch(batch.slice(start, _ROWS))
+
+
+def write_csv(sink: Sink, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+    """Numbers have as many digits as tell them from all others. Raises StorageFailed."""
+    with pa.csv.CSVWriter(_file_over(sink), schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+
+
+def write_parquet(sink: Sink, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+    """A row group for each batch. Raises StorageFailed."""
+    with pa.parquet.ParquetWriter(_file_over(sink), schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+
+
+def _file_over(sink: Sink) -> pa.PythonFile:
+    """As Arrow's writers take one."""
+    return pa.PythonFile(_File(sink), "w")
 
 
 class _File:

@@ -11,15 +11,16 @@ from engine.data.dataset import Dataset, store
 from engine.data.examples import Examples
 from engine.data.opening import OpenDataset, open_for_training
 from engine.data.preparation import Preparation, PreparationRule
-from engine.errors import Conflict, StorageFailed, TooLarge
+from engine.errors import Conflict, Damaged, StorageFailed, TooLarge
 from engine.jobs import ids
+from engine.jobs.batch import BatchPrediction
 from engine.jobs.folder import DataFolder
 from engine.jobs.job import Job
 from engine.jobs.network import NetworkRecord, Version, VersionReference
 from engine.jobs.registry import Receipt, Registry
 from engine.nn.architecture import Architecture
 from engine.nn.network import Network
-from engine.training.checkpoint import load_weights, save_weights
+from engine.training.checkpoint import load_preparation, load_weights, save_weights
 from engine.training.evaluation import Evaluation, evaluate
 from engine.training.model import Model
 
@@ -48,7 +49,8 @@ class Catalog:
 
         datasets = {dataset.id for dataset in self._registry.datasets}
         uploads = {upload.id for upload in self._registry.uploads if upload.state != "failed"}
-        self._folder.sweep(set(published), datasets, uploads, is_known)
+        batches = {batch.id for batch in self._registry.batches if batch.state == "succeeded"}
+        self._folder.sweep(set(published), datasets, uploads, batches, is_known)
 
     def create_network(
         self,
@@ -137,21 +139,24 @@ class Catalog:
         """Raises Conflict while a job that is not finished needs it."""
         with self._registry.lock:
             self._registry.networks.get(network.id)
-            self._check_unused(network.id, "network", lambda job: {job.network_id})
+            self._check_unused(network.id, "network", lambda user: {user.network_id})
             self._registry.remove(self._registry.networks, network)
         self._folder.remove(self._folder.of_network(network.id))
 
     def delete_dataset(self, dataset: Dataset) -> None:
         """Raises Conflict while a job that is not finished needs it."""
         with self._registry.lock:
-            self._check_unused(dataset.id, "dataset", lambda job: job.dataset_ids)
+            self._check_unused(dataset.id, "dataset", lambda user: user.dataset_ids)
             self._registry.remove(self._registry.datasets, dataset)
         self._folder.remove(self._folder.of_dataset(dataset.id))
 
-    def _check_unused(self, id: str, kind: str, needs: Callable[[Job], set[str]]) -> None:
-        for job in self._registry.jobs:
-            if not job.finished and id in needs(job):
-                raise Conflict(f"The job {job.id} ({job.state}) needs this {kind}; cancel it or let it finish.")
+    def _check_unused(self, id: str, kind: str, needs: Callable[[Job | BatchPrediction], set[str]]) -> None:
+        for what, users in (("job", self._registry.jobs), ("batch prediction", self._registry.batches)):
+            for user in users:
+                if not user.finished and id in needs(user):
+                    raise Conflict(
+                        f"The {what} {user.id} ({user.state}) needs this {kind}; cancel it or let it finish."
+                    )
 
     def loaded(self, record: NetworkRecord, reference: VersionReference | None) -> tuple[Version, Model] | None:
         """The same as `load`, if that needs no look at the disk; else None. Raises NotFound."""
@@ -188,12 +193,17 @@ class Catalog:
         classes than the version was trained on.
         """
         version, model = self.load(record, reference)
-        model.preparation.check_columns(dataset.features)
-        dataset.check_fits(record.architecture, record.preparation, model.preparation.columns)
-        record.preparation.check_classes(dataset.classes, "dataset_id")
-        if version.classes is not None:
-            dataset.check_classes(version.classes)
+        _check_fits(record, version, model.preparation, dataset)
         return version, evaluate(model.network, self._open(dataset, model))
+
+    def check_predicts(self, record: NetworkRecord, version: Version, dataset: Dataset) -> None:
+        """Raises InvalidInput (field `dataset_id`) if a dataset cannot be worked through a version, and Conflict where
+        that scales what nothing has been fitted to yet. Of the weights nothing else is read."""
+        try:
+            fitted = load_preparation(self._folder.of_network(record.id) / version.file)
+        except Damaged:
+            return  # whoever reads them says so
+        _check_fits(record, version, fitted or _unfitted(record, version), dataset)
 
     def _open(self, dataset: Dataset, model: Model) -> OpenDataset:
         architecture = model.network.architecture
@@ -208,6 +218,15 @@ class Catalog:
         except StorageFailed:
             self._registry.datasets.get(dataset.id)  # it may have been deleted since it was found
             raise
+
+
+def _check_fits(record: NetworkRecord, version: Version, preparation: Preparation, dataset: Dataset) -> None:
+    """Raises InvalidInput."""
+    preparation.check_columns(dataset.features)
+    dataset.check_fits(record.architecture, record.preparation, preparation.columns)
+    record.preparation.check_classes(dataset.classes, "dataset_id")
+    if version.classes is not None:
+        dataset.check_classes(version.classes)
 
 
 def _unfitted(record: NetworkRecord, version: Version) -> Preparation:

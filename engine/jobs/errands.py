@@ -1,16 +1,20 @@
-"""What passes between the service and the process that reads files: one JSON frame each."""
+"""What passes between the service and its processes that carry out errands: one JSON frame each."""
 
+from pathlib import Path
 from typing import Literal
 
 import msgspec
 
 from engine.data.dataset import Dataset
+from engine.data.exporting import FileFormat
+from engine.data.preparation import PreparationRule
 from engine.data.profiles import Profile
 from engine.data.shares import Share
 from engine.data.sources import Content, Progress, Reading, Source
 from engine.errors import Damaged, InvalidInput, NablaError, StorageFailed, StorageFull, TooLarge
+from engine.nn.architecture import Architecture
 
-# To the reader.
+# To the process. `folders` of an errand are those that it fills.
 
 
 class Read(msgspec.Struct, frozen=True, tag=True):
@@ -22,12 +26,20 @@ class Read(msgspec.Struct, frozen=True, tag=True):
     folder: str
     check: bool
 
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        return (Path(self.folder),)
+
 
 class Look(msgspec.Struct, frozen=True, tag=True):
     """Make the profile of a stored dataset."""
 
     dataset: Dataset
     folder: str
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        return ()
 
 
 class Divide(msgspec.Struct, frozen=True, tag=True):
@@ -39,10 +51,33 @@ class Divide(msgspec.Struct, frozen=True, tag=True):
     seed: int
     stratified: bool
 
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        return tuple(part.folder for part in self.parts)
 
-Errand = Read | Look | Divide
 
-# From the reader.
+class Predict(msgspec.Struct, frozen=True, tag=True):
+    """Work a stored dataset through the network with these `weights`, into a file of this format in the empty folder
+    `folder`. `rule`: how data are prepared where nothing was fitted; `classes`: those of the version."""
+
+    dataset: Dataset
+    dataset_folder: str
+    architecture: Architecture
+    weights: str
+    rule: PreparationRule
+    classes: tuple[str, ...] | None
+    format: FileFormat
+    probabilities: bool
+    folder: str
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        return (Path(self.folder),)
+
+
+Errand = Read | Look | Divide | Predict
+
+# From the process.
 
 
 class Advanced(msgspec.Struct, frozen=True, tag=True):
@@ -59,7 +94,14 @@ class Looked(msgspec.Struct, frozen=True, tag=True):
     profile: Profile
 
 
-Result = Stored | Looked
+class Predicted(msgspec.Struct, frozen=True, tag=True):
+    """The name of the file, and its size."""
+
+    file: str
+    bytes: int
+
+
+Result = Stored | Looked | Predicted
 
 
 _Kind = Literal["invalid", "too_large", "storage_full", "storage_failed", "damaged", "internal"]
@@ -94,4 +136,4 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
         return type_(self.message)
 
 
-FromReader = Advanced | Stored | Looked | Failed
+FromChild = Advanced | Stored | Looked | Predicted | Failed

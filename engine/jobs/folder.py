@@ -13,7 +13,7 @@ _PROBE_BYTES = 2**20
 
 class DataFolder:
     """`lock`, `journal.sqlite` and what belongs to it, `datasets/ds_…/`, `uploads/ds_…/` (files of datasets that are
-    not ready), `networks/net_…/` (weights and checkpoints).
+    not ready), `networks/net_…/` (weights and checkpoints), `batches/bp_…/` (files of batch predictions).
 
     One service owns it at a time. Raises StorageFailed, in one line, if another one does or it cannot be used.
     """
@@ -21,7 +21,7 @@ class DataFolder:
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
         try:
-            for folder in (self.path, self._networks, self._datasets, self._uploads):
+            for folder in (self.path, self._networks, self._datasets, self._uploads, self._batches):
                 folder.mkdir(parents=True, exist_ok=True)
                 durable.sync_folder(folder.parent)
             self._lock = (self.path / "lock").open("w")
@@ -49,6 +49,10 @@ class DataFolder:
     def _uploads(self) -> Path:
         return self.path / "uploads"
 
+    @property
+    def _batches(self) -> Path:
+        return self.path / "batches"
+
     def of_network(self, network_id: str) -> Path:
         return self._networks / network_id
 
@@ -58,13 +62,21 @@ class DataFolder:
     def of_upload(self, dataset_id: str) -> Path:
         return self._uploads / dataset_id
 
+    def of_batch(self, batch_id: str) -> Path:
+        return self._batches / batch_id
+
     def sweep(
-        self, networks: set[str], datasets: set[str], uploads: set[str], is_known: Callable[[str, str], bool]
+        self,
+        networks: set[str],
+        datasets: set[str],
+        uploads: set[str],
+        batches: set[str],
+        is_known: Callable[[str, str], bool],
     ) -> None:
         """Remove what an interrupted service left behind: all but these networks, with the files that `is_known` of the
-        network's id and the file's name, these datasets, and these uploads."""
+        network's id and the file's name, these datasets, these uploads, and these batch predictions."""
         durable.remove_unfinished(self.path)
-        for place, known in ((self._datasets, datasets), (self._uploads, uploads)):
+        for place, known in ((self._datasets, datasets), (self._uploads, uploads), (self._batches, batches)):
             for folder in place.iterdir():
                 if folder.name not in known:
                     shutil.rmtree(folder, ignore_errors=True)

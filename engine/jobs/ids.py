@@ -5,8 +5,8 @@ import threading
 import time
 
 _DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
-NETWORK, DATASET, JOB = "net_", "ds_", "job_"
-PREFIXES = (NETWORK, DATASET, JOB)
+NETWORK, DATASET, JOB, BATCH = "net_", "ds_", "job_", "bp_"
+PREFIXES = (NETWORK, DATASET, JOB, BATCH)
 
 _lock = threading.Lock()
 _last = 0

@@ -13,9 +13,9 @@ from engine.data.profiles import Cell, Named, Profile
 from engine.data.shares import Share
 from engine.errors import StorageFailed
 from engine.jobs import ids
+from engine.jobs.children import Child
 from engine.jobs.errands import Divide, Look, Looked, Stored
 from engine.jobs.folder import DataFolder
-from engine.jobs.readers import Readers
 from engine.jobs.registry import Receipt, Registry
 
 # Columns of all profiles that are kept.
@@ -36,16 +36,16 @@ class Parts:
 class Looks:
     """Methods may be called from any thread."""
 
-    def __init__(self, registry: Registry, folder: DataFolder, readers: Readers) -> None:
+    def __init__(self, registry: Registry, folder: DataFolder, looker: Child) -> None:
         self._registry = registry
         self._folder = folder
-        self._readers = readers
+        self._looker = looker
         self._lock = threading.Lock()
         self._profiles: OrderedDict[str, Profile] = OrderedDict()
 
     def end(self) -> None:
         """What is asked for is given up."""
-        self._readers.close()
+        self._looker.close()
 
     def profile(self, dataset: Dataset) -> Profile:
         """Made when it is first asked for. Raises InvalidInput, Damaged."""
@@ -54,7 +54,7 @@ class Looks:
                 self._profiles.move_to_end(dataset.id)
                 return self._profiles[dataset.id]
         errand = Look(dataset, str(self._folder.of_dataset(dataset.id)))
-        looked = self._readers.carry_out(ids.new_id("look_"), errand, lambda progress: None)
+        looked = self._looker.carry_out(ids.new_id("look_"), errand, lambda progress: None)
         assert isinstance(looked, Looked)
         with self._lock:
             self._profiles[dataset.id] = looked.profile
@@ -88,7 +88,7 @@ class Looks:
             folders = [stack.enter_context(durable.new_folder(self._folder.of_dataset(id))) for id in new]
             shares = tuple(Share(share, folder) for (_, share), folder in zip(parts, folders, strict=True))
             errand = Divide(dataset, str(self._folder.of_dataset(dataset.id)), shares, seed, stratified)
-            stored = self._readers.carry_out(new[0], errand, lambda progress: None)
+            stored = self._looker.carry_out(new[0], errand, lambda progress: None)
         assert isinstance(stored, Stored)
         now = datetime.now(UTC)
         datasets = tuple(

@@ -12,6 +12,7 @@ import msgspec
 
 from engine.data.dataset import Dataset
 from engine.errors import InvalidInput
+from engine.jobs.batch import BatchPrediction
 from engine.jobs.job import EpochsDone, Event, Interrupted, Job, apply
 from engine.jobs.journal import Entry, Journal
 from engine.jobs.network import NetworkRecord
@@ -36,9 +37,9 @@ class Receipt:
 
 
 class Registry:
-    """Networks, datasets and jobs. Writers hold `lock`. `changed` hears, after the fact and in order, of every job that
-    changed, and of the events that are in the journal now; `reopened` the number of the last event, when the journal
-    may have more than was told."""
+    """Networks, datasets, jobs and batch predictions. Writers hold `lock`. `changed` hears, after the fact and in
+    order, of every job that changed, and of the events that are in the journal now; `reopened` the number of the last
+    event, when the journal may have more than was told."""
 
     def __init__(self, journal: Journal) -> None:
         self.lock = threading.RLock()
@@ -46,13 +47,14 @@ class Registry:
         self.datasets = Collection("dataset", Dataset, journal)
         self.uploads = Collection("upload", Upload, journal)
         self.jobs = Jobs(journal, self.lock)
+        self.batches = Collection("batch-prediction", BatchPrediction, journal)
         self.changed: Callable[[Job, Sequence[Entry]], None] = lambda job, events: None
         self.reopened: Callable[[int], None] = lambda last_event: None
         self._journal = journal
         self._load()
 
     def _load(self) -> None:
-        for collection in (self.networks, self.datasets, self.uploads, self.jobs):
+        for collection in (self.networks, self.datasets, self.uploads, self.jobs, self.batches):
             collection.load()
 
     @property

@@ -11,9 +11,9 @@ from engine.data.dataset import Dataset
 from engine.data.sources import Content, Progress
 from engine.errors import Conflict, InvalidInput, NablaError, NotFound, TooLarge, TooMany, Unavailable
 from engine.jobs import ids
+from engine.jobs.children import Child, GivenUp
 from engine.jobs.errands import Read, Stored
 from engine.jobs.folder import DataFolder
-from engine.jobs.readers import GivenUp, Readers
 from engine.jobs.registry import Receipt, Registry
 from engine.jobs.upload import Kind, Piece, Upload
 
@@ -44,12 +44,12 @@ class Uploads:
     ready. It knows those whose sender has been told of them: because they take long, or come in several requests.
     """
 
-    def __init__(self, registry: Registry, folder: DataFolder, readers: Readers, most: int, most_open: int) -> None:
+    def __init__(self, registry: Registry, folder: DataFolder, reader: Child, most: int, most_open: int) -> None:
         """`most`: how many may arrive in one request, or be read, at the same time; `most_open`: how many may be open
         for requests to come."""
         self._registry = registry
         self._folder = folder
-        self._readers = readers
+        self._reader = reader
         self._most = most
         self._most_open = most_open
         self._arriving: set[str] = set()
@@ -63,7 +63,7 @@ class Uploads:
 
     def end(self) -> None:
         """What is being read is left; the next service reads what the journal knows of."""
-        self._readers.close()
+        self._reader.close()
         for underway in tuple(self._underway.values()):
             underway.ended.wait()
 
@@ -207,7 +207,7 @@ class Uploads:
 
     def _stop(self, underway: Underway) -> None:
         """Stop reading it, and let go of its files."""
-        self._readers.give_up(underway.upload.id)
+        self._reader.give_up(underway.upload.id)
         underway.ended.wait()
         self._underway.pop(underway.upload.id, None)
         self.discard(underway.upload)
@@ -271,7 +271,7 @@ class Uploads:
         with durable.new_folder(self._folder.of_dataset(upload.id)) as place:
             sources = upload.sources(self._folder.of_upload(upload.id))
             errand = Read(sources, upload.reading, str(place), check=upload.state == "reading")
-            stored = self._readers.carry_out(upload.id, errand, advanced)
+            stored = self._reader.carry_out(upload.id, errand, advanced)
             assert isinstance(stored, Stored)
             return stored.contents[0]
 

@@ -1,5 +1,5 @@
-"""The process that reads files, as the service sees it: started when it is first needed, replaced when it dies or
-hangs, given one errand at a time."""
+"""Processes that read files, look at datasets or predict them, as the service sees them: each started when it is first
+needed, replaced when it dies or hangs, given one errand at a time."""
 
 import logging
 import os
@@ -10,13 +10,13 @@ import threading
 from collections.abc import Callable
 
 from engine.data.sources import Progress
-from engine.errors import Conflict, InvalidInput, Unavailable
+from engine.errors import Conflict, InvalidInput, NablaError, Unavailable
 from engine.jobs.channel import Channel
-from engine.jobs.errands import Advanced, Errand, Failed, FromReader, Result
+from engine.jobs.errands import Advanced, Errand, Failed, FromChild, Result
 
 log = logging.getLogger(__name__)
 
-# A process that dies is given the same files once more: the cause may be elsewhere.
+# A process that dies is given the same errand once more: the cause may be elsewhere.
 _TRIES = 2
 # What is only reserved counts to the limit on its memory. Arrow's own allocator reserves 128 MiB before it is asked for
 # anything, and that of C an arena for every thread.
@@ -30,17 +30,39 @@ class GivenUp(Conflict):
         super().__init__("The dataset was deleted while it was being read.")
 
 
-class Readers:
-    """`memory`: bytes that reading may take, besides what the process has from its start; `silence`: the seconds after
-    which a process that tells of no progress is taken to hang. Methods may be called from any thread."""
+class Died(NablaError):
+    """The process ended each time that it was given the same errand."""
 
-    def __init__(self, memory: int, silence: float) -> None:
+    def __init__(self, how: str) -> None:
+        super().__init__(f"The process that carried this out ended {how}, {_TRIES} times.")
+
+
+class Unreadable(InvalidInput):
+    """Files, or a dataset, that end the process each time that it reads them."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__(
+            "file",
+            f"The process that reads files ended {how} when it read this, {_TRIES} times: it is damaged, or made in a "
+            "way that is not known here.",
+        )
+
+
+class Child:
+    """One process. Methods may be called from any thread."""
+
+    def __init__(self, module: str, memory: int, silence: float, died: Callable[[str], NablaError] = Died) -> None:
+        """`module`: what it runs; `memory`: bytes that an errand may take, besides what the process has from its start;
+        `silence`: the seconds after which a process that tells of no progress is taken to hang; `died`: the error for
+        an errand that it dies of, by how it ended."""
+        self._module = module
         self._memory = memory
+        self._died = died
         self._silence = silence
         self._turn = threading.Lock()
         self._state = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
-        self._channel: Channel[FromReader] | None = None
+        self._channel: Channel[FromChild] | None = None
         self._owner: str | None = None
         self._given_up: set[str] = set()
         self._closed = False
@@ -48,7 +70,7 @@ class Readers:
     def carry_out(self, owner: str, errand: Errand, advanced: Callable[[Progress], None]) -> Result:
         """Waits for its turn, then until it is done. `owner`: who may `give_up` on it.
 
-        Raises what the reader raised; InvalidInput if the process dies of these files again and again; GivenUp, and
+        Raises what was raised there; what `died` makes if the process dies of it again and again; GivenUp, and
         Unavailable if the service ends.
         """
         with self._turn:
@@ -59,13 +81,9 @@ class Readers:
                         return self._ask(errand, advanced)
                     except (EOFError, OSError) as problem:
                         how = self._end(problem)
-                        log.warning("the process that reads files ended %s (attempt %d)", how, attempt)
+                        log.warning("the process of %s ended %s (attempt %d)", self._module, how, attempt)
                 self._check_wanted(owner)
-                raise InvalidInput(
-                    "file",
-                    f"The process that reads files ended {how} when it read this, {_TRIES} times: it is damaged, or "
-                    "made in a way that is not known here.",
-                )
+                raise self._died(how)
             finally:
                 with self._state:
                     self._owner = None
@@ -105,13 +123,13 @@ class Readers:
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "engine.jobs.reader", str(theirs.fileno()), str(self._memory)],
+                [sys.executable, "-m", self._module, str(theirs.fileno()), str(self._memory)],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONSAFEPATH": "1", **_THRIFTY},
             )
         ours.settimeout(self._silence)
-        self._channel = Channel(ours, FromReader)
+        self._channel = Channel(ours, FromChild)
 
     def _ask(self, errand: Errand, advanced: Callable[[Progress], None]) -> Result:
         assert self._channel is not None

@@ -1,0 +1,41 @@
+"""Columns written to files for others to read, of which never more than a block is in memory."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from engine import durable
+from engine.data.npy_files import write_array
+
+T = TypeVar("T")
+FileFormat = Literal["csv", "parquet", "arrow", "npy"]
+Block = dict[str, npt.NDArray[np.generic]]
+"""Columns by their names: of numbers, or of texts as objects."""
+
+
+def export_array(path: Path, rows: int, blocks: Iterator[npt.NDArray[np.generic]]) -> Path:
+    """A .npy file of so many rows, from blocks (rows, columns) of one type. Where it is: see `durable`. Raises
+    StorageFailed."""
+    first = next(blocks)
+    return write_array(path, first.dtype, (rows, first.shape[1]), _with(first, blocks))
+
+
+def export_table(path: Path, format: FileFormat, blocks: Iterator[Block]) -> Path:
+    """A table of blocks with the same columns. Where it is: see `durable`. Raises StorageFailed."""
+    # A process that only knows the formats does not load PyArrow.
+    import pyarrow as pa
+
+    from engine.data.writing import write_batches, write_csv, write_parquet
+
+    batches = (pa.RecordBatch.from_pydict(block) for block in blocks)
+    first = next(batches)
+    write = {"csv": write_csv, "parquet": write_parquet, "arrow": write_batches}[format]
+    return durable.write_file(path, lambda sink: write(sink, first.schema, _with(first, batches)))
+
+
+def _with(first: T, others: Iterator[T]) -> Iterator[T]:
+    yield first
+    yield from others
