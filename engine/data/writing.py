@@ -30,8 +30,10 @@ def write_csv(sink: Sink, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) 
 
 
 def write_parquet(sink: Sink, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
-    """A row group for each batch. Raises StorageFailed."""
-    with pa.parquet.ParquetWriter(_file_over(sink), schema) as writer:
+    """A row group for each batch. Texts are looked up in a dictionary; of numbers few are the same. Raises
+    StorageFailed."""
+    texts = [field.name for field in schema if pa.types.is_string(field.type)]
+    with pa.parquet.ParquetWriter(_file_over(sink), schema, use_dictionary=texts) as writer:
         for batch in batches:
             writer.write_batch(batch)
 

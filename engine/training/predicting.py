@@ -13,7 +13,7 @@ from engine.training.model import Answers, Model
 from engine.training.probabilities import scores_of
 
 # A block of the file has at most so many rows, and fewer where they are wide.
-_ROWS_OF_BLOCK, _NUMBERS_OF_BLOCK = 2**16, 2**22
+_ROWS_OF_BLOCK, _NUMBERS_OF_BLOCK = 2**16, 2**21
 # Multiply-adds between two signs of life.
 _WORK_AT_ONCE = 2**31
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from app.client import Client
 from tests.running import RunningService
 
 
@@ -62,6 +63,9 @@ def test_the_examples_run_as_they_stand_in_the_order_of_the_page(
     assert len(history["data"]) == 500
     answer = run(service, openapi, "post", "/v1/networks/{network_id}/predictions", 200)
     assert answer["labels"] == ["no", "yes", "yes", "no"]
+    begun = run(service, openapi, "post", "/v1/networks/{network_id}/batch-predictions", 202)
+    with Client(service.url) as client:
+        assert client.predicted(begun["id"]).rows_done == 4
     evaluation = run(service, openapi, "post", "/v1/networks/{network_id}/evaluations", 200)
     assert (evaluation["accuracy"], evaluation["rows"]) == (1.0, 4)
     clone = run(service, openapi, "post", "/v1/networks/{network_id}/clones", 201)

@@ -30,7 +30,10 @@ def asks(service: RunningService) -> dict[str, tuple[Ask, Ask, str]]:
         return asking("/v1/datasets", files={"file": ("d.csv", content)}, data={"label": "c"})
 
     publish = f"/v1/jobs/{job['id']}/checkpoints/1/publish"
-    versions, clones = (f"/v1/networks/{job['network_id']}/{what}" for what in ("versions", "clones"))
+    versions, clones, batches = (
+        f"/v1/networks/{job['network_id']}/{what}" for what in ("versions", "clones", "batch-predictions")
+    )
+    batch = {"dataset_id": job["dataset_id"]}
     xor = {"inputs": stories.XOR_INPUTS, "labels": [0, 1, 1, 0]}
     return {
         "network": (
@@ -46,6 +49,11 @@ def asks(service: RunningService) -> dict[str, tuple[Ask, Ask, str]]:
         ),
         "file": (form(CSV), form(CSV + b"1,1,no\n"), "/v1/datasets"),
         "job": (asking("/v1/jobs", json=new), asking("/v1/jobs", json={**new, "epochs": 2}), "/v1/jobs"),
+        "batch": (
+            asking(batches, json=batch),
+            asking(batches, json={**batch, "format": "npy"}),
+            "/v1/batch-predictions",
+        ),
         "version": (asking(publish), asking(publish.replace("/1/", "/2/")), versions),
     }
 
@@ -54,7 +62,7 @@ def count(service: RunningService, path: str) -> int:
     return len(service.get(f"{path}?limit=1000")["data"])
 
 
-@pytest.mark.parametrize("kind", ["network", "clone", "dataset", "file", "job", "version"])
+@pytest.mark.parametrize("kind", ["network", "clone", "dataset", "file", "job", "batch", "version"])
 def test_the_same_key_and_body_get_the_same_answer_and_create_one_thing(service: RunningService, kind: str) -> None:
     ask, ask_otherwise, listed = asks(service)[kind]
     key = uuid4().hex
@@ -78,7 +86,7 @@ def test_answers_are_kept_across_a_crash_and_the_end_of_what_was_created(start_s
     service = start_service()
     answers = {kind: (ask, ask(kind)) for kind, (ask, _, _) in asks(service).items()}
     assert service.finished(answers["job"][1].json()["id"]).state == "succeeded"
-    for kind in ("job", "file"):
+    for kind in ("job", "batch", "file"):
         assert service.http.delete(answers[kind][1].headers["Location"]).status_code == 204
     service.kill()
     service.start()

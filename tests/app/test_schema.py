@@ -16,6 +16,7 @@ SETTINGS = (
     "StageFields",
     "NewEvaluation",
     "NewPrediction",
+    "NewBatchPrediction",
     "PreparationFields",
     "CheckpointFields",
     "StartFields",

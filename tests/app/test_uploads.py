@@ -345,8 +345,15 @@ def test_a_reader_that_dies_is_replaced(start_service: StartService) -> None:
         content=large(),
         headers={"Content-Type": "text/csv", "Prefer": "respond-async"},
     )
+    deadline = time.monotonic() + PATIENCE
+    while not [*(service.folder / "datasets").glob("**/.unfinished-*/.unfinished-*")]:
+        assert time.monotonic() < deadline
     os.kill(reader(service), signal.SIGKILL)
     assert settled(service, taken["id"])["state"] == "ready"
+    assert {path.name.split(".")[0] for path in (service.folder / "datasets" / taken["id"]).iterdir()} == {
+        "table",
+        "targets",
+    }
     again = create(
         service, 202, params=OPTIONS, content=large(), headers={"Content-Type": "text/csv", "Prefer": "respond-async"}
     )
