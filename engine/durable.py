@@ -189,7 +189,8 @@ def open_checked(path: Path, going_on: Callable[[], object] = lambda: None) -> B
     try:
         file = path.open("rb")
         try:
-            if path.name.split(".")[1] != _digest_of(file, going_on):
+            found = _digest_of(file, going_on)
+            if path.name.split(".")[1] != found:
                 raise Damaged(f"The file {path.name} is damaged: what is in it is not what was written.")
             file.seek(0)
         except BaseException:

@@ -50,6 +50,7 @@ def test_the_story_runs_as_it_stands_and_nothing_comes_from_elsewhere(service: R
     execute(page, "get", "/v1/jobs/{job_id}/history", "200")
     answer = execute(page, "post", "/v1/networks/{network_id}/predictions", "200")
     assert re.findall(r'"(no|yes)"', answer) == ["no", "yes", "yes", "no"]
+    execute(page, "post", "/v1/networks/{network_id}/batch-predictions", "202")
     answer = execute(page, "post", "/v1/networks/{network_id}/evaluations", "200")
     assert re.search(r'"accuracy": 1\b', answer)
     assert '"version": 1' in execute(page, "put", "/v1/networks/{network_id}/tags/{tag}", "201")

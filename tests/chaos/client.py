@@ -13,6 +13,7 @@ from tests.chaos.runs import RUNS, Run
 from tests.running import PATIENCE
 
 _XOR = {"inputs": [[0, 0], [0, 1], [1, 0], [1, 1]], "labels": ["no", "yes", "yes", "no"]}
+_BATCHES = "/v1/batch-predictions"
 _ROWS = b"x,y\n1,no\n2,yes\n"
 UNFINISHED = ("queued", "running", "paused")
 
@@ -38,6 +39,8 @@ class Facts:
     deleted: set[str] = field(default_factory=set)
     jobs: dict[str, OwnJob] = field(default_factory=dict)
     ended: dict[str, str] = field(default_factory=dict)
+    batches: dict[str, str | None] = field(default_factory=dict)
+    """How batch predictions have ended; None of those that may not have."""
 
 
 class ChaosClient(threading.Thread):
@@ -57,9 +60,12 @@ class ChaosClient(threading.Thread):
 
     def run(self) -> None:
         try:
+            self._submit(RUNS[0])  # which needs no training to predict
+            self._predict_dataset()
             while not self.ending.is_set():
                 self._act()
             self._let_jobs_end()
+            self._let_batches_end()
             self.check_all()
         except BaseException as problem:
             self.failure = problem
@@ -81,14 +87,15 @@ class ChaosClient(threading.Thread):
                 return answer
 
     def _act(self) -> None:
-        acts = [self._submit, self._control, self._control, self._control, self._check_one]
-        acts += [self._create_and_delete, self._upload, self._name_and_tag, self._clone]
+        acts = [self._submit_any, self._control, self._control, self._control, self._check_one]
+        acts += [self._create_and_delete, self._upload, self._name_and_tag, self._clone, self._predict_dataset]
         self._random.choice(acts)()
 
-    def _submit(self) -> None:
-        if sum(job.id not in self.facts.ended for job in self.facts.jobs.values()) >= 3:
-            return
-        run = self._random.choice(RUNS)
+    def _submit_any(self) -> None:
+        if sum(job.id not in self.facts.ended for job in self.facts.jobs.values()) < 3:
+            self._submit(self._random.choice(RUNS))
+
+    def _submit(self, run: Run) -> None:
         network = self.ask("POST", "/v1/networks", json=run.network).json()
         self.facts.created[f"/v1/networks/{network['id']}"] = network
         body = {"network_id": network["id"], "dataset_id": self._dataset, **run.job}
@@ -119,6 +126,20 @@ class ChaosClient(threading.Thread):
         if path is not None:
             clone = self.ask("POST", f"{path}/clones", json={"version": 0}).json()
             self.facts.created[f"/v1/networks/{clone['id']}"] = clone
+
+    def _predict_dataset(self) -> None:
+        """It goes on meanwhile. Where two do, the newer one is cancelled."""
+        unfinished = [batch for batch, state in self.facts.batches.items() if state is None]
+        if len(unfinished) >= 2:
+            if self.ask("POST", f"{_BATCHES}/{unfinished[-1]}/cancel").status_code == 200:
+                self.facts.batches[unfinished[-1]] = "cancelled"
+            return
+        path = self._network()
+        assert path is not None
+        answer = self.ask("POST", f"{path}/batch-predictions", json={"dataset_id": self._dataset})
+        if answer.status_code != 409 or "has not been trained" not in answer.text:
+            assert answer.status_code == 202, answer.text
+            self.facts.batches[answer.json()["id"]] = None
 
     def _upload(self) -> None:
         """A dataset that comes in two files, and is read when it is closed."""
@@ -183,6 +204,8 @@ class ChaosClient(threading.Thread):
     def _check_one(self) -> None:
         if self.facts.jobs:
             self._check_job(self._random.choice([*self.facts.jobs.values()]))
+        if self.facts.batches:
+            self._check_batch(self._random.choice([*self.facts.batches]))
         if self.facts.created:
             self._check_created(self._random.choice([*self.facts.created]))
         if self.facts.deleted:
@@ -192,6 +215,8 @@ class ChaosClient(threading.Thread):
         """Everything that this client was ever told still holds."""
         for job in [*self.facts.jobs.values()]:
             self._check_job(job)
+        for batch in self.facts.batches:
+            self._check_batch(batch)
         for path in self.facts.created:
             self._check_created(path)
         for path in self.facts.deleted:
@@ -226,6 +251,21 @@ class ChaosClient(threading.Thread):
         now.pop("version", None)
         assert now == expected
 
+    def _check_batch(self, batch: str) -> None:
+        answer = self.ask("GET", f"{_BATCHES}/{batch}")
+        assert answer.status_code == 200, f"{batch} is lost: {answer.text}"
+        state = answer.json()["state"]
+        assert self.facts.batches[batch] in (None, state), f"{batch} was {self.facts.batches[batch]} and is {state}"
+        if state in UNFINISHED:
+            return
+        assert state in ("succeeded", "cancelled"), answer.text
+        self.facts.batches[batch] = state
+        file = self.ask("GET", f"{_BATCHES}/{batch}/file")
+        if state == "succeeded":
+            assert len(file.text.splitlines()) == answer.json()["rows"] + 1
+        else:
+            assert file.status_code == 409
+
     def _check_deleted(self, path: str) -> None:
         assert self.ask("GET", path).status_code == 404, f"{path} is back"
 
@@ -237,6 +277,12 @@ class ChaosClient(threading.Thread):
             while job.id not in self.facts.ended:
                 self._follow(job.id)
                 self._check_job(job)
+
+    def _let_batches_end(self) -> None:
+        for batch in self.facts.batches:
+            while self.facts.batches[batch] is None:
+                self._check_batch(batch)
+                time.sleep(0.05)  # no event tells when it has ended
 
     def _follow(self, job_id: str) -> None:
         """Wait for its end, or for the end of the stream."""

@@ -25,7 +25,8 @@ class Life:
         mark(self._log, json.dumps(["did", key, value]))
 
     def live(self) -> None:
-        """Create, hand in data, train with checkpoints, pause, resume, publish, rename, tag, clone, cancel, delete."""
+        """Create, hand in data, train with checkpoints, pause, resume, publish, rename, tag, clone, cancel, predict the
+        data, delete."""
         network = stories.network(self.service)["id"]
         self.did(f"network {network}", True)
         dataset = many_rows(self.service)["id"]
@@ -56,8 +57,9 @@ class Life:
         self.will(f"versions {network}", 4)
         self.service.finished(third)
         self.did(f"versions {network}", 4)
+        batch = self.predict_dataset(network, dataset)
         records = [("job", second), ("job", third), ("job", first), ("dataset", dataset), ("network", network)]
-        for kind, id in [*records, ("dataset", uploaded), ("network", clone)]:
+        for kind, id in [*records, ("dataset", uploaded), ("network", clone), ("batch-prediction", batch)]:
             keys = (f"{kind} {id}", f"versions {id}", f"name {id}", f"tags {id}")
             for key in keys:
                 self.will(key, None)
@@ -80,6 +82,16 @@ class Life:
         self.did(f"network {id}", True)
         self.did(f"versions {id}", 1)
         self.did(f"tags {id}", {})
+        return id
+
+    def predict_dataset(self, network: str, dataset: str) -> str:
+        id = str(self.service.post(f"/v1/networks/{network}/batch-predictions", {"dataset_id": dataset})["id"])
+        self.did(f"batch-prediction {id}", "queued")
+        self.will(f"batch-prediction {id}", "succeeded")
+        while (state := self.service.get(f"/v1/batch-predictions/{id}")["state"]) in ("queued", "running"):
+            pass
+        assert state == "succeeded"
+        self.did(f"batch-prediction {id}", state)
         return id
 
     def upload(self) -> str:

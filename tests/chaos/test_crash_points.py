@@ -86,6 +86,10 @@ def everything(registry: Registry, catalog: Catalog, folder: DataFolder) -> dict
         found[f"pieces {upload.id}"] = len(upload.pieces)
         for piece in upload.pieces:
             durable.check(folder.of_upload(upload.id) / piece.file)
+    for batch in registry.batches:
+        found[f"batch-prediction {batch.id}"] = batch.state
+        if batch.file is not None:
+            durable.check(folder.of_batch(batch.id) / batch.file)
     for job in registry.jobs.page(None, 1000)[0]:
         found[f"job {job.id}"] = "unfinished" if job.state in ("queued", "running") else job.state
         history = registry.history(job.id, 0, 10**6)

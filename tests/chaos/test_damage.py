@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from engine import durable
 from engine.data.looking import viewed
 from engine.errors import StorageFailed
 from engine.jobs.catalog import Catalog
@@ -77,6 +78,11 @@ def answer(key: str, registry: Registry, catalog: Catalog, folder: DataFolder) -
                 dataset = registry.datasets.get(id)
                 with viewed(dataset, folder.of_dataset(id)) as view:
                     return msgspec.json.encode(view.rows(0, dataset.rows))
+            case "batch":
+                return msgspec.json.encode(registry.batches.get(id))
+            case "predicted":
+                with durable.open_checked(folder.of_batch(id) / str(registry.batches.get(id).file)) as file:
+                    return file.read()
             case "job":
                 return msgspec.json.encode(registry.jobs.get(id))
             case "jobs":
@@ -100,6 +106,8 @@ def known(registry: Registry) -> Iterator[str]:
         yield from (f"weights {network.id} {version.number}" for version in network.versions)
     for dataset in registry.datasets:
         yield from (f"dataset {dataset.id} -", f"data {dataset.id} -")
+    for batch in registry.batches:
+        yield from (f"batch {batch.id} -", f"predicted {batch.id} -")
     for job in registry.jobs.page(None, 1000)[0]:
         yield from (f"{kind} {job.id} -" for kind in ("job", "history", "events"))
         yield from (f"checkpoint {job.id} {number}" for number in range(len(job.checkpoints)))

@@ -44,6 +44,7 @@ def test_nothing_that_was_answered_is_lost(start_service: StartService) -> None:
         client.check_all()
     ended = {job: state for client in clients for job, state in client.facts.ended.items()}
     assert "succeeded" in ended.values()
+    assert "succeeded" in [state for client in clients for state in client.facts.batches.values()]
     for client in clients:
         for job in client.facts.jobs.values():
             check_end(service, job.id, ended[job.id])
@@ -105,6 +106,8 @@ def assert_nothing_left_over(service: RunningService) -> None:
     assert not [*(service.folder / "uploads").iterdir()]
     for folder in (service.folder / "datasets").iterdir():
         assert service.http.get(f"/v1/datasets/{folder.name}").status_code == 200
+    for folder in (service.folder / "batches").iterdir():
+        assert service.get(f"/v1/batch-predictions/{folder.name}")["state"] == "succeeded"
     networks = {folder.name: folder for folder in (service.folder / "networks").iterdir()}
     assert not [*service.folder.glob("**/.unfinished*")]
     for id, folder in networks.items():
