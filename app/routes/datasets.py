@@ -231,7 +231,8 @@ def get_dataset(dataset_id: DatasetId, here: Here) -> DatasetView:
 
 @router.delete("/{dataset_id}", status_code=204, summary="Delete a dataset", responses=problems(404, 409, 422))
 def delete_dataset(dataset_id: DatasetId, here: Here) -> None:
-    """Refused while a job that is not finished needs it. One that is not ready is not read any further."""
+    """Refused while a job or a batch prediction that is not finished needs it. One that is not ready is not read any
+    further."""
     found = here.uploads.find(dataset_id)
     if isinstance(found, Upload):
         here.uploads.delete(found)

@@ -35,6 +35,6 @@ async def ready(here: Here) -> Health | JSONResponse:
 
 @router.get("/metrics", summary="Metrics for Prometheus", response_class=PlainTextResponse)
 def metrics(here: Here) -> Response:
-    """Jobs by state, networks, datasets and slots."""
+    """Jobs and batch predictions by state, networks, datasets and slots."""
     content, kind = exposition(here.registry, here.jobs)
     return Response(content, media_type=kind)

@@ -82,5 +82,5 @@ def clone_network(network_id: NetworkId, new: NewClone, here: Here, once: ToCrea
 
 @router.delete("/{network_id}", status_code=204, summary="Delete a network", responses=problems(404, 409, 422))
 def delete_network(network_id: NetworkId, here: Here) -> None:
-    """With all its versions. Refused while a job that is not finished needs it."""
+    """With all its versions. Refused while a job or a batch prediction that is not finished needs it."""
     here.catalog.delete_network(here.registry.networks.find(network_id))

@@ -9,8 +9,7 @@ from app.schemas.base import Name, Reference, Request
 from app.schemas.jobs import ErrorView
 from app.schemas.predictions import Version
 from engine.data.exporting import FileFormat
-from engine.jobs.batch import BatchPrediction, BatchState
-from engine.jobs.batches import Underway
+from engine.jobs.batch import BatchPrediction, BatchState, Underway
 
 _EXAMPLE: dict[str, JsonValue] = {"name": "xor", "dataset_id": "xor", "format": "csv", "probabilities": True}
 

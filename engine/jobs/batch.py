@@ -1,7 +1,8 @@
 """A batch prediction: a dataset that is worked through a version of a network into a file."""
 
+import threading
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal
 
 from engine.data.exporting import FileFormat
@@ -45,3 +46,14 @@ class BatchPrediction:
 
     def failed(self, started_at: datetime, at: datetime, error: JobError) -> "BatchPrediction":
         return replace(self, state="failed", started_at=started_at, finished_at=at, error=error)
+
+
+class Underway:
+    """The one that is carried out. `rows_done`: how far it is; `released`: set when nothing of it is in use any more,
+    and what is not wanted of it is gone."""
+
+    def __init__(self, batch: BatchPrediction) -> None:
+        self.batch = batch
+        self.started_at = datetime.now(UTC)
+        self.rows_done = 0
+        self.released = threading.Event()

@@ -12,7 +12,7 @@ from engine.data.exporting import FileFormat
 from engine.data.sources import Progress
 from engine.errors import Conflict, Damaged, InvalidInput, NablaError, StorageFailed, TooLarge, TooMany, Unavailable
 from engine.jobs import ids
-from engine.jobs.batch import BatchPrediction
+from engine.jobs.batch import BatchPrediction, Underway
 from engine.jobs.catalog import Catalog
 from engine.jobs.children import Child, Died, GivenUp
 from engine.jobs.errands import Predict, Predicted
@@ -34,17 +34,6 @@ _KINDS: tuple[tuple[type[NablaError], ErrorKind], ...] = (
     (Died, "worker_died"),
     (NablaError, "internal"),
 )
-
-
-class Underway:
-    """The one that is carried out. `rows_done`: how far it is; `released`: set when nothing of it is in use any more,
-    and what is not wanted of it is gone."""
-
-    def __init__(self, batch: BatchPrediction) -> None:
-        self.batch = batch
-        self.started_at = datetime.now(UTC)
-        self.rows_done = 0
-        self.released = threading.Event()
 
 
 class BatchPredictions:

@@ -136,7 +136,7 @@ class Catalog:
         return dataset
 
     def delete_network(self, network: NetworkRecord) -> None:
-        """Raises Conflict while a job that is not finished needs it."""
+        """Raises Conflict while a job or a batch prediction that is not finished needs it."""
         with self._registry.lock:
             self._registry.networks.get(network.id)
             self._check_unused(network.id, "network", lambda user: {user.network_id})
@@ -144,7 +144,7 @@ class Catalog:
         self._folder.remove(self._folder.of_network(network.id))
 
     def delete_dataset(self, dataset: Dataset) -> None:
-        """Raises Conflict while a job that is not finished needs it."""
+        """Raises Conflict while a job or a batch prediction that is not finished needs it."""
         with self._registry.lock:
             self._check_unused(dataset.id, "dataset", lambda user: user.dataset_ids)
             self._registry.remove(self._registry.datasets, dataset)
@@ -154,9 +154,7 @@ class Catalog:
         for what, users in (("job", self._registry.jobs), ("batch prediction", self._registry.batches)):
             for user in users:
                 if not user.finished and id in needs(user):
-                    raise Conflict(
-                        f"The {what} {user.id} ({user.state}) needs this {kind}; cancel it or let it finish."
-                    )
+                    raise Conflict(f"The {what} {user.id} needs this {kind}; cancel it or let it finish.")
 
     def loaded(self, record: NetworkRecord, reference: VersionReference | None) -> tuple[Version, Model] | None:
         """The same as `load`, if that needs no look at the disk; else None. Raises NotFound."""
@@ -198,9 +196,11 @@ class Catalog:
 
     def check_predicts(self, record: NetworkRecord, version: Version, dataset: Dataset) -> None:
         """Raises InvalidInput (field `dataset_id`) if a dataset cannot be worked through a version, and Conflict where
-        that scales what nothing has been fitted to yet. Of the weights nothing else is read."""
+        that scales what nothing has been fitted to yet."""
+        path = self._folder.of_network(record.id) / version.file
         try:
-            fitted = load_preparation(self._folder.of_network(record.id) / version.file)
+            durable.check(path)
+            fitted = load_preparation(path)
         except Damaged:
             return  # whoever reads them says so
         _check_fits(record, version, fitted or _unfitted(record, version), dataset)

@@ -1,65 +1,34 @@
-"""Datasets predicted into files: what is in them, what is refused, and what crashes and damage do to them."""
+"""Datasets predicted into files: what is in them, and what is refused."""
 
 import csv
 import io
-import os
-import signal
-import time
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
 from app.client import Client, ServiceError
-from app.schemas.batches import BatchPredictionView
 from tests.app import stories
+from tests.app.batches import begun, ended, file_of, left, single
 from tests.app.test_datasets import npy
 from tests.app.test_predictions import WIDE
 from tests.app.test_uploads import create
 from tests.conftest import StartService
-from tests.running import PATIENCE, RunningService
+from tests.running import RunningService
 
 # More than a block of the file.
 ROWS = 70_000
 X = np.random.default_rng(5).normal(size=(ROWS, 20)).astype(np.float32)
 CLASSES = ["a, b", 'c"d', "é"]
-HIDDEN = [{"units": 256, "activation": "tanh"}, {"units": 256, "activation": "tanh"}]
 PEOPLE = b"""age,job,pays
 31,clerk,1.5
 52,smith,20000
 ,smith,3
 44,,4
 """
-Floats = npt.NDArray[np.floating]
-
-
-def ended(service: RunningService, batch: str) -> BatchPredictionView:
-    with Client(service.url, timeout=PATIENCE) as client:
-        try:
-            return client.predicted(batch)
-        except ServiceError:
-            return client.batch_prediction(batch)
-
-
-def begun(service: RunningService, network: str, dataset: str, **fields: Any) -> str:
-    path = f"/v1/networks/{network}/batch-predictions"
-    return str(service.post(path, {"dataset_id": dataset, **fields}, 202)["id"])
-
-
-def file_of(service: RunningService, batch: str) -> bytes:
-    view = ended(service, batch)
-    assert (view.state, view.error, view.rows_done) == ("succeeded", None, view.rows)
-    answer = service.http.get(f"/v1/batch-predictions/{batch}/file")
-    assert answer.status_code == 200, answer.text
-    assert len(answer.content) == view.bytes
-    return answer.content
 
 
 def table_in(format: str, content: bytes) -> dict[str, list[Any]]:
@@ -74,10 +43,6 @@ def table_in(format: str, content: bytes) -> dict[str, list[Any]]:
             return dict(pa.ipc.open_file(content).read_all().to_pydict())
 
 
-def left(service: RunningService) -> list[str]:
-    return [path.name for path in (service.folder / "batches").iterdir()]
-
-
 @pytest.fixture(scope="module")
 def three(service: RunningService) -> tuple[str, str]:
     """A network that has learned three classes, and a dataset for it."""
@@ -88,15 +53,6 @@ def three(service: RunningService) -> tuple[str, str]:
     job = stories.job(service, network_id=network, dataset_id=dataset, epochs=1, batch_size=1000, learning_rate=0.1)
     assert service.finished(job["id"]).state == "succeeded"
     return network, dataset
-
-
-def single(service: RunningService, network: str, rows: Floats) -> Floats:
-    """What predictions answer, as an array."""
-    headers = {"Content-Type": "application/x-npy", "Accept": "application/x-npy"}
-    answer = service.http.post(f"/v1/networks/{network}/predictions", content=npy(rows), headers=headers)
-    assert answer.status_code == 200, answer.text
-    found: Floats = np.load(io.BytesIO(answer.content))
-    return found
 
 
 @pytest.mark.parametrize("format", ["csv", "parquet", "arrow"])
@@ -257,201 +213,16 @@ def test_the_client_fetches_a_file_as_a_whole(service: RunningService, three: tu
     assert [file.name for file in tmp_path.iterdir()] == ["found.npy"]
 
 
-class Held:
-    """A service whose process that predicts datasets stands still, and what there is to predict: of some seconds."""
-
-    def __init__(self, service: RunningService) -> None:
-        self.service = service
-        layers = [*HIDDEN, {"units": 1, "activation": "identity"}]
-        self.network = stories.network(service, inputs=4, cost="quadratic", layers=layers)["id"]
-        x = np.random.default_rng(6).normal(size=(300_000, 4)).astype(np.float32)
-        files = {"inputs": ("x.npy", npy(x)), "targets": ("y.npy", npy(x[:, :1]))}
-        self.dataset = create(service, files=files)["id"]
-        targets = [[row[0]] for row in x[:10].tolist()]
-        small = stories.dataset(service, inputs=x[:10].tolist(), labels=None, targets=targets)["id"]
-        file_of(service, self.begun(small))
-        self.small = small
-        self.stop()
-
-    def begun(self, dataset: str | None = None) -> str:
-        return begun(self.service, self.network, dataset or self.dataset, format="npy")
-
-    @property
-    def process(self) -> int:
-        deadline = time.monotonic() + PATIENCE
-        while not (found := self.service.predictors()):
-            assert time.monotonic() < deadline
-        return found[0]
-
-    def stop(self) -> None:
-        os.kill(self.process, signal.SIGSTOP)
-
-    def resume(self) -> None:
-        os.kill(self.process, signal.SIGCONT)
-
-    def state(self, batch: str) -> str:
-        return str(self.service.get(f"/v1/batch-predictions/{batch}")["state"])
-
-    def running(self, batch: str) -> None:
-        """Wait until it runs."""
-        deadline = time.monotonic() + PATIENCE
-        while self.state(batch) != "running":
-            assert time.monotonic() < deadline
-
-    def in_the_middle(self, batch: str) -> None:
-        """Let it get on until something is in its file, and hold it there."""
-        self.resume()
-        deadline = time.monotonic() + PATIENCE
-        while not (self.written() and self.service.get(f"/v1/batch-predictions/{batch}")["rows_done"]):
-            assert time.monotonic() < deadline
-        self.stop()
-        view = self.service.get(f"/v1/batch-predictions/{batch}")
-        assert (view["state"], view["rows_done"] < view["rows"]) == ("running", True)
-        assert self.written()
-
-    def written(self) -> int:
-        """Bytes of a file that is not complete; its name may change meanwhile."""
-        with suppress(FileNotFoundError):
-            unfinished = (self.service.folder / "batches").glob("**/.unfinished-*/.unfinished-*")
-            return sum(path.stat().st_size for path in unfinished)
-        return 0
-
-
-@pytest.fixture
-def held(start_service: StartService) -> Iterator[Held]:
-    found = Held(start_service(max_batch_predictions="3"))
-    yield found
-    for process in found.service.predictors():
-        os.kill(process, signal.SIGCONT)
-
-
-def test_what_has_not_ended_keeps_what_it_needs_and_nobody_waiting(held: Held) -> None:
-    service = held.service
-    assert os.getpriority(os.PRIO_PROCESS, held.process) == 19
-    first, second, third = (held.begun() for _ in range(3))
-    held.running(first)
-    assert [held.state(batch) for batch in (first, second, third)] == ["running", "queued", "queued"]
-    refused = service.post(f"/v1/networks/{held.network}/batch-predictions", {"dataset_id": held.small}, 429)
-    assert "3 batch predictions wait or run already" in refused["detail"]
-    for batch, state in ((first, "running"), (second, "queued")):
-        answer = service.http.get(f"/v1/batch-predictions/{batch}/file")
-        assert (answer.status_code, f"is {state}; only one" in answer.json()["detail"]) == (409, True)
-    for path in (f"/v1/networks/{held.network}", f"/v1/datasets/{held.dataset}"):
-        kept = service.http.delete(path)
-        assert (kept.status_code, first in kept.json()["detail"]) == (409, True)
-    assert single(service, held.network, np.ones((1, 4))).shape == (1, 1)
-    assert service.post(f"/v1/batch-predictions/{second}/cancel")["state"] == "cancelled"
-    assert service.http.delete(f"/v1/batch-predictions/{third}").status_code == 204
-    assert service.post(f"/v1/batch-predictions/{first}/cancel")["state"] == "cancelled"
-    assert service.http.get(f"/v1/batch-predictions/{first}/file").status_code == 409
-    for path in (f"/v1/networks/{held.network}", f"/v1/datasets/{held.dataset}"):
-        assert service.http.delete(path).status_code == 204
-    assert ended(service, second).error is None
-    assert 'nabla_batch_predictions{state="cancelled"} 2.0' in service.http.get("/metrics").text
-
-
-@pytest.mark.parametrize("how", ["cancel", "delete"])
-def test_what_is_ended_in_the_middle_leaves_nothing(held: Held, how: str) -> None:
-    service, before = held.service, left(held.service)
-    batch, other = held.begun(), held.begun(held.small)
-    held.in_the_middle(batch)
-    if how == "cancel":
-        assert service.post(f"/v1/batch-predictions/{batch}/cancel")["state"] == "cancelled"
-    else:
-        assert service.http.delete(f"/v1/batch-predictions/{batch}").status_code == 204
-    file_of(service, other)
-    assert sorted(left(service)) == sorted([*before, other])
-    assert service.http.get(f"/v1/batch-predictions/{batch}").status_code == (200 if how == "cancel" else 404)
-
-
-def test_what_ran_or_waited_in_a_crash_is_done_anew(held: Held) -> None:
-    service, before = held.service, left(held.service)
-    key = {"Idempotency-Key": uuid4().hex}
-    path = f"/v1/networks/{held.network}/batch-predictions"
-    body = {"dataset_id": held.dataset, "format": "npy"}
-    answer = service.http.post(path, json=body, headers=key)
-    first, second = answer.json()["id"], held.begun(held.small)
-    assert answer.headers["Location"] == f"/v1/batch-predictions/{first}"
-    held.in_the_middle(first)
-    process = held.process
-    service.kill()
-    os.kill(process, signal.SIGKILL)
-    service.start()
-    again = service.http.post(path, json=body, headers=key)
-    assert (again.status_code, again.content) == (202, answer.content)
-    contents = [file_of(service, batch) for batch in (first, second)]
-    service.kill()
-    service.start()
-    assert [file_of(service, batch) for batch in (first, second)] == contents
-    assert sorted(left(service)) == sorted([*before, first, second])
-    x = np.random.default_rng(6).normal(size=(300_000, 4)).astype(np.float32)
-    assert np.load(io.BytesIO(contents[0])).tobytes() == single(service, held.network, x).tobytes()
-
-
-def test_a_service_that_ends_in_order_leaves_it_to_the_next_one(held: Held) -> None:
-    service = held.service
-    batch = held.begun()
-    held.in_the_middle(batch)
-    assert service.terminate() == 0
-    assert not [*(service.folder / "batches").glob("**/.unfinished*")]
-    service.start()
-    file_of(service, batch)
-
-
-def test_a_process_that_dies_is_given_it_once_more(held: Held) -> None:
-    service = held.service
-    batch = held.begun()
-    held.in_the_middle(batch)
-    os.kill(held.process, signal.SIGKILL)
-    file_of(service, batch)
-    assert [file.name.split(".")[0] for file in (service.folder / "batches" / batch).iterdir()] == ["predictions"]
+def test_a_row_that_cannot_be_prepared_is_named(service: RunningService, people: tuple[str, str]) -> None:
+    table = b"age,job,pays\n" + b"31,clerk,1\n" * (ROWS - 1) + b"31,baker,2\n"
+    options = {"target": "pays", "types": '{"job": "category"}'}
+    dataset = create(service, files={"file": ("bakers.csv", table)}, data=options)["id"]
     before = left(service)
-    held.stop()
-    lost = held.begun()
-    held.running(lost)
-    killed: set[int] = set()
-    while len(killed) < 2:
-        if (process := held.process) not in killed:
-            os.kill(process, signal.SIGKILL)
-            killed.add(process)
-    view = ended(service, lost)
+    view = ended(service, begun(service, people[0], dataset))
     assert view.error is not None
-    assert (view.state, view.error.kind) == ("failed", "worker_died")
-    assert "signal 9, 2 times" in view.error.message
-    answer = service.http.get(f"/v1/batch-predictions/{lost}/file")
-    assert (answer.status_code, view.error.message in answer.json()["detail"]) == (409, True)
+    assert (view.state, view.error.kind) == ("failed", "invalid_data")
+    assert f"Row {ROWS} has in the column 'job' a value that is none of the categories" in view.error.message
     assert left(service) == before
-    file_of(service, held.begun(held.small))
-
-
-def spoil(file: Path) -> None:
-    """Flip its last bit."""
-    content = bytearray(file.read_bytes())
-    content[-1] ^= 1
-    file.write_bytes(content)
-
-
-@pytest.mark.parametrize("what", ["dataset", "weights"])
-def test_what_is_damaged_is_said(start_service: StartService, what: str) -> None:
-    service = start_service()
-    network, dataset = stories.network(service)["id"], stories.dataset(service)["id"]
-    folder = service.folder / ("datasets" if what == "dataset" else "networks")
-    spoil(next((folder / (dataset if what == "dataset" else network)).glob("inputs.*" if what == "dataset" else "0.*")))
-    batch = begun(service, network, dataset)
-    view = ended(service, batch)
-    assert view.error is not None
-    assert (view.state, view.error.kind) == ("failed", "damaged_data")
-    assert "is damaged: what is in it is not what was written" in view.error.message
-    assert left(service) == []
-
-
-def test_a_damaged_file_is_not_served(start_service: StartService) -> None:
-    service = start_service()
-    batch = begun(service, stories.network(service)["id"], stories.dataset(service)["id"])
-    file_of(service, batch)
-    spoil(next((service.folder / "batches" / batch).iterdir()))
-    answer = service.http.get(f"/v1/batch-predictions/{batch}/file")
-    assert (answer.status_code, answer.json()["type"]) == (500, "/problems/damaged")
 
 
 def test_rows_that_cannot_be_answered_are_said(service: RunningService) -> None:
