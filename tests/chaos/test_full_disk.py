@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
 from tests.app import stories
+from tests.app.batches import begun, ended, file_of, left
 from tests.app.stories import Result, long, many_rows, result
+from tests.app.test_datasets import npy
+from tests.app.test_uploads import create
 from tests.running import PATIENCE, RunningService
 
 SIZE = 24 * 2**20
@@ -56,6 +60,10 @@ class Filler:
             for size in (2**20, 4096):
                 while wrote(file.fileno(), size):
                     pass
+
+    def give_back(self, size: int) -> None:
+        """So many bytes."""
+        os.truncate(self._path, self._path.stat().st_size - size)
 
     def remove(self) -> None:
         self._path.unlink()
@@ -160,3 +168,27 @@ def test_data_that_do_not_fit_leave_nothing_behind(disk: Path) -> None:
         assert (
             all_ids(service, "datasets") == {sound["id"]} == {folder.name for folder in (disk / "datasets").iterdir()}
         )
+
+
+@pytest.mark.parametrize("format", ["csv", "parquet", "arrow", "npy"])
+def test_a_batch_prediction_that_there_is_no_room_for_says_so_and_gives_the_room_back(disk: Path, format: str) -> None:
+    rows = 2**15
+    with RunningService(disk) as service:
+        layers = [{"units": 64, "activation": "sin"}]
+        network = stories.network(service, inputs=1, cost="quadratic", layers=layers)["id"]
+        targets = np.zeros((rows, 64), np.float16)
+        files = {
+            "inputs": ("x.npy", npy(np.random.default_rng(8).normal(size=(rows, 1)))),
+            "targets": ("y.npy", npy(targets)),
+        }
+        dataset = create(service, files=files)["id"]
+        filler = Filler(disk)
+        filler.fill()
+        filler.give_back(2**21)
+        view = ended(service, begun(service, network, dataset, format=format))
+        assert view.error is not None
+        assert (view.state, view.error.kind) == ("failed", "storage_failed")
+        assert f"no space left for predictions.{format}" in view.error.message
+        assert not left(service)
+        few = stories.dataset(service, inputs=[[1.0]], labels=None, targets=[[0.0] * 64])["id"]
+        file_of(service, begun(service, network, few, format=format))
