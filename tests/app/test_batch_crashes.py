@@ -150,3 +150,21 @@ def test_a_damaged_file_is_not_served(start_service: StartService) -> None:
     spoil(next((service.folder / "batches" / batch).iterdir()))
     answer = service.http.get(f"/v1/batch-predictions/{batch}/file")
     assert (answer.status_code, answer.json()["type"]) == (500, "/problems/damaged")
+
+
+def test_a_cancellation_beside_the_end(start_service: StartService) -> None:
+    """However it falls, it ends once, and its file is there if it has succeeded."""
+    service = start_service()
+    network, dataset = stories.network(service)["id"], stories.dataset(service)["id"]
+    file_of(service, begun(service, network, dataset))
+    for looks in range(12):
+        before = left(service)
+        batch = begun(service, network, dataset)
+        path = f"/v1/batch-predictions/{batch}"
+        for _ in range(looks):
+            service.get(path)
+        answer = service.http.post(f"{path}/cancel")
+        state = service.get(path)["state"]
+        assert (answer.status_code, state) in ((200, "cancelled"), (409, "succeeded"))
+        assert service.http.get(f"{path}/file").status_code == (200 if state == "succeeded" else 409)
+        assert sorted(left(service)) == sorted([*before, batch] if state == "succeeded" else before)

@@ -3,6 +3,7 @@ answered with an error may or may not have happened, as a whole; what was acknow
 
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.app import stories
+from tests.app.batches import begun, ended, file_of, left
 from tests.app.stories import Result, long, many_rows, result
 from tests.conftest import StartService
 from tests.running import PATIENCE, RunningService
@@ -186,3 +188,36 @@ def test_a_witness_that_cannot_be_written_is_logged(start: Start) -> None:
     service.kill()
     service.start()
     assert service.get(f"/v1/datasets/{made['id']}") == made
+
+
+def test_a_batch_prediction_ends_when_that_can_be_recorded(start: Start) -> None:
+    service, faults = start()
+    network, dataset = stories.network(service)["id"], stories.dataset(service)["id"]
+    file_of(service, begun(service, network, dataset))
+    (process,) = service.predictors()
+    os.kill(process, signal.SIGSTOP)
+    batch = begun(service, network, dataset)
+    deadline = time.monotonic() + PATIENCE
+    with faults.on("sync journal.sqlite"):
+        os.kill(process, signal.SIGCONT)
+        while f"{batch}: The journal could not be written" not in service.log.read_text():
+            assert time.monotonic() < deadline
+        assert service.get(f"/v1/batch-predictions/{batch}")["state"] == "running"
+        assert service.http.get(f"/v1/batch-predictions/{batch}/file").status_code == 409
+        assert service.http.post(f"/v1/batch-predictions/{batch}/cancel").status_code == 503
+    content = file_of(service, batch)
+    service.kill()
+    service.start()
+    assert file_of(service, batch) == content
+
+
+def test_a_batch_prediction_that_cannot_be_written_says_so(start: Start) -> None:
+    service, faults = start()
+    network, dataset = stories.network(service)["id"], stories.dataset(service)["id"]
+    with faults.on("write batches"):
+        view = ended(service, begun(service, network, dataset))
+        assert view.error is not None
+        assert (view.state, view.error.kind) == ("failed", "storage_failed")
+        assert "Writing predictions.csv failed" in view.error.message
+    assert left(service) == []
+    file_of(service, begun(service, network, dataset))
