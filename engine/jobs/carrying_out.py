@@ -69,7 +69,7 @@ class _Loop:
             return Failed.because_of(TooLarge("file", message))
         except Exception as problem:  # noqa: BLE001  # whatever it is, it ends this errand and not the process
             sys.excepthook(type(problem), problem, problem.__traceback__)  # onto the service's standard error
-            return Failed("internal", "Reading met an error of the service; its log has the details.")
+            return Failed("internal", "The service met an error of its own; its log has the details.")
 
     def _advanced(self, progress: Progress) -> None:
         now = time.monotonic()
