@@ -66,9 +66,9 @@ _ROUTES = (
     evaluations,
     devices,
     health,
-    models,
-    inference,
 )
+# The Open Inference Protocol, whose errors have a form of their own.
+_PROTOCOL = (models, inference)
 
 _DESCRIPTION = """
 Train fully connected neural networks over HTTP. In order: create a network, create a dataset, train, watch the cost
@@ -154,8 +154,10 @@ def create_app(settings: Settings) -> FastAPI:
     )
     for module in _ROUTES:
         document_errors(module.router.routes)
-        app.include_router(module.router)
-    put_first(app, [module.router for module in _ROUTES])
+    routers = [module.router for module in (*_ROUTES, *_PROTOCOL)]
+    for router in routers:
+        app.include_router(router)
+    put_first(app, routers)
     problems.install(app)
     app.add_middleware(
         LimitBody,

@@ -14,6 +14,7 @@ from app.predictions.answers import FEW, JSON, KINDS, NPY, Wishes, answered
 from app.predictions.npy_bodies import answers_to_npy
 from app.predictions.wanted import prepared, wanted_in
 from app.routes import problems
+from app.schemas.base import in_one_piece
 from app.schemas.predictions import EXAMPLE, NewPrediction, PredictionView, Probabilities, TopK, Version
 from engine.jobs.network import NetworkRecord, VersionReference
 from engine.jobs.network import Version as Published
@@ -24,7 +25,7 @@ router = APIRouter(prefix="/v1/networks", tags=["4 predictions"], route_class=Di
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _BODY: dict[str, Any] = {
     "required": True,
-    "content": {JSON: {"schema": NewPrediction.model_json_schema(), "example": EXAMPLE}, NPY: _BINARY},
+    "content": {JSON: {"schema": in_one_piece(NewPrediction), "example": EXAMPLE}, NPY: _BINARY},
 }
 LARGE = 2**16
 """Bytes of JSON that are looked at in a thread: they take longer than changing to one."""
