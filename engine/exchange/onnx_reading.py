@@ -1,0 +1,92 @@
+"""ONNX models that anybody may have made: those of our own by their arrays and words, others by their graph."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import google.protobuf.message
+import msgspec
+import numpy as np
+import onnx
+
+from engine.exchange.tensors import MOST_TENSORS, MOST_WORDS, Array, Found, Tensor, refused, shortened
+from engine.training.stored_preparation import PREFIX
+
+_MOST_BYTES = 2**31 - 1
+_NOT_KNOWN = "The file is neither safetensors nor npz, and cannot be read as ONNX; or it is damaged."
+_FILLS = f"{PREFIX}fills"
+_OWN = ("layers.", PREFIX)
+_TYPES: dict[int, np.dtype[Any]] = {onnx.TensorProto.FLOAT: np.dtype("<f4"), onnx.TensorProto.DOUBLE: np.dtype("<f8")}
+
+
+def model_in(path: Path) -> onnx.ModelProto:
+    """Raises InvalidInput."""
+    size = path.stat().st_size
+    if size > _MOST_BYTES:
+        raise refused(f"The file has {size} bytes; an ONNX file has less than 2 GiB.")
+    try:
+        model = onnx.ModelProto()
+        model.ParseFromString(path.read_bytes())
+    except google.protobuf.message.DecodeError as problem:
+        raise refused(_NOT_KNOWN) from problem
+    if not model.HasField("graph") or not model.graph.node:
+        raise refused(_NOT_KNOWN)
+    if len(model.graph.initializer) > MOST_TENSORS:
+        raise refused(f"The model has {len(model.graph.initializer)} arrays; at most {MOST_TENSORS} are accepted.")
+    return model
+
+
+def found_in(model: onnx.ModelProto) -> Found:
+    """The words of a model, and those of its arrays that have names of ours. Raises InvalidInput."""
+    words = {entry.key: entry.value for entry in model.metadata_props}
+    if sum(map(len, words.values())) > MOST_WORDS:
+        raise refused(f"The metadata of the model have more than the {MOST_WORDS} characters that are accepted.")
+    prefix = words.get("prefix", "")
+    tensors = {}
+    for proto in model.graph.initializer:
+        name = proto.name.removeprefix(prefix)
+        if name.startswith(_OWN):
+            tensors[name] = tensor_of(proto)
+    if "preparation" in words:
+        fills = _fills(words.get("fills", ""))
+        tensors[_FILLS] = Tensor(fills.shape, fills.dtype, "float64", lambda: fills)
+    return Found(tensors, words)
+
+
+def tensor_of(proto: onnx.TensorProto) -> Tensor:
+    """Raises InvalidInput if its numbers are in another file, or not as many as it says."""
+    name, shape = proto.name, tuple(proto.dims)
+    if proto.data_location == onnx.TensorProto.EXTERNAL or proto.external_data:
+        raise refused(f"The array {shortened(name)!r} lies in another file; save the model with all data in one file.")
+    if any(length < 0 for length in shape):
+        raise refused(f"The array {shortened(name)!r} has a dimension below 0.")
+    dtype = _TYPES.get(proto.data_type)
+    if dtype is None:
+        known = onnx.TensorProto.DataType.DESCRIPTOR.values_by_number
+        kind = known[proto.data_type].name if proto.data_type in known else f"of type {proto.data_type}"
+        return Tensor(shape, None, kind, lambda: np.zeros(0))
+    values = proto.float_data if dtype.itemsize == 4 else proto.double_data
+    raw = proto.raw_data
+    amount = len(raw) // dtype.itemsize if raw else len(values)
+    if amount != math.prod(shape) or len(raw) % dtype.itemsize:
+        raise refused(
+            f"The array {shortened(name)!r} is said to have {math.prod(shape)} numbers of {dtype.name}; it has "
+            f"{len(raw) or len(values) * dtype.itemsize} bytes."
+        )
+
+    def read() -> Array:
+        numbers = np.frombuffer(raw, dtype) if raw else np.array(values, dtype)
+        return numbers.reshape(shape)
+
+    return Tensor(shape, dtype, dtype.name, read)
+
+
+def _fills(text: str) -> Array:
+    """Raises InvalidInput."""
+    try:
+        fills = msgspec.json.decode(text, type=list[float | None])
+    except (msgspec.DecodeError, UnicodeError) as problem:
+        raise refused(
+            "What the file says under fills cannot be read; a list of numbers and nulls is expected."
+        ) from problem
+    return np.array([np.nan if fill is None else fill for fill in fills], np.float64)
