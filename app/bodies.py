@@ -8,8 +8,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-# Where bodies may be files.
-_UPLOADS = "/v1/datasets"
+# Where bodies may be files: below the first, and at the second itself.
+_DATASETS, _NETWORKS = "/v1/datasets", "/v1/networks"
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -28,7 +28,8 @@ class LimitBody:
             return
         headers = dict(scope["headers"])
         kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-        upload = scope["path"].startswith(_UPLOADS) and kind not in (b"", b"application/json")
+        may_be_file = scope["path"].startswith(_DATASETS) or scope["path"] == _NETWORKS
+        upload = may_be_file and kind not in (b"", b"application/json")
         limit = self._upload_bytes if upload else self._json_bytes
         received = 0
 

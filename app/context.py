@@ -16,6 +16,7 @@ from app.streams import Streams
 from engine.errors import Conflict, NotFound
 from engine.jobs.catalog import Catalog
 from engine.jobs.checkpoints import Checkpoints
+from engine.jobs.exchange import Exchange
 from engine.jobs.looks import Looks
 from engine.jobs.registry import Registry
 from engine.jobs.service import JobService
@@ -50,6 +51,7 @@ class Context:
     catalog: Catalog
     uploads: Uploads
     looks: Looks
+    exchange: Exchange
     jobs: JobService
     checkpoints: Checkpoints
     changes: Changes

@@ -21,6 +21,7 @@ from app.routes import (
     evaluations,
     events,
     health,
+    imports,
     jobs,
     networks,
     predictions,
@@ -32,6 +33,7 @@ from app.settings import Settings
 from app.streams import Streams
 from engine.jobs.catalog import Catalog
 from engine.jobs.checkpoints import Checkpoints
+from engine.jobs.exchange import Exchange
 from engine.jobs.executor import Slot
 from engine.jobs.folder import DataFolder
 from engine.jobs.job import Job
@@ -47,6 +49,7 @@ from engine.training.compiled import compile_predictions
 
 # In the order of the story that their examples tell.
 _ROUTES = (
+    imports,
     networks,
     versions,
     datasets,
@@ -88,10 +91,11 @@ def create_app(settings: Settings) -> FastAPI:
     )
     service = JobService(registry, folder, slots, found, limits, settings.hang_seconds)
     service.recover()
-    # Who looks at a dataset does not wait for files, nor do files wait for looks.
-    readers, lookers = (Readers(settings.reader_bytes, settings.hang_seconds) for _ in range(2))
+    # Who looks at a dataset does not wait for files, nor do files wait for looks, nor networks for either.
+    readers, lookers, exchangers = (Readers(settings.reader_bytes, settings.hang_seconds) for _ in range(3))
     uploads = Uploads(registry, folder, readers, settings.max_uploads, settings.max_open_uploads)
     looks = Looks(registry, folder, lookers)
+    exchange = Exchange(registry, folder, exchangers, settings.max_parameters)
     last_event = registry.last_event()
 
     @asynccontextmanager
@@ -111,6 +115,7 @@ def create_app(settings: Settings) -> FastAPI:
             catalog,
             uploads,
             looks,
+            exchange,
             service,
             checkpoints,
             changes,
@@ -126,6 +131,7 @@ def create_app(settings: Settings) -> FastAPI:
         finally:
             app.state.context.end_streams()
             await asyncio.to_thread(looks.end)
+            await asyncio.to_thread(exchange.end)
             await asyncio.to_thread(uploads.end)
             await asyncio.to_thread(service.stop, settings.drain_seconds)
             journal.close()

@@ -9,28 +9,25 @@ import httpx
 
 from app.client.connection import check
 from app.client.datasets import Datasets
+from app.client.networks import Networks
 from app.schemas.checkpoints import CheckpointsView, CheckpointView
 from app.schemas.devices import DevicesView
 from app.schemas.evaluations import EvaluationView
 from app.schemas.histories import EpochView, HistoryView
 from app.schemas.jobs import JobView
-from app.schemas.networks import NetworkView, VersionView
+from app.schemas.networks import VersionView
 from app.schemas.predictions import PredictionView
 
 # A service that was ended may be back soon.
 _SECONDS_WITHOUT_SERVICE, _SECONDS_BETWEEN_TRIES = 30.0, 0.1
 
 
-class Client(Datasets):
+class Client(Networks, Datasets):
     """Speaks to one service. Use it as a context manager, so that its connections are closed."""
 
     def devices(self) -> DevicesView:
         """What the service can train on."""
         return self._ask(DevicesView, "GET", "/v1/devices")
-
-    def create_network(self, **fields: Any) -> NetworkView:
-        """Fields as in POST /v1/networks."""
-        return self._ask(NetworkView, "POST", "/v1/networks", json=fields)
 
     def create_job(self, **fields: Any) -> JobView:
         """Fields as in POST /v1/jobs."""

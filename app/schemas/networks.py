@@ -10,6 +10,7 @@ from app.schemas.base import Name, Request
 from engine.data.columns import ColumnType
 from engine.data.preparation import PreparationRule
 from engine.data.scaling import ScalingWord
+from engine.exchange.portable import FormatName
 from engine.jobs.registry import NetworkRecord, Version
 from engine.nn.activations import ActivationName
 from engine.nn.architecture import LARGEST_SEED, Architecture, DtypeName, Layer
@@ -146,13 +147,15 @@ class VersionPreparation(PreparationFields):
 
 
 class VersionView(BaseModel):
-    """Published weights. `job_id`: the job that trained them; `epoch`: after which of its epochs, where they were
-    published before its end; `classes`: what they tell apart; `preparation`: null where nothing has been trained."""
+    """Published weights. `job_id`: the job that trained them; `imported`: or the format of the file that they came in;
+    `epoch`: after which of its epochs, where they were published before its end; `classes`: what they tell apart;
+    `preparation`: null where nothing has been trained."""
 
     network_id: str
     version: int
     current: bool
     job_id: str | None
+    imported: FormatName | None
     epoch: int | None
     classes: list[str] | None
     preparation: VersionPreparation | None
@@ -165,9 +168,10 @@ class VersionView(BaseModel):
             version=version.number,
             current=version.number == network.current,
             job_id=version.job_id,
+            imported=version.imported,
             epoch=version.epoch,
             classes=list(version.classes) if version.classes else None,
-            preparation=_preparation_of(version, network) if version.job_id else None,
+            preparation=_preparation_of(version, network) if version.job_id or version.imported else None,
             created_at=version.created_at,
         )
 
@@ -188,7 +192,7 @@ class VersionsView(BaseModel):
 
 class NetworkView(BaseModel):
     """A network. `version` is the current one, which predicts: 0 is the start; each job that succeeds publishes the
-    next, and so does publishing a checkpoint."""
+    next, and so does publishing a checkpoint. Of a network that came as a file, 1 is what was in it."""
 
     id: str
     name: str | None

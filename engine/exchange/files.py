@@ -3,13 +3,16 @@
 from pathlib import Path
 
 from engine import durable
-from engine.errors import InvalidInput
+from engine.data.preparation import PreparationRule
+from engine.errors import Damaged, InvalidInput
 from engine.exchange import npz_files, safetensors_files
 from engine.exchange.chain import described, network_of
 from engine.exchange.plain_arrays import layers_in
 from engine.exchange.portable import FormatName, Hints, Portable
-from engine.exchange.restoring import is_own, restore
+from engine.exchange.restoring import is_own, network_with, preparation_of, restore
 from engine.exchange.tensors import NO_PICKLES, Found, refused
+from engine.nn.architecture import Architecture
+from engine.training.checkpoint import Classes
 
 _START = 16
 # Of the protocols that are in use.
@@ -17,8 +20,9 @@ _PICKLES = tuple(bytes((0x80, protocol)) for protocol in range(2, 6))
 
 
 def write(path: Path, portable: Portable, format: FormatName) -> None:
-    """A new file. Raises InvalidInput, Conflict if it cannot be in this format."""
-    with path.open("xb") as file:
+    """A new file, for those who fetch it at once: it need not survive a loss of power. Raises StorageFailed, and
+    InvalidInput or Conflict if it cannot be in this format."""
+    with durable.reporting("the network's file"), path.open("xb") as file:
         match format:
             case "safetensors":
                 safetensors_files.write(file, portable)
@@ -34,6 +38,16 @@ def write(path: Path, portable: Portable, format: FormatName) -> None:
 def keep(path: Path, portable: Portable) -> Path:
     """As weights of a version; where they are. Raises StorageFailed."""
     return durable.write_file(path, lambda sink: safetensors_files.write(sink, portable))
+
+
+def stored(path: Path, architecture: Architecture, rule: PreparationRule, classes: Classes) -> Portable:
+    """A version as it is kept here. Raises Damaged."""
+    durable.check(path)
+    try:
+        with safetensors_files.opened(path) as found:
+            return Portable(network_with(found, architecture), rule, preparation_of(found, architecture), classes)
+    except InvalidInput as problem:
+        raise Damaged(f"The weights file {path.name} does not fit its network: {problem}") from problem
 
 
 def read(path: Path, hints: Hints, most: int) -> tuple[FormatName, Portable]:

@@ -39,13 +39,13 @@ def restore(found: Found, most: int) -> Portable:
         raise refused("What the file says of its classes cannot be read; expected a JSON array of names.") from problem
     with _speaking_of("classes"):
         check_classes(classes, architecture, rule)
-    preparation = _preparation(found, architecture)
+    preparation = preparation_of(found, architecture)
     if preparation is not None:
         check_preparation(preparation, architecture, rule)
-    return Portable(network_of(found, architecture), rule, preparation, classes)
+    return Portable(network_with(found, architecture), rule, preparation, classes)
 
 
-def network_of(found: Found, architecture: Architecture) -> Network:
+def network_with(found: Found, architecture: Architecture) -> Network:
     """With the arrays of a file. Raises InvalidInput if it has others than the network has."""
     network = Network.blank(architecture)
     expected = dict(named_tensors(network))
@@ -63,7 +63,8 @@ def network_of(found: Found, architecture: Architecture) -> Network:
     return network
 
 
-def _preparation(found: Found, architecture: Architecture) -> Preparation | None:
+def preparation_of(found: Found, architecture: Architecture) -> Preparation | None:
+    """What was found for the rule of the network. Raises InvalidInput."""
     own = {name: tensor for name, tensor in found.tensors.items() if name.startswith(PREFIX)}
     for name, tensor in own.items():
         _check_vector(name, tensor, max(architecture.inputs, architecture.outputs))

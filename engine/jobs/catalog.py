@@ -11,7 +11,7 @@ from engine.data.dataset import Dataset, store
 from engine.data.examples import Examples
 from engine.data.opening import OpenDataset, open_for_training
 from engine.data.preparation import Preparation, PreparationRule
-from engine.errors import Conflict, NotFound, StorageFailed, TooLarge
+from engine.errors import Conflict, StorageFailed, TooLarge
 from engine.jobs import ids
 from engine.jobs.folder import DataFolder
 from engine.jobs.job import Job
@@ -78,8 +78,7 @@ class Catalog:
         """Let a version predict from now on. Raises NotFound."""
         with self._registry.lock:
             now = self._registry.networks.get(record.id)
-            if now.version(number) is None:
-                raise _no_version(record, number)
+            now.expect(number)
             changed = replace(now, current=number)
             self._registry.change(self._registry.networks, changed)
             return changed
@@ -114,10 +113,7 @@ class Catalog:
     def load(self, record: NetworkRecord, number: int | None) -> tuple[Version, Model]:
         """A version, by default the current one, and what predicts with it. Raises NotFound, Damaged, and Conflict
         where it scales what nothing has been fitted to yet."""
-        wanted = record.current if number is None else number
-        version = record.version(wanted)
-        if version is None:
-            raise _no_version(record, wanted)
+        version = record.expect(record.current if number is None else number)
         key = (record.id, version.number)
         with self._loading:
             if key not in self._loaded:
@@ -161,11 +157,6 @@ class Catalog:
         except StorageFailed:
             self._registry.datasets.get(dataset.id)  # it may have been deleted since it was found
             raise
-
-
-def _no_version(record: NetworkRecord, number: int) -> NotFound:
-    last = record.versions[-1].number
-    return NotFound("version", f"The network {record.id} has no version {number}; it has 0 to {last}.")
 
 
 def _unfitted(record: NetworkRecord, version: Version) -> Preparation:

@@ -14,7 +14,8 @@ import msgspec
 from engine.data.columns import ColumnType
 from engine.data.dataset import Dataset
 from engine.data.preparation import PreparationRule
-from engine.errors import InvalidInput
+from engine.errors import InvalidInput, NotFound
+from engine.exchange.portable import FormatName
 from engine.jobs.job import EpochsDone, Event, Interrupted, Job, apply
 from engine.jobs.journal import Entry, Journal
 from engine.jobs.records import Collection, Jobs, Record
@@ -33,7 +34,8 @@ class Version:
     """Published weights of a network; `file` is in the network's folder. Number 0 is the start.
 
     `job_id`: who trained them; `epoch`: after which of its epochs, where it was not its end; `classes`: what they were
-    trained to tell apart; `columns`: the names and types of those that they were trained on, None for plain numbers."""
+    trained to tell apart; `columns`: the names and types of those that they were trained on, None for plain numbers;
+    `imported`: the format of the file that they came in, where they did."""
 
     number: int
     file: str
@@ -42,6 +44,7 @@ class Version:
     created_at: datetime
     epoch: int | None = None
     columns: tuple[tuple[str, ColumnType], ...] | None = None
+    imported: FormatName | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,14 @@ class NetworkRecord:
 
     def version(self, number: int) -> Version | None:
         return next((version for version in self.versions if version.number == number), None)
+
+    def expect(self, number: int) -> Version:
+        """Raises NotFound."""
+        version = self.version(number)
+        if version is None:
+            last = self.versions[-1].number
+            raise NotFound("version", f"The network {self.id} has no version {number}; it has 0 to {last}.")
+        return version
 
 
 @dataclass

@@ -5,6 +5,7 @@ import threading
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 from engine import durable
 from engine.data.dataset import Dataset
@@ -134,6 +135,10 @@ class Uploads:
         """A file that has come, whole and for good."""
         path = file.keep(self._folder.of_upload(upload.id) / f"{uuid.uuid4().hex}.part")
         return replace(piece, file=path.name, bytes=file.bytes, sha256=file.sha256)
+
+    def path(self, upload: Upload, piece: Piece) -> Path:
+        """Where a file that has come is, until the upload is discarded."""
+        return self._folder.of_upload(upload.id) / piece.file
 
     def discard(self, upload: Upload) -> None:
         """Forget an upload, unless the journal knows it."""
