@@ -42,6 +42,11 @@ class Connection:
     ) -> None:
         self._http.close()
 
+    @property
+    def _patience(self) -> httpx.Timeout:
+        """For what takes as long as the data are large."""
+        return httpx.Timeout(self._timeout, read=None)
+
     def _ask(self, view: type[View], method: str, path: str, **request: Any) -> View:
         answer = self._http.request(method, path, **request)
         check(answer)

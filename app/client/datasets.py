@@ -11,7 +11,6 @@ from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import numpy.typing as npt
 
@@ -156,11 +155,6 @@ class Datasets(Connection):
         fields = {"parts": shares, "seed": seed, "stratified": stratified}
         path = f"/v1/datasets/{dataset}/split"
         return self._ask(PartsView, "POST", path, json=fields, timeout=self._patience).data
-
-    @property
-    def _patience(self) -> httpx.Timeout:
-        """For what takes as long as the data are large."""
-        return httpx.Timeout(self._timeout, read=None)
 
     def _hand_in(self, wait: bool, headers: Mapping[str, str] | None = None, **request: Any) -> DatasetView:
         headers = {**(headers or {}), **self._prefer(wait)}

@@ -25,21 +25,25 @@ class Networks(Connection):
         `layers=[{"activation": "relu"}, {"activation": "softmax"}]` for plain arrays."""
         with path.open("rb") as file:
             files = {"file": (path.name, file)}
-            return self._ask(NetworkView, "POST", "/v1/networks", files=files, data=as_text(options))
+            return self._ask(
+                NetworkView, "POST", "/v1/networks", files=files, data=as_text(options), timeout=self._patience
+            )
 
     def export_network(
         self, network: str, path: Path, *, version: int | None = None, format: FormatName = "safetensors"
     ) -> Path:
         """A version of it, by default the current one, as a file at `path`, which is there when all of it has
         arrived."""
-        number = self.network(network).version if version is None else version
+        view = self.network(network)
+        number = view.version if version is None else version
+        address = f"/v1/networks/{view.id}/versions/{number}/file"
         unfinished = path.with_name(path.name + _UNFINISHED)
-        address = f"/v1/networks/{network}/versions/{number}/file"
         try:
-            with self._http.stream("GET", address, params={"format": format}) as answer, unfinished.open("wb") as file:
+            with self._http.stream("GET", address, params={"format": format}, timeout=self._patience) as answer:
                 check(answer)
-                for part in answer.iter_bytes():
-                    file.write(part)
+                with unfinished.open("wb") as file:
+                    for part in answer.iter_bytes():
+                        file.write(part)
             return unfinished.rename(path)
         finally:
             unfinished.unlink(missing_ok=True)

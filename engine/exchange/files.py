@@ -71,11 +71,13 @@ def _format_of(path: Path) -> FormatName:
         start = file.read(_START)
     if not start:
         raise refused("The file is empty; accepted: safetensors, npz, onnx.")
-    if start.startswith(_PICKLES):
-        raise refused(NO_PICKLES)
+    if safetensors_files.is_one(start):
+        return "safetensors"
     if npz_files.is_one(start):
         return "npz"
-    return "safetensors" if safetensors_files.is_one(start) else "onnx"
+    if start.startswith(_PICKLES):
+        raise refused(NO_PICKLES)
+    return "onnx"
 
 
 def _network(found: Found, hints: Hints, most: int) -> Portable:

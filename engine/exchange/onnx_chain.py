@@ -107,6 +107,11 @@ def _chain(graph: onnx.GraphProto) -> Iterator[_Step]:
         node = graph.node[users[0]]
         yield _step(node, users[0], value, arrays)
         value = node.output[0] if node.output else ""
+    for number, node in enumerate(graph.node):
+        if number not in passed and _constant(node) is None:
+            raise _Step(node, number, [], first=False).refused(
+                "it is no part of the chain from the input to the output."
+            )
 
 
 def _constant(node: onnx.NodeProto) -> onnx.TensorProto | None:

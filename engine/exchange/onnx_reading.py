@@ -1,6 +1,7 @@
 """ONNX models that anybody may have made: those of our own by their arrays and words, others by their graph."""
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,28 @@ def model_in(path: Path) -> onnx.ModelProto:
         model = onnx.ModelProto()
         model.ParseFromString(path.read_bytes())
     except google.protobuf.message.DecodeError as problem:
+        if "alloc" in str(problem):  # all that tells it from what is damaged
+            raise MemoryError from problem
         raise refused(_NOT_KNOWN) from problem
     if not model.HasField("graph") or not model.graph.node:
+        raise refused(_NOT_KNOWN)
+    if not all(isinstance(text, str) for text in _texts(model)):
         raise refused(_NOT_KNOWN)
     if len(model.graph.initializer) > MOST_TENSORS:
         raise refused(f"The model has {len(model.graph.initializer)} arrays; at most {MOST_TENSORS} are accepted.")
     return model
+
+
+def _texts(model: onnx.ModelProto) -> Iterator[object]:
+    """All that is looked at. What is not UTF-8 comes as bytes."""
+    for entry in model.metadata_props:
+        yield from (entry.key, entry.value)
+    for named in (*model.graph.initializer, *model.graph.input, *model.graph.output):
+        yield named.name
+    for node in model.graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        for attribute in node.attribute:
+            yield from (attribute.name, attribute.t.name)
 
 
 def found_in(model: onnx.ModelProto) -> Found:

@@ -58,8 +58,8 @@ def _check_columns(columns: Sequence[Column], architecture: Architecture) -> Non
     if again is not None:
         raise refused(f"There are two columns called {shortened(again)!r}; each has a name of its own.")
     for column in columns:
-        if max(map(len, (column.name, *column.categories))) > _LONGEST:
-            raise refused(f"Names of columns and categories have at most {_LONGEST} characters.")
+        if not column.name or max(map(len, (column.name, *column.categories))) > _LONGEST:
+            raise refused(f"Columns have names, and these and those of categories at most {_LONGEST} characters.")
         if bool(column.categories) != (column.type == "category") or _twice(column.categories) is not None:
             raise refused(
                 f"The column {shortened(column.name)!r} is a {column.type}; a category has the names of its "

@@ -1,5 +1,6 @@
 """NumPy's .npz: a zip archive of arrays."""
 
+import errno
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -71,4 +72,8 @@ def refusing_damage() -> Iterator[None]:
     try:
         yield
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as problem:
+        raise InvalidInput("file", _SENTENCE) from problem
+    except OSError as problem:
+        if problem.errno != errno.EINVAL:  # a place before the beginning
+            raise
         raise InvalidInput("file", _SENTENCE) from problem
