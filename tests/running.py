@@ -103,7 +103,7 @@ class RunningService:
 
     def follow(self, job_id: str) -> Iterator[EpochView | JobView]:
         with Client(self.url, timeout=PATIENCE) as client:
-            yield from client.follow(job_id)
+            yield from client.follow(job_id, patience=0)  # a service that is gone was killed on purpose
 
     def finished(self, job_id: str) -> JobView:
         """Wait for the job's last state."""

@@ -59,11 +59,11 @@ class Client(Networks, Datasets):
         path = f"/v1/jobs/{job}/checkpoints/{checkpoint}/publish"
         return self._ask(VersionView, "POST", path, json={"weights": weights})
 
-    def follow(self, job: str) -> Iterator[EpochView | JobView]:
+    def follow(self, job: str, patience: float = _SECONDS_WITHOUT_SERVICE) -> Iterator[EpochView | JobView]:
         """What happens to a job, as it happens, until it has ended: its epochs, and itself at each change of state.
 
         A stream that breaks is gone on with where it broke. Raises httpx.TransportError when there is no service for
-        30 seconds.
+        `patience` seconds.
         """
         last_id, broken_at = "0", 0.0
         while True:
@@ -76,7 +76,7 @@ class Client(Networks, Datasets):
                         return
             except httpx.TransportError:
                 broken_at = broken_at or time.monotonic()
-                if time.monotonic() - broken_at > _SECONDS_WITHOUT_SERVICE:
+                if time.monotonic() - broken_at >= patience:
                     raise
             time.sleep(_SECONDS_BETWEEN_TRIES)
 
