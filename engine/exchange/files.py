@@ -32,7 +32,7 @@ def write(path: Path, portable: Portable, format: FormatName) -> None:
                 # It takes time and memory to load, and most processes never need it.
                 from engine.exchange import onnx_writing
 
-                file.write(onnx_writing.content(portable))
+                onnx_writing.write(file, portable)
 
 
 def keep(path: Path, portable: Portable) -> Path:

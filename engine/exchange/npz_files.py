@@ -11,7 +11,6 @@ import numpy as np
 
 from engine.data.reading.formats import npz
 from engine.data.reading.formats.npy import said_of_array
-from engine.data.reading.formats.pieces import exactly
 from engine.exchange.portable import Portable
 from engine.exchange.tensors import (
     FIELD,
@@ -25,6 +24,7 @@ from engine.exchange.tensors import (
     shortened,
 )
 
+_BYTES_AT_ONCE = 2**22
 _WORDS = ("architecture", "rule", "preparation", "classes")
 
 
@@ -63,16 +63,19 @@ def _tensor(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> Ten
     amount = math.prod(shape)
 
     def read() -> Array:
+        values = np.empty(amount, dtype)
+        left = values.view(np.uint8)
         with npz.opened_member(archive, member) as stream:
             said_of_array(stream, FIELD)
-            content = exactly(stream, amount * dtype.itemsize)
-        if len(content) < amount * dtype.itemsize:
+            while left.size and (part := stream.read(min(left.size, _BYTES_AT_ONCE))):
+                left[: len(part)] = np.frombuffer(part, np.uint8)
+                left = left[len(part) :]
+        if left.size:
             raise refused(
-                f"The array {shortened(name)!r} is said to have {amount} numbers of {dtype}; only {len(content)} bytes "
-                "are there."
+                f"The array {shortened(name)!r} is said to have {amount} numbers of {dtype}; {left.size} bytes of them "
+                "are not there."
             )
-        values = np.frombuffer(content, dtype).reshape(shape, order="F" if by_column else "C")
-        return values.astype(own, copy=False)
+        return values.reshape(shape, order="F" if by_column else "C").astype(own, copy=False)
 
     own = dtype.newbyteorder("=")
     accepted = dtype.kind == "f" and dtype.itemsize in (4, 8)

@@ -1,6 +1,7 @@
 """ONNX models that anybody may have made: those of our own by their arrays and words, others by their graph."""
 
 import math
+import mmap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,12 @@ def model_in(path: Path) -> onnx.ModelProto:
         raise refused(f"The file has {size} bytes; an ONNX file has less than 2 GiB.")
     try:
         model = onnx.ModelProto()
-        model.ParseFromString(path.read_bytes())
+        with (
+            path.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+            memoryview(mapped) as content,
+        ):
+            model.ParseFromString(content)
     except google.protobuf.message.DecodeError as problem:
         if "alloc" in str(problem):  # all that tells it from what is damaged
             raise MemoryError from problem
@@ -83,16 +89,15 @@ def tensor_of(proto: onnx.TensorProto) -> Tensor:
         kind = known[proto.data_type].name if proto.data_type in known else f"of type {proto.data_type}"
         return Tensor(shape, None, kind, lambda: np.zeros(0))
     values = proto.float_data if dtype.itemsize == 4 else proto.double_data
-    raw = proto.raw_data
-    amount = len(raw) // dtype.itemsize if raw else len(values)
-    if amount != math.prod(shape) or len(raw) % dtype.itemsize:
+    length = len(proto.raw_data) or len(values) * dtype.itemsize
+    if length != math.prod(shape) * dtype.itemsize:
         raise refused(
             f"The array {shortened(name)!r} is said to have {math.prod(shape)} numbers of {dtype.name}; it has "
-            f"{len(raw) or len(values) * dtype.itemsize} bytes."
+            f"{length} bytes."
         )
 
     def read() -> Array:
-        numbers = np.frombuffer(raw, dtype) if raw else np.array(values, dtype)
+        numbers = np.array(values, dtype) if len(values) else np.frombuffer(proto.raw_data, dtype)
         return numbers.reshape(shape)
 
     return Tensor(shape, dtype, dtype.name, read)

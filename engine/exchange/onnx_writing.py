@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 
 from engine.data.preparation import Preparation
+from engine.durable import Sink
 from engine.errors import Conflict, InvalidInput
 from engine.exchange.onnx_activations import activate
 from engine.exchange.onnx_graph import Graph, element_type
@@ -20,7 +21,7 @@ from engine.nn.network import Network
 _MOST_BYTES, _BESIDES = 2**31 - 1, 2**24
 
 
-def content(portable: Portable) -> bytes:
+def write(sink: Sink, portable: Portable) -> None:
     """Raises InvalidInput if it is too large for the format; Conflict if it scales what nothing was fitted to."""
     preparation = portable.preparation
     if preparation is None:
@@ -38,8 +39,7 @@ def content(portable: Portable) -> bytes:
     # Missing values are no numbers of JSON: NaN is written as null.
     fills = [None if np.isnan(fill) else fill for fill in preparation.fills.tolist()]
     words = {**portable.words, "fills": msgspec.json.encode(fills).decode()}
-    model: bytes = _graph(portable, preparation).model(words).SerializeToString()
-    return model
+    _graph(portable, preparation).write(sink, words)
 
 
 def _graph(portable: Portable, preparation: Preparation) -> Graph:

@@ -46,8 +46,8 @@ class Uploads:
     """
 
     def __init__(self, registry: Registry, folder: DataFolder, readers: Readers, most: int, most_open: int) -> None:
-        """`most`: how many may arrive in one request, or be read, at the same time; `most_open`: how many may be open
-        for requests to come."""
+        """`most`: how many, networks among them, may arrive in one request, or be read, at the same time;
+        `most_open`: how many may be open for requests to come."""
         self._registry = registry
         self._folder = folder
         self._readers = readers
@@ -107,7 +107,9 @@ class Uploads:
         with self._registry.lock:
             if kind == "fields":
                 if len(self._arriving.union(tuple(self._underway))) >= self._most:
-                    raise TooMany(f"{self._most} datasets are on their way already, as many as this service takes.")
+                    raise TooMany(
+                        f"{self._most} datasets and networks are on their way already, as many as this service takes."
+                    )
                 self._arriving.add(upload.id)
             else:
                 self._check_open()

@@ -140,7 +140,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
             {"coefs_0.npy": shaped("(1000, 1000)"), "intercepts_0.npy": npy(np.ones(1000)),
              "coefs_1.npy": npy(np.ones((1000, 1))), "intercepts_1.npy": npy(np.ones(1))}
         ),
-        "said to have 1000000 numbers of float64; only 0 bytes",
+        "said to have 1000000 numbers of float64; 8000000 bytes of them are not there",
     ),
     "a word of exabytes": (
         lambda: archive({"architecture.npy": shaped(f"({2**60},)", "'|u1'")}),
