@@ -20,9 +20,9 @@ _PICKLES = tuple(bytes((0x80, protocol)) for protocol in range(2, 6))
 
 
 def write(path: Path, portable: Portable, format: FormatName) -> None:
-    """A new file, for those who fetch it at once: it need not survive a loss of power. Raises StorageFailed, and
-    InvalidInput or Conflict if it cannot be in this format."""
-    with durable.reporting("the network's file"), path.open("xb") as file:
+    """For those who fetch it at once: it need not survive a loss of power. Raises StorageFailed, and InvalidInput or
+    Conflict if it cannot be in this format."""
+    with durable.reporting("the network's file"), path.open("wb") as file:
         match format:
             case "safetensors":
                 safetensors_files.write(file, portable)

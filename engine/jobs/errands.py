@@ -54,7 +54,7 @@ class TakeIn(msgspec.Struct, frozen=True, tag=True):
 
 
 class CopyOut(msgspec.Struct, frozen=True, tag=True):
-    """Write a version of a network to a new file at `path`."""
+    """Write a version of a network to a file at `path`."""
 
     weights: str
     architecture: Architecture

@@ -25,7 +25,7 @@ class Life:
         mark(self._log, json.dumps(["did", key, value]))
 
     def live(self) -> None:
-        """Create, hand in data, train with checkpoints, pause, resume, publish, cancel, delete."""
+        """Create, hand in data, train with checkpoints, pause, resume, publish, cancel, copy out and in, delete."""
         network = stories.network(self.service)["id"]
         self.did(f"network {network}", True)
         dataset = many_rows(self.service)["id"]
@@ -54,8 +54,9 @@ class Life:
         self.will(f"versions {network}", 4)
         self.service.finished(third)
         self.did(f"versions {network}", 4)
+        taken = self.exchange(network)
         records = [("job", second), ("job", third), ("job", first), ("dataset", dataset), ("network", network)]
-        for kind, id in [*records, ("dataset", uploaded)]:
+        for kind, id in [*records, ("dataset", uploaded), ("network", taken)]:
             self.will(f"{kind} {id}", None)
             self.will(f"versions {id}", None)
             assert self.service.http.delete(f"/v1/{kind}s/{id}").status_code == 204
@@ -79,6 +80,17 @@ class Life:
         assert self.service.post(f"/v1/datasets/{id}/close")["rows"] == 4
         self.did(f"dataset {id}", True)
         self.did(f"pieces {id}", None)
+        return id
+
+    def exchange(self, network: str) -> str:
+        """A network that is copied out and taken in."""
+        file = self.service.http.get(f"/v1/networks/{network}/versions/1/file")
+        assert file.status_code == 200, file.text
+        answer = self.service.http.post("/v1/networks", files={"file": ("again.safetensors", file.content)})
+        assert answer.status_code == 201, answer.text
+        id = str(answer.json()["id"])
+        self.did(f"network {id}", True)
+        self.did(f"versions {id}", 2)
         return id
 
     def control(self, job: str, name: str, *states: str) -> None:
