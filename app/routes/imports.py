@@ -1,12 +1,8 @@
 """POST /v1/networks with a file: networks that were made elsewhere"""
 
-from typing import Any
-
 from anyio import to_thread
 from fastapi import APIRouter, Request, Response
-from fastapi.openapi.constants import REF_TEMPLATE
 from fastapi.routing import APIRoute
-from pydantic import BaseModel
 from starlette.routing import Match
 from starlette.types import Scope
 
@@ -36,23 +32,15 @@ class _FileRoute(APIRoute):
 router = APIRouter(prefix="/v1/networks", tags=["1 networks"], route_class=_FileRoute)
 
 
-def _schema(model: type[BaseModel]) -> dict[str, Any]:
-    """In one piece: what it is made of is used nowhere else."""
-    schema = model.model_json_schema(ref_template=REF_TEMPLATE)
-    layer = schema.pop("$defs")["LayerActivation"]
-    schema["properties"]["layers"]["anyOf"][0]["items"] = layer
-    return schema
-
-
 CONTENT = {
-    FORM: {"schema": _schema(NetworkFile)},
+    FORM: {"schema": NetworkFile.model_json_schema()},
     _BYTES: {"schema": {"type": "string", "format": "binary"}},
 }
 """Of a request with a file, for the operation that documents it."""
 
 PARAMETERS = [
     {"name": name, "in": "query", "schema": {"type": "string"}, "description": field["description"]}
-    for name, field in _schema(NetworkFields)["properties"].items()
+    for name, field in NetworkFields.model_json_schema()["properties"].items()
 ]
 """The fields of a file that is the body itself."""
 

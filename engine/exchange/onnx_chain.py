@@ -98,6 +98,11 @@ def _chain(graph: onnx.GraphProto) -> Iterator[_Step]:
     passed: set[int] = set()
     while value != end:
         users = takes.get(value, [])
+        if (silu := _silu(graph, value, users, takes)) is not None and not passed.intersection(users):
+            passed.update(users)
+            yield _Step(silu, users[-1], [], first=True)
+            value = silu.output[0]
+            continue
         if len(users) != 1 or users[0] in passed:
             raise refused(
                 f"The value {shortened(value)!r} is used by {len(users)} nodes; a chain, in which each is used by the "
@@ -112,6 +117,21 @@ def _chain(graph: onnx.GraphProto) -> Iterator[_Step]:
             raise _Step(node, number, [], first=False).refused(
                 "it is no part of the chain from the input to the output."
             )
+
+
+def _silu(
+    graph: onnx.GraphProto, value: str, users: list[int], takes: Mapping[str, list[int]]
+) -> onnx.NodeProto | None:
+    """A value times its Sigmoid, as one node; None if it is used in any other way."""
+    if len(users) != 2:
+        return None
+    sigmoid, product = (graph.node[number] for number in users)
+    if (sigmoid.op_type, product.op_type) != ("Sigmoid", "Mul") or not sigmoid.output or not product.output:
+        return None
+    share = sigmoid.output[0]
+    if takes.get(share) != users[1:] or sorted(product.input) != sorted((value, share)):
+        return None
+    return onnx.NodeProto(op_type="Swish", name=product.name, output=product.output)
 
 
 def _constant(node: onnx.NodeProto) -> onnx.TensorProto | None:

@@ -189,7 +189,10 @@ def test_a_classifier_of_scikit_learn(service: RunningService) -> None:
     }
     as_form = imported(service, file.getvalue(), **options)
     body = service.http.post(
-        "/v1/networks", params=options, content=file.getvalue(), headers={"Content-Type": "application/octet-stream"}
+        "/v1/networks",
+        params={**options, "layers": "relu, softmax", "classes": "setosa,versicolor,virginica"},
+        content=file.getvalue(),
+        headers={"Content-Type": "application/octet-stream"},
     )
     assert body.status_code == 201, body.text
     for network in (as_form, body.json()):
@@ -265,8 +268,10 @@ def test_what_is_refused_leaves_nothing(service: RunningService, xor: str) -> No
         (whole, {"colour": "red"}, "colour", "not known here"),
         (nan, {"layers": '[{"activation": "relu"}]'}, "file", "0.weight holds NaN"),
         (nan, {}, "layers", "does not say what their activations are"),
-        (nan, {"layers": "relu"}, "layers", "JSON is expected"),
+        (nan, {"layers": "[relu]"}, "layers", "Not valid JSON"),
+        (nan, {"layers": "[3]"}, "layers.0", "JSON object"),
         (nan, {"layers": '[{"activation": "relu7"}]'}, "layers.0.activation", "'relu'"),
+        (nan, {"layers": "relu7"}, "layers.0.activation", "'relu'"),
         (nan, {"layers": '[{"activation": "relu", "units": 3}]'}, "layers.0.units", "not known"),
         (nan, {"layers": '[{"activation": "relu"}]', "classes": '["a"]'}, "classes", "at least 2"),
     ]

@@ -75,6 +75,12 @@ CHAINS: dict[str, list[onnx.NodeProto]] = {
         make_node("Selu", ["b"], ["c"]),
         make_node("Gemm", ["c", "w2", "b2"], ["y"]),
     ],
+    "silu": [
+        make_node("Gemm", ["x", "w1", "b1"], ["v0"]),
+        make_node("Sigmoid", ["v0"], ["share"]),
+        make_node("Mul", ["share", "v0"], ["a"]),
+        make_node("Gemm", ["a", "w2", "b2"], ["y"]),
+    ],
     "batch norm": chain(FIRST, NORM, ("Softplus", []), LAST),
     "batch norm without biases": chain(("MatMul", ["w1"]), NORM, LAST, ("Sin", [])),
     "things that do nothing": chain(
@@ -191,6 +197,15 @@ def _branch(made: onnx.ModelProto) -> None:
     made.graph.node.append(make_node("Relu", ["v0"], ["elsewhere"]))
 
 
+def _square(made: onnx.ModelProto) -> None:
+    made.graph.node[1].CopyFrom(make_node("Mul", ["v0", "v0"], ["v1"]))
+
+
+def _other_product(made: onnx.ModelProto) -> None:
+    made.graph.node.insert(1, make_node("Sigmoid", ["v0"], ["share"]))
+    made.graph.node[2].CopyFrom(make_node("Mul", ["share", "share"], ["v1"]))
+
+
 def _other_domain(made: onnx.ModelProto) -> None:
     made.graph.node[1].domain = "com.example"
 
@@ -211,6 +226,8 @@ WRONG: dict[str, tuple[onnx.ModelProto, str]] = {
     "a node that feeds itself": (changed(_from_itself), "is used by 1 nodes"),
     "a node without an output": (changed(_no_output), "is used by 0 nodes"),
     "a branch": (changed(_branch), "'v0' is used by 2 nodes"),
+    "a square": (changed(_square), r"\(Mul\) is not accepted: it is none of"),
+    "another product": (changed(_other_product), r"\(Mul\) is not accepted: it is none of"),
     "another domain": (changed(_other_domain), r"Node 1 'node-1' \(Relu\) is not accepted: it is none of"),
     "a text for a number": (changed(_text_for_a_number), "alpha is b'much'; 1.0 is what"),
     "another operator": (model(chain(("Conv", ["w1"]), LAST)), r"\(Conv\) is not accepted: it is none of Add, Batch"),
