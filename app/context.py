@@ -65,7 +65,11 @@ class Context:
         self.changes.close()
         self.streams.close()
         # In a thread: it waits for what is being read to be let go of, and this is called within a signal.
-        threading.Thread(target=self.uploads.end, name="ending").start()
+        threading.Thread(target=self._let_go_of_files, name="ending").start()
+
+    def _let_go_of_files(self) -> None:
+        self.exchange.end()
+        self.uploads.end()
 
 
 @contextmanager

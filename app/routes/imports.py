@@ -38,11 +38,20 @@ CONTENT = {
 }
 """Of a request with a file, for the operation that documents it."""
 
+_TEXT = {"type": "string"}
 PARAMETERS = [
-    {"name": name, "in": "query", "schema": {"type": "string"}, "description": field["description"]}
-    for name, field in NetworkFields.model_json_schema()["properties"].items()
+    *(
+        {"name": name, "in": "query", "schema": _TEXT, "description": f"A file: {field['description']}"}
+        for name, field in NetworkFields.model_json_schema()["properties"].items()
+    ),
+    {
+        "name": "Content-Digest",
+        "in": "header",
+        "schema": _TEXT,
+        "description": "A file: SHA-256 of the body, RFC 9530.",
+    },
 ]
-"""The fields of a file that is the body itself."""
+"""What goes with a file that is the body itself."""
 
 
 # Documented with the operation that takes JSON: in OpenAPI a path has one of a kind.

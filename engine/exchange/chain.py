@@ -124,7 +124,9 @@ def _architecture(layers: Sequence[Dense], hints: Hints, dtype: DtypeName) -> Ar
         )
     except InvalidInput as problem:
         field, sentence = problem.problems[0]
-        raise InvalidInput(field if hints.activations or field == "cost" else FIELD, sentence) from problem
+        if hints.activations is None:  # then those of the file are given, and it is about the cost if that was named
+            field = FIELD if hints.cost is None else "cost"
+        raise InvalidInput(field, sentence) from problem
 
 
 def _normalize(network: Network, index: int, normalization: Normalization) -> None:

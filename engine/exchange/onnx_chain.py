@@ -31,14 +31,6 @@ _ACTIVATIONS: dict[str, tuple[ActivationName, dict[str, tuple[Any, Any]]]] = {
     "Gelu": ("gelu", {"approximate": (b"none", b"none")}),
     "Swish": ("silu", {"alpha": (1.0, 1.0)}),
 }
-_ACCEPTED = ", ".join(
-    [
-        *sorted([*_ACTIVATIONS, "Softmax", "Gemm", "MatMul", "Add", "BatchNormalization"]),
-        "Identity",
-        "Flatten",
-        "Dropout",
-    ]
-)
 
 
 class _Step(NamedTuple):
@@ -72,7 +64,7 @@ def layers_in(graph: onnx.GraphProto) -> list[Dense]:
     for step in _chain(graph):
         take = _OPERATORS.get(step.node.op_type)
         if take is None or step.node.domain not in ("", "ai.onnx"):
-            raise step.refused(f"it is none of {_ACCEPTED}.")
+            raise step.refused(f"it is none of {', '.join(sorted(_OPERATORS))}.")
         take(step, layers)
     if not layers:
         raise refused("The graph has no Gemm and no MatMul; a network has at least one layer.")
@@ -89,34 +81,33 @@ def _chain(graph: onnx.GraphProto) -> Iterator[_Step]:
             arrays[node.output[0]] = constant
         for name in dict.fromkeys(node.input):
             takes.setdefault(name, []).append(number)
+    value, end = _ends(graph, arrays)
+    passed: set[int] = set()
+    while value != end:
+        users = takes.get(value, [])
+        silu = _silu(graph, value, users, takes)
+        if (len(users) != 1 and silu is None) or passed.intersection(users):
+            raise refused(
+                f"The value {shortened(value)!r} is used by {len(users)} nodes; a chain, in which each is used by the "
+                "next, is accepted."
+            )
+        passed.update(users)
+        node = silu or graph.node[users[0]]
+        yield _step(node, users[-1], value, arrays)
+        value = node.output[0] if node.output else ""
+    for number, node in enumerate(graph.node):
+        if number not in passed and _constant(node) is None:
+            raise _Step(node, number, [], False).refused("it is no part of the chain from the input to the output.")
+
+
+def _ends(graph: onnx.GraphProto, arrays: Mapping[str, onnx.TensorProto]) -> tuple[str, str]:
+    """The names of the input and the output. In older models arrays are among the inputs."""
     inputs = [one.name for one in graph.input if one.name not in arrays]
     if len(inputs) != 1 or len(graph.output) != 1:
         raise refused(
             f"The graph has {len(inputs)} inputs and {len(graph.output)} outputs; a chain with one of each is accepted."
         )
-    value, end = inputs[0], graph.output[0].name
-    passed: set[int] = set()
-    while value != end:
-        users = takes.get(value, [])
-        if (silu := _silu(graph, value, users, takes)) is not None and not passed.intersection(users):
-            passed.update(users)
-            yield _Step(silu, users[-1], [], first=True)
-            value = silu.output[0]
-            continue
-        if len(users) != 1 or users[0] in passed:
-            raise refused(
-                f"The value {shortened(value)!r} is used by {len(users)} nodes; a chain, in which each is used by the "
-                "next, is accepted."
-            )
-        passed.add(users[0])
-        node = graph.node[users[0]]
-        yield _step(node, users[0], value, arrays)
-        value = node.output[0] if node.output else ""
-    for number, node in enumerate(graph.node):
-        if number not in passed and _constant(node) is None:
-            raise _Step(node, number, [], first=False).refused(
-                "it is no part of the chain from the input to the output."
-            )
+    return inputs[0], graph.output[0].name
 
 
 def _silu(
@@ -131,7 +122,7 @@ def _silu(
     share = sigmoid.output[0]
     if takes.get(share) != users[1:] or sorted(product.input) != sorted((value, share)):
         return None
-    return onnx.NodeProto(op_type="Swish", name=product.name, output=product.output)
+    return onnx.NodeProto(op_type="Swish", name=product.name, input=[value], output=product.output)
 
 
 def _constant(node: onnx.NodeProto) -> onnx.TensorProto | None:

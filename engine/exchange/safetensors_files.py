@@ -1,7 +1,7 @@
 """Safetensors: eight bytes with the length of a header in JSON, the header, the numbers.
 
 Written and read here part by part, so that a large network is not in memory besides itself.
-Source: the format's own description, https://github.com/huggingface/safetensors#format
+Source: the README of safetensors, "Format".
 """
 
 import math

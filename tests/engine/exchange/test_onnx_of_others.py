@@ -134,7 +134,7 @@ def test_costs_and_classes(tmp_path: Path) -> None:
     assert (said.network.architecture.cost, said.classes) == ("huber", ("a", "b", "c"))
     for hints, field, sentence in (
         ({"classes": ("a", "b")}, "classes", "tells 3 apart"),
-        ({"cost": "poisson"}, "file", "poisson needs softplus"),
+        ({"cost": "poisson"}, "cost", "poisson needs softplus"),
         ({"activations": ("relu", "relu")}, "layers", "leave layers out"),
         ({"format": "npz"}, "format", "The file is onnx, not npz"),
     ):
@@ -230,7 +230,10 @@ WRONG: dict[str, tuple[onnx.ModelProto, str]] = {
     "another product": (changed(_other_product), r"\(Mul\) is not accepted: it is none of"),
     "another domain": (changed(_other_domain), r"Node 1 'node-1' \(Relu\) is not accepted: it is none of"),
     "a text for a number": (changed(_text_for_a_number), "alpha is b'much'; 1.0 is what"),
-    "another operator": (model(chain(("Conv", ["w1"]), LAST)), r"\(Conv\) is not accepted: it is none of Add, Batch"),
+    "another operator": (
+        model(chain(("Conv", ["w1"]), LAST)),
+        r"\(Conv\) is not accepted: it is none of Add, BatchNormalization, Cast, Dropout",
+    ),
     "no layer": (model(chain(("Identity", []))), "no Gemm and no MatMul"),
     "an activation first": (model(chain(("Relu", []), FIRST, LAST)), "accepted behind a layer"),
     "two activations": (model(chain(FIRST, ("Relu", []), ("Tanh", []), LAST)), "one for each"),
