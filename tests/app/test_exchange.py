@@ -385,12 +385,33 @@ def test_killed_as_it_takes_one_in(start_service: StartService) -> None:
         assert service.get("/v1/networks")["data"] == []
 
 
-def test_the_reader_dies_of_it(start_service: StartService) -> None:
-    """A file that takes more memory than reading may: it is said, and the next one is read."""
+def nodes(count: int) -> bytes:
+    """A graph of so many nodes with nothing in them: two bytes each, and much more in memory."""
+    length = 2 * count
+    return (
+        b"\x08\x09\x3a" + bytes((length >> 7 * n & 127) | (128 if n < 3 else 0) for n in range(4)) + b"\x0a\x00" * count
+    )
+
+
+def test_told_to_end_as_it_takes_one_in(start_service: StartService) -> None:
+    service = start_service()
+    service.get("/health/live")
+    with ThreadPoolExecutor(1) as pool:
+        files = {"file": ("endless.onnx", nodes(50_000_000))}
+        asked = pool.submit(httpx.post, f"{service.url}/v1/networks", files=files, timeout=PATIENCE)
+        while not service.readers():
+            assert not asked.done(), asked.result().text
+        readers = service.readers()
+        assert service.terminate() == 0
+        assert (asked.result().status_code, asked.result().json()["type"]) == (503, "/problems/unavailable")
+    assert_gone(readers)
+    assert networks(service) == left(service) == []
+
+
+def test_more_memory_than_there_is(start_service: StartService) -> None:
+    """A file takes more memory than reading may: it is said, and the next one is read."""
     service = start_service(reader_bytes=str(256 * 2**20))
-    empty = b"\x0a\x00" * 50_000_000
-    sizes = b"\x08\x09\x3a" + bytes(((len(empty) >> 7 * n & 127) | (128 if n < 3 else 0)) for n in range(4))
-    problem = imported(service, sizes + empty, 413)
+    problem = imported(service, nodes(50_000_000), 413)
     assert "more memory than there is" in problem["detail"]
     network = stories.network(service)["id"]
     taken = imported(service, exported(service, network, 0).content)
