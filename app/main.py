@@ -24,6 +24,7 @@ from app.routes import (
     evaluations,
     events,
     health,
+    imports,
     inference,
     jobs,
     models,
@@ -38,6 +39,7 @@ from app.settings import Settings
 from app.streams import Streams
 from engine.jobs.catalog import Catalog
 from engine.jobs.checkpoints import Checkpoints
+from engine.jobs.exchange import Exchange
 from engine.jobs.executor import Slot
 from engine.jobs.folder import DataFolder
 from engine.jobs.job import Job
@@ -53,6 +55,7 @@ from engine.training.compiled import compile_predictions
 
 # In the order of the story that their examples tell.
 _ROUTES = (
+    imports,
     networks,
     versions,
     tags,
@@ -98,10 +101,11 @@ def create_app(settings: Settings) -> FastAPI:
     )
     service = JobService(registry, folder, slots, found, limits, settings.hang_seconds)
     service.recover()
-    # Who looks at a dataset does not wait for files, nor do files wait for looks.
-    readers, lookers = (Readers(settings.reader_bytes, settings.hang_seconds) for _ in range(2))
+    # Who looks at a dataset does not wait for files, nor do files wait for looks, nor networks for either.
+    readers, lookers, exchangers = (Readers(settings.reader_bytes, settings.hang_seconds) for _ in range(3))
     uploads = Uploads(registry, folder, readers, settings.max_uploads, settings.max_open_uploads)
     looks = Looks(registry, folder, lookers)
+    exchange = Exchange(registry, folder, exchangers, settings.max_parameters)
     last_event = registry.last_event()
 
     @asynccontextmanager
@@ -121,6 +125,7 @@ def create_app(settings: Settings) -> FastAPI:
             catalog,
             uploads,
             looks,
+            exchange,
             service,
             checkpoints,
             changes,
@@ -139,6 +144,7 @@ def create_app(settings: Settings) -> FastAPI:
             app.state.context.end_streams()
             app.state.context.batching.end()
             await asyncio.to_thread(looks.end)
+            await asyncio.to_thread(exchange.end)
             await asyncio.to_thread(uploads.end)
             await asyncio.to_thread(service.stop, settings.drain_seconds)
             journal.close()

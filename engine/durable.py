@@ -62,7 +62,7 @@ class Unfinished:
         self._hash = hashlib.sha256()
         self._beside: ThreadPoolExecutor | None = None
         self._told = self.bytes = 0
-        with _reporting(name):
+        with reporting(name):
             self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         self._sink = _Plain(self._descriptor)
 
@@ -81,7 +81,7 @@ class Unfinished:
             hashed.result()  # the part is its owner's again when this returns
 
     def _put(self, content: memoryview) -> None:
-        with _reporting(self._name):
+        with reporting(self._name):
             self._sink.write(content)
             self.bytes += len(content)
             if self.bytes - self._told >= _TOLD_AT_ONCE:
@@ -97,7 +97,7 @@ class Unfinished:
     def keep(self, path: Path) -> Path:
         """Whole and for good: where it is, `path` with the digest before the suffix, which begins at the only dot of
         the name."""
-        with _reporting(path.name):
+        with reporting(path.name):
             os.fsync(self._descriptor)
             final = path.with_name(f"{path.stem}.{self.sha256[:_DIGITS]}{path.suffix}")
             self._path.rename(final)
@@ -126,7 +126,7 @@ def write_file(path: Path, write: Callable[[Sink], object]) -> Path:
 
     Raises StorageFailed.
     """
-    with closing(Unfinished(path.parent, path.name)) as file, _reporting(path.name):
+    with closing(Unfinished(path.parent, path.name)) as file, reporting(path.name):
         write(file)
         return file.keep(path)
 
@@ -134,7 +134,7 @@ def write_file(path: Path, write: Callable[[Sink], object]) -> Path:
 def map_scratch(folder: Path, write: Callable[[Sink], object]) -> mmap.mmap:
     """What `write` writes, mapped read-only from a file in `folder` that has no name: it is gone when it is used no
     more, however that comes about. Raises StorageFailed."""
-    with _reporting("what is prepared of the data"):
+    with reporting("what is prepared of the data"):
         descriptor = _without_name(folder)
         try:
             write(_Plain(descriptor))
@@ -158,7 +158,7 @@ def _without_name(folder: Path) -> int:
 
 def link(path: Path, other: Path) -> None:
     """Another name, `other`, for the file at `path`. Raises StorageFailed."""
-    with _reporting(path.name):
+    with reporting(path.name):
         other.hardlink_to(path)
         sync_folder(other.parent)
 
@@ -200,7 +200,8 @@ def open_checked(path: Path) -> BinaryIO:
 
 
 @contextmanager
-def _reporting(name: str) -> Iterator[None]:
+def reporting(name: str) -> Iterator[None]:
+    """Errors of the disk as StorageFailed, or StorageFull, about what is called `name`."""
     try:
         yield
     except OSError as problem:
@@ -213,7 +214,7 @@ def _reporting(name: str) -> Iterator[None]:
 def new_folder(path: Path) -> Iterator[Path]:
     """A folder to fill with `write_file`; it appears at `path` when the block ends without an error."""
     temporary = path.with_name(f"{UNFINISHED}{uuid.uuid4().hex}")
-    with _reporting(path.name):
+    with reporting(path.name):
         try:
             temporary.mkdir(parents=True)
             yield temporary

@@ -1,7 +1,8 @@
 """One service, asked over HTTP: its answers are its own models, its refusals are ServiceError."""
 
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
@@ -41,6 +42,11 @@ class Connection:
     ) -> None:
         self._http.close()
 
+    @property
+    def _patience(self) -> httpx.Timeout:
+        """For what takes as long as the data are large."""
+        return httpx.Timeout(self._timeout, read=None)
+
     def _ask(self, view: type[View], method: str, path: str, **request: Any) -> View:
         answer = self._http.request(method, path, **request)
         check(answer)
@@ -69,3 +75,9 @@ def persistently(request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
         except httpx.TransportError:
             time.sleep(pause)
     return request(*args, **kwargs)
+
+
+def as_text(options: Mapping[str, Any]) -> dict[str, str]:
+    """Lists and objects as the service reads them in forms and queries; what is None is left out."""
+    given = {name: value for name, value in options.items() if value is not None}
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in given.items()}

@@ -1,14 +1,13 @@
 """/v1/jobs/{id}/checkpoints"""
 
-import os
-from collections.abc import Iterator
-from typing import Annotated, BinaryIO
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Response
 from fastapi.openapi.models import Example
 from fastapi.responses import StreamingResponse
 
 from app.context import Here, JobId
+from app.downloads import BYTES, download
 from app.idempotency import ToCreate
 from app.routes import problems
 from app.routes.jobs import Found
@@ -19,8 +18,6 @@ from engine.jobs.registry import Receipt
 
 router = APIRouter(prefix="/v1/jobs/{job_id}/checkpoints", tags=["3 jobs"])
 
-_BYTES = "application/octet-stream"
-_BYTES_AT_ONCE = 2**20
 _EXAMPLE: dict[str, Example] = {"xor": {"value": 5}}
 Number = Annotated[int, Path(ge=1, description="The checkpoint's number.", openapi_examples=_EXAMPLE)]
 
@@ -35,23 +32,13 @@ def list_checkpoints(job: Found) -> CheckpointsView:
     "/{number}",
     summary="Download a checkpoint",
     response_class=StreamingResponse,
-    responses={200: {"content": {_BYTES: {}}}, **problems(404, 422)},
+    responses={200: {"content": {BYTES: {}}}, **problems(404, 422)},
 )
 def download_checkpoint(job: Found, number: Number, here: Here) -> StreamingResponse:
     """A safetensors file: `parameters` (the weights of a layer row by row, then its biases, layer after layer), the
     optimizer's `moments` and `memory`, and the position in the run as metadata."""
     file = here.checkpoints.open(job, here.checkpoints.find(job, number))
-    headers = {
-        "Content-Length": str(os.fstat(file.fileno()).st_size),
-        "Content-Disposition": f'attachment; filename="{job.id}-{number}.safetensors"',
-    }
-    return StreamingResponse(_parts(file), media_type=_BYTES, headers=headers)
-
-
-def _parts(file: BinaryIO) -> Iterator[bytes]:
-    with file:
-        while part := file.read(_BYTES_AT_ONCE):
-            yield part
+    return download(file, f"{job.id}-{number}.safetensors")
 
 
 @router.post(

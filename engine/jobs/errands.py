@@ -1,14 +1,18 @@
-"""What passes between the service and the process that reads files: one JSON frame each."""
+"""What passes between the service and the processes that read and write files for it: one JSON frame each."""
 
 from typing import Literal
 
 import msgspec
 
+from engine.data.columns import ColumnType
 from engine.data.dataset import Dataset
+from engine.data.preparation import PreparationRule
 from engine.data.profiles import Profile
 from engine.data.shares import Share
 from engine.data.sources import Content, Progress, Reading, Source
-from engine.errors import Damaged, InvalidInput, NablaError, StorageFailed, StorageFull, TooLarge
+from engine.errors import Conflict, Damaged, InvalidInput, NablaError, StorageFailed, StorageFull, TooLarge
+from engine.exchange.portable import FormatName, Hints
+from engine.nn.architecture import Architecture
 
 # To the reader.
 
@@ -40,7 +44,27 @@ class Divide(msgspec.Struct, frozen=True, tag=True):
     stratified: bool
 
 
-Errand = Read | Look | Divide
+class TakeIn(msgspec.Struct, frozen=True, tag=True):
+    """Read a network, of at most so many parameters, and keep it as weights at `weights`."""
+
+    path: str
+    hints: Hints
+    most_parameters: int
+    weights: str
+
+
+class CopyOut(msgspec.Struct, frozen=True, tag=True):
+    """Write a version of a network to a file at `path`."""
+
+    weights: str
+    architecture: Architecture
+    rule: PreparationRule
+    classes: tuple[str, ...] | None
+    format: FormatName
+    path: str
+
+
+Errand = Read | Look | Divide | TakeIn | CopyOut
 
 # From the reader.
 
@@ -59,16 +83,32 @@ class Looked(msgspec.Struct, frozen=True, tag=True):
     profile: Profile
 
 
-Result = Stored | Looked
+class TakenIn(msgspec.Struct, frozen=True, tag=True):
+    """The network that a file holds, and the name of the file that its weights are in now."""
+
+    format: FormatName
+    file: str
+    architecture: Architecture
+    rule: PreparationRule
+    classes: tuple[str, ...] | None
+    columns: tuple[tuple[str, ColumnType], ...] | None
 
 
-_Kind = Literal["invalid", "too_large", "storage_full", "storage_failed", "damaged", "internal"]
+class CopiedOut(msgspec.Struct, frozen=True, tag=True):
+    pass
+
+
+Result = Stored | Looked | TakenIn | CopiedOut
+
+
+_Kind = Literal["invalid", "too_large", "conflict", "storage_full", "storage_failed", "damaged", "internal"]
 _KINDS: dict[_Kind, type[NablaError]] = {
     "storage_full": StorageFull,
     "damaged": Damaged,
     "storage_failed": StorageFailed,
     "too_large": TooLarge,
     "invalid": InvalidInput,
+    "conflict": Conflict,
     "internal": NablaError,
 }
 
@@ -94,4 +134,4 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
         return type_(self.message)
 
 
-FromReader = Advanced | Stored | Looked | Failed
+FromReader = Advanced | Stored | Looked | TakenIn | CopiedOut | Failed

@@ -20,8 +20,24 @@ from engine.data.reading.files import read
 from engine.data.sources import Progress
 from engine.data.splitting import split
 from engine.errors import NablaError, TooLarge
+from engine.exchange import files
 from engine.jobs.channel import Channel
-from engine.jobs.errands import Advanced, Divide, Errand, Failed, FromReader, Look, Looked, Read, Result, Stored
+from engine.jobs.errands import (
+    Advanced,
+    CopiedOut,
+    CopyOut,
+    Divide,
+    Errand,
+    Failed,
+    FromReader,
+    Look,
+    Looked,
+    Read,
+    Result,
+    Stored,
+    TakeIn,
+    TakenIn,
+)
 from engine.jobs.priority import give_way_to_answers
 
 # Progress is told so often.
@@ -62,8 +78,7 @@ class Reader:
         except NablaError as problem:
             return Failed.because_of(problem)
         except MemoryError:
-            message = "Reading this takes more memory than there is; hand in less at once, or in another format."
-            return Failed.because_of(TooLarge("file", message))
+            return Failed.because_of(_beyond_memory(errand))
         except Exception as problem:  # noqa: BLE001  # whatever it is, it ends this errand and not the process
             sys.excepthook(type(problem), problem, problem.__traceback__)  # onto the service's standard error
             return Failed("internal", "Reading met an error of the service; its log has the details.")
@@ -79,12 +94,40 @@ class Reader:
                     for path in (path for source in sources for path in source.paths):
                         durable.check(path)
                 return Stored((read(sources, reading, Path(folder), self._advanced),))
+            case TakeIn():
+                return _take_in(errand)
+            case CopyOut():
+                version = files.stored(Path(errand.weights), errand.architecture, errand.rule, errand.classes)
+                files.write(Path(errand.path), version, errand.format)
+                return CopiedOut()
 
     def _advanced(self, progress: Progress) -> None:
         now = time.monotonic()
         if now - self._said_at >= _SECONDS_BETWEEN_SIGNS:
             self._said_at = now
             self._say(Advanced(progress))
+
+
+def _take_in(errand: TakeIn) -> TakenIn:
+    format, network = files.read(Path(errand.path), errand.hints, errand.most_parameters)
+    columns = None
+    if network.preparation is not None and network.preparation.columns is not None:
+        columns = tuple((column.name, column.type) for column in network.preparation.columns)
+    file = files.keep(Path(errand.weights), network).name
+    return TakenIn(format, file, network.network.architecture, network.rule, network.classes, columns)
+
+
+def _beyond_memory(errand: Errand) -> TooLarge:
+    match errand:
+        case CopyOut():
+            message = "Writing this network takes more memory than there is; safetensors takes least of all formats."
+            return TooLarge("format", message)
+        case TakeIn():
+            message = "Reading this network takes more memory than there is; safetensors takes least of all formats."
+            return TooLarge("file", message)
+        case _:
+            message = "Reading this takes more memory than there is; hand in less at once, or in another format."
+            return TooLarge("file", message)
 
 
 def limit_memory(bytes_more: int) -> None:

@@ -35,7 +35,7 @@ def save_weights(path: Path, network: Network, preparation: Preparation | None =
     """Write the tensors of every layer: `layers.N.weights` and `layers.N.biases`, and with batch normalization
     `layers.N.scales`, `layers.N.means` and `layers.N.variances`; and what was fitted before it was trained, and the
     classes that it was trained to tell apart, if it was. Raises StorageFailed."""
-    return _save(path, dict(_tensors(network)), _words_of(classes), preparation)
+    return _save(path, dict(named_tensors(network)), words_of_classes(classes), preparation)
 
 
 def load_weights(path: Path, architecture: Architecture) -> tuple[Network, Preparation | None]:
@@ -43,7 +43,7 @@ def load_weights(path: Path, architecture: Architecture) -> tuple[Network, Prepa
     stored, metadata = _load(path)
     preparation = preparation_in(stored, metadata)
     network = Network.blank(architecture)
-    for name, tensor in _tensors(network):
+    for name, tensor in named_tensors(network):
         if name not in stored or not _alike(stored[name], tensor):
             raise Damaged(f"The weights file {path.name} does not fit its network ({name}).")
         tensor[:] = stored[name]
@@ -61,21 +61,23 @@ def load_preparation(path: Path) -> Preparation | None:
 def load_classes(path: Path) -> Classes:
     """What was saved with weights or in a checkpoint; the digest is not looked at. Raises Damaged."""
     with _opened(path) as file:
-        return _classes_in(file.metadata() or {})
+        return classes_in(file.metadata() or {})
 
 
-def _words_of(classes: Classes) -> dict[str, str]:
+def words_of_classes(classes: Classes) -> dict[str, str]:
+    """As part of a file's metadata."""
     return {} if classes is None else {_CLASSES: msgspec.json.encode(classes).decode()}
 
 
-def _classes_in(metadata: dict[str, str]) -> Classes:
+def classes_in(metadata: dict[str, str]) -> Classes:
+    """As part of a file's metadata. Raises Damaged."""
     try:
         return msgspec.json.decode(metadata[_CLASSES], type=tuple[str, ...]) if _CLASSES in metadata else None
     except msgspec.DecodeError as problem:
         raise Damaged("The names of the classes are not complete.") from problem
 
 
-def _tensors(network: Network) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+def named_tensors(network: Network) -> Iterator[tuple[str, npt.NDArray[Any]]]:
     """Views by their names in a file."""
     for index, (w, b) in enumerate(network.layers):
         yield f"layers.{index}.weights", w
@@ -140,7 +142,7 @@ class Checkpoint:
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> Path:
     """Raises StorageFailed."""
     position = msgspec.json.encode(checkpoint.position).decode()
-    metadata = {"position": position, "optimizer": checkpoint.optimizer, **_words_of(checkpoint.classes)}
+    metadata = {"position": position, "optimizer": checkpoint.optimizer, **words_of_classes(checkpoint.classes)}
     return _save(path, checkpoint.arrays, metadata, checkpoint.preparation)
 
 
@@ -150,7 +152,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         preparation = preparation_in(arrays, metadata)
         position = msgspec.json.decode(metadata["position"], type=Position)
-        return Checkpoint(arrays, position, metadata["optimizer"], preparation, _classes_in(metadata))
+        return Checkpoint(arrays, position, metadata["optimizer"], preparation, classes_in(metadata))
     except (KeyError, msgspec.DecodeError) as problem:
         raise Damaged(f"The checkpoint {path.name} is not complete.") from problem
 

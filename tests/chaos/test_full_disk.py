@@ -57,6 +57,11 @@ class Filler:
                 while wrote(file.fileno(), size):
                     pass
 
+    def leave(self, room: int) -> None:
+        """Room for so many bytes."""
+        self.fill()
+        os.truncate(self._path, self._path.stat().st_size - room)
+
     def remove(self) -> None:
         self._path.unlink()
 
@@ -160,3 +165,24 @@ def test_data_that_do_not_fit_leave_nothing_behind(disk: Path) -> None:
         assert (
             all_ids(service, "datasets") == {sound["id"]} == {folder.name for folder in (disk / "datasets").iterdir()}
         )
+
+
+def test_networks_that_do_not_fit_go_neither_out_nor_in(disk: Path) -> None:
+    """There is no room for the file that comes, or for that but not for the weights in it besides."""
+    with RunningService(disk) as service:
+        network = stories.network(service, layers=[{"units": 2**18, "activation": "tanh"}], cost="quadratic")["id"]
+        path = f"/v1/networks/{network}/versions/0/file"
+        whole = service.http.get(path).content
+        free = os.statvfs(disk).f_bavail
+        filler = Filler(disk)
+        for room in (0, len(whole) * 3 // 2):
+            filler.leave(room)
+            in_words(service.http.post("/v1/networks", files={"file": ("again", whole)}))
+            if not room:
+                in_words(service.http.get(path))
+        filler.remove()
+        assert os.statvfs(disk).f_bavail == free
+        assert {folder.name for folder in (disk / "networks").iterdir()} == {network} == all_ids(service, "networks")
+        assert not list(disk.glob("**/.unfinished*"))
+        again = service.http.post("/v1/networks", files={"file": ("again", service.http.get(path).content)})
+        assert again.status_code == 201, again.text
