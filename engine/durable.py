@@ -58,7 +58,7 @@ class Unfinished:
     def __init__(self, folder: Path, name: str) -> None:
         """`name`: what it is called in errors until then."""
         self._name = name
-        self._path = folder / f"{UNFINISHED}{os.getpid()}-{uuid.uuid4().hex}"
+        self._path = _unfinished_in(folder)
         self._hash = hashlib.sha256()
         self._beside: ThreadPoolExecutor | None = None
         self._told = self.bytes = 0
@@ -112,6 +112,10 @@ class Unfinished:
         self._path.unlink(missing_ok=True)
 
 
+def _unfinished_in(folder: Path) -> Path:
+    return folder / f"{UNFINISHED}{os.getpid()}-{uuid.uuid4().hex}"
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in it survive a loss of power. Raises OSError."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -129,6 +133,19 @@ def write_file(path: Path, write: Callable[[Sink], object]) -> Path:
     with closing(Unfinished(path.parent, path.name)) as file, reporting(path.name):
         write(file)
         return file.keep(path)
+
+
+def hand_over(folder: Path, write: Callable[[Sink], object]) -> Path:
+    """A new file that `write` fills, for another process to read at once and to remove. It is not synced, and has the
+    name of an unfinished one, so that it goes as those do where nobody takes it. Raises StorageFailed."""
+    path = _unfinished_in(folder)
+    try:
+        with _reporting("what is handed over"), path.open("xb") as file:
+            write(file)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return path
 
 
 def map_scratch(folder: Path, write: Callable[[Sink], object]) -> mmap.mmap:

@@ -110,6 +110,16 @@ class Client(Networks, Datasets):
         path = f"/v1/networks/{network}/predictions"
         return self._ask(PredictionView, "POST", path, json={"inputs": inputs, "rows": rows, "version": version})
 
+    def predict_with_job(
+        self,
+        job: str,
+        inputs: Sequence[Sequence[Any]] | None = None,
+        *,
+        rows: Sequence[Mapping[str, Any]] | None = None,
+    ) -> PredictionView:
+        """As `predict`, with the weights that a running job has at the moment."""
+        return self._ask(PredictionView, "POST", f"/v1/jobs/{job}/predictions", json={"inputs": inputs, "rows": rows})
+
     def evaluate(self, network: str, dataset: str, version: VersionReference | None = None) -> EvaluationView:
         """A version of the network, by default the current one, on a dataset."""
         path = f"/v1/networks/{network}/evaluations"

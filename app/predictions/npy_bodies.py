@@ -66,7 +66,7 @@ def _check(announced: Announced, model: Model) -> None:
     """Raises InvalidInput, TooLarge."""
     if model.preparation.columns is not None:
         raise InvalidInput(
-            _FIELD, "The version was trained on a table; give JSON with inputs or rows, which may hold any values."
+            _FIELD, "These weights were trained on a table; give JSON with inputs or rows, which may hold any values."
         )
     if announced.dtype.kind not in "buif":
         raise InvalidInput(_FIELD, f"The array is of {announced.dtype}; numbers are expected.")

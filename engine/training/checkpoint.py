@@ -19,6 +19,7 @@ from engine.data.preparation import Preparation
 from engine.errors import Damaged
 from engine.nn.architecture import Architecture
 from engine.nn.network import Network
+from engine.training.model import Model
 from engine.training.position import Position
 from engine.training.stored_preparation import PREFIX, preparation_in, tensors_of, words_of
 
@@ -40,14 +41,35 @@ def save_weights(path: Path, network: Network, preparation: Preparation | None =
 
 def load_weights(path: Path, architecture: Architecture) -> tuple[Network, Preparation | None]:
     """A network with the weights of `save_weights`, and what was fitted before it was trained. Raises Damaged."""
-    stored, metadata = _load(path)
+    durable.check(path)
+    network, preparation, _ = _read_weights(path, architecture)
+    return network, preparation
+
+
+def save_snapshot(folder: Path, network: Network, preparation: Preparation, classes: Classes) -> Path:
+    """Write the same as `save_weights`, for the service to read at once: see `durable.hand_over`. Raises
+    StorageFailed."""
+    content = _content(dict(_tensors(network)), _words_of(classes), preparation)
+    return durable.hand_over(folder, lambda file: file.write(content))
+
+
+def load_snapshot(path: Path, architecture: Architecture) -> tuple[Model, Classes]:
+    """What `save_snapshot` wrote. Raises Damaged."""
+    network, preparation, classes = _read_weights(path, architecture)
+    if preparation is None:
+        raise Damaged("The weights of the run come without what its data are prepared by.")
+    return Model(network, preparation), classes
+
+
+def _read_weights(path: Path, architecture: Architecture) -> tuple[Network, Preparation | None, Classes]:
+    stored, metadata = _read(path)
     preparation = preparation_in(stored, metadata)
     network = Network.blank(architecture)
     for name, tensor in named_tensors(network):
         if name not in stored or not _alike(stored[name], tensor):
             raise Damaged(f"The weights file {path.name} does not fit its network ({name}).")
         tensor[:] = stored[name]
-    return network, preparation
+    return network, preparation, _classes_in(metadata)
 
 
 def load_preparation(path: Path) -> Preparation | None:
@@ -148,7 +170,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> Path:
 
 def load_checkpoint(path: Path) -> Checkpoint:
     """Raises Damaged."""
-    arrays, metadata = _load(path)
+    durable.check(path)
+    arrays, metadata = _read(path)
     try:
         preparation = preparation_in(arrays, metadata)
         position = msgspec.json.decode(metadata["position"], type=Position)
@@ -162,14 +185,17 @@ def _alike(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> bool:
 
 
 def _save(path: Path, tensors: Arrays, metadata: dict[str, str], preparation: Preparation | None) -> Path:
-    if preparation is not None:
-        tensors, metadata = tensors | tensors_of(preparation), metadata | words_of(preparation)
-    content = safetensors.numpy.save(tensors, metadata=metadata)
+    content = _content(tensors, metadata, preparation)
     return durable.write_file(path, lambda file: file.write(content))
 
 
-def _load(path: Path) -> tuple[Arrays, dict[str, str]]:
-    durable.check(path)
+def _content(tensors: Arrays, metadata: dict[str, str], preparation: Preparation | None) -> bytes:
+    if preparation is not None:
+        tensors, metadata = tensors | tensors_of(preparation), metadata | words_of(preparation)
+    return safetensors.numpy.save(tensors, metadata=metadata)
+
+
+def _read(path: Path) -> tuple[Arrays, dict[str, str]]:
     with _opened(path) as file:
         return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118  # no dict
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.app import stories
 from tests.running import RunningService
 
 
@@ -76,6 +77,13 @@ def test_the_examples_run_as_they_stand_in_the_order_of_the_page(
     for path, operations in openapi["paths"].items():
         if "get" in operations and not path.endswith("/events"):
             run(service, openapi, "get", path, 200)
+    endless = stories.endless(service, name="xor")
+    stories.started(service, endless["id"])
+    answer = run(service, openapi, "post", "/v1/jobs/{job_id}/predictions", 200)
+    assert answer["job_id"] == endless["id"]
+    service.post(f"/v1/jobs/{endless['id']}/cancel")
+    assert service.http.delete(f"/v1/jobs/{endless['id']}").status_code == 204
+    assert "Predict with version 1" in run(service, openapi, "post", "/v1/jobs/{job_id}/predictions", 409)["detail"]
 
 
 def run(service: RunningService, openapi: dict[str, Any], method: str, path: str, status: int) -> dict[str, Any]:
