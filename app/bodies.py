@@ -69,7 +69,7 @@ class LimitBody:
         kind = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
         if kind.partition(b";")[0].strip().lower() in _IN_JSON:
             return self._json
-        if path.startswith("/v1/datasets") or path.endswith("/predictions"):
+        if path.startswith("/v1/datasets") or path == "/v1/networks" or path.endswith("/predictions"):
             return self._upload  # to disk, or through the network, as it arrives
         return self._tensors if path.startswith("/v2/") else self._json
 

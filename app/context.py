@@ -21,6 +21,7 @@ from engine.errors import Conflict, NotFound
 from engine.jobs.batches import BatchPredictions
 from engine.jobs.catalog import Catalog
 from engine.jobs.checkpoints import Checkpoints
+from engine.jobs.exchange import Exchange
 from engine.jobs.looks import Looks
 from engine.jobs.registry import Registry
 from engine.jobs.service import JobService
@@ -55,6 +56,7 @@ class Context:
     catalog: Catalog
     uploads: Uploads
     looks: Looks
+    exchange: Exchange
     batches: BatchPredictions
     jobs: JobService
     checkpoints: Checkpoints
@@ -71,7 +73,11 @@ class Context:
         self.changes.close()
         self.streams.close()
         # In a thread: it waits for what is being read to be let go of, and this is called within a signal.
-        threading.Thread(target=self.uploads.end, name="ending").start()
+        threading.Thread(target=self._let_go_of_files, name="ending").start()
+
+    def _let_go_of_files(self) -> None:
+        self.exchange.end()
+        self.uploads.end()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Files of the service as answers."""
+"""Files as answers, a part at a time."""
 
 import os
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ _BYTES_AT_ONCE = 2**20
 
 
 def download(file: BinaryIO, name: str, kind: str = BYTES) -> StreamingResponse:
-    """An open file, which is closed then. `name`: what browsers call it."""
+    """All of an open file, which is closed then, to be saved under this name."""
     headers = {
         "Content-Length": str(os.fstat(file.fileno()).st_size),
         "Content-Disposition": f'attachment; filename="{name}"',

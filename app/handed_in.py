@@ -1,19 +1,25 @@
-"""What requests that hand in data have in common: the files that they carry, and how they are answered."""
+"""What requests that hand in files have in common: the files that they carry, and how they are answered."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import PurePath
 from typing import Annotated, Any
 
 from anyio import to_thread
 from fastapi import Header, Request, Response
+from pydantic import TypeAdapter, ValidationError
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from app.context import Context
 from app.idempotency import Once
+from app.schemas.base import Name
 from app.schemas.datasets import DatasetView
 from engine.data.dataset import Dataset
+from engine.errors import InvalidInput
 from engine.jobs.registry import Receipt
-from engine.jobs.upload import Upload
+from engine.jobs.upload import Kind, Piece, Upload
 
 # Kinds of files as a body of their own. What it really is, its first bytes tell.
 FILES = {
@@ -29,6 +35,7 @@ FILES = {
     )
 }
 JSON = "application/json"
+_NAME: TypeAdapter[str] = TypeAdapter(Name)
 FILE = {"required": True, "content": FILES}
 TAKEN: dict[int | str, dict[str, Any]] = {202: {"model": DatasetView, "description": "It is being read."}}
 
@@ -55,6 +62,36 @@ async def created(
         return once.create(lambda: content, make, partial(view, here), lambda found: f"/v1/datasets/{found.id}", status)
 
     return await to_thread.run_sync(create, limiter=here.waiting)
+
+
+@asynccontextmanager
+async def arriving(here: Context, kind: Kind) -> AsyncIterator[Upload]:
+    """A new upload; nothing is left of it unless it is known when the block ends."""
+    upload = await run_in_threadpool(here.uploads.begin, kind)
+    try:
+        yield upload
+    finally:
+        await run_in_threadpool(here.uploads.discard, upload)
+
+
+def each_once(options: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Raises InvalidInput if one is there twice, in the form or in the query."""
+    found: dict[str, str] = {}
+    for name, value in options:
+        if name in found:
+            raise InvalidInput(name, "This option is there twice; lists have commas between their items.")
+        found[name] = value
+    return found
+
+
+def name_for(name: str | None, pieces: Sequence[Piece]) -> str | None:
+    """As asked for; or that of the file, where it can be one."""
+    if name is not None or len(pieces) != 1:
+        return name
+    try:
+        return _NAME.validate_python(PurePath(pieces[0].name).stem)
+    except ValidationError:
+        return None
 
 
 def status(found: Dataset | Upload) -> int:

@@ -1,6 +1,7 @@
 """Waking those who wait, in the event loop, for a job to change."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Generic, TypeVar
 from weakref import WeakValueDictionary
@@ -8,6 +9,9 @@ from weakref import WeakValueDictionary
 from engine.jobs.job import Job
 
 Key = TypeVar("Key")
+
+# A worker does what it is asked between two steps, and may write a file before it is done.
+_SECONDS_TO_SETTLE = 10.0
 
 
 class Waiters(Generic[Key]):
@@ -48,6 +52,17 @@ class Changes(Waiters[str]):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__()
         self._loop = loop
+
+    async def settled(self, job_id: str, is_wished: Callable[[str], bool]) -> None:
+        """Wait until what was asked of a job has happened, or could not any more; for 10 seconds at most, or until the
+        service ends."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_SECONDS_TO_SETTLE):
+                while not self.closed:
+                    changed = self.next_of(job_id)
+                    if not is_wished(job_id):
+                        return
+                    await changed.wait()
 
     def announce(self, job: Job) -> None:
         """A job changed. May be called from any thread."""

@@ -25,8 +25,10 @@ from app.routes import (
     evaluations,
     events,
     health,
+    imports,
     inference,
     jobs,
+    live_predictions,
     models,
     networks,
     predictions,
@@ -41,6 +43,7 @@ from engine.jobs.batches import BatchPredictions
 from engine.jobs.catalog import Catalog
 from engine.jobs.checkpoints import Checkpoints
 from engine.jobs.children import Child, Unreadable
+from engine.jobs.exchange import Exchange
 from engine.jobs.executor import Slot
 from engine.jobs.folder import DataFolder
 from engine.jobs.job import Job
@@ -55,6 +58,7 @@ from engine.training.compiled import compile_predictions
 
 # In the order of the story that their examples tell.
 _ROUTES = (
+    imports,
     networks,
     versions,
     tags,
@@ -65,13 +69,14 @@ _ROUTES = (
     events,
     checkpoint_routes,
     predictions,
+    live_predictions,
     batch_routes,
     evaluations,
     devices,
     health,
-    models,
-    inference,
 )
+# The Open Inference Protocol, whose errors have a form of their own.
+_PROTOCOL = (models, inference)
 
 _DESCRIPTION = """
 Train fully connected neural networks over HTTP. In order: create a network, create a dataset, train, watch the cost
@@ -101,13 +106,14 @@ def create_app(settings: Settings) -> FastAPI:
     )
     service = JobService(registry, folder, slots, found, limits, settings.hang_seconds)
     service.recover()
-    # Who looks at a dataset does not wait for files, nor do files wait for looks.
-    reader, looker = (
-        Child("engine.jobs.reader", settings.reader_bytes, settings.hang_seconds, Unreadable) for _ in range(2)
+    # Who looks at a dataset does not wait for files, nor do files wait for looks, nor networks for either.
+    reader, looker, exchanger = (
+        Child("engine.jobs.reader", settings.reader_bytes, settings.hang_seconds, Unreadable) for _ in range(3)
     )
     predictor = Child("engine.jobs.predictor", settings.predictor_bytes, settings.hang_seconds)
     uploads = Uploads(registry, folder, reader, settings.max_uploads, settings.max_open_uploads)
     looks = Looks(registry, folder, looker)
+    exchange = Exchange(registry, folder, exchanger, settings.max_parameters)
     batches = BatchPredictions(registry, folder, catalog, predictor, settings.max_batch_predictions)
     last_event = registry.last_event()
 
@@ -128,6 +134,7 @@ def create_app(settings: Settings) -> FastAPI:
             catalog,
             uploads,
             looks,
+            exchange,
             batches,
             service,
             checkpoints,
@@ -147,6 +154,7 @@ def create_app(settings: Settings) -> FastAPI:
             app.state.context.end_streams()
             app.state.context.batching.end()
             await asyncio.to_thread(looks.end)
+            await asyncio.to_thread(exchange.end)
             await asyncio.to_thread(batches.end)
             await asyncio.to_thread(uploads.end)
             await asyncio.to_thread(service.stop, settings.drain_seconds)
@@ -163,8 +171,10 @@ def create_app(settings: Settings) -> FastAPI:
     )
     for module in _ROUTES:
         document_errors(module.router.routes)
-        app.include_router(module.router)
-    put_first(app, [module.router for module in _ROUTES])
+    routers = [module.router for module in (*_ROUTES, *_PROTOCOL)]
+    for router in routers:
+        app.include_router(router)
+    put_first(app, routers)
     problems.install(app)
     app.add_middleware(
         LimitBody,

@@ -50,10 +50,11 @@ class Settings(BaseSettings):
         int, Field(ge=1024, description="Largest body with binary tensors, of the Open Inference Protocol.")
     ] = 64 * MiB
     max_upload_bytes: Annotated[
-        int, Field(ge=1024, description="Largest uploaded file, and largest array in it once unpacked.")
+        int, Field(ge=1024, description="Largest uploaded file, and largest array of a dataset once unpacked.")
     ] = 4096 * MiB
     max_uploads: Annotated[
-        int, Field(ge=1, description="Datasets that may arrive in one request, or be read, at the same time.")
+        int,
+        Field(ge=1, description="Datasets and networks that may arrive in one request, or be read, at the same time."),
     ] = 32
     max_open_uploads: Annotated[
         int, Field(ge=1, description="Datasets that may be open, to arrive in several requests.")
@@ -62,8 +63,9 @@ class Settings(BaseSettings):
         int,
         Field(
             ge=256 * MiB,
-            description="Memory that reading a file may take, and looking at a dataset and predicting one beside it, "
-            "besides what their processes have anyway. Predicting takes the network as well.",
+            description="Memory that reading a file may take, and beside it looking at a dataset, predicting one, and "
+            "a network that goes out or comes in, besides what their processes have anyway. Predicting takes the "
+            "network as well.",
         ),
     ] = 1024 * MiB
     max_batch_predictions: Annotated[

@@ -59,11 +59,11 @@ class Unfinished:
     def __init__(self, folder: Path, name: str) -> None:
         """`name`: what it is called in errors until then."""
         self._name = name
-        self._path = folder / f"{UNFINISHED}{os.getpid()}-{uuid.uuid4().hex}"
+        self._path = _unfinished_in(folder)
         self._hash = hashlib.sha256()
         self._beside: ThreadPoolExecutor | None = None
         self._told = self.bytes = 0
-        with _reporting(name):
+        with reporting(name):
             self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         self._sink = _Plain(self._descriptor)
 
@@ -82,7 +82,7 @@ class Unfinished:
             hashed.result()  # the part is its owner's again when this returns
 
     def _put(self, content: memoryview) -> None:
-        with _reporting(self._name):
+        with reporting(self._name):
             self._sink.write(content)
             self.bytes += len(content)
             if self.bytes - self._told >= _TOLD_AT_ONCE:
@@ -98,7 +98,7 @@ class Unfinished:
     def keep(self, path: Path) -> Path:
         """Whole and for good: where it is, `path` with the digest before the suffix, which begins at the only dot of
         the name."""
-        with _reporting(path.name):
+        with reporting(path.name):
             os.fsync(self._descriptor)
             final = path.with_name(f"{path.stem}.{self.sha256[:_DIGITS]}{path.suffix}")
             self._path.rename(final)
@@ -111,6 +111,10 @@ class Unfinished:
             self._beside.shutdown()
         os.close(self._descriptor)
         self._path.unlink(missing_ok=True)
+
+
+def _unfinished_in(folder: Path) -> Path:
+    return folder / f"{UNFINISHED}{os.getpid()}-{uuid.uuid4().hex}"
 
 
 def sync_folder(folder: Path) -> None:
@@ -127,15 +131,28 @@ def write_file(path: Path, write: Callable[[Sink], object]) -> Path:
 
     Raises StorageFailed.
     """
-    with closing(Unfinished(path.parent, path.name)) as file, _reporting(path.name):
+    with closing(Unfinished(path.parent, path.name)) as file, reporting(path.name):
         write(file)
         return file.keep(path)
+
+
+def hand_over(folder: Path, write: Callable[[Sink], object]) -> Path:
+    """A new file that `write` fills, for another process to read at once and to remove. It is not synced, and has the
+    name of an unfinished one, so that it goes as those do where nobody takes it. Raises StorageFailed."""
+    path = _unfinished_in(folder)
+    try:
+        with reporting("what is handed over"), path.open("xb") as file:
+            write(file)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return path
 
 
 def map_scratch(folder: Path, write: Callable[[Sink], object]) -> mmap.mmap:
     """What `write` writes, mapped read-only from a file in `folder` that has no name: it is gone when it is used no
     more, however that comes about. Raises StorageFailed."""
-    with _reporting("what is prepared of the data"):
+    with reporting("what is prepared of the data"):
         descriptor = _without_name(folder)
         try:
             write(_Plain(descriptor))
@@ -159,7 +176,7 @@ def _without_name(folder: Path) -> int:
 
 def link(path: Path, other: Path) -> None:
     """Another name, `other`, for the file at `path`. Raises StorageFailed."""
-    with _reporting(path.name):
+    with reporting(path.name):
         other.hardlink_to(path)
         sync_folder(other.parent)
 
@@ -210,7 +227,8 @@ def _digest_of(file: BufferedReader, going_on: Callable[[], object]) -> str:
 
 
 @contextmanager
-def _reporting(name: str) -> Iterator[None]:
+def reporting(name: str) -> Iterator[None]:
+    """Errors of the disk as StorageFailed, or StorageFull, about what is called `name`."""
     try:
         yield
     except OSError as problem:
@@ -223,7 +241,7 @@ def _reporting(name: str) -> Iterator[None]:
 def new_folder(path: Path) -> Iterator[Path]:
     """A folder to fill with `write_file`; it appears at `path` when the block ends without an error."""
     temporary = path.with_name(f"{UNFINISHED}{uuid.uuid4().hex}")
-    with _reporting(path.name):
+    with reporting(path.name):
         try:
             temporary.mkdir(parents=True)
             yield temporary

@@ -1,5 +1,7 @@
-"""A process that reads files into datasets with bounded memory, for tests of files that may bring it down."""
+"""A process that reads files into datasets, or as networks, with bounded memory, for tests of files that may bring it
+down."""
 
+import importlib
 import os
 import resource
 import signal
@@ -16,9 +18,12 @@ import msgspec
 from engine.data.reading.files import read
 from engine.data.sources import Content, Progress, Reading, Source
 from engine.errors import InvalidInput, TooLarge
+from engine.exchange import files
+from engine.exchange.portable import Hints
 
 # What reading may hold beside what the process had before: blocks, and what becomes of them.
 ROOM = 512 * 2**20
+MOST_PARAMETERS = 10**7
 # Of a processor. What takes longer is killed.
 SECONDS = 60
 
@@ -32,8 +37,11 @@ class Outcome(msgspec.Struct):
 
 
 class _Asked(msgspec.Struct):
+    """`hints`: what is said of a network; the other files are datasets."""
+
     paths: list[tuple[list[str], str, str]]
     reading: Reading
+    hints: Hints | None = None
 
 
 class ReadingChild:
@@ -45,7 +53,13 @@ class ReadingChild:
         )
 
     def read(self, sources: Sequence[Source], reading: Reading) -> Outcome:
-        asked = _Asked([([str(path) for path in s.paths], s.name, s.field) for s in sources], reading)
+        return self._ask(_Asked([([str(path) for path in s.paths], s.name, s.field) for s in sources], reading))
+
+    def read_network(self, path: Path, hints: Hints) -> Outcome:
+        """One of at most MOST_PARAMETERS."""
+        return self._ask(_Asked([([str(path)], path.name, "file")], Reading(), hints))
+
+    def _ask(self, asked: _Asked) -> Outcome:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(msgspec.json.encode(asked) + b"\n")
@@ -59,14 +73,16 @@ class ReadingChild:
 def _serve(room: int) -> None:
     for line in sys.stdin.buffer:
         asked = msgspec.json.decode(line, type=_Asked)
+        if asked.hints is not None:
+            importlib.import_module("onnx")  # here, so that those that are forked have it
         sources = [Source(tuple(map(Path, paths)), name, "", _field(field)) for paths, name, field in asked.paths]
         with tempfile.TemporaryDirectory(dir=sources[0].paths[0].parent) as folder:
-            outcome = _forked(sources, asked.reading, Path(folder), room)
+            outcome = _forked(sources, asked, Path(folder), room)
         sys.stdout.buffer.write(msgspec.json.encode(outcome) + b"\n")
         sys.stdout.buffer.flush()
 
 
-def _forked(sources: Sequence[Source], reading: Reading, folder: Path, room: int) -> Outcome:
+def _forked(sources: Sequence[Source], asked: _Asked, folder: Path, room: int) -> Outcome:
     told, tell = os.pipe()
     process = os.fork()
     if process == 0:
@@ -75,7 +91,7 @@ def _forked(sources: Sequence[Source], reading: Reading, folder: Path, room: int
             resource.setrlimit(resource.RLIMIT_DATA, (_status("VmData") + room, resource.RLIM_INFINITY))
             resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-            os.write(tell, msgspec.json.encode(_outcome(sources, reading, folder)))
+            os.write(tell, msgspec.json.encode(_outcome(sources, asked, folder)))
         except BaseException:  # noqa: BLE001  # whatever it is, it is a finding
             os.write(tell, msgspec.json.encode(Outcome("died", traceback.format_exc())))
         finally:
@@ -93,13 +109,19 @@ def _field(name: str) -> Any:
     return name
 
 
-def _outcome(sources: Sequence[Source], reading: Reading, folder: Path) -> Outcome:
+def _outcome(sources: Sequence[Source], asked: _Asked, folder: Path) -> Outcome:
     def progress(_: Progress) -> None:
         pass
 
     before = _status("VmRSS")
     try:
-        content = read(sources, reading, folder, progress)
+        if asked.hints is not None:
+            format, network = files.read(sources[0].paths[0], asked.hints, MOST_PARAMETERS)
+            files.keep(folder / "1.safetensors", network)
+            return Outcome("stored", format, _status("VmHWM") - before)
+        content = read(sources, asked.reading, folder, progress)
+    except MemoryError:
+        return Outcome("too large", "more memory than there is", _status("VmHWM") - before)
     except TooLarge as problem:
         return Outcome("too large", str(problem), _status("VmHWM") - before)
     except InvalidInput as problem:

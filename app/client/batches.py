@@ -49,20 +49,7 @@ class BatchPredictions(Connection):
 
     def download_predictions(self, batch: str, path: Path) -> Path:
         """The file of one that has succeeded, as `path`, which is there when all of it has come."""
-        unfinished = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
-        try:
-            # The service looks at every byte before it sends the first one.
-            with (
-                self._http.stream("GET", f"/v1/batch-predictions/{batch}/file", timeout=self._patience) as answer,
-                unfinished.open("xb") as file,
-            ):
-                check(answer)
-                for part in answer.iter_raw():
-                    file.write(part)
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
-        return path
+        return self._download(f"/v1/batch-predictions/{batch}/file", path)
 
     def cancel_prediction(self, batch: str) -> BatchPredictionView:
         """End one that has not ended."""

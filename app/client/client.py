@@ -10,54 +10,26 @@ import httpx
 from app.client.batches import BatchPredictions
 from app.client.connection import check
 from app.client.datasets import Datasets
+from app.client.networks import Networks
 from app.schemas.checkpoints import CheckpointsView, CheckpointView
 from app.schemas.devices import DevicesView
 from app.schemas.evaluations import EvaluationView
 from app.schemas.histories import EpochView, HistoryView
 from app.schemas.jobs import JobView
-from app.schemas.networks import NetworkView
 from app.schemas.predictions import PredictionView
-from app.schemas.versions import TagView, VersionView
+from app.schemas.versions import VersionView
 from engine.jobs.network import VersionReference
 
 # A service that was ended may be back soon.
 _SECONDS_WITHOUT_SERVICE, _SECONDS_BETWEEN_TRIES = 30.0, 0.1
 
 
-class Client(Datasets, BatchPredictions):
+class Client(Networks, Datasets, BatchPredictions):
     """Speaks to one service. Use it as a context manager, so that its connections are closed."""
 
     def devices(self) -> DevicesView:
         """What the service can train on."""
         return self._ask(DevicesView, "GET", "/v1/devices")
-
-    def create_network(self, **fields: Any) -> NetworkView:
-        """Fields as in POST /v1/networks."""
-        return self._ask(NetworkView, "POST", "/v1/networks", json=fields)
-
-    def network(self, network: str) -> NetworkView:
-        return self._ask(NetworkView, "GET", f"/v1/networks/{network}")
-
-    def change_network(self, network: str, **fields: Any) -> NetworkView:
-        """Fields as in PATCH /v1/networks/{network}: `version`, the one to predict from now on, and `name`."""
-        return self._ask(NetworkView, "PATCH", f"/v1/networks/{network}", json=fields)
-
-    def clone_network(
-        self, network: str, name: str | None = None, version: VersionReference | None = None
-    ) -> NetworkView:
-        """A network of its own, which starts with a version of this one, by default the current one."""
-        return self._ask(NetworkView, "POST", f"/v1/networks/{network}/clones", json={"name": name, "version": version})
-
-    def version(self, network: str, version: VersionReference = "current") -> VersionView:
-        return self._ask(VersionView, "GET", f"/v1/networks/{network}/versions/{version}")
-
-    def tag_version(self, network: str, tag: str, version: VersionReference = "current") -> TagView:
-        """Give a tag to a version, or move it there."""
-        return self._ask(TagView, "PUT", f"/v1/networks/{network}/tags/{tag}", json={"version": version})
-
-    def untag_version(self, network: str, tag: str) -> None:
-        """Remove a tag; its version stays."""
-        check(self._http.delete(f"/v1/networks/{network}/tags/{tag}"))
 
     def create_job(self, **fields: Any) -> JobView:
         """Fields as in POST /v1/jobs."""
@@ -138,6 +110,16 @@ class Client(Datasets, BatchPredictions):
         current version."""
         path = f"/v1/networks/{network}/predictions"
         return self._ask(PredictionView, "POST", path, json={"inputs": inputs, "rows": rows, "version": version})
+
+    def predict_with_job(
+        self,
+        job: str,
+        inputs: Sequence[Sequence[Any]] | None = None,
+        *,
+        rows: Sequence[Mapping[str, Any]] | None = None,
+    ) -> PredictionView:
+        """As `predict`, with the weights that a running job has at the moment."""
+        return self._ask(PredictionView, "POST", f"/v1/jobs/{job}/predictions", json={"inputs": inputs, "rows": rows})
 
     def evaluate(self, network: str, dataset: str, version: VersionReference | None = None) -> EvaluationView:
         """A version of the network, by default the current one, on a dataset."""

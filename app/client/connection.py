@@ -1,7 +1,9 @@
 """One service, asked over HTTP: its answers are its own models, its refusals are ServiceError."""
 
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
@@ -12,6 +14,8 @@ View = TypeVar("View", bound=BaseModel)
 T = TypeVar("T")
 P = ParamSpec("P")
 
+# Of a file that arrives; what has not is not taken for the file.
+_UNFINISHED = ".part"
 # Seconds before each of the further tries, when a connection breaks.
 _PAUSES = (0.1, 0.5, 2.0, 5.0)
 
@@ -51,6 +55,19 @@ class Connection:
         check(answer)
         return view.model_validate(answer.json())
 
+    def _download(self, address: str, path: Path, **query: str) -> Path:
+        """A file at `path`, which is there when all of it has arrived."""
+        unfinished = path.with_name(path.name + _UNFINISHED)
+        try:
+            with self._http.stream("GET", address, params=query, timeout=self._patience) as answer:
+                check(answer)
+                with unfinished.open("wb") as file:
+                    for part in answer.iter_bytes():
+                        file.write(part)
+            return unfinished.rename(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
 
 def check(answer: httpx.Response) -> None:
     """Raises ServiceError for an error."""
@@ -74,3 +91,9 @@ def persistently(request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
         except httpx.TransportError:
             time.sleep(pause)
     return request(*args, **kwargs)
+
+
+def as_text(options: Mapping[str, Any]) -> dict[str, str]:
+    """Lists and objects as the service reads them in forms and queries; what is None is left out."""
+    given = {name: value for name, value in options.items() if value is not None}
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in given.items()}

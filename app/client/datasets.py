@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import json
 import tempfile
 import time
 import uuid
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from app.client.connection import Connection, ServiceError, check, persistently
+from app.client.connection import Connection, ServiceError, as_text, check, persistently
 from app.client.frames import Frame, stream
 from app.schemas.datasets import DatasetView
 from app.schemas.profiles import PartsView, ProfileView, RowsView
@@ -40,7 +39,7 @@ class Datasets(Connection):
     def upload_dataset(self, path: Path, *, wait: bool = True, **options: Any) -> DatasetView:
         """A table of any kind that the service reads, or an .npz file."""
         with path.open("rb") as file:
-            return self._hand_in(wait, files={"file": (path.name, file)}, data=_as_text(options))
+            return self._hand_in(wait, files={"file": (path.name, file)}, data=as_text(options))
 
     def upload_arrays(
         self,
@@ -61,13 +60,13 @@ class Datasets(Connection):
                 for field, array in given.items()
                 if array is not None
             }
-            return self._hand_in(wait, files=files, data=_as_text(options))
+            return self._hand_in(wait, files=files, data=as_text(options))
 
     def upload_frame(self, frame: Frame, *, wait: bool = True, **options: Any) -> DatasetView:
         """A table of pandas, Polars or PyArrow; it goes out batch by batch, and is never in memory as a whole here, if
         it is not so already."""
         headers = {"Content-Type": _ARROW_STREAM}
-        return self._hand_in(wait, content=stream(frame), params=_as_text(options), headers=headers)
+        return self._hand_in(wait, content=stream(frame), params=as_text(options), headers=headers)
 
     def append_rows(self, dataset: str, rows: Rows) -> DatasetView:
         """A file or a frame, as one more of the `pieces` of a dataset that is open for rows. It is there once, also if
@@ -167,12 +166,6 @@ class Datasets(Connection):
 
     def _awaited(self, view: DatasetView, wait: bool) -> DatasetView:
         return self.ready(view.id) if wait and view.state != "ready" else view
-
-
-def _as_text(options: Mapping[str, Any]) -> dict[str, str]:
-    """Lists and objects as the service reads them in forms and queries; what is None is left out."""
-    given = {name: value for name, value in options.items() if value is not None}
-    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in given.items()}
 
 
 def _digest(sha256: bytes) -> str:

@@ -11,9 +11,9 @@ import numpy.typing as npt
 from fastapi import Response
 from fastapi.responses import StreamingResponse
 
-from engine.jobs.network import NetworkRecord, Version
 from engine.nn.views import Matrix
 from engine.training.evaluation import predicted_codes
+from engine.training.model import Model
 from engine.training.probabilities import check_gives_probabilities, check_has_classes, scores_of
 
 JSON, NPY = "application/json", "application/x-npy"
@@ -26,6 +26,15 @@ _encode = msgspec.json.encode
 
 
 @dataclass(frozen=True)
+class Predictor:
+    """Whose outputs they are. `names`: what an answer says of it; `classes`: what it was trained to tell apart."""
+
+    names: dict[str, str | int | None]
+    model: Model
+    classes: tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
 class Wishes:
     """How rows are to be answered, beside the outputs: see `NewPrediction`."""
 
@@ -33,19 +42,20 @@ class Wishes:
     top_k: int | None = None
     probabilities: bool = False
 
-    def check(self, network: NetworkRecord, version: Version) -> None:
-        """Raises InvalidInput if the version cannot give what is wished."""
+    def check(self, predictor: Predictor) -> None:
+        """Raises InvalidInput if the predictor cannot give what is wished."""
         if self.top_k is not None:
-            check_has_classes(version.classes, "top_k")
+            check_has_classes(predictor.classes, "top_k")
         if self.probabilities:
-            check_gives_probabilities(network.architecture, version.classes, "probabilities")
+            architecture = predictor.model.network.architecture
+            check_gives_probabilities(architecture, predictor.classes, "probabilities")
 
 
-def answered(network: NetworkRecord, version: Version, outputs: Matrix, wishes: Wishes) -> Response:
+def answered(predictor: Predictor, outputs: Matrix, wishes: Wishes) -> Response:
     """`outputs`: in the units of the targets. `wishes`: checked."""
     if wishes.kind == NPY:
         return _npy(scores_of(outputs) if wishes.probabilities else outputs)
-    words = _words(network, version, outputs, wishes)
+    words = _words(predictor, outputs, wishes)
     if len(outputs) <= _ROWS_AT_ONCE:
         return Response(b"".join(words), media_type=JSON)
     return StreamingResponse(words, media_type=JSON)
@@ -57,13 +67,13 @@ def _npy(array: npt.NDArray[Any]) -> Response:
     return Response(head.getvalue() + array.tobytes(), media_type=NPY)
 
 
-def _words(network: NetworkRecord, version: Version, outputs: Matrix, wishes: Wishes) -> Iterator[bytes]:
-    yield b'{"network_id":%b,"version":%d' % (_encode(network.id), version.number)
+def _words(predictor: Predictor, outputs: Matrix, wishes: Wishes) -> Iterator[bytes]:
+    yield _encode(predictor.names).removesuffix(b"}")
     yield from _listed(b"outputs", outputs)
-    if version.classes is None:
+    if predictor.classes is None:
         yield b',"labels":null'
     else:
-        classes = np.array(version.classes, object)
+        classes = np.array(predictor.classes, object)
         yield from _listed(b"labels", classes[predicted_codes(outputs)])
         if wishes.probabilities:
             yield from _listed(b"probabilities", scores_of(outputs))

@@ -101,6 +101,8 @@ class Batching:
     def _deliver(
         self, loop: asyncio.AbstractEventLoop, network: Network, batch: _Batch, computed: asyncio.Future[Matrix]
     ) -> None:
+        if computed.cancelled():  # the service ends
+            return
         problem = computed.exception()
         at = 0
         for wanted, first, last in batch.parts:

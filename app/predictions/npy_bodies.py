@@ -1,5 +1,6 @@
 """Rows that arrive as .npy: worked through block by block, while the rest is under way."""
 
+import asyncio
 import io
 from collections.abc import AsyncIterator
 from functools import lru_cache
@@ -13,7 +14,7 @@ from engine.nn.views import Matrix
 from engine.training.model import Answers, Model
 
 # Bytes: what is gathered before it is worked through; of a header; of all answers to one request.
-_BLOCK, _LONGEST_HEADER, _MOST_ANSWERS = 2**20, 2**12, 2**29
+_BLOCK, _LONGEST_HEADER, _MOST_ANSWERS = 2**22, 2**12, 2**29
 # Of a header, before its text: magic, version, and how long the text is.
 _BEFORE_TEXT = 12
 _FIELD = "body"
@@ -24,24 +25,48 @@ async def answers_to_npy(stream: AsyncIterator[bytes], model: Model, batching: B
     body = _Body(stream)
     announced = await body.header()
     _check(announced, model)
-    answers: Answers | None = None
     at_once = max(1, _BLOCK // announced.bytes_per_row)
-    for first in range(0, announced.rows, at_once):
-        rows = await body.rows(announced, min(at_once, announced.rows - first))
-        found = model.answers(await batching.outputs(model.network, _prepared(model, rows, first)), _FIELD)
-        if answers is None:
-            answers = found if len(found) == announced.rows else np.empty((announced.rows, found.shape[1]), found.dtype)
-        answers[first : first + len(found)] = found
-    await body.end()
-    assert answers is not None  # there is a row
-    return answers
+    if announced.rows <= at_once:
+        rows = _prepared(model, await body.rows(announced, announced.rows), 0)
+        await body.end()
+        return model.answers(await batching.outputs(model.network, rows), _FIELD)
+    answers = _Answers(announced.rows)
+    computing: asyncio.Task[Matrix] | None = None
+    try:
+        for first in range(0, announced.rows, at_once):
+            part = await body.rows(announced, min(at_once, announced.rows - first))
+            rows = _prepared(model, part, first)
+            if computing is not None:
+                answers.add(model.answers(await computing, _FIELD))
+            computing = asyncio.create_task(batching.outputs(model.network, rows))
+        await body.end()
+        assert computing is not None  # there is a row
+        answers.add(model.answers(await computing, _FIELD))
+    finally:
+        if computing is not None:
+            computing.cancel()
+    return answers.all
+
+
+class _Answers:
+    """To so many rows, as they come."""
+
+    def __init__(self, rows: int) -> None:
+        self._rows, self._done = rows, 0
+        self.all: Answers = np.empty(0)
+
+    def add(self, part: Answers) -> None:
+        if not self._done:
+            self.all = np.empty((self._rows, part.shape[1]), part.dtype)
+        self.all[self._done : self._done + len(part)] = part
+        self._done += len(part)
 
 
 def _check(announced: Announced, model: Model) -> None:
     """Raises InvalidInput, TooLarge."""
     if model.preparation.columns is not None:
         raise InvalidInput(
-            _FIELD, "The version was trained on a table; give JSON with inputs or rows, which may hold any values."
+            _FIELD, "These weights were trained on a table; give JSON with inputs or rows, which may hold any values."
         )
     if announced.dtype.kind not in "buif":
         raise InvalidInput(_FIELD, f"The array is of {announced.dtype}; numbers are expected.")
@@ -77,19 +102,19 @@ class _Body:
 
     def __init__(self, stream: AsyncIterator[bytes]) -> None:
         self._stream = stream
-        self._gathered = b""
+        self._parts: list[bytes] = []
+        self._length = 0
 
     async def header(self) -> Announced:
         """Raises InvalidInput."""
-        await self._gather(_BEFORE_TEXT)
-        start = self._gathered[:_BEFORE_TEXT]
+        start = await self._take(_BEFORE_TEXT)
         if not start.startswith(MAGIC):
             raise InvalidInput(_FIELD, "This is not a .npy file, which begins with \\x93NUMPY.")
         size = 2 if start[6:7] == b"\1" else 4
         length = 8 + size + int.from_bytes(start[8 : 8 + size], "little")
         if length > _LONGEST_HEADER:
             raise InvalidInput(_FIELD, f"The header of the .npy file has {length} bytes; it has some hundred.")
-        return _announced(await self._take(length))
+        return _announced(start + await self._take(length - len(start)))
 
     async def rows(self, announced: Announced, count: int) -> Matrix:
         """The next ones. Raises InvalidInput if there are fewer."""
@@ -102,23 +127,21 @@ class _Body:
 
     async def end(self) -> None:
         """Raises InvalidInput if anything follows."""
-        await self._gather(1)
-        if self._gathered:
+        if await self._take(1):
             raise InvalidInput(_FIELD, "More follows than the header announces.")
 
     async def _take(self, amount: int) -> bytes:
-        await self._gather(amount)
-        taken, self._gathered = self._gathered[:amount], self._gathered[amount:]
-        return taken
-
-    async def _gather(self, amount: int) -> None:
-        """Until so many bytes are there, or no more come."""
-        if len(self._gathered) >= amount:
-            return
-        parts, length = [self._gathered], len(self._gathered)
-        async for part in self._stream:
-            parts.append(part)
-            length += len(part)
-            if length >= amount:
+        """The next bytes; fewer at the end."""
+        while self._length < amount:
+            part = await anext(self._stream, None)
+            if part is None:
                 break
-        self._gathered = b"".join(parts)
+            self._parts.append(part)
+            self._length += len(part)
+        parts, self._parts = self._parts, []
+        beyond = self._length = max(0, self._length - amount)
+        if beyond:
+            last = parts.pop()  # what came before it was not enough
+            parts.append(last[:-beyond])
+            self._parts.append(last[-beyond:])
+        return b"".join(parts)

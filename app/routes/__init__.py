@@ -7,6 +7,7 @@ from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
 
 from app.problems import Problem
+from app.schemas.base import in_one_piece
 
 _MEANINGS = {
     400: "The body is not valid JSON.",
@@ -24,16 +25,9 @@ _OF_A_BODY = (400, 413, 415)
 _OF_A_CHANGE = (500, 503, 507)
 
 
-def _schema() -> dict[str, Any]:
-    """Of a problem, with that of a field's where it is used: a reference would be looked for at the document's root."""
-    schema = Problem.model_json_schema()
-    schema["properties"]["errors"]["items"] = schema.pop("$defs")["FieldError"]
-    return schema
-
-
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """How an operation's errors are documented."""
-    content = {"application/problem+json": {"schema": _schema()}}
+    content = {"application/problem+json": {"schema": in_one_piece(Problem)}}
     return {status: {"description": _MEANINGS[status], "content": content} for status in statuses}
 
 

@@ -1,28 +1,26 @@
 """/v1/datasets"""
 
 import re
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, closing
+from contextlib import closing
 from dataclasses import replace
-from pathlib import PurePath
 from typing import Any
 
 import msgspec
 import numpy as np
 from fastapi import APIRouter, Request, Response
 from fastapi.openapi.constants import REF_TEMPLATE
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import InitErrorDetails
 from starlette.concurrency import run_in_threadpool
 
 from app.bodies import parse
 from app.context import After, Context, DatasetId, Here, Limit
 from app.digests import ContentDigest
-from app.handed_in import FILES, JSON, TAKEN, Digest, checked_kind, created, view
+from app.handed_in import FILES, JSON, TAKEN, Digest, arriving, checked_kind, created, each_once, name_for, view
 from app.idempotency import Once, ToCreate
 from app.receiving import FORM, Form, receive_file
 from app.routes import problems
-from app.schemas.base import Name, Page
+from app.schemas.base import Page
 from app.schemas.datasets import (
     EXAMPLE,
     DatasetFile,
@@ -37,13 +35,11 @@ from engine.data.dataset import Dataset
 from engine.data.examples import Examples, examples, from_rows
 from engine.errors import InvalidInput
 from engine.jobs.registry import Receipt
-from engine.jobs.upload import Kind, Piece, Upload
+from engine.jobs.upload import Piece, Upload
 
 router = APIRouter(prefix="/v1/datasets", tags=["2 datasets"])
 
 _ROWS_BEGIN = re.compile(rb'"rows"\s*:')
-
-_NAME: TypeAdapter[str] = TypeAdapter(Name)
 
 
 def _schema(model: type[BaseModel]) -> dict[str, Any]:
@@ -147,13 +143,13 @@ def _examples(new: NewDataset) -> Examples:
 
 
 async def _open(new: NewUpload, body: bytes, here: Context, once: Once) -> Response:
-    async with _upload(here, new.upload) as upload:
+    async with arriving(here, new.upload) as upload:
         named = replace(upload, name=new.name, reading=new.reading(here.settings.max_upload_bytes))
         return await created(here, once, body, lambda receipt: here.uploads.open(named, receipt))
 
 
 async def _from_rows(new: NewTable, body: bytes, here: Context, once: Once, seconds: float) -> Response:
-    async with _upload(here, "fields") as upload:
+    async with arriving(here, "fields") as upload:
         with closing(here.uploads.incoming(upload)) as file:
             await run_in_threadpool(lambda: file.write(msgspec.json.encode(new.rows)))
             piece = await run_in_threadpool(here.uploads.kept, upload, file, Piece(content_type=JSON))
@@ -161,7 +157,7 @@ async def _from_rows(new: NewTable, body: bytes, here: Context, once: Once, seco
 
 
 async def _from_files(request: Request, kind: str, here: Context, once: Once, seconds: float) -> Response:
-    async with _upload(here, "fields") as upload:
+    async with arriving(here, "fields") as upload:
         options = request.query_params.multi_items()
         if kind == FORM:
             form = Form(here.uploads, upload, request.headers["content-type"])
@@ -169,31 +165,11 @@ async def _from_files(request: Request, kind: str, here: Context, once: Once, se
             options, pieces = [*options, *form.options], tuple(form.pieces)
         else:
             pieces = (await receive_file(request, here.uploads, upload),)
-        fields = ReadingFields.model_validate(_each_once(options))
+        fields = ReadingFields.model_validate(each_once(options))
         if not pieces:
             raise InvalidInput("file", "There is no file: one comes with a file name, in the field file.")
         sent = [fields.model_dump_json(), *(f"{piece.field} {piece.name} {piece.sha256}" for piece in pieces)]
         return await _read(here, once, replace(upload, pieces=pieces), fields, "\n".join(sent).encode(), seconds)
-
-
-def _each_once(options: Sequence[tuple[str, str]]) -> dict[str, str]:
-    """Raises InvalidInput if one is there twice, in the form or in the query."""
-    found: dict[str, str] = {}
-    for name, value in options:
-        if name in found:
-            raise InvalidInput(name, "This option is there twice; lists have commas between their items.")
-        found[name] = value
-    return found
-
-
-@asynccontextmanager
-async def _upload(here: Context, kind: Kind) -> AsyncIterator[Upload]:
-    """A new one; nothing is left of it unless it is known when the block ends."""
-    upload = await run_in_threadpool(here.uploads.begin, kind)
-    try:
-        yield upload
-    finally:
-        await run_in_threadpool(here.uploads.discard, upload)
 
 
 async def _read(
@@ -201,19 +177,9 @@ async def _read(
 ) -> Response:
     """`content`: all that was sent, or a digest of it."""
     named = replace(
-        upload, name=_name_for(fields, upload.pieces), reading=fields.reading(here.settings.max_upload_bytes)
+        upload, name=name_for(fields.name, upload.pieces), reading=fields.reading(here.settings.max_upload_bytes)
     )
     return await created(here, once, content, lambda receipt: here.uploads.read(named, seconds, receipt))
-
-
-def _name_for(fields: ReadingFields, pieces: Sequence[Piece]) -> str | None:
-    """As asked for; or that of the file, where it can be one."""
-    if fields.name is not None or len(pieces) != 1:
-        return fields.name
-    try:
-        return _NAME.validate_python(PurePath(pieces[0].name).stem)
-    except ValidationError:
-        return None
 
 
 @router.get("", summary="List datasets", responses=problems(422))

@@ -11,6 +11,7 @@ from app.inference.answers import JSON_LENGTH, inferred, wanted_outputs
 from app.inference.requests import Inference, arrays_in, inference_in, prepared
 from app.routes.models import ModelName, errors
 from app.routes.predictions import LARGE, found_model
+from app.schemas.base import in_one_piece
 from app.schemas.inference import InferenceRequest, InferenceResponse
 from engine.errors import InvalidInput
 from engine.jobs.network import CURRENT, VersionReference
@@ -22,11 +23,11 @@ router = APIRouter(prefix="/v2/models/{model_name}", tags=["7 open inference pro
 _BODY: dict[str, Any] = {
     "required": True,
     "content": {
-        "application/json": {"schema": InferenceRequest.model_json_schema()},
+        "application/json": {"schema": in_one_piece(InferenceRequest)},
         "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
     },
 }
-_ERRORS = errors(400, 404, 409, 413, 422, 500, 503)
+_ERRORS = errors(404, 409, 413, 422, 500, 503, 507)
 
 
 @router.post(

@@ -1,8 +1,6 @@
 """/v1/jobs"""
 
-import asyncio
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Response
@@ -22,8 +20,6 @@ from engine.jobs.orders import Order
 
 router = APIRouter(prefix="/v1/jobs", tags=["3 jobs"])
 
-# A worker writes a checkpoint before a job is paused; so long the answer waits for it.
-_SECONDS_TO_SETTLE = 10.0
 _EPOCHS_AT_ONCE = 1000
 
 
@@ -32,12 +28,13 @@ def _view(here: Context, job: Job) -> JobView:
     return JobView.of(job, jobs.position(job), jobs.unfinished_before(job), here.jobs.is_pausing(job.id))
 
 
-async def _found(job_id: JobId, here: Here) -> Job:
+async def found_job(job_id: JobId, here: Here) -> Job:
+    """By id or name. Raises NotFound."""
     at_hand = here.registry.jobs.at_hand(job_id)
     return await run_in_threadpool(here.registry.jobs.find, job_id) if at_hand is None else at_hand
 
 
-Found = Annotated[Job, Depends(_found)]
+Found = Annotated[Job, Depends(found_job)]
 
 
 @router.post(
@@ -196,13 +193,7 @@ async def change_job(job: Found, change: JobChange, here: Here) -> JobView:
 
 async def _settled(here: Context, job_id: str) -> Job:
     """The job when what was asked of it has happened, or could not any more."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_SECONDS_TO_SETTLE):
-            while not here.changes.closed:
-                changed = here.changes.next_of(job_id)
-                if not here.jobs.is_wished(job_id):
-                    break
-                await changed.wait()
+    await here.changes.settled(job_id, here.jobs.is_changing)
     return here.registry.jobs.get(job_id)
 
 

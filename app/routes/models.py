@@ -27,14 +27,13 @@ router = APIRouter(prefix="/v2", tags=["7 open inference protocol"])
 
 _EXTENSIONS = ["binary_tensor_data", "classification", "model_repository"]
 _MEANINGS = {
-    400: "The body is not as the protocol has it.",
     404: "There is no such model, or version of it.",
     409: "The model cannot predict at present.",
     413: "The body is larger than this service takes.",
-    415: "The body is of a kind that is not accepted here.",
-    422: "A tensor is not as the model takes it.",
+    422: "A tensor, or the body, is not as the model takes it.",
     500: "What is stored is damaged, or the service has an error; its log has the details.",
-    503: "As much waits already as this service takes.",
+    503: "As much is being done at this moment as this service does at once.",
+    507: "There is no space left on the disk of the data folder.",
 }
 ModelName = Annotated[
     str, Path(description="Name or id of a network.", openapi_examples={"xor": Example({"value": "xor"})})
@@ -47,11 +46,13 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 @router.get("", summary="The server")
 async def server() -> ServerView:
+    """Its name, its version, and which extensions of the protocol it knows."""
     return ServerView(name="nabla", version=__version__, extensions=_EXTENSIONS)
 
 
 @router.get("/health/live", summary="Is the server alive?")
 async def live() -> LiveView:
+    """As long as it answers at all."""
     return LiveView(live=True)
 
 
@@ -69,11 +70,13 @@ async def model(model_name: ModelName, here: Here) -> ModelView:
 
 @router.get("/models/{model_name}/versions/{model_version}", summary="A version of a model", responses=errors(404, 409))
 async def model_version(model_name: ModelName, model_version: VersionId, here: Here) -> ModelView:
+    """Its tensors. Versions that were trained on different tables have different ones."""
     return _view(model_name, model_version, here)
 
 
 @router.get("/models/{model_name}/ready", summary="Is a model ready?", responses=errors(404, 409))
 async def model_ready(model_name: ModelName, here: Here) -> ModelReadyView:
+    """Whether its current version can predict: it is not unloaded, and if it scales it has been trained."""
     return _ready(model_name, CURRENT, here)
 
 
@@ -83,6 +86,7 @@ async def model_ready(model_name: ModelName, here: Here) -> ModelReadyView:
     responses=errors(404, 409),
 )
 async def version_ready(model_name: ModelName, model_version: VersionId, here: Here) -> ModelReadyView:
+    """The same of another version than the current one."""
     return _ready(model_name, model_version, here)
 
 
@@ -109,7 +113,7 @@ def _ready(name: str, reference: VersionReference, here: Here) -> ModelReadyView
     return ModelReadyView(name=name, ready=True)
 
 
-@router.post("/repository/index", summary="All models")
+@router.post("/repository/index", summary="All models", responses=errors(413, 422, 500, 503))
 def index(here: Here, wanted: IndexFields | None = None) -> list[ModelState]:
     """Every version of every network."""
     found = []
@@ -124,13 +128,13 @@ def index(here: Here, wanted: IndexFields | None = None) -> list[ModelState]:
     return found
 
 
-@router.post("/repository/models/{model_name}/load", summary="Load a model", responses=errors(404))
+@router.post("/repository/models/{model_name}/load", summary="Load a model", responses=errors(404, 500, 503))
 async def load(model_name: ModelName, here: Here) -> None:
     """Let it infer again. All models do when the service starts."""
     here.repository.load(model_name)
 
 
-@router.post("/repository/models/{model_name}/unload", summary="Unload a model", responses=errors(404))
+@router.post("/repository/models/{model_name}/unload", summary="Unload a model", responses=errors(404, 500, 503))
 async def unload(model_name: ModelName, here: Here) -> None:
     """It does not infer until it is loaded again. The network stays as it is, and predicts at /v1."""
     here.repository.unload(model_name)

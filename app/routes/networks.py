@@ -5,6 +5,7 @@ from fastapi import APIRouter, Response
 from app.context import After, Here, Limit, NetworkId
 from app.idempotency import ToCreate
 from app.routes import problems
+from app.routes.imports import CONTENT, PARAMETERS
 from app.schemas.base import Page
 from app.schemas.networks import NetworkChange, NetworkView, NewClone, NewNetwork
 from engine.errors import InvalidInput
@@ -19,10 +20,24 @@ router = APIRouter(prefix="/v1/networks", tags=["1 networks"])
     status_code=201,
     summary="Create a network",
     response_model=NetworkView,
-    responses=problems(400, 409, 413, 422),
+    responses=problems(400, 409, 413, 415, 422, 429),
+    openapi_extra={"requestBody": {"content": CONTENT}, "parameters": PARAMETERS},
 )
 def create_network(new: NewNetwork, here: Here, once: ToCreate) -> Response:
-    """Describe a network, layer by layer. Its start is drawn from the seed and published as version 0."""
+    """Describe a network, layer by layer, or hand in a file with one. Its start is drawn from the seed and published as
+    version 0.
+
+    - **JSON**: the layers, and how data are prepared.
+    - **A file** in the field `file` of a form, or as the body itself with the options in the query, is published as
+      version 1: it predicts at once, with its preparation and its classes, and jobs with `warm_start` go on from it.
+
+    Files are safetensors, npz or ONNX. Those that were copied out of a service (`/versions/{version}/file`) need no
+    options; predictions have the same bits then. **ONNX** of other makers: a chain of Gemm, or MatMul and Add, with
+    BatchNormalization behind it if any, and activations. **scikit-learn**: the arrays `coefs_0`, `intercepts_0`, … of
+    an MLP; **PyTorch**: the `state_dict` of a Sequential of Linear, and BatchNorm1d right behind one (with the default
+    ε 1e-5, which such a file does not say), as `0.weight`, `0.bias`, …. Both say nothing of activations: `layers` does.
+    float32 and float64 are accepted, pickles are not. Everything is checked before anything is stored.
+    """
     architecture = new.architecture()
     return once.create(
         lambda: new.model_dump_json().encode(),

@@ -1,5 +1,7 @@
 """/v1/networks/{id}/predictions"""
 
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
@@ -10,10 +12,11 @@ from app.accepting import preferred
 from app.context import Context, NetworkId, context_of, number_in
 from app.direct import DirectRoute
 from app.handed_in import checked_kind
-from app.predictions.answers import FEW, JSON, KINDS, NPY, Wishes, answered
+from app.predictions.answers import FEW, JSON, KINDS, NPY, Predictor, Wishes, answered
 from app.predictions.npy_bodies import answers_to_npy
 from app.predictions.wanted import prepared, wanted_in
 from app.routes import problems
+from app.schemas.base import in_one_piece
 from app.schemas.predictions import EXAMPLE, NewPrediction, PredictionView, Probabilities, TopK, Version
 from engine.jobs.network import NetworkRecord, VersionReference
 from engine.jobs.network import Version as Published
@@ -21,13 +24,13 @@ from engine.training.model import Answers, Model
 
 router = APIRouter(prefix="/v1/networks", tags=["4 predictions"], route_class=DirectRoute)
 
-_BINARY = {"schema": {"type": "string", "format": "binary"}}
-_BODY: dict[str, Any] = {
-    "required": True,
-    "content": {JSON: {"schema": NewPrediction.model_json_schema(), "example": EXAMPLE}, NPY: _BINARY},
-}
+BINARY = {"schema": {"type": "string", "format": "binary"}}
 LARGE = 2**16
 """Bytes of JSON that are looked at in a thread: they take longer than changing to one."""
+
+
+FindPredictor = Callable[[VersionReference | None], Awaitable[Predictor]]
+"""That of the version which is asked for."""
 
 
 class _Query(BaseModel):
@@ -40,12 +43,18 @@ class _Query(BaseModel):
     probabilities: Probabilities = False
 
 
+def body_of(rows: type[BaseModel]) -> dict[str, Any]:
+    """How a request for predictions is documented: JSON of this model, or an array."""
+    json = {"schema": in_one_piece(rows), "example": EXAMPLE}
+    return {"requestBody": {"required": True, "content": {JSON: json, NPY: BINARY}}}
+
+
 @router.post(
     "/{network_id}/predictions",
     summary="Predict",
     response_model=PredictionView,
-    responses={200: {"content": {NPY: _BINARY}}, **problems(404, 409, 413, 415, 422)},
-    openapi_extra={"requestBody": _BODY},
+    responses={200: {"content": {NPY: BINARY}}, **problems(404, 409, 413, 415, 422)},
+    openapi_extra=body_of(NewPrediction),
 )
 async def predict(request: Request, network_id: NetworkId) -> Response:
     """Work rows of raw inputs through the network's current version, or another one. They are prepared as those were
@@ -59,34 +68,46 @@ async def predict(request: Request, network_id: NetworkId) -> Response:
     Requests that wait at the same time are computed together; what a row gets does not depend on that.
     """
     here = context_of(request)
-    record = here.registry.networks.find(network_id)
+    return await predicted(request, partial(_published, here, here.registry.networks.find(network_id)))
+
+
+async def _published(here: Context, record: NetworkRecord, reference: VersionReference | None) -> Predictor:
+    """Raises NotFound, Damaged, Conflict."""
+    version, model = await found_model(here, record, reference)
+    return Predictor({"network_id": record.id, "version": version.number}, model, version.classes)
+
+
+async def predicted(request: Request, find: FindPredictor) -> Response:
+    """The answer to a request with rows, from whatever predicts."""
+    here = context_of(request)
     kind = preferred(request.headers.get("accept", ""), KINDS)
     if checked_kind(request, (JSON, NPY, "application/octet-stream")) == JSON:
-        return await _of_json(request, here, record, kind)
+        return await _of_json(request, here, find, kind)
     query = _Query.model_validate(dict(request.query_params))
-    version, model = await found_model(here, record, query.version)
+    predictor = await find(query.version)
     wishes = Wishes(kind, query.top_k, query.probabilities)
-    wishes.check(record, version)
-    outputs = await answers_to_npy(request.stream(), model, here.batching)
-    return await _answered(record, version, outputs, wishes)
+    wishes.check(predictor)
+    outputs = await answers_to_npy(request.stream(), predictor.model, here.batching)
+    return await _answered(predictor, outputs, wishes)
 
 
-async def _of_json(request: Request, here: Context, record: NetworkRecord, kind: str) -> Response:
+async def _of_json(request: Request, here: Context, find: FindPredictor, kind: str) -> Response:
     body = await request.body()
     large = len(body) > LARGE
     wanted = await run_in_threadpool(wanted_in, body) if large else wanted_in(body)
-    version, model = await found_model(here, record, wanted.version)
+    predictor = await find(wanted.version)
     wishes = Wishes(kind, wanted.top_k, wanted.probabilities)
-    wishes.check(record, version)
+    wishes.check(predictor)
+    model = predictor.model
     rows = await run_in_threadpool(prepared, wanted, model) if large else prepared(wanted, model)
     outputs = model.answers(await here.batching.outputs(model.network, rows), "inputs")
-    return await _answered(record, version, outputs, wishes)
+    return await _answered(predictor, outputs, wishes)
 
 
-async def _answered(record: NetworkRecord, version: Published, outputs: Answers, wishes: Wishes) -> Response:
+async def _answered(predictor: Predictor, outputs: Answers, wishes: Wishes) -> Response:
     if outputs.size > FEW:
-        return await run_in_threadpool(answered, record, version, outputs, wishes)
-    return answered(record, version, outputs, wishes)
+        return await run_in_threadpool(answered, predictor, outputs, wishes)
+    return answered(predictor, outputs, wishes)
 
 
 async def found_model(

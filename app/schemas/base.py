@@ -77,3 +77,22 @@ class Page(BaseModel, Generic[Item]):
 
     data: list[Item]
     has_more: bool
+
+
+def in_one_piece(model: type[BaseModel]) -> dict[str, Any]:
+    """The schema of a model, with those of its parts where they are used: references would be looked for at the root of
+    the OpenAPI document."""
+    schema = model.model_json_schema()
+    parts = schema.pop("$defs", {})
+
+    def put(value: Any) -> Any:
+        if isinstance(value, list):
+            return [put(each) for each in value]
+        if not isinstance(value, dict):
+            return value
+        if "$ref" in value:
+            return put(parts[value["$ref"].rpartition("/")[2]])
+        return {name: put(each) for name, each in value.items()}
+
+    found: dict[str, Any] = put(schema)
+    return found

@@ -151,8 +151,9 @@ class NetworkChange(Request):
 
 class NetworkView(BaseModel):
     """A network. `version` is the current one, which predicts: 0 is the start; each job that succeeds publishes the
-    next, and so does publishing a checkpoint. `tags`: versions by the names that they were given. `initializer` and
-    `seed` are what the start was drawn by; that of a clone is what it was cloned from."""
+    next, and so does publishing a checkpoint. Of a network that came as a file, 1 is what was in it. `tags`: versions
+    by the names that they were given. `initializer` and `seed` are what the start was drawn by; that of a clone is what
+    it was cloned from."""
 
     id: str
     name: str | None

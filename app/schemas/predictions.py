@@ -30,7 +30,7 @@ Probabilities = Annotated[
 ]
 
 
-class NewPrediction(Request):
+class NewLivePrediction(Request):
     """Rows to work through a network, raw: they are prepared as those were that it was trained on."""
 
     inputs: Annotated[
@@ -49,9 +49,14 @@ class NewPrediction(Request):
             examples=[[{"age": 31, "job": "clerk"}]],
         ),
     ] = None
-    version: Version = None
     top_k: TopK = None
     probabilities: Probabilities = False
+
+
+class NewPrediction(NewLivePrediction):
+    """Rows to work through a version of a network, raw: they are prepared as those were that it was trained on."""
+
+    version: Version = None
 
 
 class Likely(BaseModel):
@@ -62,11 +67,15 @@ class Likely(BaseModel):
 
 
 class PredictionView(BaseModel):
-    """Outputs, in the units of the targets; and labels where the version was trained on classes. `probabilities` (of
-    each class, row by row) and `top` are there if they were asked for."""
+    """Outputs, in the units of the targets; and labels where the network was trained on classes. `probabilities` (of
+    each class, row by row) and `top` are there if they were asked for; `job_id` and `epoch` if a running job was."""
 
     network_id: str
-    version: int
+    version: int | None = Field(description="That of the weights; null for those of a running job.")
+    job_id: str | None = None
+    epoch: int | None = Field(
+        None, description="How many epochs the job's weights had seen; steps of the next one may be in them."
+    )
     outputs: list[list[float]]
     labels: list[str] | None
     probabilities: list[list[float]] | None = None

@@ -20,29 +20,30 @@ def _label(value: Any) -> Any:
 Label = Annotated[bool | int | str, Field(union_mode="left_to_right"), BeforeValidator(_label)]
 
 
-def _decoded(text: str) -> Any:
+def decoded(text: str) -> Any:
+    """JSON. Raises ValueError."""
     try:
         return json.loads(text)
     except ValueError as problem:
         raise ValueError(f"Not valid JSON: {problem}") from problem
 
 
-def _listed(value: Any) -> Any:
+def listed(value: Any) -> Any:
     """Text has commas between names, or is a JSON array of them."""
     if isinstance(value, str):
-        value = _decoded(value) if value.lstrip().startswith("[") else [part.strip() for part in value.split(",")]
+        value = decoded(value) if value.lstrip().startswith("[") else [part.strip() for part in value.split(",")]
     return tuple(value) if isinstance(value, list) else value
 
 
 def _object(value: Any) -> Any:
-    return _decoded(value) if isinstance(value, str) and value.lstrip().startswith("{") else value
+    return decoded(value) if isinstance(value, str) and value.lstrip().startswith("{") else value
 
 
 def _truth(value: Any) -> Any:
     return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
 
 
-_Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+_Names = Annotated[tuple[str, ...], BeforeValidator(listed)]
 
 
 class ReadingFields(Request):
@@ -64,7 +65,7 @@ class ReadingFields(Request):
     ] = None
     classes: Annotated[
         tuple[Label, ...] | None,
-        BeforeValidator(_listed),
+        BeforeValidator(listed),
         Field(description="All classes in order, if not those that occur."),
     ] = None
     types: Annotated[

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.schemas.base import Request, VersionReference
 from app.schemas.networks import PreparationFields
 from engine.data.columns import ColumnType
+from engine.exchange.portable import FormatName
 from engine.jobs.network import NetworkRecord, Origin, Version
 
 
@@ -30,9 +31,10 @@ class Source(BaseModel):
 
 
 class VersionView(BaseModel):
-    """Published weights. `origin`: whether they were drawn from a seed or trained; `job_id`: the job that trained them;
-    `epoch`: after which of its epochs, where they were published before its end; `cloned_from`: whose they were before;
-    `classes`: what they tell apart; `preparation`: null where nothing has been trained."""
+    """Published weights. `origin`: whether they were drawn from a seed, trained, or came in a file; `job_id`: the job
+    that trained them; `imported`: the format of the file; `epoch`: after which of the job's epochs, where they were
+    published before its end; `cloned_from`: whose they were before; `classes`: what they tell apart; `preparation`:
+    null where nothing has been trained."""
 
     network_id: str
     version: int
@@ -40,6 +42,7 @@ class VersionView(BaseModel):
     tags: list[str]
     origin: Origin
     job_id: str | None
+    imported: FormatName | None
     epoch: int | None
     cloned_from: Source | None
     classes: list[str] | None
@@ -56,6 +59,7 @@ class VersionView(BaseModel):
             tags=network.tags_of(version),
             origin=version.origin,
             job_id=version.job_id,
+            imported=version.imported,
             epoch=version.epoch,
             cloned_from=Source(network_id=source[0], version=source[1]) if source else None,
             classes=list(version.classes) if version.classes else None,

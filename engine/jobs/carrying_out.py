@@ -17,7 +17,7 @@ from pathlib import Path
 
 from engine import durable
 from engine.data.sources import Progress
-from engine.errors import NablaError, TooLarge
+from engine.errors import NablaError
 from engine.jobs.channel import Channel
 from engine.jobs.errands import Advanced, Errand, Failed, FromChild, Result
 
@@ -64,9 +64,6 @@ class _Loop:
             return self._carry_out(errand, self._advanced)
         except NablaError as problem:
             return Failed.because_of(problem)
-        except MemoryError:
-            message = "Reading this takes more memory than there is; hand in less at once, or in another format."
-            return Failed.because_of(TooLarge("file", message))
         except Exception as problem:  # noqa: BLE001  # whatever it is, it ends this errand and not the process
             sys.excepthook(type(problem), problem, problem.__traceback__)  # onto the service's standard error
             return Failed("internal", "The service met an error of its own; its log has the details.")

@@ -13,6 +13,7 @@ from engine.jobs.job import ErrorKind, Job, Started
 from engine.jobs.registry import Registry
 from engine.jobs.reports import Reports, how_it_ended
 from engine.jobs.runs import Attempt, Runs
+from engine.jobs.snapshots import Snapshots
 from engine.jobs.storage import Storage
 from engine.jobs.wishes import Wishes
 
@@ -34,7 +35,8 @@ class Dispatcher:
         self._storage = Storage(registry, folder)
         self._runs = Runs(registry, folder, hang_seconds)
         self._wishes = Wishes(self._tell)
-        self._reports = Reports(registry, endings, self._wishes, self._storage)
+        self.snapshots = Snapshots(registry, folder, self._wishes, self._say)
+        self._reports = Reports(registry, endings, self._wishes, self.snapshots, self._storage)
         self._stopping = False
 
     def start(self) -> None:
@@ -65,9 +67,9 @@ class Dispatcher:
         """Whether a worker has it."""
         return self._runs.slot_of(job) is not None
 
-    def is_wished(self, job_id: str) -> bool:
-        """Whether something that was asked of a running job has still to happen."""
-        return job_id in self._wishes
+    def is_changing(self, job_id: str) -> bool:
+        """Whether a running job has still to be paused, or to take up another learning rate."""
+        return self._wishes.asks_for_change(job_id)
 
     def is_pausing(self, job_id: str) -> bool:
         """Whether a running job has still to be paused."""
@@ -172,7 +174,7 @@ class Dispatcher:
                 job = self._runs.running(attempt)
                 if job is not None:
                     self._reports.take(job, message)
-                elif isinstance(message, messages.Checkpointed | messages.Finished):
+                elif isinstance(message, messages.SnapshotTaken | messages.Checkpointed | messages.Finished):
                     self._endings.discard(attempt, message.file)
 
     def _died(self, slot: Slot, exit_code: int) -> None:
@@ -188,6 +190,7 @@ class Dispatcher:
         with self._registry.lock, self._storage.noting_failure():
             for slot, attempt in self._runs.silent(now):
                 self._replace(slot, attempt)
+            self.snapshots.drop_old(now)
             self._storage.notice()
             if not self._stopping and self._storage.works_again():
                 self.put_back()

@@ -5,13 +5,15 @@ from typing import Literal
 
 import msgspec
 
+from engine.data.columns import ColumnType
 from engine.data.dataset import Dataset
 from engine.data.exporting import FileFormat
 from engine.data.preparation import PreparationRule
 from engine.data.profiles import Profile
 from engine.data.shares import Share
 from engine.data.sources import Content, Progress, Reading, Source
-from engine.errors import Damaged, InvalidInput, NablaError, StorageFailed, StorageFull, TooLarge
+from engine.errors import Conflict, Damaged, InvalidInput, NablaError, StorageFailed, StorageFull, TooLarge
+from engine.exchange.portable import FormatName, Hints
 from engine.nn.architecture import Architecture
 
 # To the process. `folders` of an errand are those that it fills.
@@ -56,6 +58,34 @@ class Divide(msgspec.Struct, frozen=True, tag=True):
         return tuple(part.folder for part in self.parts)
 
 
+class TakeIn(msgspec.Struct, frozen=True, tag=True):
+    """Read a network, of at most so many parameters, and keep it as weights at `weights`."""
+
+    path: str
+    hints: Hints
+    most_parameters: int
+    weights: str
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        return (Path(self.weights).parent,)
+
+
+class CopyOut(msgspec.Struct, frozen=True, tag=True):
+    """Write a version of a network to a file at `path`."""
+
+    weights: str
+    architecture: Architecture
+    rule: PreparationRule
+    classes: tuple[str, ...] | None
+    format: FormatName
+    path: str
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        return ()
+
+
 class Predict(msgspec.Struct, frozen=True, tag=True):
     """Work a stored dataset through the network with these `weights`, into a file of this format in the empty folder
     `folder`. `rule`: how data are prepared where nothing was fitted; `classes`: those of the version."""
@@ -75,7 +105,7 @@ class Predict(msgspec.Struct, frozen=True, tag=True):
         return (Path(self.folder),)
 
 
-Errand = Read | Look | Divide | Predict
+Errand = Read | Look | Divide | TakeIn | CopyOut | Predict
 
 # From the process.
 
@@ -101,16 +131,32 @@ class Predicted(msgspec.Struct, frozen=True, tag=True):
     bytes: int
 
 
-Result = Stored | Looked | Predicted
+class TakenIn(msgspec.Struct, frozen=True, tag=True):
+    """The network that a file holds, and the name of the file that its weights are in now."""
+
+    format: FormatName
+    file: str
+    architecture: Architecture
+    rule: PreparationRule
+    classes: tuple[str, ...] | None
+    columns: tuple[tuple[str, ColumnType], ...] | None
 
 
-_Kind = Literal["invalid", "too_large", "storage_full", "storage_failed", "damaged", "internal"]
+class CopiedOut(msgspec.Struct, frozen=True, tag=True):
+    pass
+
+
+Result = Stored | Looked | TakenIn | CopiedOut | Predicted
+
+
+_Kind = Literal["invalid", "too_large", "conflict", "storage_full", "storage_failed", "damaged", "internal"]
 _KINDS: dict[_Kind, type[NablaError]] = {
     "storage_full": StorageFull,
     "damaged": Damaged,
     "storage_failed": StorageFailed,
     "too_large": TooLarge,
     "invalid": InvalidInput,
+    "conflict": Conflict,
     "internal": NablaError,
 }
 
@@ -136,4 +182,4 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
         return type_(self.message)
 
 
-FromChild = Advanced | Stored | Looked | Predicted | Failed
+FromChild = Advanced | Stored | Looked | TakenIn | CopiedOut | Predicted | Failed

@@ -62,11 +62,15 @@ class Adjust(OfAttempt, frozen=True):
     learning_rate: float
 
 
+class TakeSnapshot(OfAttempt, frozen=True):
+    """Write the weights as they are, for the service to predict with, and train on."""
+
+
 class Stop(_Message, frozen=True):
     """Save the job if there is one, then end."""
 
 
-ToWorker = Run | Pause | Abandon | Adjust | Stop
+ToWorker = Run | Pause | Abandon | Adjust | TakeSnapshot | Stop
 
 
 # From the worker.
@@ -91,6 +95,19 @@ class Adjusted(OfAttempt, frozen=True):
 
     learning_rate: float
     epoch: int
+
+
+class SnapshotTaken(OfAttempt, frozen=True):
+    """`file` in the run's folder holds the weights, after `epoch` epochs. It is the service's to remove."""
+
+    file: str
+    epoch: int
+
+
+class SnapshotFailed(OfAttempt, frozen=True):
+    """The run goes on."""
+
+    message: str
 
 
 class Checkpointed(OfAttempt, frozen=True):
@@ -125,7 +142,19 @@ class Released(OfAttempt, frozen=True):
     memory_free: int | None = None
 
 
-FromWorker = Ready | Progressing | Trained | Adjusted | Checkpointed | CheckpointDamaged | Finished | Broken | Released
+FromWorker = (
+    Ready
+    | Progressing
+    | Trained
+    | Adjusted
+    | SnapshotTaken
+    | SnapshotFailed
+    | Checkpointed
+    | CheckpointDamaged
+    | Finished
+    | Broken
+    | Released
+)
 
 
 def channel_to_worker(end: socket.socket) -> Channel[FromWorker]:

@@ -7,10 +7,11 @@ from typing import Literal
 from engine.data.columns import ColumnType
 from engine.data.preparation import PreparationRule
 from engine.errors import Conflict, NotFound
+from engine.exchange.portable import FormatName
 from engine.nn.architecture import Architecture
 from engine.training.spec import TrainingSpec
 
-Origin = Literal["drawn", "trained"]
+Origin = Literal["drawn", "trained", "imported"]
 VersionReference = int | str
 """A number; or a tag, or `CURRENT`."""
 CURRENT = "current"
@@ -27,7 +28,8 @@ class Version:
     `job_id`: who trained them; `epoch`: after which of its epochs, where it was not its end; `classes`: what they were
     trained to tell apart; `columns`: the names and types of those that they were trained on, None for plain numbers.
     `origin`: how the weights came to be; with all but those that were drawn the file has what their data are prepared
-    by. `cloned_from`: the network, and its version, that they were taken over from."""
+    by. `imported`: the format of the file that they came in, where they did. `cloned_from`: the network, and its
+    version, that they were taken over from."""
 
     number: int
     file: str
@@ -38,6 +40,7 @@ class Version:
     columns: tuple[tuple[str, ColumnType], ...] | None = None
     origin: Origin = "trained"
     cloned_from: tuple[str, int] | None = None
+    imported: FormatName | None = None
 
 
 @dataclass(frozen=True)

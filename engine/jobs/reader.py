@@ -1,4 +1,4 @@
-"""The process that reads files that were handed in, and the one that looks at datasets."""
+"""What the processes do that read files that were handed in, look at datasets, and read and write networks."""
 
 from pathlib import Path
 
@@ -6,12 +6,21 @@ from engine import durable
 from engine.data.profile import profile
 from engine.data.reading.files import read
 from engine.data.splitting import split
+from engine.errors import TooLarge
+from engine.exchange import files
 from engine.jobs.carrying_out import Advance, work
-from engine.jobs.errands import Divide, Errand, Look, Looked, Read, Result, Stored
+from engine.jobs.errands import CopiedOut, CopyOut, Divide, Errand, Look, Looked, Read, Result, Stored, TakeIn, TakenIn
 from engine.jobs.priority import give_way_to_answers
 
 
 def _carry_out(errand: Errand, advanced: Advance) -> Result:
+    try:
+        return _done(errand, advanced)
+    except MemoryError as problem:
+        raise _beyond_memory(errand) from problem
+
+
+def _done(errand: Errand, advanced: Advance) -> Result:
     match errand:
         case Look(dataset=dataset, folder=folder):
             return Looked(profile(dataset, Path(folder), advanced))
@@ -22,8 +31,36 @@ def _carry_out(errand: Errand, advanced: Advance) -> Result:
                 for path in (path for source in sources for path in source.paths):
                     durable.check(path)
             return Stored((read(sources, reading, Path(folder), advanced),))
+        case TakeIn():
+            return _take_in(errand)
+        case CopyOut():
+            version = files.stored(Path(errand.weights), errand.architecture, errand.rule, errand.classes)
+            files.write(Path(errand.path), version, errand.format)
+            return CopiedOut()
         case _:
             raise NotImplementedError(errand)
+
+
+def _take_in(errand: TakeIn) -> TakenIn:
+    format, network = files.read(Path(errand.path), errand.hints, errand.most_parameters)
+    columns = None
+    if network.preparation is not None and network.preparation.columns is not None:
+        columns = tuple((column.name, column.type) for column in network.preparation.columns)
+    file = files.keep(Path(errand.weights), network).name
+    return TakenIn(format, file, network.network.architecture, network.rule, network.classes, columns)
+
+
+def _beyond_memory(errand: Errand) -> TooLarge:
+    match errand:
+        case CopyOut():
+            message = "Writing this network takes more memory than there is; safetensors takes least of all formats."
+            return TooLarge("format", message)
+        case TakeIn():
+            message = "Reading this network takes more memory than there is; safetensors takes least of all formats."
+            return TooLarge("file", message)
+        case _:
+            message = "Reading this takes more memory than there is; hand in less at once, or in another format."
+            return TooLarge("file", message)
 
 
 if __name__ == "__main__":

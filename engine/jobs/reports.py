@@ -16,6 +16,7 @@ from engine.jobs.job import (
     Succeeded,
 )
 from engine.jobs.registry import Registry
+from engine.jobs.snapshots import Snapshots
 from engine.jobs.storage import Storage
 from engine.jobs.wishes import Wishes
 
@@ -32,10 +33,13 @@ _HINTS = {
 class Reports:
     """Those who call it hold the registry's lock."""
 
-    def __init__(self, registry: Registry, endings: Endings, wishes: Wishes, storage: Storage) -> None:
+    def __init__(
+        self, registry: Registry, endings: Endings, wishes: Wishes, snapshots: Snapshots, storage: Storage
+    ) -> None:
         self._registry = registry
         self._endings = endings
         self._wishes = wishes
+        self._snapshots = snapshots
         self._storage = storage
 
     def take(self, job: Job, message: messages.OfAttempt) -> None:
@@ -46,6 +50,10 @@ class Reports:
             case messages.Adjusted(learning_rate=learning_rate, epoch=epoch):
                 self._registry.record(job.id, Changed(learning_rate=learning_rate, epoch=epoch))
                 self._wishes.rate_changed(job.id, learning_rate)
+            case messages.SnapshotTaken(file=file, epoch=epoch):
+                self._snapshots.load(job, file, epoch)
+            case messages.SnapshotFailed(message=text):
+                self._snapshots.failed(job, text)
             case messages.Checkpointed(file=file, bytes=size):
                 after = self._registry.record(job.id, Saved(_now(), file, size))
                 self._endings.remove(job, job.files - after.files)

@@ -54,6 +54,7 @@ class JobService:
         self._dispatcher = Dispatcher(registry, folder, self._endings, slots, hang_seconds)
         self.ready = self._dispatcher.ready
         """Set when the first worker has been ready."""
+        self.snapshots = self._dispatcher.snapshots
 
     def recover(self) -> None:
         """A job that ran when the last service ended goes back to the queue. Raises StorageFailed."""
@@ -94,9 +95,9 @@ class JobService:
         """Whether a running job was asked to pause, and has not done so yet."""
         return self._dispatcher.is_pausing(job_id)
 
-    def is_wished(self, job_id: str) -> bool:
+    def is_changing(self, job_id: str) -> bool:
         """Whether something that was asked of a running job, by `pause` or `change`, has still to happen."""
-        return self._dispatcher.is_wished(job_id)
+        return self._dispatcher.is_changing(job_id)
 
     def submit(self, order: Order, receipt: Receipt | None = None) -> Job:
         """Queue a job; it as it was queued. Raises InvalidInput if data, network and settings do not go together, there

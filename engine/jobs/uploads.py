@@ -5,6 +5,7 @@ import threading
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 from engine import durable
 from engine.data.dataset import Dataset
@@ -45,8 +46,8 @@ class Uploads:
     """
 
     def __init__(self, registry: Registry, folder: DataFolder, reader: Child, most: int, most_open: int) -> None:
-        """`most`: how many may arrive in one request, or be read, at the same time; `most_open`: how many may be open
-        for requests to come."""
+        """`most`: how many, networks among them, may arrive in one request, or be read, at the same time;
+        `most_open`: how many may be open for requests to come."""
         self._registry = registry
         self._folder = folder
         self._reader = reader
@@ -106,7 +107,9 @@ class Uploads:
         with self._registry.lock:
             if kind == "fields":
                 if len(self._arriving.union(tuple(self._underway))) >= self._most:
-                    raise TooMany(f"{self._most} datasets are on their way already, as many as this service takes.")
+                    raise TooMany(
+                        f"{self._most} datasets and networks are on their way already, as many as this service takes."
+                    )
                 self._arriving.add(upload.id)
             else:
                 self._check_open()
@@ -134,6 +137,10 @@ class Uploads:
         """A file that has come, whole and for good."""
         path = file.keep(self._folder.of_upload(upload.id) / f"{uuid.uuid4().hex}.part")
         return replace(piece, file=path.name, bytes=file.bytes, sha256=file.sha256)
+
+    def path(self, upload: Upload, piece: Piece) -> Path:
+        """Where a file that has come is, until the upload is discarded."""
+        return self._folder.of_upload(upload.id) / piece.file
 
     def discard(self, upload: Upload) -> None:
         """Forget an upload, unless the journal knows it."""

@@ -10,22 +10,24 @@ from engine.jobs.job import Changed, Event, Paused
 class _Wish:
     pause: bool = False
     learning_rate: float | None = None
+    snapshot: bool = False
 
     @property
-    def is_left(self) -> bool:
+    def changes(self) -> bool:
         return self.pause or self.learning_rate is not None
 
 
 class Wishes:
-    """Those who change it hold the registry's lock."""
+    """Those who change it hold the registry's lock; those who read it need not."""
 
     def __init__(self, settled: Callable[[str], None]) -> None:
-        """`settled` hears the id of a job of which nothing is left to wish."""
+        """`settled` hears the id of a job when something that was asked of it has happened, or cannot any more."""
         self._settled = settled
         self._wishes: dict[str, _Wish] = {}
 
-    def __contains__(self, job_id: str) -> bool:
-        return job_id in self._wishes
+    def asks_for_change(self, job_id: str) -> bool:
+        """Whether it was to be paused, or to go on with another learning rate."""
+        return self._wish(job_id).changes
 
     def pause(self, job_id: str) -> None:
         self._wishes.setdefault(job_id, _Wish()).pause = True
@@ -35,11 +37,11 @@ class Wishes:
         if not self.asks_to_pause(job_id):
             return False
         self._wishes[job_id].pause = False
-        self._forget_if_done(job_id)
+        self._settle(job_id)
         return True
 
     def asks_to_pause(self, job_id: str) -> bool:
-        return job_id in self._wishes and self._wishes[job_id].pause
+        return self._wish(job_id).pause
 
     def change_rate(self, job_id: str, learning_rate: float) -> None:
         self._wishes.setdefault(job_id, _Wish()).learning_rate = learning_rate
@@ -49,15 +51,30 @@ class Wishes:
         wish = self._wishes.get(job_id)
         if wish is not None and wish.learning_rate == learning_rate:
             wish.learning_rate = None
-            self._forget_if_done(job_id)
+            self._settle(job_id)
 
-    def _forget_if_done(self, job_id: str) -> None:
-        if not self._wishes[job_id].is_left:
-            self.forget(job_id)
+    def take_snapshot(self, job_id: str) -> None:
+        self._wishes.setdefault(job_id, _Wish()).snapshot = True
+
+    def asks_for_snapshot(self, job_id: str) -> bool:
+        return self._wish(job_id).snapshot
+
+    def snapshot_arrived(self, job_id: str) -> None:
+        if self.asks_for_snapshot(job_id):
+            self._wishes[job_id].snapshot = False
+            self._settle(job_id)
+
+    def _wish(self, job_id: str) -> _Wish:
+        return self._wishes.get(job_id, _Wish())
+
+    def _settle(self, job_id: str) -> None:
+        if self._wishes[job_id] == _Wish():
+            del self._wishes[job_id]
+        self._settled(job_id)
 
     def left_to_do(self, job_id: str) -> tuple[Event, ...]:
         """What makes a job that no worker has any more into what was asked for."""
-        wish = self._wishes.get(job_id, _Wish())
+        wish = self._wish(job_id)
         paused = (Paused(),) if wish.pause else ()
         return (*paused, *(() if wish.learning_rate is None else (Changed(learning_rate=wish.learning_rate),)))
 

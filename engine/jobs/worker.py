@@ -22,7 +22,7 @@ from engine.jobs.channel import Channel
 from engine.jobs.job import ErrorKind
 from engine.jobs.priority import give_way
 from engine.nn.cuda.failures import is_out_of_memory
-from engine.training.checkpoint import Checkpoint, save_checkpoint, save_weights
+from engine.training.checkpoint import Checkpoint, save_checkpoint, save_snapshot, save_weights
 from engine.training.device import Cpu, Cuda, Device
 from engine.training.epoch import Epoch
 from engine.training.trainer import Trainer
@@ -44,7 +44,8 @@ class Worker:
         self._device = device
         self._runs: queue.SimpleQueue[messages.Run | messages.Stop] = queue.SimpleQueue()
         self._stopping = threading.Event()
-        self._adjusts: queue.SimpleQueue[messages.Adjust] = queue.SimpleQueue()
+        # What is asked of a run that goes on.
+        self._asked: queue.SimpleQueue[messages.Adjust | messages.TakeSnapshot] = queue.SimpleQueue()
         # The newest word about a run that was to be paused or abandoned.
         self._unwanted: messages.Pause | messages.Abandon | None = None
         threading.Thread(target=self._listen, daemon=True).start()
@@ -63,8 +64,8 @@ class Worker:
                     self._runs.put(message)
                 case messages.Pause() | messages.Abandon():
                     self._unwanted = message
-                case messages.Adjust():
-                    self._adjusts.put(message)
+                case messages.Adjust() | messages.TakeSnapshot():
+                    self._asked.put(message)
 
     def _say(self, message: messages.FromWorker) -> None:
         try:
@@ -122,7 +123,7 @@ class Worker:
         try:
             for epoch in trainer.run():
                 record.note(epoch)
-                self._adjust_rate(run, trainer, record)
+                self._do_as_asked(run, trainer, record)
                 unwanted = self._unwanted_now(run)
                 if isinstance(unwanted, messages.Abandon):
                     return None
@@ -138,11 +139,15 @@ class Worker:
         assert position.stopped is not None
         return messages.Finished(run.job_id, run.attempt, file, position.stopped, position.best_epoch)
 
-    def _adjust_rate(self, run: messages.Run, trainer: Trainer, record: "_Record") -> None:
-        while not self._adjusts.empty():
-            word = self._adjusts.get()
-            if _is_about(word, run):
-                record.report()
+    def _do_as_asked(self, run: messages.Run, trainer: Trainer, record: "_Record") -> None:
+        while not self._asked.empty():
+            word = self._asked.get()
+            if not _is_about(word, run):
+                continue
+            record.report()  # what the answer speaks of is known before
+            if isinstance(word, messages.TakeSnapshot):
+                record.take_snapshot()
+            else:
                 epoch = trainer.change_rate(word.learning_rate)
                 self._say(messages.Adjusted(run.job_id, run.attempt, word.learning_rate, epoch))
 
@@ -189,6 +194,17 @@ class _Record:
             self._say(messages.Trained(self._run.job_id, self._run.attempt, tuple(self._pending)))
             self._pending.clear()
             self._reported = time.monotonic()
+
+    def take_snapshot(self) -> None:
+        """Whatever comes in between: the run does not suffer from being looked at."""
+        run, epoch = self._run, self._trainer.position.epoch
+        weights = self._trainer.trained_so_far
+        try:
+            file = save_snapshot(Path(run.folder), weights, self._preparation, run.dataset.classes)
+        except (StorageFailed, MemoryError) as problem:
+            self._say(messages.SnapshotFailed(run.job_id, run.attempt, str(problem)))
+        else:
+            self._say(messages.SnapshotTaken(run.job_id, run.attempt, file.name, epoch))
 
     def save_if_due(self, epoch: Epoch | None) -> None:
         """`epoch`: the one that just ended."""

@@ -71,15 +71,19 @@ def relu_slope(a: float) -> float:
     return scalar(1.0, a) if a > scalar(0.0, a) else scalar(0.0, a)
 
 
+# What leaky_relu lets through below 0.
+LEAK = 0.01
+
+
 @formula
 def leaky_relu(z: float) -> float:
     """z, or 0.01 z below 0. Maas, Hannun and Ng, "Rectifier nonlinearities improve neural network acoustic models"."""
-    return scalar(0.01, z) * z if z < scalar(0.0, z) else z
+    return scalar(LEAK, z) * z if z < scalar(0.0, z) else z
 
 
 @formula
 def leaky_relu_slope(a: float) -> float:
-    return scalar(1.0, a) if a > scalar(0.0, a) else scalar(0.01, a)
+    return scalar(1.0, a) if a > scalar(0.0, a) else scalar(LEAK, a)
 
 
 @formula
@@ -95,20 +99,20 @@ def elu_slope(a: float) -> float:
 
 
 # λ and α of selu, which keep mean 0 and variance 1 from layer to layer.
-_SELU_SCALE = 1.0507009873554805
-_SELU_ALPHA = 1.6732632423543772
+SELU_SCALE = 1.0507009873554805
+SELU_ALPHA = 1.6732632423543772
 
 
 @formula
 def selu(z: float) -> float:
     """λ z, or λ α (eᶻ − 1) below 0. Klambauer et al., "Self-normalizing neural networks", 2017."""
-    below = scalar(_SELU_SCALE * _SELU_ALPHA, z) * elementary.expm1(z)
-    return below if z < scalar(0.0, z) else scalar(_SELU_SCALE, z) * z
+    below = scalar(SELU_SCALE * SELU_ALPHA, z) * elementary.expm1(z)
+    return below if z < scalar(0.0, z) else scalar(SELU_SCALE, z) * z
 
 
 @formula
 def selu_slope(a: float) -> float:
-    return scalar(_SELU_SCALE, a) if a > scalar(0.0, a) else a + scalar(_SELU_SCALE * _SELU_ALPHA, a)
+    return scalar(SELU_SCALE, a) if a > scalar(0.0, a) else a + scalar(SELU_SCALE * SELU_ALPHA, a)
 
 
 @formula

@@ -19,6 +19,7 @@ from engine.data.preparation import Preparation
 from engine.errors import Damaged
 from engine.nn.architecture import Architecture
 from engine.nn.network import Network
+from engine.training.model import Model
 from engine.training.position import Position
 from engine.training.stored_preparation import PREFIX, preparation_in, tensors_of, words_of
 
@@ -35,19 +36,40 @@ def save_weights(path: Path, network: Network, preparation: Preparation | None =
     """Write the tensors of every layer: `layers.N.weights` and `layers.N.biases`, and with batch normalization
     `layers.N.scales`, `layers.N.means` and `layers.N.variances`; and what was fitted before it was trained, and the
     classes that it was trained to tell apart, if it was. Raises StorageFailed."""
-    return _save(path, dict(_tensors(network)), _words_of(classes), preparation)
+    return _save(path, dict(named_tensors(network)), words_of_classes(classes), preparation)
 
 
 def load_weights(path: Path, architecture: Architecture) -> tuple[Network, Preparation | None]:
     """A network with the weights of `save_weights`, and what was fitted before it was trained. Raises Damaged."""
-    stored, metadata = _load(path)
+    durable.check(path)
+    network, preparation, _ = _read_weights(path, architecture)
+    return network, preparation
+
+
+def save_snapshot(folder: Path, network: Network, preparation: Preparation, classes: Classes) -> Path:
+    """Write the same as `save_weights`, for the service to read at once: see `durable.hand_over`. Raises
+    StorageFailed."""
+    content = _content(dict(named_tensors(network)), words_of_classes(classes), preparation)
+    return durable.hand_over(folder, lambda file: file.write(content))
+
+
+def load_snapshot(path: Path, architecture: Architecture) -> tuple[Model, Classes]:
+    """What `save_snapshot` wrote. Raises Damaged."""
+    network, preparation, classes = _read_weights(path, architecture)
+    if preparation is None:
+        raise Damaged("The weights of the run come without what its data are prepared by.")
+    return Model(network, preparation), classes
+
+
+def _read_weights(path: Path, architecture: Architecture) -> tuple[Network, Preparation | None, Classes]:
+    stored, metadata = _read(path)
     preparation = preparation_in(stored, metadata)
     network = Network.blank(architecture)
-    for name, tensor in _tensors(network):
+    for name, tensor in named_tensors(network):
         if name not in stored or not _alike(stored[name], tensor):
             raise Damaged(f"The weights file {path.name} does not fit its network ({name}).")
         tensor[:] = stored[name]
-    return network, preparation
+    return network, preparation, classes_in(metadata)
 
 
 def load_preparation(path: Path) -> Preparation | None:
@@ -61,21 +83,23 @@ def load_preparation(path: Path) -> Preparation | None:
 def load_classes(path: Path) -> Classes:
     """What was saved with weights or in a checkpoint; the digest is not looked at. Raises Damaged."""
     with _opened(path) as file:
-        return _classes_in(file.metadata() or {})
+        return classes_in(file.metadata() or {})
 
 
-def _words_of(classes: Classes) -> dict[str, str]:
+def words_of_classes(classes: Classes) -> dict[str, str]:
+    """As part of a file's metadata."""
     return {} if classes is None else {_CLASSES: msgspec.json.encode(classes).decode()}
 
 
-def _classes_in(metadata: dict[str, str]) -> Classes:
+def classes_in(metadata: dict[str, str]) -> Classes:
+    """As part of a file's metadata. Raises Damaged."""
     try:
         return msgspec.json.decode(metadata[_CLASSES], type=tuple[str, ...]) if _CLASSES in metadata else None
     except msgspec.DecodeError as problem:
         raise Damaged("The names of the classes are not complete.") from problem
 
 
-def _tensors(network: Network) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+def named_tensors(network: Network) -> Iterator[tuple[str, npt.NDArray[Any]]]:
     """Views by their names in a file."""
     for index, (w, b) in enumerate(network.layers):
         yield f"layers.{index}.weights", w
@@ -140,17 +164,18 @@ class Checkpoint:
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> Path:
     """Raises StorageFailed."""
     position = msgspec.json.encode(checkpoint.position).decode()
-    metadata = {"position": position, "optimizer": checkpoint.optimizer, **_words_of(checkpoint.classes)}
+    metadata = {"position": position, "optimizer": checkpoint.optimizer, **words_of_classes(checkpoint.classes)}
     return _save(path, checkpoint.arrays, metadata, checkpoint.preparation)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
     """Raises Damaged."""
-    arrays, metadata = _load(path)
+    durable.check(path)
+    arrays, metadata = _read(path)
     try:
         preparation = preparation_in(arrays, metadata)
         position = msgspec.json.decode(metadata["position"], type=Position)
-        return Checkpoint(arrays, position, metadata["optimizer"], preparation, _classes_in(metadata))
+        return Checkpoint(arrays, position, metadata["optimizer"], preparation, classes_in(metadata))
     except (KeyError, msgspec.DecodeError) as problem:
         raise Damaged(f"The checkpoint {path.name} is not complete.") from problem
 
@@ -160,14 +185,17 @@ def _alike(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> bool:
 
 
 def _save(path: Path, tensors: Arrays, metadata: dict[str, str], preparation: Preparation | None) -> Path:
-    if preparation is not None:
-        tensors, metadata = tensors | tensors_of(preparation), metadata | words_of(preparation)
-    content = safetensors.numpy.save(tensors, metadata=metadata)
+    content = _content(tensors, metadata, preparation)
     return durable.write_file(path, lambda file: file.write(content))
 
 
-def _load(path: Path) -> tuple[Arrays, dict[str, str]]:
-    durable.check(path)
+def _content(tensors: Arrays, metadata: dict[str, str], preparation: Preparation | None) -> bytes:
+    if preparation is not None:
+        tensors, metadata = tensors | tensors_of(preparation), metadata | words_of(preparation)
+    return safetensors.numpy.save(tensors, metadata=metadata)
+
+
+def _read(path: Path) -> tuple[Arrays, dict[str, str]]:
     with _opened(path) as file:
         return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118  # no dict
 

@@ -70,6 +70,6 @@ class Model:
         """Rows of values by the names of the columns. Raises InvalidInput naming the row and the column."""
         columns = self.preparation.columns
         if columns is None:
-            raise InvalidInput(field, "The version was trained on plain numbers, which have no names; give inputs.")
+            raise InvalidInput(field, "These weights were trained on plain numbers, which have no names; give inputs.")
         raw = named_columns_of(rows, columns, field)
         return self.prepared(raw, len(rows), lambda row, column: f"{field}.{row}.{columns[column].name}")

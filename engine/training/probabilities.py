@@ -18,7 +18,7 @@ def scores_of(outputs: Matrix) -> Matrix:
 def check_has_classes(classes: tuple[str, ...] | None, field: str) -> None:
     """Raises InvalidInput if there are none."""
     if classes is None:
-        raise InvalidInput(field, "The version was trained on numbers, not on classes.")
+        raise InvalidInput(field, "These weights were trained on numbers, not on classes.")
 
 
 def gives_probabilities(architecture: Architecture, classes: tuple[str, ...] | None) -> bool:

@@ -111,6 +111,12 @@ class Trainer:
         found |= {f"best.{place}": array for place, array in enumerate(self._best)}
         return found | (self._lbfgs.arrays if self._lbfgs else {})
 
+    @property
+    def trained_so_far(self) -> Network:
+        """The network as it is now: between two items of `run` that of the last step."""
+        self._stepper.fetch()
+        return self.network
+
     def go_on_from(self, position: Position) -> None:
         """Take the position of another run of the same settings, whose arrays have been written into `arrays`. Raises
         Damaged if its sums are others."""

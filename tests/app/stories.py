@@ -60,6 +60,31 @@ def started(service: RunningService, job_id: str) -> None:
     raise AssertionError
 
 
+def in_state(service: RunningService, state: str) -> dict[str, Any]:
+    """A job in this state. An endless one has the only slot before."""
+    if state in ("running", "succeeded", "failed"):
+        for one in service.get("/v1/jobs")["data"]:
+            service.http.post(f"/v1/jobs/{one['id']}/cancel")
+    match state:
+        case "running":
+            found = endless(service)
+            started(service, found["id"])
+        case "succeeded":
+            found = job(service, epochs=1)
+            service.finished(found["id"])
+        case "failed":
+            before = endless(service)
+            found = job(service, after=[before["id"]])
+            service.post(f"/v1/jobs/{before['id']}/cancel")
+            service.finished(found["id"])
+        case _:
+            found = job(service)
+    controls = {"paused": "pause", "cancelled": "cancel"}
+    if state in controls:
+        service.post(f"/v1/jobs/{found['id']}/{controls[state]}")
+    return found
+
+
 def result(service: RunningService, job: dict[str, Any]) -> Result:
     """What a job leaves behind: outputs and history, without the times."""
     path = f"/v1/networks/{job['network_id']}/predictions"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.app import stories
-from tests.app.stories import Result, long, result, started
+from tests.app.stories import Result, in_state, long, result, started
 from tests.conftest import StartService
 from tests.running import RunningService, assert_gone
 
@@ -50,30 +50,6 @@ def test_each_control_in_each_state(service: RunningService, name: str, state: s
         assert now == before or (now["state"] == state == "running")
     for one in (job, blocking):
         service.http.post(f"/v1/jobs/{one['id']}/cancel")
-
-
-def in_state(service: RunningService, state: str) -> dict[str, Any]:
-    """A job in this state. An endless one has the only slot before."""
-    if state in ("running", "succeeded", "failed"):
-        for job in service.get("/v1/jobs")["data"]:
-            service.http.post(f"/v1/jobs/{job['id']}/cancel")
-    match state:
-        case "running":
-            job = stories.endless(service)
-            started(service, job["id"])
-        case "succeeded":
-            job = stories.job(service, epochs=1)
-            service.finished(job["id"])
-        case "failed":
-            before = stories.endless(service)
-            job = stories.job(service, after=[before["id"]])
-            control(service, before, "cancel")
-            service.finished(job["id"])
-        case _:
-            job = stories.job(service)
-    if state in ("paused", "cancelled"):
-        control(service, job, {"paused": "pause", "cancelled": "cancel"}[state])
-    return job
 
 
 def test_a_new_learning_rate_holds_from_the_next_epoch_and_after_a_crash(start_service: StartService) -> None:

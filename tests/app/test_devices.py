@@ -122,6 +122,23 @@ def test_a_job_on_a_gpu_is_the_job_on_the_cpu(start_service: StartService) -> No
 
 
 @pytest.mark.usefixtures("pretended_gpu")
+def test_a_job_on_a_gpu_predicts_with_the_weights_that_it_has(start_service: StartService) -> None:
+    """They are on the device until somebody asks."""
+    service = with_network_and_data(start_service(gpus="auto"))
+    wait_for_gpu(service)
+    job = service.post("/v1/jobs", {**JOB, "optimizer": "sgd", "epochs": 10**9, "device": "cuda"})
+    service.trained(job["id"], 20)
+    assert service.http.patch(f"/v1/jobs/{job['id']}", json={"learning_rate": 1e-30}).is_success  # changes no bit
+    epoch = service.get(f"/v1/jobs/{job['id']}")["epoch"]
+    body = {"inputs": [[0, 0], [0, 1], [1, 0], [1, 1]]}
+    while (live := service.post(f"/v1/jobs/{job['id']}/predictions", body))["epoch"] <= epoch:
+        pass
+    service.post(f"/v1/jobs/{job['id']}/cancel", {"keep": "last"})
+    assert live["outputs"] == service.post("/v1/networks/net/predictions", body)["outputs"]
+    assert live["outputs"] != service.post("/v1/networks/net/predictions", {**body, "version": 0})["outputs"]
+
+
+@pytest.mark.usefixtures("pretended_gpu")
 def test_a_job_on_a_gpu_survives_kill_9(start_service: StartService) -> None:
     service = with_network_and_data(start_service(gpus="auto", checkpoint_seconds="0.2"))
     wait_for_gpu(service)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from app.client import Client
+from tests.app import stories
 from tests.running import RunningService
 
 
@@ -28,15 +29,16 @@ def test_the_page_loads_nothing_from_another_host(service: RunningService) -> No
 
 
 def test_every_operation_is_described(openapi: dict[str, Any]) -> None:
-    operations = [operation for path in openapi["paths"].values() for operation in path.values()]
+    operations = [(path, operation) for path, found in openapi["paths"].items() for operation in found.values()]
     assert len(operations) >= 20
-    for operation in operations:
+    for path, operation in operations:
+        form = "application/json" if path.startswith("/v2") else "application/problem+json"
         assert operation["summary"]
         assert operation["description"]
         assert operation["tags"]
         for name, answer in operation["responses"].items():
             if name.startswith(("4", "5")):
-                assert "application/problem+json" in answer["content"], operation["summary"]
+                assert form in answer["content"], operation["summary"]
 
 
 def test_every_reference_leads_to_something(openapi: dict[str, Any]) -> None:
@@ -66,6 +68,8 @@ def test_the_examples_run_as_they_stand_in_the_order_of_the_page(
     begun = run(service, openapi, "post", "/v1/networks/{network_id}/batch-predictions", 202)
     with Client(service.url) as client:
         assert client.predicted(begun["id"]).rows_done == 4
+    inferred = run(service, openapi, "post", "/v2/models/{model_name}/infer", 200)
+    assert inferred["outputs"][1]["data"] == ["no", "yes"]
     evaluation = run(service, openapi, "post", "/v1/networks/{network_id}/evaluations", 200)
     assert (evaluation["accuracy"], evaluation["rows"]) == (1.0, 4)
     clone = run(service, openapi, "post", "/v1/networks/{network_id}/clones", 201)
@@ -77,6 +81,13 @@ def test_the_examples_run_as_they_stand_in_the_order_of_the_page(
     for path, operations in openapi["paths"].items():
         if "get" in operations and not path.endswith("/events"):
             run(service, openapi, "get", path, 200)
+    endless = stories.endless(service, name="xor")
+    stories.started(service, endless["id"])
+    answer = run(service, openapi, "post", "/v1/jobs/{job_id}/predictions", 200)
+    assert answer["job_id"] == endless["id"]
+    service.post(f"/v1/jobs/{endless['id']}/cancel")
+    assert service.http.delete(f"/v1/jobs/{endless['id']}").status_code == 204
+    assert "Predict with version 1" in run(service, openapi, "post", "/v1/jobs/{job_id}/predictions", 409)["detail"]
 
 
 def run(service: RunningService, openapi: dict[str, Any], method: str, path: str, status: int) -> dict[str, Any]:
@@ -91,7 +102,7 @@ def run(service: RunningService, openapi: dict[str, Any], method: str, path: str
         body = content.get("example") or example_of(openapi, content["schema"])
     answer = service.http.request(method.upper(), path, json=body)
     assert answer.status_code == status, answer.text
-    return dict(json.loads(answer.text)) if "json" in answer.headers["content-type"] else {}
+    return dict(answer.json()) if "json" in answer.headers["content-type"] else {}
 
 
 def example_of(openapi: dict[str, Any], schema: dict[str, Any]) -> Any:

@@ -6,7 +6,9 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+import numpy as np
 import pytest
+import safetensors.numpy
 
 from tests.app import stories
 from tests.conftest import StartService
@@ -29,6 +31,11 @@ def asks(service: RunningService) -> dict[str, tuple[Ask, Ask, str]]:
     def form(content: bytes) -> Ask:
         return asking("/v1/datasets", files={"file": ("d.csv", content)}, data={"label": "c"})
 
+    def network_form(inputs: int) -> Ask:
+        content = safetensors.numpy.save({"0.weight": np.ones((2, inputs), "f4")})
+        fields = {"layers": '[{"activation": "tanh"}]'}
+        return asking("/v1/networks", files={"file": ("n.safetensors", content)}, data=fields)
+
     publish = f"/v1/jobs/{job['id']}/checkpoints/1/publish"
     versions, clones, batches = (
         f"/v1/networks/{job['network_id']}/{what}" for what in ("versions", "clones", "batch-predictions")
@@ -42,6 +49,7 @@ def asks(service: RunningService) -> dict[str, tuple[Ask, Ask, str]]:
             "/v1/networks",
         ),
         "clone": (asking(clones, json={}), asking(clones, json={"version": 0}), "/v1/networks"),
+        "network in a file": (network_form(4), network_form(5), "/v1/networks"),
         "dataset": (
             asking("/v1/datasets", json=xor),
             asking("/v1/datasets", json={**xor, "labels": [1, 1, 1, 0]}),
@@ -62,7 +70,9 @@ def count(service: RunningService, path: str) -> int:
     return len(service.get(f"{path}?limit=1000")["data"])
 
 
-@pytest.mark.parametrize("kind", ["network", "clone", "dataset", "file", "job", "batch", "version"])
+@pytest.mark.parametrize(
+    "kind", ["network", "network in a file", "clone", "dataset", "file", "job", "batch", "version"]
+)
 def test_the_same_key_and_body_get_the_same_answer_and_create_one_thing(service: RunningService, kind: str) -> None:
     ask, ask_otherwise, listed = asks(service)[kind]
     key = uuid4().hex

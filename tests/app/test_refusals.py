@@ -323,7 +323,7 @@ def test_unknown_ids(service: RunningService) -> None:
         (network, {"dataset_id": dataset, "version": 5}, "version"),
     ):
         assert refused(service, f"/v1/networks/{id}/evaluations", 404, json=body)["type"] == f"/problems/unknown-{kind}"
-    nowhere = service.http.get("/v2/nothing")
+    nowhere = service.http.get("/v9/nothing")
     assert (nowhere.status_code, nowhere.headers["content-type"]) == (404, "application/problem+json")
     wrong = service.http.put("/v1/networks")
     assert (wrong.status_code, wrong.headers["content-type"]) == (405, "application/problem+json")

@@ -25,8 +25,8 @@ class Life:
         mark(self._log, json.dumps(["did", key, value]))
 
     def live(self) -> None:
-        """Create, hand in data, train with checkpoints, pause, resume, publish, rename, tag, clone, cancel, predict the
-        data, delete."""
+        """Create, hand in data, train with checkpoints, pause, resume, publish, rename, tag, clone, cancel, copy out,
+        take in, predict the data, delete."""
         network = stories.network(self.service)["id"]
         self.did(f"network {network}", True)
         dataset = many_rows(self.service)["id"]
@@ -57,9 +57,11 @@ class Life:
         self.will(f"versions {network}", 4)
         self.service.finished(third)
         self.did(f"versions {network}", 4)
+        taken = self.exchange(network)
         batch = self.predict_dataset(network, dataset)
         records = [("job", second), ("job", third), ("job", first), ("dataset", dataset), ("network", network)]
-        for kind, id in [*records, ("dataset", uploaded), ("network", clone), ("batch-prediction", batch)]:
+        records += [("dataset", uploaded), ("network", clone), ("network", taken), ("batch-prediction", batch)]
+        for kind, id in records:
             keys = (f"{kind} {id}", f"versions {id}", f"name {id}", f"tags {id}")
             for key in keys:
                 self.will(key, None)
@@ -111,6 +113,17 @@ class Life:
         assert self.service.post(f"/v1/datasets/{id}/close")["rows"] == 4
         self.did(f"dataset {id}", True)
         self.did(f"pieces {id}", None)
+        return id
+
+    def exchange(self, network: str) -> str:
+        """A network that is copied out and taken in."""
+        file = self.service.http.get(f"/v1/networks/{network}/versions/1/file")
+        assert file.status_code == 200, file.text
+        answer = self.service.http.post("/v1/networks", files={"file": ("again.safetensors", file.content)})
+        assert answer.status_code == 201, answer.text
+        id = str(answer.json()["id"])
+        self.did(f"network {id}", True)
+        self.did(f"versions {id}", 2)
         return id
 
     def control(self, job: str, name: str, *states: str) -> None:

@@ -61,9 +61,10 @@ class Filler:
                 while wrote(file.fileno(), size):
                     pass
 
-    def give_back(self, size: int) -> None:
-        """So many bytes."""
-        os.truncate(self._path, self._path.stat().st_size - size)
+    def leave(self, room: int) -> None:
+        """Room for so many bytes."""
+        self.fill()
+        os.truncate(self._path, self._path.stat().st_size - room)
 
     def remove(self) -> None:
         self._path.unlink()
@@ -183,8 +184,7 @@ def test_a_batch_prediction_that_there_is_no_room_for_says_so_and_gives_the_room
         }
         dataset = create(service, files=files)["id"]
         filler = Filler(disk)
-        filler.fill()
-        filler.give_back(2**21)
+        filler.leave(2**21)
         view = ended(service, begun(service, network, dataset, format=format))
         assert view.error is not None
         assert (view.state, view.error.kind) == ("failed", "storage_failed")
@@ -192,3 +192,24 @@ def test_a_batch_prediction_that_there_is_no_room_for_says_so_and_gives_the_room
         assert not left(service)
         few = stories.dataset(service, inputs=[[1.0]], labels=None, targets=[[0.0] * 64])["id"]
         file_of(service, begun(service, network, few, format=format))
+
+
+def test_networks_that_do_not_fit_go_neither_out_nor_in(disk: Path) -> None:
+    """There is no room for the file that comes, or for that but not for the weights in it besides."""
+    with RunningService(disk) as service:
+        network = stories.network(service, layers=[{"units": 2**18, "activation": "tanh"}], cost="quadratic")["id"]
+        path = f"/v1/networks/{network}/versions/0/file"
+        whole = service.http.get(path).content
+        free = os.statvfs(disk).f_bavail
+        filler = Filler(disk)
+        for room in (0, len(whole) * 3 // 2):
+            filler.leave(room)
+            in_words(service.http.post("/v1/networks", files={"file": ("again", whole)}))
+            if not room:
+                in_words(service.http.get(path))
+        filler.remove()
+        assert os.statvfs(disk).f_bavail == free
+        assert {folder.name for folder in (disk / "networks").iterdir()} == {network} == all_ids(service, "networks")
+        assert not list(disk.glob("**/.unfinished*"))
+        again = service.http.post("/v1/networks", files={"file": ("again", service.http.get(path).content)})
+        assert again.status_code == 201, again.text

@@ -1,5 +1,6 @@
 """What is saved comes back bit for bit, or not at all."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from engine.data.columns import Column
 from engine.data.preparation import Preparation, PreparationRule
 from engine.data.scaling import Scaling
+from engine.durable import UNFINISHED
 from engine.errors import Damaged
 from engine.nn.architecture import Architecture, Layer
 from engine.nn.network import Network
@@ -18,11 +20,16 @@ from engine.training.checkpoint import (
     Checkpoint,
     load_checkpoint,
     load_preparation,
+    load_snapshot,
     load_weights,
     save_checkpoint,
+    save_snapshot,
     save_weights,
 )
 from engine.training.position import Patience, Position
+from engine.training.trainer import Trainer
+from tests.engine.training.examples import ARCHITECTURE as RUN
+from tests.engine.training.examples import CLASSES, corners, spec
 
 ARCHITECTURE = Architecture(3, (Layer(4, "tanh"), Layer(2, "softmax")), "quadratic", "standard_normal")
 POSITION = Position(epoch=3, row=20, sums=(1 / 3, 7.0), seconds=0.1, stopping=Patience(0.2, 4), stopped="patience")
@@ -46,6 +53,30 @@ def test_weights(tmp_path: Path, batch_norm: bool) -> None:
     assert [*tmp_path.iterdir()] == [file]
     assert file.name.startswith("w.")
     assert file.suffix == ".safetensors"
+
+
+def test_a_snapshot_is_what_a_checkpoint_at_the_same_step_would_be(tmp_path: Path) -> None:
+    """And it has the name of a file that is not finished, so that it goes as those do."""
+    architecture = replace(RUN, layers=(replace(RUN.layers[0], batch_norm=True), *RUN.layers[1:]))
+    trainer = Trainer(Network(architecture), corners(40), spec(epochs=2), classes=CLASSES)
+    preparation = Preparation.plain(PreparationRule())
+    seen = set()
+    for _ in trainer.run():
+        file = save_snapshot(tmp_path, trainer.trained_so_far, preparation, CLASSES)
+        assert file.name.startswith(f"{UNFINISHED}{os.getpid()}-")
+        model, classes = load_snapshot(file, architecture)
+        expected = Checkpoint.of(trainer).network(architecture)
+        assert classes == CLASSES
+        assert model.network.parameters.tobytes() == expected.parameters.tobytes()
+        assert model.network.statistics.tobytes() == expected.statistics.tobytes()
+        seen.add(model.network.parameters.tobytes())
+    assert len(seen) > 2
+
+
+def test_a_snapshot_without_a_preparation_is_damaged(tmp_path: Path) -> None:
+    file = save_weights(tmp_path / "w.safetensors", Network(ARCHITECTURE))
+    with pytest.raises(Damaged, match="prepared"):
+        load_snapshot(file, ARCHITECTURE)
 
 
 def test_checkpoint(tmp_path: Path) -> None:

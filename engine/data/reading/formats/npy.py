@@ -40,21 +40,27 @@ class Announced:
 
 def read_header(stream: Readable, field: str) -> Announced:
     """Raises InvalidInput."""
+    shape, by_column, dtype = said_of_array(stream, field)
+    return check_shape(shape, dtype, field, by_column=by_column and len(shape) == 2)
+
+
+def said_of_array(stream: Readable, field: str) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
+    """What a header says as it stands: the shape, whether it is stored column by column, and the type. Raises
+    InvalidInput if it is none."""
     try:
         version = np.lib.format.read_magic(stream)  # type: ignore[arg-type]  # only its read is called
         read = {
             (1, 0): np.lib.format.read_array_header_1_0,
             (2, 0): np.lib.format.read_array_header_2_0,
         }.get(version)
-        announced = None if read is None else read(stream)  # type: ignore[arg-type]  # likewise
+        said = None if read is None else read(stream)  # type: ignore[arg-type]  # likewise
     except InvalidInput:  # what is packed is damaged
         raise
     except Exception as problem:  # of a hostile header NumPy makes errors of every kind
         raise InvalidInput(field, "This is not a .npy file: its header cannot be read.") from problem
-    if announced is None:
+    if said is None:
         raise InvalidInput(field, f"Version {version} of the .npy format is not known; 1.0 and 2.0 are.")
-    shape, by_column, dtype = announced
-    return check_shape(shape, dtype, field, by_column=by_column and len(shape) == 2)
+    return said
 
 
 def check_shape(

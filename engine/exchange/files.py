@@ -1,0 +1,105 @@
+"""Networks written to files, and read from files that anybody may have made."""
+
+from pathlib import Path
+
+from engine import durable
+from engine.data.preparation import PreparationRule
+from engine.errors import Damaged, InvalidInput
+from engine.exchange import npz_files, safetensors_files
+from engine.exchange.chain import described, network_of
+from engine.exchange.plain_arrays import layers_in
+from engine.exchange.portable import FormatName, Hints, Portable
+from engine.exchange.restoring import is_own, network_with, preparation_of, restore
+from engine.exchange.tensors import NO_PICKLES, Found, refused
+from engine.nn.architecture import Architecture
+from engine.training.checkpoint import Classes
+
+_START = 16
+# Of the protocols that are in use.
+_PICKLES = tuple(bytes((0x80, protocol)) for protocol in range(2, 6))
+
+
+def write(path: Path, portable: Portable, format: FormatName) -> None:
+    """For those who fetch it at once: it need not survive a loss of power. Raises StorageFailed, and InvalidInput or
+    Conflict if it cannot be in this format."""
+    with durable.reporting("the network's file"), path.open("wb") as file:
+        match format:
+            case "safetensors":
+                safetensors_files.write(file, portable)
+            case "npz":
+                npz_files.write(file, portable)
+            case "onnx":
+                # It takes time and memory to load, and most processes never need it.
+                from engine.exchange import onnx_writing
+
+                onnx_writing.write(file, portable)
+
+
+def keep(path: Path, portable: Portable) -> Path:
+    """As weights of a version; where they are. Raises StorageFailed."""
+    return durable.write_file(path, lambda sink: safetensors_files.write(sink, portable))
+
+
+def stored(path: Path, architecture: Architecture, rule: PreparationRule, classes: Classes) -> Portable:
+    """A version as it is kept here. Raises Damaged."""
+    durable.check(path)
+    try:
+        with safetensors_files.opened(path) as found:
+            return Portable(network_with(found, architecture), rule, preparation_of(found, architecture), classes)
+    except InvalidInput as problem:
+        raise Damaged(f"The weights file {path.name} does not fit its network: {problem}") from problem
+
+
+def read(path: Path, hints: Hints, most: int) -> tuple[FormatName, Portable]:
+    """What it is, and what is in it. Raises InvalidInput, TooLarge if that has more than `most` parameters."""
+    format = _format_of(path)
+    if hints.format not in (None, format):
+        raise InvalidInput("format", f"The file is {format}, not {hints.format}; leave the format out to find out.")
+    match format:
+        case "safetensors":
+            with safetensors_files.opened(path) as found:
+                return format, _network(found, hints, most)
+        case "npz":
+            with npz_files.opened(path) as found:
+                return format, _network(found, hints, most)
+        case "onnx":
+            return format, _from_onnx(path, hints, most)
+
+
+def _format_of(path: Path) -> FormatName:
+    with path.open("rb") as file:
+        start = file.read(_START)
+    if not start:
+        raise refused("The file is empty; accepted: safetensors, npz, onnx.")
+    if safetensors_files.is_one(start):
+        return "safetensors"
+    if npz_files.is_one(start):
+        return "npz"
+    if start.startswith(_PICKLES):
+        raise refused(NO_PICKLES)
+    return "onnx"
+
+
+def _network(found: Found, hints: Hints, most: int) -> Portable:
+    if is_own(found):
+        return _own(found, hints, most)
+    return network_of(described(layers_in(found), hints), hints, most)
+
+
+def _from_onnx(path: Path, hints: Hints, most: int) -> Portable:
+    from engine.exchange import onnx_chain, onnx_reading
+
+    model = onnx_reading.model_in(path)
+    found = onnx_reading.found_in(model)
+    if is_own(found):
+        return _own(found, hints, most)
+    if hints.activations is not None:
+        raise InvalidInput("layers", "The graph says what its activations are; leave layers out.")
+    return network_of(onnx_chain.layers_in(model.graph), hints, most)
+
+
+def _own(found: Found, hints: Hints, most: int) -> Portable:
+    for field, given in (("layers", hints.activations), ("cost", hints.cost), ("classes", hints.classes)):
+        if given is not None:
+            raise InvalidInput(field, f"The file says it itself, as it was copied out; leave {field} out.")
+    return restore(found, most)
