@@ -124,6 +124,8 @@ class Life:
         id = str(answer.json()["id"])
         self.did(f"network {id}", True)
         self.did(f"versions {id}", 2)
+        self.did(f"name {id}", "again")
+        self.did(f"tags {id}", {})
         return id
 
     def control(self, job: str, name: str, *states: str) -> None:
