@@ -1,5 +1,5 @@
-"""Whose turn it is on a core: answering requests goes first, reading files next, and training, which is what there is
-always more of, last.
+"""Whose turn it is on a core: answering requests goes first, reading files next, and training and
+predicting datasets, which is what there is always more of, last.
 
 The scheduler lets a thread that wakes up go first if it wants a shorter slice of time than the one that runs (Linux
 6.12 and later; "EEVDF" in the kernel's documentation). Without that one in a hundred answers waits for the end of a

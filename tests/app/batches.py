@@ -44,7 +44,7 @@ def file_of(service: RunningService, batch: str) -> bytes:
 
 
 def left(service: RunningService) -> list[str]:
-    return [path.name for path in (service.folder / "batches").iterdir()]
+    return sorted(path.name for path in (service.folder / "batches").iterdir())
 
 
 def single(service: RunningService, network: str, rows: Floats) -> Floats:
