@@ -68,11 +68,15 @@ class _File(apsw.VFSFile):
         try:
             os.fdatasync(self._descriptor)
         except OSError as problem:
-            raise apsw.exception_for(apsw.SQLITE_IOERR_FSYNC) from problem
+            failure = apsw.exception_for(apsw.SQLITE_IOERR_FSYNC)
+            failure.args = (problem.strerror,)
+            raise failure from problem
 
     def xClose(self) -> None:
-        super().xClose()
-        os.close(self._descriptor)
+        try:
+            super().xClose()
+        finally:
+            os.close(self._descriptor)
 
 
 class _Database(_File):
