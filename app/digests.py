@@ -6,6 +6,7 @@ import hashlib
 import re
 
 from fastapi import Request
+from starlette.concurrency import run_in_threadpool
 
 from engine.errors import InvalidInput
 
@@ -21,10 +22,10 @@ class ContentDigest:
         self._given = _sha256_in(header) if header else None
         self._hash = hashlib.sha256()
 
-    def see(self, part: bytes) -> None:
+    async def see(self, part: bytes) -> None:
         """What has arrived next. Without a header nothing is looked at."""
         if self._given is not None:
-            self._hash.update(part)
+            await run_in_threadpool(self._hash.update, part)
 
     def check(self) -> None:
         """All has arrived. Raises InvalidInput if it is something else."""

@@ -40,18 +40,23 @@ async def receive_file(request: Request, uploads: Uploads, upload: Upload) -> Pi
 
 
 async def _parts(request: Request, digest: ContentDigest) -> AsyncIterator[bytes]:
-    """The body in larger parts than it arrives in. Raises InvalidInput at its end if it is not what was announced."""
+    """The body. Raises InvalidInput at its end if it is not what was announced."""
+    async for part in _large(request.stream()):
+        await digest.see(part)
+        yield part
+    digest.check()
+
+
+async def _large(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """In larger parts than they arrive in."""
     gathered = bytearray()
-    async for part in request.stream():
+    async for part in parts:
         gathered += part
         if len(gathered) >= _BYTES_AT_ONCE:
-            await run_in_threadpool(digest.see, bytes(gathered))
             yield bytes(gathered)
             gathered.clear()
     if gathered:
-        digest.see(bytes(gathered))
         yield bytes(gathered)
-    digest.check()
 
 
 class Form:

@@ -10,7 +10,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
-from itertools import islice
+from itertools import chain, islice
 
 from starlette.concurrency import run_in_threadpool
 
@@ -56,12 +56,17 @@ class Streams:
             self._loop.call_soon_threadsafe(self._note, entries)
 
     def _note(self, entries: Sequence[Entry]) -> None:
-        for entry in entries:
-            if len(self._recent) == _RECENT:
-                self._floor = self._recent[0].number
-            self._recent.append(entry)
-            self._last = entry.number
+        if not entries:
+            return
+        dropped = len(self._recent) + len(entries) - _RECENT
+        if dropped > 0:
+            of_both = chain(self._recent, entries)
+            self._floor = next(islice(of_both, dropped - 1, None)).number
+        self._recent.extend(entries)
+        self._last = entries[-1].number
         self._batches = OrderedDict()
+        if not self._readers:  # who comes next looks at what there is first
+            return
         if not self._changed:
             due = self._woken_at + self._pace() - time.monotonic()
             self._loop.call_later(max(0.0, due), self._wake)

@@ -5,11 +5,11 @@ import hashlib
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from io import BufferedIOBase
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from app.client.frames import Frame, stream
 from app.schemas.datasets import DatasetView
 from app.schemas.profiles import PartsView, ProfileView, RowsView
 
+T = TypeVar("T")
 Rows = Path | Frame
 Array = Path | npt.ArrayLike
 
@@ -174,27 +175,23 @@ def _digest(sha256: bytes) -> str:
 
 
 @contextmanager
-def _array_file(array: Array) -> Iterator[BufferedIOBase]:
-    """At its beginning. An array is on disk for that time, so that it is not in memory twice."""
-    if isinstance(array, Path):
-        with array.open("rb") as file:
+def _file(given: Path | T, write: Callable[[T, BufferedIOBase], object]) -> Iterator[BufferedIOBase]:
+    """At its beginning: the file at a path; or what `write` writes of anything else, which is on disk for that time."""
+    if isinstance(given, Path):
+        with given.open("rb") as file:
             yield file
         return
     with tempfile.TemporaryFile() as file:
-        np.save(file, np.asarray(array), allow_pickle=False)
+        write(given, file)
         file.seek(0)
         yield file
 
 
-@contextmanager
-def _rows_file(rows: Rows) -> Iterator[BufferedIOBase]:
-    """At its beginning. A frame is on disk for that time: its digest goes before it, and it may be sent twice."""
-    if isinstance(rows, Path):
-        with rows.open("rb") as file:
-            yield file
-        return
-    with tempfile.TemporaryFile() as file:
-        for part in stream(rows):
-            file.write(part)
-        file.seek(0)
-        yield file
+def _array_file(array: Array) -> AbstractContextManager[BufferedIOBase]:
+    """So that it is not in memory twice."""
+    return _file(array, lambda numbers, file: np.save(file, np.asarray(numbers), allow_pickle=False))
+
+
+def _rows_file(rows: Rows) -> AbstractContextManager[BufferedIOBase]:
+    """The digest goes before the content, and it may be sent twice."""
+    return _file(rows, lambda frame, file: file.writelines(stream(frame)))

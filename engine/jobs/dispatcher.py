@@ -104,7 +104,7 @@ class Dispatcher:
         """Let the job go on from its last checkpoint, wherever its worker is."""
         slot = self._runs.slot_of(job)
         if slot is not None:
-            self._executor.kill(slot)
+            self._call_off(slot)
 
     def put_back(self) -> None:
         """Jobs that run by the journal and have no worker go back to the queue; workers whose job runs no more end."""
@@ -113,7 +113,14 @@ class Dispatcher:
                 self._reports.let_go(job)
         for slot, attempt in self._runs:
             if self._runs.running(attempt) is None:
-                self._executor.kill(slot)
+                self._call_off(slot)
+
+    def _call_off(self, slot: Slot) -> None:
+        """End the slot's worker. The job that it has, if any, goes on from its last checkpoint."""
+        attempt = self._runs.of_slot(slot)
+        if attempt is not None:
+            attempt.called_off = True
+        self._executor.kill(slot)
 
     def _say(self, job: Job, message: messages.ToWorker) -> None:
         slot = self._runs.slot_of(job)
@@ -123,7 +130,7 @@ class Dispatcher:
     def _kill_if_busy(self, slot: Slot, job: Job) -> None:
         with self._registry.lock:
             if self._runs.slot_of(job) is slot:
-                self._executor.kill(slot)
+                self._call_off(slot)
 
     def _tell(self, job_id: str) -> None:
         """Whoever waits for what was asked of a job."""
@@ -162,7 +169,7 @@ class Dispatcher:
 
     def _heard(self, slot: Slot, message: messages.FromWorker) -> None:
         # What it is told of a worker's run and cannot be recorded ends that run.
-        with self._registry.lock, self._storage.noting_failure(partial(self._executor.kill, slot)):
+        with self._registry.lock, self._storage.noting_failure(partial(self._call_off, slot)):
             if isinstance(message, messages.Ready):
                 self.ready.set()
                 return
@@ -206,7 +213,7 @@ class Dispatcher:
         if slot.process is not None:
             self._endings.clean_up_after(attempt, slot.process.pid)
         job = self._runs.running(attempt)
-        if job is not None and self._stopping:
+        if job is not None and (self._stopping or attempt.called_off):
             self._reports.let_go(job)
         elif job is not None:
             self._reports.lost(job, kind, message)

@@ -112,6 +112,7 @@ class ProcessExecutor:
 
     def kill(self, slot: Slot) -> None:
         """End a slot's worker at once. Its death is reported, and another one started."""
+        slot.state = "lost"  # from now on, however long it takes to be gone
         if slot.process is not None:
             slot.process.kill()
 
@@ -167,7 +168,7 @@ class ProcessExecutor:
             self._bury(slot)
             return
         for message in messages:
-            if isinstance(message, Ready):
+            if isinstance(message, Ready) and slot.state == "starting":
                 slot.state, slot.starts_failed = "ready", 0
             if isinstance(message, Ready | Released):
                 slot.memory_free = message.memory_free

@@ -8,6 +8,7 @@ cksumvfs does the same for databases without a log; see https://sqlite.org/cksum
 
 import ctypes
 import hashlib
+import os
 
 import apsw
 
@@ -47,7 +48,38 @@ def _damaged(what: str) -> apsw.CorruptError:
     return apsw.CorruptError(f"{what} is not what was written")
 
 
-class _Database(apsw.VFSFile):
+class _File(apsw.VFSFile):
+    """Synced without the interpreter's lock. SQLite's own sync keeps it: nobody would be answered while the disk works,
+    nor until the thread that waits for it gets a core again."""
+
+    def __init__(self, base: str, name: str | apsw.URIFilename | None, flags: list[int]) -> None:
+        super().__init__(base, name, flags)
+        path = name.filename() if isinstance(name, apsw.URIFilename) else name
+        assert path is not None
+        # Open as long as SQLite's: to close any descriptor of a file gives up all locks that the process has on it.
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._is_new = True
+
+    def xSync(self, flags: int) -> None:
+        if self._is_new:
+            super().xSync(flags)  # which syncs its name too, where it was created
+            self._is_new = False
+            return
+        try:
+            os.fdatasync(self._descriptor)
+        except OSError as problem:
+            failure = apsw.exception_for(apsw.SQLITE_IOERR_FSYNC)
+            failure.args = (problem.strerror,)
+            raise failure from problem
+
+    def xClose(self) -> None:
+        try:
+            super().xClose()
+        finally:
+            os.close(self._descriptor)
+
+
+class _Database(_File):
     def xRead(self, amount: int, offset: int) -> bytes:
         if offset + amount <= _HEADER:
             return super().xRead(amount, offset)
@@ -64,7 +96,7 @@ class _Database(apsw.VFSFile):
         super().xWrite(bytes(content) + _digest(offset, content), offset)
 
 
-class _Log(apsw.VFSFile):
+class _Log(_File):
     def __init__(self, base: str, name: str | apsw.URIFilename | None, flags: list[int]) -> None:
         super().__init__(base, name, flags)
         self._digests: dict[int, bytes] = {}

@@ -17,13 +17,15 @@ _SECONDS_WITHOUT_A_LOOK = 5.0
 
 @dataclass
 class Attempt:
-    """One start of one job. `silence`: the seconds after which its worker is taken to hang."""
+    """One start of one job. `silence`: the seconds after which its worker is taken to hang; `called_off`: the service
+    itself ends its worker, which is no failure of the job."""
 
     network_id: str
     job_id: str
     number: int
     silence: float
     heard_at: float = field(default_factory=time.monotonic)
+    called_off: bool = False
 
     def hear(self) -> None:
         """Its worker has said something."""

@@ -29,8 +29,8 @@ from engine.training.trainer import Trainer
 
 # After these a GPU is not trusted to go on as it is.
 _UNSOUND: tuple[ErrorKind, ...] = ("out_of_memory", "internal")
-# Epochs are reported together, at most so many times a second.
-_REPORTS_PER_SECOND = 20
+# Epochs are reported together, at most so many times a second: while one is journaled, an answer may wait for a core.
+_REPORTS_PER_SECOND = 5
 # During an epoch that takes long, a sign of life comes so often.
 _SECONDS_BETWEEN_SIGNS = 1.0
 _PR_SET_PDEATHSIG = 1

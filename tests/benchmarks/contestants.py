@@ -125,7 +125,7 @@ def jax(workload: Workload) -> Epoch:
         for key, shape in zip(keys, shapes, strict=False)
     ]
 
-    def loss_of(parameters, a, y):  # type: ignore[no-untyped-def]
+    def loss_of(parameters, a, y):  # type: ignore[no-untyped-def]  # of jax, which mypy does not look at
         for w, b in parameters[:-1]:
             a = hidden(a @ w + b)
         z = a @ parameters[-1][0] + parameters[-1][1]
@@ -134,7 +134,7 @@ def jax(workload: Workload) -> Epoch:
         a = jax.nn.sigmoid(z) if workload.output == "sigmoid" else z
         return jnp.mean(jnp.sum((a - y) ** 2, axis=1)) / 2
 
-    def step(state, rows):  # type: ignore[no-untyped-def]
+    def step(state, rows):  # type: ignore[no-untyped-def]  # of jax, which mypy does not look at
         parameters, m, v, t = state
         loss, g = jax.value_and_grad(loss_of)(parameters, x[rows], y[rows])
         if workload.optimizer == "sgd":
@@ -148,7 +148,7 @@ def jax(workload: Workload) -> Epoch:
         return (new, m, v, t), loss
 
     @jax.jit
-    def train(state, key):  # type: ignore[no-untyped-def]
+    def train(state, key):  # type: ignore[no-untyped-def]  # of jax, which mypy does not look at
         order = jax.random.permutation(key, len(x)).reshape(workload.steps, workload.batch)
         state, losses = jax.lax.scan(step, state, order)
         return state, losses.mean()

@@ -139,14 +139,17 @@ def measure(who: str, name: str) -> None:
         kept = place.parent / f"{place.name}.{digest}{path.suffix}"
         kept.hardlink_to(path)
 
+        if path.suffix == ".npy":  # with targets, which the service wants
+            targets = place / "given.npy"
+            np.save(targets, np.zeros(np.load(path, mmap_mode="r").shape[0]))
+            sources, reading = [Source((kept,), "", "", "inputs"), Source((targets,), "", "", "targets")], Reading()
+        else:
+            sources, reading = [Source((kept,), path.name)], Reading(label="class")
+        stored = place / "stored"
+        stored.mkdir()
+
         def ours() -> object:
-            if path.suffix != ".npy":
-                return read([Source((kept,), path.name)], Reading(label="class"), place, lambda _: None)
-            targets = place / "given"
-            np.save(targets.with_suffix(".npy"), np.zeros(np.load(path, mmap_mode="r").shape[0]))
-            sources = [Source((kept,), "", "", "inputs"), Source((targets.with_suffix(".npy"),), "", "", "targets")]
-            (place / "stored").mkdir()
-            return read(sources, Reading(), place / "stored", lambda _: None)
+            return read(sources, reading, stored, lambda _: None)
 
         run: Callable[[], object] = ours if who == "ours" else lambda: _THEIRS[path.suffix](path)
         _reset_peak()

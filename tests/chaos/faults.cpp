@@ -1,5 +1,6 @@
 // Preloaded into a service: calls on some files fail with EIO for as long as the file NABLA_FAULTS is there. In it stand
-// the calls, "write", "sync" or "read", and a part of the paths of the files, such as "sync journal.sqlite".
+// the calls, "write", "sync" or "read", and a part of the paths of the files, such as "sync journal.sqlite". With "once"
+// after them the file is removed by the first call that fails.
 #include <dlfcn.h>
 #include <unistd.h>
 
@@ -14,17 +15,18 @@ namespace {
 bool fails(const char* call, int descriptor) {
     const char* rule = std::getenv("NABLA_FAULTS");
     if (!rule || access(rule, F_OK) != 0) return false;
-    char which[16], part[256], path[4096];
+    char which[16], part[256], times[8], path[4096];
     std::FILE* file = std::fopen(rule, "r");
     if (!file) return false;
-    const int found = std::fscanf(file, "%15s %255s", which, part);
+    const int found = std::fscanf(file, "%15s %255s %7s", which, part, times);
     std::fclose(file);
-    if (found != 2 || std::strcmp(which, call) != 0) return false;
+    if (found < 2 || std::strcmp(which, call) != 0) return false;
     const std::string link = "/proc/self/fd/" + std::to_string(descriptor);
     const ssize_t length = readlink(link.c_str(), path, sizeof path - 1);
     if (length < 0) return false;
     path[length] = 0;
     if (!std::strstr(path, part)) return false;
+    if (found == 3 && std::strcmp(times, "once") == 0 && std::remove(rule) != 0) return false;
     errno = EIO;
     return true;
 }

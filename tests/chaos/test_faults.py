@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from app.schemas.jobs import JobView
 from tests.app import stories
 from tests.app.batches import begun, ended, file_of, left
 from tests.app.stories import Result, long, many_rows, result
@@ -42,11 +43,18 @@ class Faults:
     @contextmanager
     def on(self, rule: str) -> Iterator[None]:
         """Meanwhile calls fail that go by the rule: see faults.cpp."""
+        self._set(rule)
+        yield
+        self._rule.unlink()
+
+    def once(self, rule: str) -> None:
+        """The next call that goes by the rule fails."""
+        self._set(f"{rule} once")
+
+    def _set(self, rule: str) -> None:
         new = self._rule.with_suffix(".new")
         new.write_text(rule)
         new.rename(self._rule)
-        yield
-        self._rule.unlink()
 
 
 Start = Callable[..., tuple[RunningService, Faults]]
@@ -166,6 +174,18 @@ def test_files_that_cannot_be_synced_are_refused_and_a_run_is_tried_again(start:
     assert not list(service.folder.glob("**/.unfinished*"))
     folders = {folder.name for folder in (service.folder / "networks").iterdir()}
     assert folders == {record["id"] for record in before["networks"]}
+
+
+def test_what_cannot_be_recorded_for_a_moment_is_no_failure_of_a_job(start: Start) -> None:
+    service, faults = start(checkpoint_seconds="0.05")
+    job = stories.endless(service, dataset_id=many_rows(service)["id"])
+    for attempt in range(2, 5):
+        # Long after the last one: then the next try to write comes at once, before the worker is gone.
+        service.trained(job["id"], 1000 * attempt)
+        faults.once("sync journal.sqlite")
+        events = service.follow(job["id"])
+        assert any(isinstance(event, JobView) and event.attempts == attempt for event in events)
+    assert service.get(f"/v1/jobs/{job['id']}")["retries"] == 0
 
 
 def test_a_job_that_cannot_be_saved_is_paused_at_its_last_checkpoint(start: Start, undisturbed: Result) -> None:

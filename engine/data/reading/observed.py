@@ -16,6 +16,8 @@ from engine.data.reading.places import Refusal
 from engine.errors import InvalidInput
 
 MOST_CLASSES = 100_000
+# Rows that are looked at first.
+_FEW = 1000
 _WHOLE = "Expected one label per row, whole numbers or text; numbers to be met as they are go into targets."
 
 
@@ -49,9 +51,12 @@ class Distributions:
         self.are = True
 
     def see(self, block: Array) -> None:
-        if self.are:
-            sums = block.sum(axis=1, dtype=np.float64)
-            self.are = bool(block.min() >= 0 and np.allclose(sums, 1, rtol=0, atol=1e-5))
+        if self.are:  # where they are not, the first of them tell as a rule
+            self.are = _are_distributions(block[:_FEW]) and _are_distributions(block)
+
+
+def _are_distributions(rows: Array) -> bool:
+    return bool(rows.min() >= 0 and np.allclose(rows.sum(axis=1, dtype=np.float64), 1, rtol=0, atol=1e-5))
 
 
 class Weights:

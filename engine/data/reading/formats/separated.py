@@ -42,11 +42,12 @@ def batches(
 
     Raises InvalidInput, TypesChanged.
     """
-    read = blocks(as_utf8(stream, field), field, _Rows(delimiter).last_end)
+    between = _Delimiter(delimiter)
+    read = blocks(as_utf8(stream, field), field, lambda content: last_end(content, between.of(content)))
     first = next(read, None)
     if first is None:
         raise InvalidInput(field, "There is no data: the file is empty.")
-    table = _Table(first, field, delimiter, header, types, text)
+    table = _Table(first, field, between.of(first.content), header, types, text)
     rows = (block for block in chain((table.rest,), read) if _FILLED.search(block.content))
     if (begin := next(rows, None)) is None:
         return
@@ -56,16 +57,16 @@ def batches(
             yield from part
 
 
-class _Rows:
-    """Where the rows of a table end. `delimiter`: None finds out."""
+class _Delimiter:
+    """What stands between cells: as it was `given`, or as the first line of the first content makes likely."""
 
-    def __init__(self, delimiter: str | None) -> None:
-        self._delimiter = delimiter
+    def __init__(self, given: str | None) -> None:
+        self._known = given
 
-    def last_end(self, content: bytes) -> int:
-        if self._delimiter is None:
-            self._delimiter = delimiter_of(first_line(content)[0])
-        return last_end(content, self._delimiter)
+    def of(self, content: bytes) -> str:
+        if self._known is None:
+            self._known = delimiter_of(first_line(content)[0])
+        return self._known
 
 
 class _Table:
@@ -75,15 +76,15 @@ class _Table:
         self,
         first: Block,
         field: str,
-        delimiter: str | None,
+        delimiter: str,
         header: bool | None,
         types: Types,
         text: frozenset[str],
     ) -> None:
         self._field = field
+        self._delimiter = delimiter
         self._check_text(first)
         line, below = first_line(first.content)
-        self._delimiter = delimiter or delimiter_of(line)
         cells = self._cells(line, first)
         if not any(cells):
             raise InvalidInput(field, "There is no data: the first line names the columns.")

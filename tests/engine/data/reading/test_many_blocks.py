@@ -103,7 +103,8 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, read_apart: Callable
         file.write(content)
         for _ in range(3):
             file.write(content.partition(b"\n")[2])
-    assert read_apart(large) < read_apart(small) + 2**25
+    # How far its threads are ahead of each other differs by some 30 MB between runs.
+    assert read_apart(large) < read_apart(small) + 2**26
 
 
 @pytest.mark.parametrize("write", [arrow, parquet])
