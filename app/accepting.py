@@ -21,6 +21,12 @@ def _wishes(part: str) -> tuple[str, float]:
     kind, *parameters = (word.strip() for word in part.split(";"))
     for parameter in parameters:
         if parameter.startswith("q="):
-            with suppress(ValueError):
-                return kind, float(parameter[2:])
+            return kind, _weight(parameter[2:])
     return kind, 1.0
+
+
+def _weight(word: str) -> float:
+    """What cannot be read is not wished."""
+    with suppress(ValueError):
+        return float(word)
+    return 0.0

@@ -208,7 +208,8 @@ def test_networks_that_do_not_fit_go_neither_out_nor_in(disk: Path) -> None:
             if not room:
                 in_words(service.http.get(path))
         filler.remove()
-        assert os.statvfs(disk).f_bavail == free
+        # The journal may have grown a little; a file that was left would be many times that.
+        assert (free - os.statvfs(disk).f_bavail) * os.statvfs(disk).f_frsize < len(whole) // 4
         assert {folder.name for folder in (disk / "networks").iterdir()} == {network} == all_ids(service, "networks")
         assert not list(disk.glob("**/.unfinished*"))
         again = service.http.post("/v1/networks", files={"file": ("again", service.http.get(path).content)})
