@@ -146,6 +146,7 @@ class Catalog:
     def delete_dataset(self, dataset: Dataset) -> None:
         """Raises Conflict while a job or a batch prediction that is not finished needs it."""
         with self._registry.lock:
+            self._registry.datasets.get(dataset.id)
             self._check_unused(dataset.id, "dataset", lambda user: user.dataset_ids)
             self._registry.remove(self._registry.datasets, dataset)
         self._folder.remove(self._folder.of_dataset(dataset.id))

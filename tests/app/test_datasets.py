@@ -1,6 +1,7 @@
-"""Datasets with weights, in every form in which data come in."""
+"""Datasets with weights, in every form in which data come in; and their end."""
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -56,3 +57,11 @@ def test_weights_alone_are_no_dataset(service: RunningService) -> None:
     answer = service.http.post("/v1/datasets", files={"inputs": npy(INPUTS), "weights": npy([1, 1, 1])})
     assert answer.status_code == 422
     assert "got inputs and weights" in answer.json()["errors"][0]["message"]
+
+
+def test_of_those_who_delete_a_dataset_at_once_one_does(service: RunningService) -> None:
+    for _ in range(20):
+        id = stories.dataset(service)["id"]
+        with ThreadPoolExecutor(8) as pool:
+            codes = list(pool.map(lambda path: service.http.delete(path).status_code, [f"/v1/datasets/{id}"] * 8))
+        assert sorted(codes) == [204, *[404] * 7]
