@@ -12,7 +12,8 @@ their names, and ends when all that is stored of them is synced. Receiving, and 
 timed, nor are starting the process and handing it the errand, which take the same time for every file. Files that are
 as they would be stored (.arrow, .npy) are looked at and get another name; theirs copies them into memory.
 
-The table has medians, with the share by which the middle half of the rounds spreads. Memory is the peak of the process
+The table has medians, with the share by which the middle half of the rounds spreads; where that is large, the ratio
+says little, and ours alone is to be compared. Memory is the peak of the process
 (VmHWM) above what it held before. Every format comes in two sizes, to show what of it grows with the file. Below are
 the rates of what nothing that is stored can do without.
 """
