@@ -120,7 +120,7 @@ def open_features(
     """The inputs of the dataset stored in `folder`; of a table the columns that are asked for, by default its own.
     Raises Damaged if any byte of them is not what was written. `going_on` is called while they are looked at."""
     if dataset.features is None:
-        return ArrayFeatures(_load(_find(folder, "inputs", ".npy"), going_on))
+        return ArrayFeatures(_matrix(_find(folder, "inputs", ".npy"), going_on))
     table = _find(folder, "table", ".arrow")
     durable.check(table, going_on)
     # PyArrow is not loaded by a service or a worker that has no tables.
@@ -135,7 +135,7 @@ def open_raw(dataset: Dataset, folder: Path, columns: tuple[Column, ...] | None 
     features = open_features(dataset, folder, columns)
     weights = _load(_find(folder, "weights", ".npy")) if dataset.weighted else None
     if dataset.classes is None:
-        return RawDataset(folder, features, _load(_find(folder, "targets", ".npy")), None, weights)
+        return RawDataset(folder, features, _matrix(_find(folder, "targets", ".npy")), None, weights)
     return RawDataset(folder, features, None, _load(_find(folder, "codes", ".npy")), weights)
 
 
@@ -179,6 +179,12 @@ def _find(folder: Path, name: str, suffix: str) -> Path:
     if found is None:
         raise Damaged(f"The stored file {folder.name}/{name} is missing.")
     return found
+
+
+def _matrix(path: Path, going_on: Callable[[], object] = lambda: None) -> Matrix:
+    """A plain list, which is stored as it came, has a number in each row."""
+    array = _load(path, going_on)
+    return array.reshape(len(array), -1)
 
 
 def _load(path: Path, going_on: Callable[[], object] = lambda: None) -> npt.NDArray[Any]:

@@ -102,17 +102,17 @@ def _store_numbers(field: str, given: Given, folder: Path, meter: Meter) -> tupl
             first_row += len(block)
             yield block
 
-    def counted() -> Iterator[Array]:
-        for block in ahead(blocks()):
+    def counted(blocks: Iterator[Array]) -> Iterator[Array]:
+        for block in blocks:
             if field == "inputs":
                 meter.add(len(block))
             yield block
 
     path = folder / f"{field}.npy"
     if given.file is None:
-        write_array(path, dtype, (found.rows, found.columns or 1), counted())
+        write_array(path, dtype, (found.rows, found.columns or 1), counted(ahead(blocks())))
     else:
-        for _ in counted():
+        for _ in counted(blocks()):  # nothing is written meanwhile
             pass
         durable.adopt(given.file, path)
     return numbers, distributions.are

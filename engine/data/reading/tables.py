@@ -56,7 +56,6 @@ class _Attempt:
 
     def __init__(self, parts: Sequence[Part], reading: Reading, meter: Meter, known: Types) -> None:
         self._parts, self._reading, self._meter, self._known = parts, reading, meter, known
-        self._shape: Shape
         self._roles: Roles
         self._features: list[Feature] = []
         self._answers: dict[str, Missing] = {}
@@ -97,10 +96,7 @@ class _Attempt:
             return None
         shape: Shape | None = None
         for batch in part.batches(self._known):
-            if shape is None:
-                self._roles = roles(batch.schema.names, self._reading)
-                shape = Shape(batch.schema, part.field, self._roles, self._known)
-                self._begin(shape.schema)
+            shape = shape or self._begin(batch.schema, part.field)
             if not batch.schema.equals(shape.schema):
                 self._rows = 0
                 self._meter.restart()
@@ -110,34 +106,29 @@ class _Attempt:
         return durable.adopt(part.file, path)
 
     def _write(self, sink: durable.Sink) -> None:
-        with closing(ahead(self._conformed())) as batches:
+        with closing(ahead(self._seen())) as batches:
             first = next(batches, None)
-            if first is None:
-                return
-            self._begin(first.schema)
-            write_batches(sink, first.schema, self._looked_at(chain((first,), batches)))
+            if first is not None:
+                write_batches(sink, first.schema, chain((first,), batches))
 
-    def _looked_at(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            yield batch
-            self._see(batch)
-
-    def _conformed(self) -> Iterator[pa.RecordBatch]:
+    def _seen(self) -> Iterator[pa.RecordBatch]:
+        """What is to be written, looked at before, so that hashing and writing need not wait for it."""
         shape: Shape | None = None
-        rows = 0
         for part in self._parts:
             for batch in part.batches(self._known):
-                if shape is None:
-                    self._roles = roles(batch.schema.names, self._reading)
-                    shape = Shape(batch.schema, part.field, self._roles, self._known)
-                yield shape.conform(batch, part.field, rows)
-                rows += len(batch)
+                shape = shape or self._begin(batch.schema, part.field)
+                conforming = shape.conform(batch, part.field, self._rows)
+                self._see(conforming)
+                yield conforming
 
-    def _begin(self, schema: pa.Schema) -> None:
+    def _begin(self, found: pa.Schema, field: str) -> Shape:
+        self._roles = roles(found.names, self._reading)
+        shape = Shape(found, field, self._roles, self._known)
         types = self._reading.types
-        self._features = [Feature(schema.field(name), types.get(name)) for name in self._roles.features]
+        self._features = [Feature(shape.schema.field(name), types.get(name)) for name in self._roles.features]
         wanted = (*self._roles.targets, self._roles.label, self._roles.weight)
         self._answers = {name: Missing(name) for name in wanted if name is not None}
+        return shape
 
     def _see(self, batch: pa.RecordBatch) -> None:
         half = len(self._features) // 2

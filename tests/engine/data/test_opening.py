@@ -12,6 +12,7 @@ import pytest
 from engine.data import opening
 from engine.data.columns import Column
 from engine.data.dataset import Dataset
+from engine.data.npy_files import write_array
 from engine.data.opening import open_for_training, open_raw
 from engine.data.preparation import PreparationRule, fit
 from engine.errors import Damaged, InvalidInput, StorageFull
@@ -69,6 +70,15 @@ def test_plain_numbers_of_the_networks_type_are_the_file_itself(tmp_path: Path) 
         assert str(file) in maps
     assert opened.units is None
     assert np.array_equal(opened.x, X)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_plain_list_has_a_number_in_each_row(tmp_path: Path, dtype: str) -> None:
+    dataset = stored(tmp_path, targets=np.array([[10.0], [20.0], [30.0]]))
+    (targets,) = (tmp_path / "ds").glob("targets.*")
+    targets.unlink()
+    write_array(tmp_path / "ds/targets.npy", np.dtype(np.float64), (3,), iter([np.array([10.0, 20.0, 30.0])]))
+    assert open_for_training(dataset, tmp_path / "ds", 1, dtype).y.tolist() == [[10], [20], [30]]
 
 
 @pytest.mark.parametrize("damage", ["bit", "end", "gone"])

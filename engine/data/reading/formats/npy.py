@@ -100,8 +100,7 @@ def may_stay(path: Path, announced: Announced, header: int) -> bool:
     """Whether the file at `path`, whose header has so many bytes, is as it would be written: numbers in rows, in this
     machine's order, and nothing behind them; and its name has its digest."""
     return (
-        announced.columns is not None
-        and not announced.by_column
+        not announced.by_column
         and announced.dtype.isnative
         and announced.dtype.kind in "buif"
         and announced.dtype != np.float16

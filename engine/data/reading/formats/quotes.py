@@ -13,6 +13,8 @@ import numpy.typing as npt
 
 from engine.data.reading.formats.lines import LONGEST, last_newline
 
+Bytes = npt.NDArray[np.uint8]
+
 _QUOTE, _NEWLINE = b'"', b"\n"
 _DELIMITERS = b",;\t|"
 _WINDOW = 2**16
@@ -49,27 +51,28 @@ def last_end(content: bytes, delimiter: str) -> int:
     if _QUOTE not in content:
         return last_newline(content)
     begin = len(codecs.BOM_UTF8) if content.startswith(codecs.BOM_UTF8) else 0
-    found: npt.NDArray[np.uint8] = np.frombuffer(content, np.uint8)
-    odd, end = False, 0
-    previous = ord(_NEWLINE)
-    for start in range(begin, len(content), _WINDOW):
-        window = found[start : start + _WINDOW]
-        marks = window == ord(_QUOTE)
-        marks[0] ^= odd
-        inside = np.bitwise_xor.accumulate(
-            marks
-        )  # from a mark that opens a cell to that before the one which closes it
-        marks[0] ^= odd
-        before = np.concatenate(([np.uint8(previous)], window[:-1]))
-        begins = (
-            (before == ord(delimiter)) | (before == ord(_NEWLINE)) | (before == ord("\r")) | (before == ord(_QUOTE))
-        )
-        if (marks & inside & ~begins).any():
+    found: Bytes = np.frombuffer(content, np.uint8)
+    windows = range(begin, len(content), _WINDOW)
+    may_open = np.zeros(256, bool)
+    may_open[[ord(delimiter), *b'\n\r"']] = True  # what a mark that opens a cell comes after
+    inside = [0]  # whether a cell is open where each window begins
+    for start in windows:
+        marks = _places(found, _QUOTE, start)
+        opening = marks[inside[-1] :: 2]
+        if not may_open[found[opening[opening > begin] - 1]].all():
             return _last_end_row_by_row(content, begin, delimiter)
-        if (ends := np.flatnonzero((window == ord(_NEWLINE)) & ~inside)).size:
-            end = start + int(ends[-1]) + 1
-        odd, previous = bool(inside[-1]), int(window[-1])
-    return end
+        inside.append((inside[-1] + len(marks)) % 2)
+    for start, is_open in zip(reversed(windows), inside[-2::-1], strict=True):
+        newlines = _places(found, _NEWLINE, start)
+        marks_before = is_open + np.searchsorted(_places(found, _QUOTE, start), newlines)
+        if (ends := newlines[marks_before % 2 == 0]).size:
+            return int(ends[-1]) + 1
+    return 0
+
+
+def _places(found: Bytes, byte: bytes, start: int) -> npt.NDArray[np.intp]:
+    """Where it is in the window that begins at `start`."""
+    return start + np.flatnonzero(found[start : start + _WINDOW] == ord(byte))
 
 
 def line_of_open_cell(content: bytes, delimiter: str) -> int | None:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from engine import durable
+from engine.data.examples import Array
 from engine.data.reading.files import read
 from engine.data.sources import FieldName, Reading, Source
 from engine.errors import InvalidInput
@@ -82,8 +83,9 @@ def test_two_arrow_files(tmp_path: Path) -> None:
         assert pa.ipc.open_file(source).read_all().num_rows == 6000
 
 
-def test_arrays(tmp_path: Path) -> None:
-    paths: dict[FieldName, Path] = {"inputs": kept(tmp_path, npy(X)), "targets": kept(tmp_path, npy(Y))}
+@pytest.mark.parametrize("targets", [Y, Y[:, 0]])
+def test_arrays(tmp_path: Path, targets: Array) -> None:
+    paths: dict[FieldName, Path] = {"inputs": kept(tmp_path, npy(X)), "targets": kept(tmp_path, npy(targets))}
     folder = stored(tmp_path, paths)
     for field, path in paths.items():
         assert the(folder, field).samefile(path)
