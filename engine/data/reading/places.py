@@ -18,3 +18,8 @@ def in_column(column: str, field: str = "file") -> Refusal:
     return lambda row, sentence: InvalidInput(
         field, f"Row {row + 1}, column {shown(column)}: {sentence[0].lower()}{sentence[1:]}"
     )
+
+
+def in_request(column: str) -> Refusal:
+    """Of rows that are to be predicted the field says which one it is, as that of rows in JSON does: from 0."""
+    return lambda row, sentence: in_column(column, f"body.{row}.{column}")(row, sentence)
