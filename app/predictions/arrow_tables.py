@@ -62,18 +62,26 @@ async def _folder(here: Context) -> AsyncIterator[Path]:
 
 
 async def _blocks(given: Given, model: Model) -> AsyncIterator[Matrix]:
-    widest = max(len(given.names), model.network.architecture.inputs)
-    at_once = max(1, BLOCK // (8 * widest))
+    at_once = max(1, BLOCK // (8 * max(_width(model), model.network.architecture.inputs)))
     for first in range(0, given.rows, at_once):
         yield await run_in_threadpool(_prepared, given, model, first, min(at_once, given.rows - first))
 
 
 def _prepared(given: Given, model: Model, first: int, rows: int) -> Matrix:
     """The next rows of the file."""
-    width = len(given.names)
+    columns, width = model.preparation.columns, _width(model)
     block = np.fromfile(given.file, np.float64, rows * width).reshape(rows, width)
-    raw = _raw(block, model.preparation.columns)
-    return model.prepared(raw, rows, lambda row, column: f"{FIELD}.{first + row}.{given.names[column]}", first)
+
+    def field(row: int, column: int) -> str:
+        return f"{FIELD}.{first + row}.{column if columns is None else columns[column].name}"
+
+    return model.prepared(_raw(block, columns), rows, field, first)
+
+
+def _width(model: Model) -> int:
+    """Columns of raw rows."""
+    columns = model.preparation.columns
+    return model.network.architecture.inputs if columns is None else len(columns)
 
 
 def _raw(block: Matrix, columns: tuple[Column, ...] | None) -> Raw:

@@ -178,11 +178,10 @@ class CopiedOut(msgspec.Struct, frozen=True, tag=True):
 
 
 class RowsRead(msgspec.Struct, frozen=True, tag=True):
-    """So many rows, in a file of this name; `names`: of its columns."""
+    """So many rows, in a file of this name."""
 
     file: str
     rows: int
-    names: tuple[str, ...]
 
 
 class AnswersWritten(msgspec.Struct, frozen=True, tag=True):

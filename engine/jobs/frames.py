@@ -24,11 +24,10 @@ _BODY, _OUTPUTS = "body", "outputs.npy"
 
 @dataclass(frozen=True)
 class Given:
-    """So many raw rows, in an open file of float64 (rows, columns), row by row; `names`: of the columns."""
+    """So many raw rows, in an open file of float64 (rows, columns), row by row."""
 
     file: BinaryIO
     rows: int
-    names: tuple[str, ...]
 
 
 class Frames:
@@ -87,7 +86,7 @@ class Frames:
                 "body", f"{problem} The table is damaged, or made in a way that is not known here."
             ) from problem
         assert isinstance(read, RowsRead)
-        return Given(self._opened(folder / read.file), read.rows, read.names)
+        return Given(self._opened(folder / read.file), read.rows)
 
     def write(
         self,

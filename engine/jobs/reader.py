@@ -9,7 +9,7 @@ from engine import durable
 from engine.data.profile import profile
 from engine.data.reading.files import read
 from engine.data.reading.meter import Meter
-from engine.data.reading.raw_rows import RawRows, write_rows
+from engine.data.reading.raw_rows import write_rows
 from engine.data.sources import Progress, Source
 from engine.data.splitting import split
 from engine.errors import TooLarge
@@ -80,12 +80,11 @@ def _take_in(errand: TakeIn) -> TakenIn:
 def _read_rows(errand: ReadRows, advanced: Advance) -> RowsRead:
     path = Path(errand.path)
     meter = Meter((Source((path,)),), errand.largest, advanced)
-    found: list[RawRows] = []
     file = durable.hand_over(
         Path(errand.folder),
-        lambda sink: found.append(write_rows(path, errand.columns, errand.inputs, errand.most_rows, sink, meter)),
+        lambda sink: write_rows(path, errand.columns, errand.inputs, errand.most_rows, sink, meter),
     )
-    return RowsRead(file.name, found[0].rows, found[0].names)
+    return RowsRead(file.name, meter.rows)
 
 
 def _write_answers(errand: WriteAnswers, advanced: Advance) -> AnswersWritten:

@@ -271,14 +271,14 @@ def with_column(name: str, values: Any) -> bytes:
 @pytest.mark.parametrize(
     ("body", "field", "words"),
     [
-        (stream(table_of_people().drop(["job"])), "body.job", "'job' is missing.*: age, job, member, since"),
-        (stream(table_of_people().append_column("town", pa.array("abc"))), "body.town", "no column 'town'.*: age, job"),
-        (with_column("age", ["31", "32", "33"]), "body.age", "'age' holds string; numbers are expected"),
-        (with_column("age", [[1], [2], [3]]), "body.age", "'age' holds list<.*>; numbers"),
-        (with_column("job", [{"a": 1}] * 3), "body.job", "'job' holds struct<.*>; text"),
-        (with_column("job", [b"clerk"] * 3), "body.job", "'job' holds binary; text"),
-        (with_column("member", [1, 0, 1]), "body.member", "holds int64; true and false"),
-        (with_column("since", [1, 2, 3]), "body.since", "holds int64; dates"),
+        (stream(table_of_people().drop(["job"])), "body", "'job' is missing.*: age, job, member, since"),
+        (stream(table_of_people().append_column("town", pa.array("abc"))), "body", "no column 'town'.*: age, job"),
+        (with_column("age", ["31", "32", "33"]), "body", "'age' holds string; numbers are expected"),
+        (with_column("age", [[1], [2], [3]]), "body", "'age' holds list<.*>; numbers"),
+        (with_column("job", [{"a": 1}] * 3), "body", "'job' holds struct<.*>; text"),
+        (with_column("job", [b"clerk"] * 3), "body", "'job' holds binary; text"),
+        (with_column("member", [1, 0, 1]), "body", "holds int64; true and false"),
+        (with_column("since", [1, 2, 3]), "body", "holds int64; dates"),
         (with_column("age", [1, np.inf, 3]), "body.1.age", "Row 2, column 'age': a finite number is expected, not inf"),
         (with_column("since", ["2024-01-01", "soon", None]), "body.1.since", "Row 2, column 'since': it holds 'soon'"),
         (with_column("since", [None] * 3), "body.0.since", "Row 1 has no value in the column 'since'"),
@@ -291,6 +291,20 @@ def test_tables_that_are_refused(service: RunningService, people: str, body: byt
     found, sentence = refused(service, people, body)
     assert found == field
     assert re.search(words, sentence), sentence
+
+
+def test_names_of_any_length(service: RunningService, numbers: str, people: str) -> None:
+    """They are cut in sentences, and are not in fields: what is said of a body is not as long as the body."""
+    name = "x" * 10**6
+    table = pa.table({**{key: [1.0, 2.0] for key in "abcd"}, name: [1.0, None]})
+    field, words = refused(service, numbers, stream(table))
+    assert (field, len(words) < 1000) == ("body.1.4", True)
+    assert answered(service, numbers, stream(table.slice(0, 1)))["labels"]
+    field, words = refused(service, people, stream(table_of_people().append_column(name, pa.array("abc"))))
+    assert (field, len(words) < 1000) == ("body", True)
+    nested = pa.array([{name: 1}] * 3)
+    field, words = refused(service, people, stream(table_of_people().set_column(0, "age", nested)))
+    assert (field, len(words) < 1000) == ("body", True)
 
 
 def damaged(body: bytes) -> Iterator[bytes]:
@@ -307,10 +321,10 @@ def damaged(body: bytes) -> Iterator[bytes]:
     ("body", "field", "words"),
     [
         (stream(NUMBERS.select([0, 1])), "body", "has 2 columns; 5 are expected.*: x0, x1"),
-        (stream(pa.table({name: ["a"] for name in "abcde"})), "body.a", "'a' holds string; numbers"),
-        (stream(pa.table({name: [[1]] for name in "abcde"})), "body.a", "'a' holds list<.*>; numbers"),
-        (stream(pa.table({name: [1, None] for name in "abcde"})), "body.1.a", "Row 2, column 'a': .* not null"),
-        (stream(pa.table({name: [1, np.nan] for name in "abcde"})), "body.1.a", "Row 2, column 'a': .* not nan"),
+        (stream(pa.table({name: ["a"] for name in "abcde"})), "body", "'a' holds string; numbers"),
+        (stream(pa.table({name: [[1]] for name in "abcde"})), "body", "'a' holds list<.*>; numbers"),
+        (stream(pa.table({name: [1, None] for name in "abcde"})), "body.1.0", "Row 2, column 'a': .* not null"),
+        (stream(pa.table({name: [1, np.nan] for name in "abcde"})), "body.1.0", "Row 2, column 'a': .* not nan"),
         (stream(NUMBERS.rename_columns(list("abcda"))), "body", "more than one column called 'a'"),
         (stream(NUMBERS.slice(0, 0)), "body", "no rows"),
         (stream(pa.table({})), "body", "no columns"),

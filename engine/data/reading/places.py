@@ -20,6 +20,7 @@ def in_column(column: str, field: str = "file") -> Refusal:
     )
 
 
-def in_request(column: str) -> Refusal:
-    """Of rows that are to be predicted the field says which one it is, as that of rows in JSON does: from 0."""
-    return lambda row, sentence: in_column(column, f"body.{row}.{column}")(row, sentence)
+def in_request(column: str, key: str) -> Refusal:
+    """Of rows that are to be predicted the field says which one it is, counted from 0, as that of rows in JSON does.
+    `key`: how it calls the column."""
+    return lambda row, sentence: in_column(column, f"body.{row}.{key}")(row, sentence)

@@ -2,7 +2,6 @@
 are prepared to the same bits."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +13,9 @@ from engine.data.cells import shown as cell_shown
 from engine.data.columns import Column, ColumnType
 from engine.data.looking import cut
 from engine.data.reading.formats import arrow
-from engine.data.reading.formats.schema import is_date, is_number, is_text, listed, shown, stored
+from engine.data.reading.formats.schema import is_date, is_number, is_text, listed, short, shown, stored
 from engine.data.reading.meter import Meter
-from engine.data.reading.places import in_request
+from engine.data.reading.places import Refusal, in_request
 from engine.data.reading.roles import Roles
 from engine.data.reading.shaping import Shape
 from engine.data.table_features import values_of
@@ -39,18 +38,11 @@ _EMPTY: dict[ColumnType, pa.DataType] = {
 }
 
 
-@dataclass(frozen=True)
-class RawRows:
-    """How many there are; `names`: of their columns, in order."""
-
-    rows: int
-    names: tuple[str, ...]
-
-
 def write_rows(
     path: Path, columns: tuple[Column, ...] | None, inputs: int, most_rows: int, sink: Sink, meter: Meter
-) -> RawRows:
-    """The rows of the table at `path` as one array (rows, columns) of float64, row by row, into `sink`.
+) -> None:
+    """The rows of the table at `path`, which `meter` counts, as one array (rows, columns) of float64, row by row, into
+    `sink`.
 
     They have these `columns`, in any order, and are written in this one: categories as their codes, and what is missing
     as NaN or MISSING (see `engine.data.features`). Where that is None they are plain numbers, as many as there are
@@ -66,7 +58,7 @@ def write_rows(
             raise TooLarge(
                 _FIELD, f"The table has {rows} rows or more; {most_rows} are answered at once by this network."
             )
-        meter.fits(8 * rows * len(table.names), _FIELD)
+        meter.fits(8 * rows * table.width, _FIELD)
         first = rows - len(batch)
         for part in cut(batch):
             sink.write(table.raw(part, first).data)
@@ -74,7 +66,6 @@ def write_rows(
             meter.add(len(part))
     if table is None or not rows:
         raise InvalidInput(_FIELD, "There is no data: the table has no rows.")
-    return RawRows(rows, table.names)
 
 
 class _Table:
@@ -88,15 +79,19 @@ class _Table:
             _check_names(schema.names, [column.name for column in columns])
         for column in self._columns:
             _check_type(schema.field(column.name), column)
+        # What a body calls its columns may be of any length.
+        self._keys = {
+            column.name: str(place) if self._plain else column.name for place, column in enumerate(self._columns)
+        }
         self._shape: Shape | None = None
 
     @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(column.name for column in self._columns)
+    def width(self) -> int:
+        return len(self._columns)
 
     def raw(self, batch: pa.RecordBatch, first_row: int) -> npt.NDArray[np.float64]:
         """(rows, columns). Raises InvalidInput naming column and row."""
-        found = np.empty((len(batch), len(self._columns)))
+        found = np.empty((len(batch), self.width))
         if not len(batch):
             return found
         shaped = self._shaped(batch, first_row)
@@ -109,11 +104,15 @@ class _Table:
 
     def _shaped(self, batch: pa.RecordBatch, first_row: int) -> pa.RecordBatch:
         given = [_typed(batch.column(column.name), column) for column in self._columns]
-        batch = pa.RecordBatch.from_arrays(given, names=list(self.names))
+        batch = pa.RecordBatch.from_arrays(given, names=[*self._keys])
         if self._shape is None:
             types = {column.name: column.type for column in self._columns}
-            self._shape = Shape(batch.schema, _FIELD, Roles(self.names, (), None, None, types), {}, in_request)
+            roles = Roles(tuple(self._keys), (), None, None, types)
+            self._shape = Shape(batch.schema, _FIELD, roles, {}, self._refusal)
         return self._shape.conform(batch, _FIELD, first_row)
+
+    def _refusal(self, column: str) -> Refusal:
+        return in_request(column, self._keys[column])
 
     def _check_finite(self, values: npt.NDArray[np.float64], given: pa.Array, column: Column, first_row: int) -> None:
         """Of a table NaN is a missing value, as in datasets."""
@@ -121,7 +120,7 @@ class _Table:
         if wrong.size:
             row = int(wrong[0])
             cell = cell_shown(given[row].as_py())
-            raise in_request(column.name)(first_row + row, f"A finite number is expected, not {cell}.")
+            raise self._refusal(column.name)(first_row + row, f"A finite number is expected, not {cell}.")
 
 
 def _typed(values: pa.Array, column: Column) -> pa.Array:
@@ -143,22 +142,19 @@ def _check_names(names: Sequence[str], expected: Sequence[str]) -> None:
     known, found = set(expected), set(names)
     for name in names:
         if name not in known:
-            raise InvalidInput(
-                f"{_FIELD}.{name}", f"There is no column {shown(name)} to predict by. {listed(expected)}"
-            )
+            raise InvalidInput(_FIELD, f"There is no column {shown(name)} to predict by. {listed(expected)}")
     for name in expected:
         if name not in found:
             raise InvalidInput(
-                f"{_FIELD}.{name}",
-                f"The column {shown(name)} is missing; null says that there is no value. {listed(expected)}",
+                _FIELD, f"The column {shown(name)} is missing; null says that there is no value. {listed(expected)}"
             )
 
 
 def _check_type(found: pa.Field, column: Column) -> None:
     if not _takes(column.type, found.type):
+        holds = short(str(found.type))
         raise InvalidInput(
-            f"{_FIELD}.{column.name}",
-            f"The column {shown(column.name)} holds {found.type}; {_EXPECTED[column.type]} are expected.",
+            _FIELD, f"The column {shown(column.name)} holds {holds}; {_EXPECTED[column.type]} are expected."
         )
 
 
