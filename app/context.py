@@ -22,6 +22,7 @@ from engine.jobs.batches import BatchPredictions
 from engine.jobs.catalog import Catalog
 from engine.jobs.checkpoints import Checkpoints
 from engine.jobs.exchange import Exchange
+from engine.jobs.frames import Frames
 from engine.jobs.looks import Looks
 from engine.jobs.registry import Registry
 from engine.jobs.service import JobService
@@ -58,6 +59,7 @@ class Context:
     looks: Looks
     exchange: Exchange
     batches: BatchPredictions
+    frames: Frames
     jobs: JobService
     checkpoints: Checkpoints
     changes: Changes
@@ -67,6 +69,8 @@ class Context:
     repository: Repository
     waiting: CapacityLimiter
     """For requests that wait for reading: they do not take the threads of the others."""
+    at_frames: CapacityLimiter
+    """For those that wait for Arrow tables, likewise."""
 
     def end_streams(self) -> None:
         """Wake everybody who waits, for the last time: the service ends."""
@@ -77,6 +81,7 @@ class Context:
 
     def _let_go_of_files(self) -> None:
         self.exchange.end()
+        self.frames.close()
         self.uploads.end()
 
 

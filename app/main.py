@@ -46,6 +46,7 @@ from engine.jobs.children import Child, Unreadable
 from engine.jobs.exchange import Exchange
 from engine.jobs.executor import Slot
 from engine.jobs.folder import DataFolder
+from engine.jobs.frames import Frames
 from engine.jobs.job import Job
 from engine.jobs.journal import Entry, Journal
 from engine.jobs.looks import Looks
@@ -106,15 +107,18 @@ def create_app(settings: Settings) -> FastAPI:
     )
     service = JobService(registry, folder, slots, found, limits, settings.hang_seconds)
     service.recover()
-    # Who looks at a dataset does not wait for files, nor do files wait for looks, nor networks for either.
+    # Who looks at a dataset does not wait for files, nor do files wait for looks, nor networks for either, nor
+    # predictions for any of them.
     reader, looker, exchanger = (
         Child("engine.jobs.reader", settings.reader_bytes, settings.hang_seconds, Unreadable) for _ in range(3)
     )
+    framer = Child("engine.jobs.reader", settings.reader_bytes, settings.hang_seconds)
     predictor = Child("engine.jobs.predictor", settings.predictor_bytes, settings.hang_seconds)
     uploads = Uploads(registry, folder, reader, settings.max_uploads, settings.max_open_uploads)
     looks = Looks(registry, folder, looker)
     exchange = Exchange(registry, folder, exchanger, settings.max_parameters)
     batches = BatchPredictions(registry, folder, catalog, predictor, settings.max_batch_predictions)
+    frames = Frames(folder, framer, settings.max_upload_bytes, settings.max_waiting_predictions)
     last_event = registry.last_event()
 
     @asynccontextmanager
@@ -136,6 +140,7 @@ def create_app(settings: Settings) -> FastAPI:
             looks,
             exchange,
             batches,
+            frames,
             service,
             checkpoints,
             changes,
@@ -143,6 +148,7 @@ def create_app(settings: Settings) -> FastAPI:
             Underway(),
             Batching(settings.max_waiting_predictions, settings.max_waiting_bytes),
             Repository(registry),
+            CapacityLimiter(settings.max_uploads),
             CapacityLimiter(settings.max_uploads),
         )
         service.start()
@@ -155,6 +161,7 @@ def create_app(settings: Settings) -> FastAPI:
             app.state.context.batching.end()
             await asyncio.to_thread(looks.end)
             await asyncio.to_thread(exchange.end)
+            await asyncio.to_thread(frames.close)
             await asyncio.to_thread(batches.end)
             await asyncio.to_thread(uploads.end)
             await asyncio.to_thread(service.stop, settings.drain_seconds)

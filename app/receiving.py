@@ -41,13 +41,13 @@ async def receive_file(request: Request, uploads: Uploads, upload: Upload) -> Pi
 
 async def _parts(request: Request, digest: ContentDigest) -> AsyncIterator[bytes]:
     """The body. Raises InvalidInput at its end if it is not what was announced."""
-    async for part in _large(request.stream()):
+    async for part in large(request.stream()):
         await digest.see(part)
         yield part
     digest.check()
 
 
-async def _large(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def large(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """In larger parts than they arrive in."""
     gathered = bytearray()
     async for part in parts:

@@ -63,9 +63,9 @@ class Settings(BaseSettings):
         int,
         Field(
             ge=256 * MiB,
-            description="Memory that reading a file may take, and beside it looking at a dataset, predicting one, and "
-            "a network that goes out or comes in, besides what their processes have anyway. Predicting takes the "
-            "network as well.",
+            description="Memory that reading a file may take, and beside it looking at a dataset, predicting one, the "
+            "Arrow tables of predictions, and a network that goes out or comes in, besides what their processes have "
+            "anyway. Predicting takes the network as well.",
         ),
     ] = 1024 * MiB
     max_batch_predictions: Annotated[

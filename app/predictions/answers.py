@@ -11,13 +11,19 @@ import numpy.typing as npt
 from fastapi import Response
 from fastapi.responses import StreamingResponse
 
+from engine.data.exporting import ArrowForm
 from engine.nn.views import Matrix
 from engine.training.evaluation import predicted_codes
 from engine.training.model import Model
-from engine.training.probabilities import check_gives_probabilities, check_has_classes, scores_of
+from engine.training.probabilities import check_gives_probabilities, check_has_classes, likeliest, scores_of
 
 JSON, NPY = "application/json", "application/x-npy"
-KINDS = (JSON, NPY)
+FORMS: dict[str, ArrowForm] = {
+    "application/vnd.apache.arrow.stream": "stream",
+    "application/vnd.apache.arrow.file": "file",
+}
+"""Arrow tables, by their kinds."""
+KINDS = (JSON, NPY, *FORMS)
 FEW = 2**14
 """Outputs that are put into words without leaving the event loop."""
 # Rows of an answer that are put into words at once.
@@ -52,7 +58,7 @@ class Wishes:
 
 
 def answered(predictor: Predictor, outputs: Matrix, wishes: Wishes) -> Response:
-    """`outputs`: in the units of the targets. `wishes`: checked."""
+    """`outputs`: in the units of the targets. `wishes`: checked, and not for a table."""
     if wishes.kind == NPY:
         return _npy(scores_of(outputs) if wishes.probabilities else outputs)
     words = _words(predictor, outputs, wishes)
@@ -91,11 +97,10 @@ def _listed(name: bytes, array: npt.NDArray[Any]) -> Iterator[bytes]:
 
 
 def _top(classes: npt.NDArray[Any], scores: Matrix, count: int) -> Iterator[bytes]:
-    """The highest scores of each row first; of equal ones the class that comes first."""
     yield b',"top":['
     for first in range(0, len(scores), _ROWS_AT_ONCE):
         part = scores[first : first + _ROWS_AT_ONCE]
-        order = np.argsort(-part, axis=1, kind="stable")[:, :count]
+        order = likeliest(part, count)
         found = zip(classes[order].tolist(), np.take_along_axis(part, order, 1).tolist(), strict=True)
         rows = [[{"label": label, "score": score} for label, score in zip(*row, strict=True)] for row in found]
         yield (b"," if first else b"") + _encode(rows)[1:-1]

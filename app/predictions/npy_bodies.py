@@ -1,6 +1,5 @@
 """Rows that arrive as .npy: worked through block by block, while the rest is under way."""
 
-import asyncio
 import io
 from collections.abc import AsyncIterator
 from functools import lru_cache
@@ -8,16 +7,16 @@ from functools import lru_cache
 import numpy as np
 
 from app.predictions.batching import Batching
+from app.predictions.blocks import BLOCK, FIELD, answers_to_blocks, check_rows
 from engine.data.reading.formats.npy import MAGIC, Announced, read_header
-from engine.errors import InvalidInput, TooLarge
+from engine.errors import InvalidInput
 from engine.nn.views import Matrix
 from engine.training.model import Answers, Model
 
-# Bytes: what is gathered before it is worked through; of a header; of all answers to one request.
-_BLOCK, _LONGEST_HEADER, _MOST_ANSWERS = 2**22, 2**12, 2**29
+# Bytes of a header.
+_LONGEST_HEADER = 2**12
 # Of a header, before its text: magic, version, and how long the text is.
 _BEFORE_TEXT = 12
-_FIELD = "body"
 
 
 async def answers_to_npy(stream: AsyncIterator[bytes], model: Model, batching: Batching) -> Answers:
@@ -25,76 +24,52 @@ async def answers_to_npy(stream: AsyncIterator[bytes], model: Model, batching: B
     body = _Body(stream)
     announced = await body.header()
     _check(announced, model)
-    at_once = max(1, _BLOCK // announced.bytes_per_row)
+    at_once = max(1, BLOCK // announced.bytes_per_row)
     if announced.rows <= at_once:
         rows = _prepared(model, await body.rows(announced, announced.rows), 0)
         await body.end()
-        return model.answers(await batching.outputs(model.network, rows), _FIELD)
-    answers = _Answers(announced.rows)
-    computing: asyncio.Task[Matrix] | None = None
-    try:
-        for first in range(0, announced.rows, at_once):
-            part = await body.rows(announced, min(at_once, announced.rows - first))
-            rows = _prepared(model, part, first)
-            if computing is not None:
-                answers.add(model.answers(await computing, _FIELD))
-            computing = asyncio.create_task(batching.outputs(model.network, rows))
-        await body.end()
-        assert computing is not None  # there is a row
-        answers.add(model.answers(await computing, _FIELD))
-    finally:
-        if computing is not None:
-            computing.cancel()
-    return answers.all
+        return model.answers(await batching.outputs(model.network, rows), FIELD)
+    return await answers_to_blocks(_blocks(body, announced, at_once, model), announced.rows, model, batching)
 
 
-class _Answers:
-    """To so many rows, as they come."""
-
-    def __init__(self, rows: int) -> None:
-        self._rows, self._done = rows, 0
-        self.all: Answers = np.empty(0)
-
-    def add(self, part: Answers) -> None:
-        if not self._done:
-            self.all = np.empty((self._rows, part.shape[1]), part.dtype)
-        self.all[self._done : self._done + len(part)] = part
-        self._done += len(part)
+async def _blocks(body: "_Body", announced: Announced, at_once: int, model: Model) -> AsyncIterator[Matrix]:
+    for first in range(0, announced.rows, at_once):
+        part = await body.rows(announced, min(at_once, announced.rows - first))
+        yield _prepared(model, part, first)
+    await body.end()
 
 
 def _check(announced: Announced, model: Model) -> None:
     """Raises InvalidInput, TooLarge."""
     if model.preparation.columns is not None:
         raise InvalidInput(
-            _FIELD, "These weights were trained on a table; give JSON with inputs or rows, which may hold any values."
+            FIELD,
+            "These weights were trained on a table; give JSON with inputs or rows, which may hold any values, or an "
+            "Arrow table.",
         )
     if announced.dtype.kind not in "buif":
-        raise InvalidInput(_FIELD, f"The array is of {announced.dtype}; numbers are expected.")
+        raise InvalidInput(FIELD, f"The array is of {announced.dtype}; numbers are expected.")
     if announced.by_column:
         raise InvalidInput(
-            _FIELD, "The array lies column by column (Fortran order); rows are expected, as np.ascontiguousarray makes."
+            FIELD, "The array lies column by column (Fortran order); rows are expected, as np.ascontiguousarray makes."
         )
     architecture = model.network.architecture
     if announced.columns != architecture.inputs:
         got = "a plain list" if announced.columns is None else f"{announced.columns} columns"
         raise InvalidInput(
-            _FIELD, f"The array has {got}; (rows, {architecture.inputs}) is expected: the network's inputs."
+            FIELD, f"The array has {got}; (rows, {architecture.inputs}) is expected: the network's inputs."
         )
-    size = announced.rows * architecture.outputs * 8
-    if size > _MOST_ANSWERS:
-        raise TooLarge(
-            _FIELD, f"The outputs of {announced.rows} rows would take {size} bytes; {_MOST_ANSWERS} are given at once."
-        )
+    check_rows(announced.rows, architecture)
 
 
 def _prepared(model: Model, rows: Matrix, first: int) -> Matrix:
-    return model.prepared(rows, len(rows), lambda row, column: f"{_FIELD}.{first + row}.{column}")
+    return model.prepared(rows, len(rows), lambda row, column: f"{FIELD}.{first + row}.{column}")
 
 
 @lru_cache(maxsize=64)
 def _announced(header: bytes) -> Announced:
     """Clients send the same one again and again, and Python's parser is slow."""
-    return read_header(io.BytesIO(header), _FIELD)
+    return read_header(io.BytesIO(header), FIELD)
 
 
 class _Body:
@@ -109,11 +84,11 @@ class _Body:
         """Raises InvalidInput."""
         start = await self._take(_BEFORE_TEXT)
         if not start.startswith(MAGIC):
-            raise InvalidInput(_FIELD, "This is not a .npy file, which begins with \\x93NUMPY.")
+            raise InvalidInput(FIELD, "This is not a .npy file, which begins with \\x93NUMPY.")
         size = 2 if start[6:7] == b"\1" else 4
         length = 8 + size + int.from_bytes(start[8 : 8 + size], "little")
         if length > _LONGEST_HEADER:
-            raise InvalidInput(_FIELD, f"The header of the .npy file has {length} bytes; it has some hundred.")
+            raise InvalidInput(FIELD, f"The header of the .npy file has {length} bytes; it has some hundred.")
         return _announced(start + await self._take(length - len(start)))
 
     async def rows(self, announced: Announced, count: int) -> Matrix:
@@ -121,14 +96,14 @@ class _Body:
         wanted = count * announced.bytes_per_row
         part = await self._take(wanted)
         if len(part) < wanted:
-            raise InvalidInput(_FIELD, f"The header announces {announced.rows} rows, and fewer follow.")
+            raise InvalidInput(FIELD, f"The header announces {announced.rows} rows, and fewer follow.")
         found: Matrix = np.frombuffer(part, announced.dtype).reshape(count, announced.columns or 1)
         return found
 
     async def end(self) -> None:
         """Raises InvalidInput if anything follows."""
         if await self._take(1):
-            raise InvalidInput(_FIELD, "More follows than the header announces.")
+            raise InvalidInput(FIELD, "More follows than the header announces.")
 
     async def _take(self, amount: int) -> bytes:
         """The next bytes; fewer at the end."""

@@ -7,7 +7,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.context import Context, JobId, context_of
 from app.direct import DirectRoute
-from app.predictions.answers import NPY, Predictor
+from app.predictions.answers import Predictor
 from app.routes import problems
 from app.routes.jobs import found_job
 from app.routes.predictions import BINARY, body_of, predicted
@@ -24,7 +24,7 @@ router = APIRouter(prefix="/v1/jobs", tags=["4 predictions"], route_class=Direct
     "/{job_id}/predictions",
     summary="Predict with a running job",
     response_model=PredictionView,
-    responses={200: {"content": {NPY: BINARY}}, **problems(404, 409, 413, 415, 422)},
+    responses={200: {"content": BINARY}, **problems(404, 409, 413, 415, 422)},
     openapi_extra=body_of(NewLivePrediction),
 )
 async def predict_with_job(request: Request, job_id: JobId) -> Response:

@@ -12,7 +12,8 @@ from app.accepting import preferred
 from app.context import Context, NetworkId, context_of, number_in
 from app.direct import DirectRoute
 from app.handed_in import checked_kind
-from app.predictions.answers import FEW, JSON, KINDS, NPY, Predictor, Wishes, answered
+from app.predictions.answers import FEW, FORMS, JSON, KINDS, NPY, Predictor, Wishes, answered
+from app.predictions.arrow_tables import answers_to_table, table_of
 from app.predictions.npy_bodies import answers_to_npy
 from app.predictions.wanted import prepared, wanted_in
 from app.routes import problems
@@ -24,7 +25,7 @@ from engine.training.model import Answers, Model
 
 router = APIRouter(prefix="/v1/networks", tags=["4 predictions"], route_class=DirectRoute)
 
-BINARY = {"schema": {"type": "string", "format": "binary"}}
+BINARY = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in (NPY, *FORMS)}
 LARGE = 2**16
 """Bytes of JSON that are looked at in a thread: they take longer than changing to one."""
 
@@ -44,16 +45,16 @@ class _Query(BaseModel):
 
 
 def body_of(rows: type[BaseModel]) -> dict[str, Any]:
-    """How a request for predictions is documented: JSON of this model, or an array."""
+    """How a request for predictions is documented: JSON of this model, an array, or a table."""
     json = {"schema": in_one_piece(rows), "example": EXAMPLE}
-    return {"requestBody": {"required": True, "content": {JSON: json, NPY: BINARY}}}
+    return {"requestBody": {"required": True, "content": {JSON: json, **BINARY}}}
 
 
 @router.post(
     "/{network_id}/predictions",
     summary="Predict",
     response_model=PredictionView,
-    responses={200: {"content": {NPY: BINARY}}, **problems(404, 409, 413, 415, 422)},
+    responses={200: {"content": BINARY}, **problems(404, 409, 413, 415, 422)},
     openapi_extra=body_of(NewPrediction),
 )
 async def predict(request: Request, network_id: NetworkId) -> Response:
@@ -64,6 +65,12 @@ async def predict(request: Request, network_id: NetworkId) -> Response:
     A body of `application/x-npy` is an array of plain numbers, a row per example, which is worked through as it
     arrives; `version`, `top_k` and `probabilities` are parameters of the query then. With `Accept: application/x-npy`
     the answer is an array, of the outputs or the probabilities.
+
+    A body of `application/vnd.apache.arrow.stream` (or `….file`) is a table, with the same parameters in the query. If
+    the network was trained on a table it has the columns of that one, in any order, and null where there is no value;
+    else as many columns of numbers as there are inputs, in their order. With `Accept` of one of these the answer is a
+    table: `output_1` …; where there are classes `label`; and if they are asked for `probability_CLASS` …, and the
+    likeliest classes as `top_1`, `top_1_score` …
 
     Requests that wait at the same time are computed together; what a row gets does not depend on that.
     """
@@ -81,14 +88,18 @@ async def predicted(request: Request, find: FindPredictor) -> Response:
     """The answer to a request with rows, from whatever predicts."""
     here = context_of(request)
     kind = preferred(request.headers.get("accept", ""), KINDS)
-    if checked_kind(request, (JSON, NPY, "application/octet-stream")) == JSON:
+    given = checked_kind(request, (JSON, NPY, *FORMS, "application/octet-stream"))
+    if given == JSON:
         return await _of_json(request, here, find, kind)
     query = _Query.model_validate(dict(request.query_params))
     predictor = await find(query.version)
     wishes = Wishes(kind, query.top_k, query.probabilities)
     wishes.check(predictor)
-    outputs = await answers_to_npy(request.stream(), predictor.model, here.batching)
-    return await _answered(predictor, outputs, wishes)
+    if given in FORMS:
+        outputs = await answers_to_table(request.stream(), predictor.model, here)
+    else:
+        outputs = await answers_to_npy(request.stream(), predictor.model, here.batching)
+    return await _answered(here, predictor, outputs, wishes)
 
 
 async def _of_json(request: Request, here: Context, find: FindPredictor, kind: str) -> Response:
@@ -101,10 +112,12 @@ async def _of_json(request: Request, here: Context, find: FindPredictor, kind: s
     model = predictor.model
     rows = await run_in_threadpool(prepared, wanted, model) if large else prepared(wanted, model)
     outputs = model.answers(await here.batching.outputs(model.network, rows), "inputs")
-    return await _answered(predictor, outputs, wishes)
+    return await _answered(here, predictor, outputs, wishes)
 
 
-async def _answered(predictor: Predictor, outputs: Answers, wishes: Wishes) -> Response:
+async def _answered(here: Context, predictor: Predictor, outputs: Answers, wishes: Wishes) -> Response:
+    if wishes.kind in FORMS:
+        return await table_of(here, predictor, outputs, wishes)
     if outputs.size > FEW:
         return await run_in_threadpool(answered, predictor, outputs, wishes)
     return answered(predictor, outputs, wishes)

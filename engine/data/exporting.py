@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ from engine.data.npy_files import write_array
 
 T = TypeVar("T")
 FileFormat = Literal["csv", "parquet", "arrow", "npy"]
+ArrowForm = Literal["file", "stream"]
 Block = dict[str, npt.NDArray[np.generic]]
 """Columns by their names: of numbers, or of texts as objects."""
 
@@ -26,14 +27,30 @@ def export_array(path: Path, rows: int, blocks: Iterator[npt.NDArray[np.generic]
 def export_table(path: Path, format: FileFormat, blocks: Iterator[Block]) -> Path:
     """A table of blocks with the same columns. Where it is: see `durable`. Raises StorageFailed."""
     # A process that only knows the formats does not load PyArrow.
-    import pyarrow as pa
-
     from engine.data.writing import write_batches, write_csv, write_parquet
+
+    write = {"csv": write_csv, "parquet": write_parquet, "arrow": write_batches}[format]
+    first, batches = _batches(blocks)
+    return durable.write_file(path, lambda sink: write(sink, first.schema, batches))
+
+
+def hand_over_table(folder: Path, form: ArrowForm, blocks: Iterator[Block]) -> Path:
+    """The same in Arrow's format, for another process to send at once: see `durable.hand_over`. Raises
+    StorageFailed."""
+    from engine.data.writing import write_batches, write_stream
+
+    write = {"file": write_batches, "stream": write_stream}[form]
+    first, batches = _batches(blocks)
+    return durable.hand_over(folder, lambda sink: write(sink, first.schema, batches))
+
+
+def _batches(blocks: Iterator[Block]) -> tuple[Any, Iterator[Any]]:
+    """The first batch, and all of them."""
+    import pyarrow as pa
 
     batches = (pa.RecordBatch.from_pydict(block) for block in blocks)
     first = next(batches)
-    write = {"csv": write_csv, "parquet": write_parquet, "arrow": write_batches}[format]
-    return durable.write_file(path, lambda sink: write(sink, first.schema, _with(first, batches)))
+    return first, _with(first, batches)
 
 
 def _with(first: T, others: Iterator[T]) -> Iterator[T]:

@@ -40,7 +40,7 @@ class TableFeatures:
         try:
             parts = self._parts(first, last)
             return tuple(
-                np.concatenate([_values(part.column(column.name), column) for part in parts])[rows - first]
+                np.concatenate([values_of(part.column(column.name), column) for part in parts])[rows - first]
                 for column in self.columns
             )
         except (OSError, pa.ArrowException, LookupError) as problem:
@@ -69,7 +69,8 @@ def _place(schema: pa.Schema, name: str) -> int:
     return place
 
 
-def _values(column: pa.Array, described: Column) -> Array:
+def values_of(column: pa.Array, described: Column) -> Array:
+    """A column of a stored table as raw inputs: see `engine.data.features`."""
     match described.type:
         case "category":
             return _codes(column, described.categories)

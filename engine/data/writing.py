@@ -17,9 +17,19 @@ _ROWS = 2**16
 def write_batches(sink: Sink, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
     """Raises StorageFailed."""
     with pa.ipc.new_file(_file_over(sink), schema) as writer:
-        for batch in batches:
-            for start in range(0, len(batch), _ROWS):
-                writer.write_batch(batch.slice(start, _ROWS))
+        _write_in_parts(writer, batches)
+
+
+def write_stream(sink: Sink, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+    """The same as an Arrow stream. Raises StorageFailed."""
+    with pa.ipc.new_stream(_file_over(sink), schema) as writer:
+        _write_in_parts(writer, batches)
+
+
+def _write_in_parts(writer: pa.ipc.RecordBatchStreamWriter, batches: Iterable[pa.RecordBatch]) -> None:
+    for batch in batches:
+        for start in range(0, len(batch), _ROWS):
+            writer.write_batch(batch.slice(start, _ROWS))
 
 
 def write_csv(sink: Sink, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:

@@ -5,9 +5,9 @@ from typing import Literal
 
 import msgspec
 
-from engine.data.columns import ColumnType
+from engine.data.columns import Column, ColumnType
 from engine.data.dataset import Dataset
-from engine.data.exporting import FileFormat
+from engine.data.exporting import ArrowForm, FileFormat
 from engine.data.preparation import PreparationRule
 from engine.data.profiles import Profile
 from engine.data.shares import Share
@@ -105,7 +105,38 @@ class Predict(msgspec.Struct, frozen=True, tag=True):
         return (Path(self.folder),)
 
 
-Errand = Read | Look | Divide | TakeIn | CopyOut | Predict
+class ReadRows(msgspec.Struct, frozen=True, tag=True):
+    """Read an Arrow table of at most `most_rows` rows, that are to be predicted, into a file in `folder`: see
+    `engine.data.reading.raw_rows`. `largest`: bytes of what is read, and of the file."""
+
+    path: str
+    columns: tuple[Column, ...] | None
+    inputs: int
+    most_rows: int
+    largest: int
+    folder: str
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        return (Path(self.folder),)
+
+
+class WriteAnswers(msgspec.Struct, frozen=True, tag=True):
+    """Make an Arrow table in `folder` of the outputs in a .npy file: see `engine.training.predicting`."""
+
+    outputs: str
+    classes: tuple[str, ...] | None
+    probabilities: bool
+    top_k: int | None
+    form: ArrowForm
+    folder: str
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        return (Path(self.folder),)
+
+
+Errand = Read | Look | Divide | TakeIn | CopyOut | Predict | ReadRows | WriteAnswers
 
 # From the process.
 
@@ -146,7 +177,20 @@ class CopiedOut(msgspec.Struct, frozen=True, tag=True):
     pass
 
 
-Result = Stored | Looked | TakenIn | CopiedOut | Predicted
+class RowsRead(msgspec.Struct, frozen=True, tag=True):
+    """So many rows, in a file of this name."""
+
+    file: str
+    rows: int
+
+
+class AnswersWritten(msgspec.Struct, frozen=True, tag=True):
+    """The name of the file."""
+
+    file: str
+
+
+Result = Stored | Looked | TakenIn | CopiedOut | Predicted | RowsRead | AnswersWritten
 
 
 _Kind = Literal["invalid", "too_large", "conflict", "storage_full", "storage_failed", "damaged", "internal"]
@@ -182,4 +226,4 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
         return type_(self.message)
 
 
-FromChild = Advanced | Stored | Looked | TakenIn | CopiedOut | Predicted | Failed
+FromChild = Advanced | Stored | Looked | TakenIn | CopiedOut | Predicted | RowsRead | AnswersWritten | Failed

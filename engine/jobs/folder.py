@@ -13,7 +13,8 @@ _PROBE_BYTES = 2**20
 
 class DataFolder:
     """`lock`, `journal.sqlite` and what belongs to it, `datasets/ds_…/`, `uploads/ds_…/` (files of datasets that are
-    not ready), `networks/net_…/` (weights and checkpoints), `batches/bp_…/` (files of batch predictions).
+    not ready), `networks/net_…/` (weights and checkpoints), `batches/bp_…/` (files of batch predictions),
+    `requests/req_…/` (what requests bring and get that goes by another process, as long as they are carried out).
 
     One service owns it at a time. Raises StorageFailed, in one line, if another one does or it cannot be used.
     """
@@ -21,7 +22,14 @@ class DataFolder:
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
         try:
-            for folder in (self.path, self._networks, self._datasets, self._uploads, self._batches):
+            for folder in (
+                self.path,
+                self._networks,
+                self._datasets,
+                self._uploads,
+                self._batches,
+                self._requests,
+            ):
                 folder.mkdir(parents=True, exist_ok=True)
                 durable.sync_folder(folder.parent)
             self._lock = (self.path / "lock").open("w")
@@ -53,6 +61,10 @@ class DataFolder:
     def _batches(self) -> Path:
         return self.path / "batches"
 
+    @property
+    def _requests(self) -> Path:
+        return self.path / "requests"
+
     def of_network(self, network_id: str) -> Path:
         return self._networks / network_id
 
@@ -65,6 +77,9 @@ class DataFolder:
     def of_batch(self, batch_id: str) -> Path:
         return self._batches / batch_id
 
+    def of_request(self, request_id: str) -> Path:
+        return self._requests / request_id
+
     def sweep(
         self,
         networks: set[str],
@@ -76,7 +91,13 @@ class DataFolder:
         """Remove what an interrupted service left behind: all but these networks, with the files that `is_known` of the
         network's id and the file's name, these datasets, these uploads, and these batch predictions."""
         durable.remove_unfinished(self.path)
-        for place, known in ((self._datasets, datasets), (self._uploads, uploads), (self._batches, batches)):
+        kept = (
+            (self._datasets, datasets),
+            (self._uploads, uploads),
+            (self._batches, batches),
+            (self._requests, set[str]()),
+        )
+        for place, known in kept:
             for folder in place.iterdir():
                 if folder.name not in known:
                     shutil.rmtree(folder, ignore_errors=True)

@@ -1,16 +1,39 @@
-"""What the processes do that read files that were handed in, look at datasets, and read and write networks."""
+"""What the processes do that read files that were handed in, look at datasets, read and write networks, and read and
+make the tables of requests."""
 
 from pathlib import Path
+
+import numpy as np
 
 from engine import durable
 from engine.data.profile import profile
 from engine.data.reading.files import read
+from engine.data.reading.meter import Meter
+from engine.data.reading.raw_rows import write_rows
+from engine.data.sources import Progress, Source
 from engine.data.splitting import split
 from engine.errors import TooLarge
 from engine.exchange import files
 from engine.jobs.carrying_out import Advance, work
-from engine.jobs.errands import CopiedOut, CopyOut, Divide, Errand, Look, Looked, Read, Result, Stored, TakeIn, TakenIn
+from engine.jobs.errands import (
+    AnswersWritten,
+    CopiedOut,
+    CopyOut,
+    Divide,
+    Errand,
+    Look,
+    Looked,
+    Read,
+    ReadRows,
+    Result,
+    RowsRead,
+    Stored,
+    TakeIn,
+    TakenIn,
+    WriteAnswers,
+)
 from engine.jobs.priority import give_way_to_answers
+from engine.training.predicting import answers_to_file
 
 
 def _carry_out(errand: Errand, advanced: Advance) -> Result:
@@ -37,6 +60,10 @@ def _done(errand: Errand, advanced: Advance) -> Result:
             version = files.stored(Path(errand.weights), errand.architecture, errand.rule, errand.classes)
             files.write(Path(errand.path), version, errand.format)
             return CopiedOut()
+        case ReadRows():
+            return _read_rows(errand, advanced)
+        case WriteAnswers():
+            return _write_answers(errand, advanced)
         case _:
             raise NotImplementedError(errand)
 
@@ -50,6 +77,30 @@ def _take_in(errand: TakeIn) -> TakenIn:
     return TakenIn(format, file, network.network.architecture, network.rule, network.classes, columns)
 
 
+def _read_rows(errand: ReadRows, advanced: Advance) -> RowsRead:
+    path = Path(errand.path)
+    meter = Meter((Source((path,)),), errand.largest, advanced)
+    file = durable.hand_over(
+        Path(errand.folder),
+        lambda sink: write_rows(path, errand.columns, errand.inputs, errand.most_rows, sink, meter),
+    )
+    return RowsRead(file.name, meter.rows)
+
+
+def _write_answers(errand: WriteAnswers, advanced: Advance) -> AnswersWritten:
+    answers = np.load(errand.outputs, mmap_mode="r")
+    file = answers_to_file(
+        answers,
+        errand.classes,
+        errand.probabilities,
+        errand.top_k,
+        errand.form,
+        Path(errand.folder),
+        lambda rows: advanced(Progress(rows, len(answers), rows)),
+    )
+    return AnswersWritten(file.name)
+
+
 def _beyond_memory(errand: Errand) -> TooLarge:
     match errand:
         case CopyOut():
@@ -58,6 +109,12 @@ def _beyond_memory(errand: Errand) -> TooLarge:
         case TakeIn():
             message = "Reading this network takes more memory than there is; safetensors takes least of all formats."
             return TooLarge("file", message)
+        case ReadRows():
+            message = "Reading this table takes more memory than there is; hand in fewer rows at once."
+            return TooLarge("body", message)
+        case WriteAnswers():
+            message = "Making this table takes more memory than there is; hand in fewer rows at once, or ask for JSON."
+            return TooLarge("body", message)
         case _:
             message = "Reading this takes more memory than there is; hand in less at once, or in another format."
             return TooLarge("file", message)

@@ -27,12 +27,13 @@ class Model:
         """The answers to prepared inputs. Raises InvalidInput, for the `field` that the rows came in."""
         return self.answers(self.network.outputs(inputs), field)
 
-    def prepared(self, raw: Raw, rows: int, field_of: Field) -> Matrix:
-        """So many raw rows as the network takes them (rows, inputs). Raises InvalidInput naming row and column."""
+    def prepared(self, raw: Raw, rows: int, field_of: Field, first: int = 0) -> Matrix:
+        """So many raw rows as the network takes them (rows, inputs). `first`: how many came before, for the sentences.
+        Raises InvalidInput naming row and column."""
         if self.preparation.keeps_inputs and isinstance(raw, np.ndarray) and raw.dtype.kind == "f":
             reals: Answers = raw
         else:
-            reals = self.preparation.prepare(raw, np.arange(rows), field_of)
+            reals = self.preparation.prepare(raw, np.arange(first, first + rows), field_of)
         dtype = self.network.architecture.dtype
         with np.errstate(over="ignore"):  # seen below
             inputs = np.ascontiguousarray(reals, dtype)

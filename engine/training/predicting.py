@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from engine.data.exporting import Block, FileFormat, export_array, export_table
+from engine.data.exporting import ArrowForm, Block, FileFormat, export_array, export_table, hand_over_table
 from engine.data.features import Features
 from engine.data.opening import inputs_of
 from engine.training.evaluation import predicted_codes
 from engine.training.model import Answers, Model
-from engine.training.probabilities import scores_of
+from engine.training.probabilities import likeliest, scores_of
 
 # A block of the file has at most so many rows, and fewer where they are wide.
 _ROWS_OF_BLOCK, _NUMBERS_OF_BLOCK = 2**16, 2**21
@@ -40,6 +42,28 @@ def predict_to_file(
     return export_table(path, format, (_columns(block, classes, probabilities) for block in blocks))
 
 
+def answers_to_file(
+    answers: Answers,
+    classes: tuple[str, ...] | None,
+    probabilities: bool,
+    top_k: int | None,
+    form: ArrowForm,
+    folder: Path,
+    advanced: Callable[[int], object],
+) -> Path:
+    """Answers (rows, outputs), which may be mapped, as an Arrow table in `folder`; where that is. It has the columns of
+    `predict_to_file`, and with `top_k` top_1, top_1_score …: the likeliest classes and their scores. Raises
+    StorageFailed."""
+
+    def blocks() -> Iterator[Block]:
+        at_once = max(1, min(_ROWS_OF_BLOCK, _NUMBERS_OF_BLOCK // (answers.shape[1] + 2 * (top_k or 0))))
+        for first in range(0, len(answers), at_once):
+            yield _columns(answers[first : first + at_once], classes, probabilities, top_k)
+            advanced(min(first + at_once, len(answers)))
+
+    return hand_over_table(folder, form, blocks())
+
+
 def _answers(model: Model, features: Features, advanced: Callable[[int], object]) -> Iterator[Answers]:
     architecture = model.network.architecture
     widest = max(features.inputs, architecture.outputs)
@@ -56,7 +80,7 @@ def _answers(model: Model, features: Features, advanced: Callable[[int], object]
         yield parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _columns(answers: Answers, classes: tuple[str, ...] | None, probabilities: bool) -> Block:
+def _columns(answers: Answers, classes: tuple[str, ...] | None, probabilities: bool, top_k: int | None = None) -> Block:
     columns: Block = {f"output_{number}": column for number, column in enumerate(answers.T, 1)}
     if classes is not None:
         names = np.array(classes, object)
@@ -65,4 +89,15 @@ def _columns(answers: Answers, classes: tuple[str, ...] | None, probabilities: b
             columns |= {
                 f"probability_{name}": column for name, column in zip(classes, scores_of(answers).T, strict=True)
             }
+        if top_k is not None:
+            columns |= _top(names, scores_of(answers), top_k)
+    return columns
+
+
+def _top(names: npt.NDArray[Any], scores: Answers, count: int) -> Block:
+    order = likeliest(scores, count)
+    columns: Block = {}
+    for place, codes in enumerate(order.T):
+        columns[f"top_{place + 1}"] = names[codes]
+        columns[f"top_{place + 1}_score"] = np.take_along_axis(scores, codes[:, None], 1)[:, 0]
     return columns

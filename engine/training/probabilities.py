@@ -1,10 +1,13 @@
 """Outputs of classifiers as scores and probabilities of classes."""
 
 import numpy as np
+import numpy.typing as npt
 
 from engine.errors import InvalidInput
 from engine.nn.architecture import Architecture
 from engine.nn.views import Matrix
+
+Codes = npt.NDArray[np.int64]
 
 # They are least where outputs are probabilities.
 _COSTS = ("binary_cross_entropy", "categorical_cross_entropy")
@@ -13,6 +16,13 @@ _COSTS = ("binary_cross_entropy", "categorical_cross_entropy")
 def scores_of(outputs: Matrix) -> Matrix:
     """(rows, classes): a single output tells two classes apart, and is the second's."""
     return np.hstack((1 - outputs, outputs)) if outputs.shape[1] == 1 else outputs
+
+
+def likeliest(scores: Matrix, count: int) -> Codes:
+    """(rows, count or all): the codes of the classes with the highest scores of each row, the highest first; of equal
+    ones the class that comes first."""
+    codes: Codes = np.argsort(-scores, axis=1, kind="stable")[:, :count]
+    return codes
 
 
 def check_has_classes(classes: tuple[str, ...] | None, field: str) -> None:

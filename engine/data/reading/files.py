@@ -19,7 +19,8 @@ from engine.data.reading.arrays import Given, store_arrays
 from engine.data.reading.formats import arrow, idx, json, ndjson, npy, npz, parquet, separated
 from engine.data.reading.formats.detection import START, format_of
 from engine.data.reading.formats.npy import Announced
-from engine.data.reading.formats.pieces import Pieces, Readable, exactly, opened
+from engine.data.reading.formats.pieces import Pieces, opened
+from engine.data.reading.formats.readable import Readable, exactly
 from engine.data.reading.formats.schema import Types, shown
 from engine.data.reading.formats.whole import whole
 from engine.data.reading.meter import Meter

@@ -18,3 +18,9 @@ def in_column(column: str, field: str = "file") -> Refusal:
     return lambda row, sentence: InvalidInput(
         field, f"Row {row + 1}, column {shown(column)}: {sentence[0].lower()}{sentence[1:]}"
     )
+
+
+def in_request(column: str, key: str) -> Refusal:
+    """Of rows that are to be predicted the field says which one it is, counted from 0, as that of rows in JSON does.
+    `key`: how it calls the column."""
+    return lambda row, sentence: in_column(column, f"body.{row}.{key}")(row, sentence)

@@ -20,7 +20,7 @@ from engine.data.reading.formats.schema import (
     shown,
     stored,
 )
-from engine.data.reading.places import in_column
+from engine.data.reading.places import Refusal, in_column
 from engine.data.reading.roles import Roles
 from engine.errors import InvalidInput
 
@@ -30,10 +30,18 @@ _ZONE = r":\d\d(\.\d+)?([Zz]|[+-]\d\d(:?\d\d)?)$"
 
 
 class Shape:
-    """The columns of a table as they are stored. `known`: types that an earlier attempt has found."""
+    """The columns of a table as they are stored. `known`: types that an earlier attempt has found; `refusal`: what says
+    where in a column something is wrong."""
 
-    def __init__(self, first: pa.Schema, field: str, roles: Roles, known: Types) -> None:
-        self._roles = roles
+    def __init__(
+        self,
+        first: pa.Schema,
+        field: str,
+        roles: Roles,
+        known: Types,
+        refusal: Callable[[str], Refusal] = in_column,
+    ) -> None:
+        self._roles, self._refusal = roles, refusal
         self._read: dict[str, pa.DataType] = {}
         fields = []
         for column in first:
@@ -65,7 +73,8 @@ class Shape:
         for column in self.schema:
             values = batch.column(column.name)
             read = self._read[column.name]
-            columns.append(_converted(_widened(values, read, field, column.name), column, first_row))
+            widened = _widened(values, read, field, column.name)
+            columns.append(_converted(widened, column, first_row, self._refusal(column.name)))
         shaped = pa.RecordBatch.from_arrays(columns, schema=self.schema)
         self.check_dates(shaped, first_row)
         return shaped
@@ -74,7 +83,7 @@ class Shape:
         """Raises InvalidInput naming a row and a column, used or not, whose date no calendar has."""
         for column in self.schema:
             if is_date(column.type):
-                _check_years(batch.column(column.name), column.name, first_row)
+                _check_years(batch.column(column.name), first_row, self._refusal(column.name))
 
     def _check_types(self, found: pa.Schema, field: str) -> None:
         changed = {}
@@ -134,17 +143,17 @@ def _widened(values: pa.Array, read: pa.DataType, field: str, name: str) -> pa.A
         raise InvalidInput(field, f"The column {shown(name)} holds values that are not {read}: {problem}.") from problem
 
 
-def _check_years(values: pa.Array, name: str, first_row: int) -> None:
+def _check_years(values: pa.Array, first_row: int, refuse: Refusal) -> None:
     """Python has dates of the years 1 to 9999, and so has ISO 8601."""
     numbers = values.cast(pa.int32()).cast(pa.int64()) if kinds.is_date32(values.type) else values.cast(pa.int64())
     first, last = (day * (1 if kinds.is_date32(values.type) else PER_DAY[values.type.unit]) for day in _DAYS)
     inside = pa.compute.and_(pa.compute.greater_equal(numbers, first), pa.compute.less(numbers, last))
     row = pa.compute.index(inside, False).as_py()
     if row >= 0:
-        raise in_column(name)(first_row + row, "The date is beyond the years 1 to 9999, which are accepted.")
+        raise refuse(first_row + row, "The date is beyond the years 1 to 9999, which are accepted.")
 
 
-def _converted(values: pa.Array, column: pa.Field, first_row: int) -> pa.Array:
+def _converted(values: pa.Array, column: pa.Field, first_row: int, refuse: Refusal) -> pa.Array:
     if values.type == column.type:
         return values
     convert = _conversion(values.type, column.type)
@@ -153,9 +162,7 @@ def _converted(values: pa.Array, column: pa.Field, first_row: int) -> pa.Array:
     except pa.ArrowInvalid:
         row = _first_refused(values, convert)
         value = values[row].as_py()
-        raise in_column(column.name)(
-            first_row + row, f"It holds {shown(value)}; {_expected(column.type)} is expected."
-        ) from None
+        raise refuse(first_row + row, f"It holds {shown(value)}; {_expected(column.type)} is expected.") from None
 
 
 def _expected(type: pa.DataType) -> str:

@@ -12,6 +12,7 @@ from engine.data.reading.formats.pieces import refusing
 from engine.data.reading.formats.schema import check_names, stored
 from engine.data.reading.meter import Meter
 from engine.durable import digest_in
+from engine.errors import InvalidInput
 
 FILE_MAGIC = b"ARROW1"
 # Bytes that are mapped at once, if no batch is larger.
@@ -26,7 +27,7 @@ def batches(path: Path, field: str, meter: Meter) -> Iterator[pa.RecordBatch]:
     with refusing(field, _SENTENCE):
         with path.open("rb") as file:
             is_file = file.read(len(FILE_MAGIC)) == FILE_MAGIC
-        parts = _of_file(path, meter) if is_file else _of_stream(path, meter)
+        parts = _of_file(path, meter) if is_file else _of_stream(path, field, meter)
         check_names(next(parts).names, field)  # they need not be UTF-8
     while True:
         with refusing(field, _SENTENCE):
@@ -82,7 +83,7 @@ def may_stay(path: Path, field: str) -> bool:
     return True
 
 
-def _of_stream(path: Path, meter: Meter) -> Iterator[Any]:
+def _of_stream(path: Path, field: str, meter: Meter) -> Iterator[Any]:
     with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as reader:
         yield reader.schema
         before = 0
@@ -90,3 +91,5 @@ def _of_stream(path: Path, meter: Meter) -> Iterator[Any]:
             yield batch
             meter.bytes_read += source.tell() - before
             before = source.tell()
+        if source.tell() < source.size():  # rows that nobody would miss
+            raise InvalidInput(field, "More follows after the end of the Arrow stream; one stream holds all rows.")

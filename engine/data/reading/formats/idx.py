@@ -6,7 +6,7 @@ import struct
 import numpy as np
 
 from engine.data.reading.formats.npy import Announced, check_shape
-from engine.data.reading.formats.pieces import Readable, exactly
+from engine.data.reading.formats.readable import Readable, exactly
 from engine.errors import InvalidInput
 
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}

@@ -9,7 +9,8 @@ import msgspec
 import numpy as np
 
 from engine.data.examples import Array, from_rows
-from engine.data.reading.formats.pieces import Readable, as_utf8, exactly
+from engine.data.reading.formats.pieces import as_utf8
+from engine.data.reading.formats.readable import Readable, exactly
 from engine.data.reading.formats.schema import check_names, shown
 from engine.errors import InvalidInput, TooLarge
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from engine.data.reading.formats.pieces import Readable, exactly
+from engine.data.reading.formats.readable import Readable, exactly
 from engine.errors import InvalidInput
 
 # Bytes. Small blocks stay in the processor's cache while they are parsed; measured with `tests.benchmarks.ingest`.

@@ -10,7 +10,8 @@ import pyarrow.types as kinds
 
 from engine.data.reading.ahead import ahead
 from engine.data.reading.formats.lines import blocks
-from engine.data.reading.formats.pieces import Readable, as_utf8
+from engine.data.reading.formats.pieces import as_utf8
+from engine.data.reading.formats.readable import Readable
 from engine.data.reading.formats.schema import Types, TypesChanged, check_names, common, is_date, shown
 from engine.errors import InvalidInput
 

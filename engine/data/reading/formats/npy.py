@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.data.examples import Array
-from engine.data.reading.formats.pieces import Readable, exactly
+from engine.data.reading.formats.readable import Readable, exactly
 from engine.data.reading.formats.whole import set_down
 from engine.durable import digest_in
 from engine.errors import InvalidInput

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from engine.data.reading.formats.pieces import Pieces, Readable
+from engine.data.reading.formats.pieces import Pieces
+from engine.data.reading.formats.readable import Readable
 from engine.errors import InvalidInput
 
 MAGIC = b"PK"

@@ -4,10 +4,11 @@ import codecs
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 import pyarrow as pa
 
+from engine.data.reading.formats.readable import Readable, exactly
 from engine.data.reading.meter import Meter
 from engine.data.sources import Source
 from engine.errors import InvalidInput
@@ -15,12 +16,6 @@ from engine.errors import InvalidInput
 _PACKED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _WIDE = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 _AT_ONCE = 2**20
-
-
-class Readable(Protocol):
-    """Bytes, read from the beginning to the end."""
-
-    def read(self, amount: int, /) -> bytes: ...
 
 
 class Pieces(io.RawIOBase):
@@ -148,15 +143,6 @@ def as_utf8(stream: Readable, field: str) -> Readable:
     start = exactly(stream, 2)
     encoding = _WIDE.get(start)
     return _Joined(start, stream) if encoding is None else _Narrowed(stream, encoding, field)
-
-
-def exactly(stream: Readable, amount: int) -> bytes:
-    """So many bytes, or all that are left."""
-    parts = []
-    while amount and (part := stream.read(amount)):
-        parts.append(part)
-        amount -= len(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 @contextmanager

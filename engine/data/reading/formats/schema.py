@@ -44,15 +44,16 @@ def check_width(width: int, field: str) -> None:
 def listed(names: Sequence[str]) -> str:
     """A sentence that lists the columns."""
     more = "" if len(names) <= MOST_SHOWN else f", … ({len(names)} in all)"
-    return f"The columns are: {', '.join(_short(name) for name in names[:MOST_SHOWN])}{more}."
+    return f"The columns are: {', '.join(short(name) for name in names[:MOST_SHOWN])}{more}."
 
 
 def shown(value: object) -> str:
     """A value from a file, in quotes and not at length."""
-    return repr(_short(str(value)))
+    return repr(short(str(value)))
 
 
-def _short(text: str) -> str:
+def short(text: str) -> str:
+    """Not at length."""
     return text if len(text) <= 40 else f"{text[:40]}…"
 
 

@@ -14,8 +14,9 @@ import pyarrow.types as kinds
 from engine.data.reading.ahead import abreast
 from engine.data.reading.formats.blanks import are_numbers, as_numbers
 from engine.data.reading.formats.lines import Block, blocks
-from engine.data.reading.formats.pieces import Readable, as_utf8
+from engine.data.reading.formats.pieces import as_utf8
 from engine.data.reading.formats.quotes import cells_in, delimiter_of, first_line, last_end, line_of_open_cell
+from engine.data.reading.formats.readable import Readable
 from engine.data.reading.formats.schema import Types, TypesChanged, check_names, check_width, common, is_date
 from engine.errors import InvalidInput
 

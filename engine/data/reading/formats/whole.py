@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from engine.data.reading.formats.pieces import Readable
+from engine.data.reading.formats.readable import Readable
 from engine.data.sources import Source
 from engine.durable import UNFINISHED
 
