@@ -31,7 +31,8 @@ _SOON, _SECONDS_BETWEEN_LOOKS = 0.02, 1.0
 
 class Datasets(Connection):
     """What hands in a dataset waits until that is ready, or with `wait=False` until all of it has arrived; then `ready`
-    waits for the rest. Options are those of POST /v1/datasets: `label="pays"`, `missing={"age": "mean"}`."""
+    waits for the rest. Options are those of POST /v1/datasets: `label="pays"`, `missing={"age": "mean"}`; or
+    `unlabeled=True`, for rows without answers."""
 
     def create_dataset(self, **fields: Any) -> DatasetView:
         """Fields as in POST /v1/datasets. With `upload` it takes rows or parts, until it is closed."""
@@ -53,7 +54,7 @@ class Datasets(Connection):
         **options: Any,
     ) -> DatasetView:
         """`inputs` (rows, inputs) with `targets` (rows, outputs) or `labels` (rows,), and `weights` (rows,): arrays of
-        NumPy, or paths of .npy or IDX files."""
+        NumPy, or paths of .npy or IDX files. `inputs` alone go with `unlabeled=True`."""
         given = {"inputs": inputs, "targets": targets, "labels": labels, "weights": weights}
         with ExitStack() as stack:
             files = {

@@ -79,7 +79,7 @@ _BODY = {
 async def create_dataset(
     request: Request, here: Here, once: ToCreate, prefer: Prefer = None, digest: Digest = None
 ) -> Response:
-    """Hand in training data: as JSON, as a file, or as files in a form.
+    """Hand in data to train on, to measure with or to predict: as JSON, as a file, or as files in a form.
 
     - **JSON**: `inputs` with `targets` (numbers) or `labels` (classes); or `rows` of named values with `target` or
       `label`; or `upload`, for data that come in several requests.
@@ -88,6 +88,8 @@ async def create_dataset(
       that holds the class; `features` those to learn from.
     - **Arrays**: an .npz in `file`, with `inputs` and `targets` or `labels`; or .npy or IDX files in fields of these
       names. `weights`, or the column that `weight` names, say how much each row counts.
+    - **Rows without answers**, in any of these ways, with `unlabeled` and none of the above but inputs: for batch
+      predictions, and for nothing else.
 
     Options go into the fields of the form, or into the query. Everything is checked before anything is stored. Data
     that take longer to read than `Prefer: wait=SECONDS` says, by default 30, are answered with 202 and read on; with
@@ -139,6 +141,7 @@ def _examples(new: NewDataset) -> Examples:
         labels=new.labels,
         classes=new.classes,
         weights=None if new.weights is None else np.array(new.weights, np.float64),
+        unlabeled=new.unlabeled,
     )
 
 

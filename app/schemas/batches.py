@@ -20,7 +20,11 @@ class NewBatchPrediction(Request):
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
     dataset_id: Annotated[
-        Reference, Field(description="Id or name of a dataset that fits the network, as an evaluation needs it.")
+        Reference,
+        Field(
+            description="Id or name of a dataset that fits the network, as an evaluation needs it; or of an unlabeled "
+            "one, whose inputs do: a table's columns are found by their names, in any order."
+        ),
     ]
     version: Version = None
     format: Annotated[

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.schemas.base import Name, Request
-from app.schemas.reading import Label, ReadingFields
+from app.schemas.reading import UNLABELED, Label, ReadingFields
 from engine.data.columns import Column, ColumnType, Filling
 from engine.data.dataset import Dataset
 from engine.data.sources import Progress
@@ -23,7 +23,7 @@ EXAMPLE = {
 
 
 class NewDataset(Request):
-    """Small data in the request itself: inputs, and targets or labels."""
+    """Small data in the request itself: inputs, and targets or labels; or inputs alone, if they are `unlabeled`."""
 
     name: Name | None = None
     inputs: Annotated[Rows, Field(description="One row of numbers per example, all of the same length.")]
@@ -43,6 +43,7 @@ class NewDataset(Request):
         list[float] | None,
         Field(description="How much each row counts, at least 0; without weights all rows count the same."),
     ] = None
+    unlabeled: Annotated[bool, Field(description=UNLABELED)] = False
 
 
 class NewTable(ReadingFields):
@@ -74,7 +75,8 @@ class NewUpload(ReadingFields):
 
 
 class DatasetFile(ReadingFields):
-    """A table or an .npz in `file`; or arrays (.npy, IDX) in `inputs` and `targets` or `labels`, and `weights`."""
+    """A table or an .npz in `file`; or arrays (.npy, IDX) in `inputs` and `targets` or `labels`, and `weights`; or in
+    `inputs` alone, if they are `unlabeled`."""
 
     file: Annotated[str | None, Field(json_schema_extra={"format": "binary"})] = None
     inputs: Annotated[str | None, Field(json_schema_extra={"format": "binary"})] = None
@@ -130,6 +132,7 @@ class DatasetProblem(BaseModel):
 class DatasetView(BaseModel):
     """A dataset. `inputs` counts those of a network; with `classes`, `targets` is their number. `columns`: what is
     learned from, where it came as a table, and `answers`: the columns to learn; `weighted`: each row has a weight.
+    `unlabeled`: the rows have no answers, `targets` is 0, and there is nothing to learn from it, but to predict.
     `sha256` is the same for the same content.
 
     Until it is `ready` most of it is not known: then `progress` tells how far reading has come, `pieces` what has been
@@ -145,6 +148,7 @@ class DatasetView(BaseModel):
     columns: list[ColumnView] | None
     answers: list[str] | None
     weighted: bool | None
+    unlabeled: bool
     bytes: int
     sha256: str | None
     created_at: datetime
@@ -170,6 +174,7 @@ class DatasetView(BaseModel):
             columns=None if dataset.features is None else [ColumnView.of(column) for column in dataset.features],
             answers=list(dataset.answers) or None,
             weighted=dataset.weighted,
+            unlabeled=dataset.unlabeled,
             bytes=dataset.bytes,
             sha256=dataset.sha256,
             created_at=dataset.created_at,
@@ -193,6 +198,7 @@ class DatasetView(BaseModel):
             columns=None,
             answers=None,
             weighted=None,
+            unlabeled=upload.reading.unlabeled,
             bytes=upload.bytes,
             sha256=None,
             created_at=upload.created_at,

@@ -43,6 +43,10 @@ def _truth(value: Any) -> Any:
     return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
 
 
+UNLABELED = (
+    "The rows have no answers, and are there for batch predictions: without target, label, targets, labels, classes, "
+    "weight, weights. A value may be missing without more being said: the network fills it as it has learned to."
+)
 _Names = Annotated[tuple[str, ...], BeforeValidator(listed)]
 
 
@@ -90,8 +94,9 @@ class ReadingFields(Request):
         BeforeValidator(_object),
         Field(default_factory=dict, description="The values of columns that are filled with a constant."),
     ]
+    unlabeled: Annotated[bool, BeforeValidator(_truth), Field(description=UNLABELED)] = False
 
     def reading(self, largest: int) -> Reading:
-        """`largest`: bytes, once unpacked."""
+        """`largest`: bytes, once unpacked. Raises InvalidInput if these say one thing and its opposite."""
         fields = {name: getattr(self, name) for name in ReadingFields.model_fields if name != "name"}
         return Reading(**fields, largest=largest)

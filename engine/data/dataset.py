@@ -13,7 +13,7 @@ from engine import durable
 from engine.data.columns import Column
 from engine.data.examples import Examples
 from engine.data.preparation import PreparationRule
-from engine.data.sources import Content
+from engine.data.sources import NO_ANSWERS, Answers, Content
 from engine.errors import InvalidInput
 from engine.nn.architecture import Architecture
 
@@ -43,14 +43,16 @@ class Dataset(Content):
         rule: PreparationRule = _UNPREPARED,
         columns: tuple[Column, ...] | None = None,
     ) -> None:
-        """Raises InvalidInput (field `dataset_id`) if the network cannot be trained on this. `columns`: those of a
-        table, as the network knows them: their categories may be others than the dataset's own."""
-        self._check_width(architecture, columns or self.features)
-        if not rule.scales and self.magnitude > float(np.finfo(architecture.dtype).max):
+        """Raises InvalidInput (field `dataset_id`) if the network cannot be trained on this, or be measured with it.
+        `columns`: see `check_inputs`."""
+        if self.unlabeled:
             raise InvalidInput(
                 "dataset_id",
-                f"The dataset reaches to ±{self.magnitude:g}, beyond {architecture.dtype}; use a float64 network.",
+                "The dataset is unlabeled: its rows have no answers to be learned, or to be compared with. A dataset "
+                "with targets or labels is needed here; of this one batch predictions can be made.",
             )
+        self.check_inputs(architecture, rule, columns)
+        self._check_outputs(architecture)
         if architecture.cost == "binary_cross_entropy" and not 0 <= self.smallest <= self.largest <= 1:
             raise InvalidInput(
                 "dataset_id",
@@ -68,6 +70,27 @@ class Dataset(Content):
                 "with the sum 1. For classes give labels instead of targets.",
             )
 
+    def check_inputs(
+        self,
+        architecture: Architecture,
+        rule: PreparationRule = _UNPREPARED,
+        columns: tuple[Column, ...] | None = None,
+    ) -> None:
+        """Raises InvalidInput (field `dataset_id`) if the network cannot predict these rows. `columns`: those of a
+        table, as the network knows them: their categories may be others than the dataset's own."""
+        columns = columns or self.features
+        inputs = self.inputs if columns is None else sum(column.inputs for column in columns)
+        if architecture.inputs != inputs:
+            made_of = "" if columns is None else f": {_described(columns)}"
+            raise InvalidInput(
+                "dataset_id", f"The network has {architecture.inputs} inputs, the dataset {inputs}{made_of}."
+            )
+        if not rule.scales and self.magnitude > float(np.finfo(architecture.dtype).max):
+            raise InvalidInput(
+                "dataset_id",
+                f"The dataset reaches to ±{self.magnitude:g}, beyond {architecture.dtype}; use a float64 network.",
+            )
+
     def check_classes(self, expected: tuple[str, ...]) -> None:
         """Raises InvalidInput (field `dataset_id`) if these are not the dataset's classes, in this order."""
         if self.classes == expected:
@@ -79,13 +102,7 @@ class Dataset(Content):
             f"order. This one has {has}.",
         )
 
-    def _check_width(self, architecture: Architecture, columns: tuple[Column, ...] | None) -> None:
-        inputs = self.inputs if columns is None else sum(column.inputs for column in columns)
-        if architecture.inputs != inputs:
-            made_of = "" if columns is None else f": {_described(columns)}"
-            raise InvalidInput(
-                "dataset_id", f"The network has {architecture.inputs} inputs, the dataset {inputs}{made_of}."
-            )
+    def _check_outputs(self, architecture: Architecture) -> None:
         two_classes = self.classes is not None and len(self.classes) == 2
         if architecture.outputs != self.targets and not (two_classes and architecture.outputs == 1):
             accepted = "1 or 2" if two_classes else str(self.targets)
@@ -118,7 +135,7 @@ def _listed(classes: tuple[str, ...]) -> str:
 
 def store(folder: Path, found: Examples, *, id: str, name: str | None, created_at: datetime) -> Dataset:
     """Write examples durably into the new folder `folder`. Raises StorageFailed."""
-    targets = found.targets
+    targets, answers = found.targets, _answers(found)
     with durable.new_folder(folder) as place:
         _write(place / "inputs.npy", found.inputs)
         if targets is not None:
@@ -133,17 +150,22 @@ def store(folder: Path, found: Examples, *, id: str, name: str | None, created_a
         name=name,
         rows=len(found.inputs),
         inputs=found.inputs.shape[1],
-        targets=len(found.classes or ()) if targets is None else targets.shape[1],
-        classes=found.classes,
         bytes=size,
-        smallest=0.0 if targets is None else float(targets.min()),
-        largest=1.0 if targets is None else float(targets.max()),
-        distributions=targets is None or _are_distributions(targets),
-        magnitude=max(_magnitude(found.inputs), 1.0 if targets is None else _magnitude(targets)),
+        magnitude=max(_magnitude(found.inputs), answers.magnitude),
         created_at=created_at,
         weighted=found.weights is not None,
         sha256=content_digest(folder, None, (), found.classes),
+        **vars(answers),
     )
+
+
+def _answers(found: Examples) -> Answers:
+    if found.classes is not None:
+        return Answers.of_classes(found.classes)
+    targets = found.targets
+    if targets is None:
+        return NO_ANSWERS
+    return Answers(targets.shape[1], None, float(targets.min()), float(targets.max()), _are_distributions(targets))
 
 
 def _magnitude(matrix: Matrix) -> float:

@@ -1,6 +1,6 @@
 """Examples as they come from a reader: checked arrays of inputs with targets or labels, and weights."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ _EXACT_IN_FLOAT32 = 2**24
 
 @dataclass(frozen=True)
 class Examples:
-    """inputs (rows, inputs); either targets (rows, targets), or `codes` (rows) into `classes`.
+    """inputs (rows, inputs); either targets (rows, targets), or `codes` (rows) into `classes`, or neither.
 
     `weights` (rows): how much each row counts; None where all count the same.
     """
@@ -30,6 +30,27 @@ class Examples:
     weights: npt.NDArray[np.float64] | None
 
 
+def check_answers(given: Collection[str], unlabeled: bool) -> None:
+    """`given`: what there is besides inputs. Raises InvalidInput unless there are targets or labels, or it was said
+    that there are none."""
+    if unlabeled:
+        refuse_beside_unlabeled(given)
+    elif ("targets" in given) == ("labels" in given):
+        raise InvalidInput(
+            "targets",
+            "Give either targets (numbers) or labels (classes), exactly one of them; or say unlabeled=true: then the "
+            "rows have no answers, and can only be predicted.",
+        )
+
+
+def refuse_beside_unlabeled(given: Iterable[str]) -> None:
+    """Raises InvalidInput naming the first of what was given that only rows with answers have."""
+    for field in given:
+        raise InvalidInput(
+            field, f"With unlabeled the rows have no answers, and no {field} either; leave out one of the two."
+        )
+
+
 def examples(
     inputs: Array,
     *,
@@ -37,11 +58,14 @@ def examples(
     labels: Array | Sequence[Label] | None = None,
     classes: Sequence[Label] | None = None,
     weights: Array | None = None,
+    unlabeled: bool = False,
 ) -> Examples:
     """Check and convert what a reader found. Raises InvalidInput naming the array, row and column."""
-    if (targets is None) == (labels is None):
-        raise InvalidInput("targets", "Give either targets (numbers) or labels (classes), exactly one of them.")
+    given = {"targets": targets, "labels": labels, "classes": classes, "weights": weights}
+    check_answers([field for field, value in given.items() if value is not None], unlabeled)
     x = _matrix(inputs, "inputs")
+    if unlabeled:
+        return Examples(x, None, None, None, None)
     answers, field = (targets, "targets") if labels is None else (labels, "labels")
     if answers is not None and len(answers) != len(x):
         raise InvalidInput(field, f"There are {len(answers)} {field} for {len(x)} rows of inputs.")

@@ -120,13 +120,13 @@ def _roles(dataset: Dataset, names: list[str]) -> tuple[Named, ...]:
 def _of_arrays(dataset: Dataset, folder: Path) -> View:
     columns = [Named(f"input {number}", "feature") for number in range(1, dataset.inputs + 1)]
     arrays: list[Any] = [np.load(_find(folder, "inputs", "npy"), mmap_mode="r")]
-    if dataset.classes is None:
-        columns += [Named(f"target {number}", "target") for number in range(1, dataset.targets + 1)]
-        arrays.append(np.load(_find(folder, "targets", "npy"), mmap_mode="r"))
-    else:
+    if dataset.classes is not None:
         columns.append(Named("label", "label"))
         codes = np.load(_find(folder, "codes", "npy"), mmap_mode="r")
         arrays.append(_Labels(np.array(dataset.classes, object), codes))
+    elif not dataset.unlabeled:
+        columns += [Named(f"target {number}", "target") for number in range(1, dataset.targets + 1)]
+        arrays.append(np.load(_find(folder, "targets", "npy"), mmap_mode="r"))
     if dataset.weighted:
         columns.append(Named("weight", "weight"))
         arrays.append(np.load(_find(folder, "weights", "npy"), mmap_mode="r"))

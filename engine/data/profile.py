@@ -53,7 +53,9 @@ def profile(dataset: Dataset, folder: Path, advanced: Callable[[Progress], None]
             column.measure(values)
     columns = _marking_doubles([column.profile() for column in seen], [column.digest for column in seen])
     classes = _class_balance(dataset, folder)
-    return Profile(dataset.rows, columns, classes, tuple(_warnings(dataset, columns, classes)))
+    # Nothing is trained on rows without answers.
+    warnings = () if dataset.unlabeled else tuple(_warnings(dataset, columns, classes))
+    return Profile(dataset.rows, columns, classes, warnings)
 
 
 class _Seen:

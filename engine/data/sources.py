@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Literal
 
 from engine.data.columns import Column, ColumnType, Filling
-from engine.data.examples import Label
+from engine.data.examples import Label, refuse_beside_unlabeled
+from engine.errors import InvalidInput
 
 FormatName = Literal["csv", "tsv", "parquet", "arrow", "ndjson", "json", "npy", "npz", "idx"]
 FieldName = Literal["file", "inputs", "targets", "labels", "weights"]
@@ -30,8 +31,11 @@ class Reading:
     the columns to learn as numbers, `label` the one of classes, `weight` the one that says how much a row counts,
     `features` the inputs: by default all other columns. `classes`: their order, where it is not that of their names.
     `types`: what columns are, where that is not what they look like. `missing`: what rows without a value get; where
-    it says nothing they are refused. `constants`: the values for the filling `constant`. `largest`: bytes, once
-    unpacked.
+    it says nothing they are refused. `constants`: the values for the filling `constant`. `unlabeled`: the rows have
+    nothing to be learned, and are there to be predicted; what is missing stays so, until a network fills it. `largest`:
+    bytes, once unpacked.
+
+    Raises InvalidInput if it says one thing and its opposite.
     """
 
     format: FormatName | None = None
@@ -45,6 +49,19 @@ class Reading:
     missing: Filling | dict[str, Filling] | None = None
     constants: dict[str, float | str] = field(default_factory=dict)
     largest: int = 2**33
+    unlabeled: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.unlabeled:
+            return
+        refuse_beside_unlabeled(option for option in ("target", "label", "classes", "weight") if getattr(self, option))
+        for option in ("missing", "constants"):
+            if getattr(self, option):
+                raise InvalidInput(
+                    option,
+                    "What rows without a value get is up to the network that predicts them; leave this out where "
+                    "unlabeled is true.",
+                )
 
 
 @dataclass(frozen=True)
@@ -57,12 +74,36 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Answers:
+    """What the rows of a dataset are to be answered with: numbers, classes, or nothing. The fields are those of
+    `Content`."""
+
+    targets: int
+    classes: tuple[str, ...] | None
+    smallest: float
+    largest: float
+    distributions: bool
+
+    @classmethod
+    def of_classes(cls, names: tuple[str, ...]) -> "Answers":
+        return cls(len(names), names, 0.0, 1.0, True)
+
+    @property
+    def magnitude(self) -> float:
+        return max(abs(self.smallest), abs(self.largest))
+
+
+NO_ANSWERS = Answers(0, None, 0.0, 0.0, False)
+
+
+@dataclass(frozen=True)
 class Content:
     """What a stored dataset holds.
 
-    `inputs` counts those of a network; `targets` the columns of the answers; for labels it is the number of classes.
-    `features`: the columns behind the inputs, where it came as a table; None for plain numbers. `answers`, `weight`:
-    the names of the columns to learn, and of the one of weights, where they have names.
+    `inputs` counts those of a network; `targets` the columns of the answers: for labels it is the number of classes,
+    and 0 where the rows have no answers. `features`: the columns behind the inputs, where it came as a table; None for
+    plain numbers. `answers`, `weight`: the names of the columns to learn, and of the one of weights, where they have
+    names.
 
     `smallest`, `largest`: over all targets; `distributions`: each row of targets is ≥ 0 and sums to 1;
     `magnitude`: the largest absolute value of all inputs and targets; `weighted`: each row has a weight.
@@ -81,3 +122,7 @@ class Content:
     features: tuple[Column, ...] | None = None
     answers: tuple[str, ...] = ()
     weight: str | None = None
+
+    @property
+    def unlabeled(self) -> bool:
+        return self.targets == 0

@@ -77,7 +77,7 @@ def _store(
         if name in files:
             _store_array(files[name], rows, folder / f"{name}.npy", stored)
     smallest, largest = dataset.smallest, dataset.largest
-    if dataset.classes is None:
+    if "targets" in files:
         targets = np.load(next(folder.glob("targets.*.npy")), mmap_mode="r")
         smallest, largest = float(targets.min()), float(targets.max())
     return Content(

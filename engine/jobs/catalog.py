@@ -204,7 +204,11 @@ class Catalog:
             fitted = load_preparation(path)
         except Damaged:
             return  # whoever reads them says so
-        _check_fits(record, version, fitted or _unfitted(record, version), dataset)
+        preparation = fitted or _unfitted(record, version)
+        if dataset.unlabeled:
+            _check_inputs(record, preparation, dataset)
+        else:
+            _check_fits(record, version, preparation, dataset)
 
     def _open(self, dataset: Dataset, model: Model) -> OpenDataset:
         architecture = model.network.architecture
@@ -228,6 +232,12 @@ def _check_fits(record: NetworkRecord, version: Version, preparation: Preparatio
     record.preparation.check_classes(dataset.classes, "dataset_id")
     if version.classes is not None:
         dataset.check_classes(version.classes)
+
+
+def _check_inputs(record: NetworkRecord, preparation: Preparation, dataset: Dataset) -> None:
+    """Raises InvalidInput."""
+    preparation.check_columns(dataset.features)
+    dataset.check_inputs(record.architecture, record.preparation, preparation.columns)
 
 
 def _unfitted(record: NetworkRecord, version: Version) -> Preparation:

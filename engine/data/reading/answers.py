@@ -1,7 +1,6 @@
 """What is to be learned from a stored table: its columns of targets or labels, and of weights."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -17,18 +16,7 @@ from engine.data.reading.numbers import as_numpy
 from engine.data.reading.observed import Classes, Distributions, Numbers, Weights
 from engine.data.reading.places import in_column
 from engine.data.reading.roles import Roles
-from engine.data.sources import Reading
-
-
-@dataclass(frozen=True)
-class Answers:
-    """As in a dataset."""
-
-    targets: int
-    classes: tuple[str, ...] | None
-    smallest: float
-    largest: float
-    distributions: bool
+from engine.data.sources import NO_ANSWERS, Answers, Reading
 
 
 def store_answers(table: Path, rows: int, roles: Roles, reading: Reading) -> Answers:
@@ -39,6 +27,8 @@ def store_answers(table: Path, rows: int, roles: Roles, reading: Reading) -> Ans
     batches = partial(_batches, table, [place for place, name in enumerate(names) if name in wanted])
     if roles.weight is not None:
         _store_weights(table.parent, rows, roles.weight, batches)
+    if reading.unlabeled:
+        return NO_ANSWERS
     if roles.label is not None:
         return _store_codes(table.parent, rows, roles.label, reading, batches)
     return _store_targets(table.parent, rows, roles.targets, batches)
@@ -77,7 +67,7 @@ def _store_codes(folder: Path, rows: int, name: str, reading: Reading, batches: 
     classes.settle()
     codes = (classes.codes(batch.column(name), first_row) for first_row, batch in batches())
     write_array(folder / "codes.npy", np.dtype(np.int32), (rows,), codes)
-    return Answers(len(classes.names), classes.names, 0.0, 1.0, True)
+    return Answers.of_classes(classes.names)
 
 
 def _store_weights(folder: Path, rows: int, name: str, batches: _Batches) -> None:

@@ -10,14 +10,14 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from engine import durable
-from engine.data.examples import Array
+from engine.data.examples import Array, check_answers
 from engine.data.npy_files import write_array
 from engine.data.reading.ahead import ahead
 from engine.data.reading.formats.npy import Announced
 from engine.data.reading.meter import Meter
 from engine.data.reading.observed import Classes, Distributions, Numbers, Weights
 from engine.data.reading.places import in_array
-from engine.data.sources import Content, Reading
+from engine.data.sources import NO_ANSWERS, Answers, Content, Reading
 from engine.errors import InvalidInput
 
 
@@ -32,37 +32,27 @@ class Given:
 
 
 def store_arrays(arrays: Mapping[str, Given], reading: Reading, folder: Path, meter: Meter) -> Content:
-    """Write inputs, targets or labels, and weights into `folder`. Raises InvalidInput, StorageFailed."""
+    """Write inputs, and targets or labels and weights, where there are some, into `folder`. Raises InvalidInput,
+    StorageFailed."""
     _check(arrays, reading)
     rows = arrays["inputs"].announced.rows
     inputs, _ = _store_numbers("inputs", arrays["inputs"], folder, meter)
     if "weights" in arrays:
         _store_weights(arrays["weights"], folder)
-    if "targets" in arrays:
-        answers, are_distributions = _store_numbers("targets", arrays["targets"], folder, meter)
-        targets, classes = arrays["targets"].announced.columns or 1, None
-        smallest, largest, magnitude = answers.smallest, answers.largest, answers.magnitude
-    else:
-        classes = _store_codes(arrays["labels"], reading, folder)
-        targets, smallest, largest, magnitude, are_distributions = len(classes), 0.0, 1.0, 1.0, True
+    answers = _store_answers(arrays, reading, folder, meter)
     return Content(
         rows=rows,
         inputs=arrays["inputs"].announced.columns or 1,
-        targets=targets,
-        classes=classes,
         bytes=sum(file.stat().st_size for file in folder.iterdir()),
-        smallest=smallest,
-        largest=largest,
-        distributions=are_distributions,
-        magnitude=max(inputs.magnitude, magnitude),
+        magnitude=max(inputs.magnitude, answers.magnitude),
         weighted="weights" in arrays,
+        **vars(answers),
     )
 
 
 def _check(arrays: Mapping[str, Given], reading: Reading) -> None:
     """By what the headers announce. Raises InvalidInput."""
-    if ("targets" in arrays) == ("labels" in arrays):
-        raise InvalidInput("targets", "Give either targets (numbers) or labels (classes), exactly one of them.")
+    check_answers([field for field in arrays if field != "inputs"], reading.unlabeled)
     if reading.weight is not None:
         raise InvalidInput(
             "weight", "This names a column of a table; with arrays the weights are an array called weights."
@@ -83,6 +73,16 @@ def _check(arrays: Mapping[str, Given], reading: Reading) -> None:
             raise InvalidInput(
                 field, f"Expected one {field[:-1]} per row, got an array of shape ({rows}, {found.columns})."
             )
+
+
+def _store_answers(arrays: Mapping[str, Given], reading: Reading, folder: Path, meter: Meter) -> Answers:
+    if reading.unlabeled:
+        return NO_ANSWERS
+    if "labels" in arrays:
+        return Answers.of_classes(_store_codes(arrays["labels"], reading, folder))
+    numbers, are_distributions = _store_numbers("targets", arrays["targets"], folder, meter)
+    width = arrays["targets"].announced.columns or 1
+    return Answers(width, None, numbers.smallest, numbers.largest, are_distributions)
 
 
 def _store_numbers(field: str, given: Given, folder: Path, meter: Meter) -> tuple[Numbers, bool]:

@@ -149,11 +149,13 @@ def _json(source: Source, meter: Meter) -> Readable | dict[str, Array | list[Any
 def _arrays(sources: Sequence[Source], reading: Reading, folder: Path, meter: Meter) -> dict[str, Given]:
     """Files that are an array each, by their fields."""
     fields = [source.field for source in sources]
-    if len(set(fields)) != len(fields) or set(fields) - {"weights"} not in _FIELDS:
+    accepted = (*_FIELDS, {"inputs"}) if reading.unlabeled else _FIELDS
+    if len(set(fields)) != len(fields) or set(fields) - {"weights"} not in accepted:
         raise InvalidInput(
             "file",
             "Send tables in the field file, or one .npz file; or arrays (.npy, IDX) in inputs and targets or labels, "
-            f"and in weights if rows have them; got {' and '.join(sorted(fields)) or 'no file'}.",
+            "and in weights if rows have them; or in inputs alone with unlabeled=true; "
+            f"got {' and '.join(sorted(fields)) or 'no file'}.",
         )
     given: dict[str, Given] = {}
     for source in sources:

@@ -16,10 +16,11 @@ _OF_NUMBERS: tuple[ColumnType, ...] = ("number", "date")
 
 
 def columns(features: Sequence[Feature], reading: Reading) -> tuple[Column, ...]:
-    """Raises InvalidInput if a value is missing and nothing says what it gets, or what does not go with its column."""
+    """Raises InvalidInput if a value is missing and nothing says what it gets, or what does not go with its column. Of
+    rows that are only predicted the network says it."""
     fillings = {feature.name: _filling(feature, reading) for feature in features}
     refused = [feature for feature in features if feature.missing.count and fillings[feature.name] is None]
-    if refused:
+    if refused and not reading.unlabeled:
         first, *others = [("file", feature.missing.sentence) for feature in refused[:_COLUMNS_NAMED]]
         what = "Say with missing what they get (mean, median, most_frequent, constant), or leave the column out."
         raise InvalidInput(first[0], f"{first[1]} {what}", *others)
@@ -60,7 +61,7 @@ def _column(feature: Feature, filling: Filling | None, reading: Reading) -> Colu
     if feature.type == "category":
         if isinstance(constant, str) and constant not in categories:
             categories = in_order((*categories, constant))
-        if not categories:
+        if not categories and not reading.unlabeled:
             raise InvalidInput("file", f"The column {shown(feature.name)} has no value in any row; leave it out.")
     return Column(feature.name, feature.type, categories, feature.missing.count, filling, constant)
 

@@ -36,11 +36,11 @@ def as_text(reading: Reading) -> frozenset[str]:
 
 def roles(names: Sequence[str], reading: Reading) -> Roles:
     """Raises InvalidInput naming the option that does not fit the columns."""
-    if bool(reading.target) == (reading.label is not None):
+    if not reading.unlabeled and bool(reading.target) == (reading.label is not None):
         raise InvalidInput(
             "target",
-            "Name what to learn: target=COLUMN for numbers (several with commas), or label=COLUMN for classes. "
-            f"{listed(names)}",
+            "Name what to learn: target=COLUMN for numbers (several with commas), or label=COLUMN for classes; or say "
+            f"unlabeled=true: then the rows have no answers, and can only be predicted. {listed(names)}",
         )
     known = set(names)
     for field, asked in _asked(reading):

@@ -76,17 +76,13 @@ class _Attempt:
         return Content(
             rows=self._rows,
             inputs=sum(column.inputs for column in features),
-            targets=found.targets,
-            classes=found.classes,
             bytes=sum(file.stat().st_size for file in folder.iterdir()),
-            smallest=found.smallest,
-            largest=found.largest,
-            distributions=found.distributions,
-            magnitude=max(abs(found.smallest), abs(found.largest), *(feature.magnitude for feature in self._features)),
+            magnitude=max(found.magnitude, *(feature.magnitude for feature in self._features)),
             weighted=self._roles.weight is not None,
             features=features,
             answers=self._roles.targets or ((self._roles.label,) if self._roles.label is not None else ()),
             weight=self._roles.weight,
+            **vars(found),
         )
 
     def _adopted(self, path: Path) -> Path | None:

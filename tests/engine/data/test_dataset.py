@@ -11,6 +11,7 @@ import pytest
 from engine.data.dataset import Dataset, store
 from engine.data.examples import examples
 from engine.data.opening import open_for_training
+from engine.data.sources import Reading
 from engine.errors import Damaged, InvalidInput
 from engine.nn.activations import ActivationName
 from engine.nn.architecture import Architecture, DtypeName, Layer
@@ -68,6 +69,23 @@ def test_weights_come_back_as_they_are(tmp_path: Path) -> None:
     assert opened.weights.dtype == np.float64
     assert opened.weights.tolist() == [0.1, 0, 3]
     assert not opened.weights.flags.writeable
+
+
+def test_rows_without_answers(tmp_path: Path) -> None:
+    dataset = stored(tmp_path, unlabeled=True)
+    assert (dataset.rows, dataset.inputs, dataset.targets, dataset.classes) == (3, 2, 0, None)
+    assert dataset.unlabeled
+    assert {path.name.split(".")[0] for path in (tmp_path / "ds").iterdir()} == {"inputs"}
+    assert msgspec.json.decode(msgspec.json.encode(dataset), type=Dataset) == dataset
+    dataset.check_inputs(network(2, 5, "sigmoid", "quadratic"))
+    with pytest.raises(InvalidInput, match="is unlabeled"):
+        dataset.check_fits(network(2, 5, "sigmoid", "quadratic"))
+
+
+def test_options_from_before_there_were_rows_without_answers_are_read() -> None:
+    record = msgspec.json.decode(msgspec.json.encode(Reading(target=("y",))))
+    del record["unlabeled"]
+    assert msgspec.json.decode(msgspec.json.encode(record), type=Reading) == Reading(target=("y",))
 
 
 def test_a_record_from_before_there_were_weights_is_read(tmp_path: Path) -> None:
