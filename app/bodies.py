@@ -1,5 +1,6 @@
-"""Request bodies: how large they may be, and large JSON checked away from the event loop."""
+"""Request bodies, and answers beside them: how large they may be, and how much of them may be in memory."""
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -13,8 +14,6 @@ from engine.errors import Busy
 
 Body = TypeVar("Body", bound=BaseModel)
 
-_IN_JSON = (b"", b"application/json")
-
 
 @dataclass(frozen=True)
 class _Limit:
@@ -26,15 +25,16 @@ class _Limit:
 
 
 class LimitBody:
-    """Refuses a body as soon as it is longer than what the service takes for its kind, and bodies that would take too
-    much memory together."""
+    """Refuses a body as soon as it is longer than what the service takes of its kind, and what would take too much
+    memory together. A body is JSON, or nothing that is wanted, unless its operation says otherwise: see `streamed` and
+    `tensors`."""
 
     def __init__(self, app: ASGIApp, *, json_bytes: int, tensor_bytes: int, upload_bytes: int, all_bytes: int) -> None:
         """`all_bytes`: of all that are in memory."""
         self._app = app
         self._json = _Limit(json_bytes, "a JSON body; larger data go in as a file")
-        self._tensors = _Limit(tensor_bytes, "a request with binary tensors")
-        self._upload = _Limit(upload_bytes, "an upload", kept=False)
+        self.tensors = _Limit(tensor_bytes, "a request with binary tensors")
+        self.upload = _Limit(upload_bytes, "an upload", kept=False)
         self._all_bytes = all_bytes
         self._kept = 0
 
@@ -42,36 +42,71 @@ class LimitBody:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit = self._limit(scope)
-        received = kept = 0
+        taken = scope[_TAKEN] = _Taken(self, self._json)
 
         async def counted() -> Message:
-            nonlocal received, kept
             message = await receive()
-            size = len(message.get("body", b""))
-            received += size
-            if received > limit.bytes:
-                raise HTTPException(413, f"At most {limit.bytes} bytes are accepted in {limit.what}.")
-            if limit.kept:
-                kept += size
-                self._kept += size
-                if self._kept > self._all_bytes:
-                    raise Busy(f"Bodies of requests take {self._all_bytes} bytes already, as many as they may.")
+            taken.count(len(message.get("body", b"")))
             return message
 
         try:
             await self._app(scope, counted, send)
         finally:
-            self._kept -= kept
+            self._kept -= taken.kept
 
-    def _limit(self, scope: Scope) -> _Limit:
-        path = scope["path"]
-        kind = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
-        if kind.partition(b";")[0].strip().lower() in _IN_JSON:
-            return self._json
-        if path.startswith("/v1/datasets") or path == "/v1/networks" or path.endswith("/predictions"):
-            return self._upload  # to disk, or through the network, as it arrives
-        return self._tensors if path.startswith("/v2/") else self._json
+    def keep(self, size: int) -> None:
+        """Raises Busy if it is too much."""
+        self._kept += size
+        if self._kept > self._all_bytes:
+            raise Busy(f"Requests take {self._all_bytes} bytes of memory already, as many as they may.")
+
+
+_TAKEN = "nabla.taken"
+
+
+class _Taken:
+    """What one request takes, until it is answered."""
+
+    def __init__(self, limits: LimitBody, limit: _Limit) -> None:
+        self.limits, self.limit = limits, limit
+        self.received = self.kept = 0
+
+    def count(self, size: int) -> None:
+        """Of the body. Raises HTTPException, Busy."""
+        self.received += size
+        if self.received > self.limit.bytes:
+            raise HTTPException(413, f"At most {self.limit.bytes} bytes are accepted in {self.limit.what}.")
+        if self.limit.kept:
+            self.keep(size)
+
+    def keep(self, size: int) -> None:
+        """Raises Busy."""
+        self.kept += size
+        self.limits.keep(size)
+
+
+def _taken_by(request: Request) -> _Taken:
+    taken: _Taken = request.scope[_TAKEN]
+    return taken
+
+
+def streamed(request: Request) -> AsyncIterator[bytes]:
+    """The body as it arrives, to go to disk or through a network: as long as an upload may be."""
+    taken = _taken_by(request)
+    taken.limit = taken.limits.upload
+    return request.stream()
+
+
+async def tensors(request: Request) -> bytes:
+    """The body, which may be as long as one with binary tensors."""
+    taken = _taken_by(request)
+    taken.limit = taken.limits.tensors
+    return await request.body()
+
+
+def keep(request: Request, size: int) -> None:
+    """Count what an answer takes until it is sent. Raises Busy if that is too much beside all others."""
+    _taken_by(request).keep(size)
 
 
 async def parse(request: Request, model: type[Body]) -> Body:

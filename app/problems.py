@@ -38,6 +38,7 @@ _KINDS: dict[str, set[str]] = {
     "schedule": {"rule", "stages", *SCHEDULES},
     "class_weights": {"name", "weights"},
     "version": {"number", "tag"},
+    "model_version": {"number", "tag"},
 }
 _LATER, _SOON = {"Retry-After": "10"}, {"Retry-After": "1"}
 _UNSUPPORTED = "Unsupported media type"

@@ -9,6 +9,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
+from app.bodies import streamed
 from app.digests import ContentDigest
 from engine import durable
 from engine.data.sources import FieldName
@@ -41,7 +42,7 @@ async def receive_file(request: Request, uploads: Uploads, upload: Upload) -> Pi
 
 async def _parts(request: Request, digest: ContentDigest) -> AsyncIterator[bytes]:
     """The body. Raises InvalidInput at its end if it is not what was announced."""
-    async for part in large(request.stream()):
+    async for part in large(streamed(request)):
         await digest.see(part)
         yield part
     digest.check()

@@ -9,13 +9,15 @@ from fastapi import Response
 from app.inference.models import LABELS, OUTPUTS, PROBABILITIES, outputs_of
 from app.inference.requests import Inference, Output
 from app.inference.tensors import Array, Tensor, tensor_of
-from engine.errors import InvalidInput
+from engine.errors import InvalidInput, TooLarge
 from engine.jobs.network import NetworkRecord, Version
 from engine.training.evaluation import predicted_codes
 from engine.training.model import Answers
-from engine.training.probabilities import scores_of
+from engine.training.probabilities import likeliest, scores_of
 
 JSON_LENGTH = "Inference-Header-Content-Length"
+# Numbers.
+_MOST_IN_JSON = 2**22
 
 
 class _Inferred(msgspec.Struct, omit_defaults=True):
@@ -30,12 +32,25 @@ def wanted_outputs(inference: Inference[Any], network: NetworkRecord, version: V
     """All, if it names none. Raises InvalidInput."""
     known = [described.name for described in outputs_of(network.architecture, version)]
     wanted = inference.outputs or [Output(name) for name in known]
+    named: set[str] = set()
     for output in wanted:
         if output.name not in known:
             raise InvalidInput(output.name, f"There is no such output. The outputs are {', '.join(known)}.")
+        if output.name in named:
+            raise InvalidInput(output.name, "This output is asked for twice.")
+        named.add(output.name)
         if "classification" in output.parameters and version.classes is None:
             raise InvalidInput(output.name, "The model has no classes, by which its outputs could be named.")
     return wanted
+
+
+def check_words(inference: Inference[Any], wanted: list[Output], answers: Answers) -> None:
+    """Raises TooLarge if an answer in JSON would take a multiple of all that is sent in it."""
+    if answers.size > _MOST_IN_JSON and not all(map(inference.wants_binary, wanted)):
+        raise TooLarge(
+            OUTPUTS,
+            f"The outputs are {answers.size} numbers; at most {_MOST_IN_JSON} are given in JSON. Ask for binary data.",
+        )
 
 
 def inferred(
@@ -74,8 +89,7 @@ class _Arrays:
         """The extension for classification: score, place and name of the likeliest classes, as one text."""
         if type(count) is not int or count < 1:
             raise InvalidInput(name, f"classification is {count}; an integer of at least 1 is expected.")
-        scores = scores_of(self._answers)
-        order = np.argsort(-scores, axis=1, kind="stable")[:, :count]
+        scores, order = scores_of(self._answers), likeliest(self._answers, count)
         found = np.empty(order.shape, object)
         for (row, place), code in np.ndenumerate(order):
             found[row, place] = f"{scores[row, code]:f}:{code}:{self._classes[code]}"

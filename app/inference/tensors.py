@@ -30,6 +30,8 @@ _TYPES = {
     "FP64": "<f8",
 }
 DATATYPES: dict[str, np.dtype[Any]] = {name: np.dtype(type_) for name, type_ in _TYPES.items()}
+# Rows or columns.
+_LARGEST = 2**31 - 1
 _NAMES = {dtype: name for name, dtype in DATATYPES.items()}
 
 
@@ -49,8 +51,7 @@ def array_of(tensor: Tensor[Any], binary: memoryview | None, *, known: bool) -> 
     field = tensor.name
     if tensor.datatype != BYTES and tensor.datatype not in DATATYPES:
         raise InvalidInput(field, f"The datatype is {tensor.datatype}; known are {', '.join(DATATYPES)} and {BYTES}.")
-    if any(size < 0 for size in tensor.shape):
-        raise InvalidInput(field, f"The shape is {tensor.shape}; sizes are at least 0.")
+    _check_shape(tensor.shape, field)
     count = math.prod(tensor.shape)
     if binary is None:
         flat = _from_json(tensor, known)
@@ -61,6 +62,14 @@ def array_of(tensor: Tensor[Any], binary: memoryview | None, *, known: bool) -> 
     if len(flat) != count:
         raise InvalidInput(field, f"The shape {tensor.shape} means {count} elements; there are {len(flat)}.")
     return flat.reshape(tensor.shape)
+
+
+def _check_shape(shape: list[int], field: str) -> None:
+    """Before anything is reckoned with it: a product of very many sizes takes minutes, uninterrupted."""
+    if len(shape) > 2:
+        raise InvalidInput(field, f"The tensor has {len(shape)} dimensions; [rows, columns] is expected, or [rows].")
+    if not all(0 <= size <= _LARGEST for size in shape):
+        raise InvalidInput(field, f"A size of the shape is below 0 or above {_LARGEST}.")
 
 
 def _numbers(binary: memoryview, dtype: np.dtype[Any], count: int, field: str) -> Array:
@@ -101,18 +110,36 @@ def _from_json(tensor: Tensor[Any], known: bool) -> Array:
         return _plain(tensor, (bool,), "true or false").astype(np.bool_)
     found = _matrix(tensor.data) if known else None
     if found is None:
-        found = _plain(tensor, (int, float), "numbers").astype(np.float64)
-    if DATATYPES[tensor.datatype].kind != "f":
-        return found
-    with np.errstate(over="ignore"):  # infinite then, which is refused where it is prepared
-        return found.astype(DATATYPES[tensor.datatype])
+        try:
+            found = _plain(tensor, (int, float), "numbers").astype(np.float64)
+        except OverflowError as problem:
+            raise InvalidInput(tensor.name, "A number is beyond what a float64 holds.") from problem
+    return _as_said(found, tensor)
+
+
+def _as_said(numbers: Array, tensor: Tensor[Any]) -> Array:
+    """Raises InvalidInput if the datatype of the tensor does not have one of the numbers."""
+    dtype = DATATYPES[tensor.datatype]
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            given = numbers.astype(dtype)
+        fit = np.isfinite(given)
+    else:
+        given, limits = numbers, np.iinfo(dtype)
+        fit = (numbers == np.floor(numbers)) & (numbers >= limits.min) & (numbers <= limits.max)
+    if not fit.all():
+        place = int(np.argmin(fit))
+        raise InvalidInput(
+            tensor.name, f"Element {place} is {numbers[place]:g}, which {tensor.datatype} does not have."
+        )
+    return given
 
 
 def _matrix(numbers: Any) -> Array | None:
-    """All numbers, flat; None if they are rows of different lengths."""
+    """All numbers, flat; None if they are rows of different lengths, or one is not a float64."""
     try:
         return np.array(numbers, np.float64).reshape(-1)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 

@@ -84,7 +84,7 @@ def _words(predictor: Predictor, outputs: Matrix, wishes: Wishes) -> Iterator[by
         if wishes.probabilities:
             yield from _listed(b"probabilities", scores_of(outputs))
         if wishes.top_k is not None:
-            yield from _top(classes, scores_of(outputs), wishes.top_k)
+            yield from _top(classes, outputs, wishes.top_k)
     yield b"}"
 
 
@@ -96,12 +96,12 @@ def _listed(name: bytes, array: npt.NDArray[Any]) -> Iterator[bytes]:
     yield b"]"
 
 
-def _top(classes: npt.NDArray[Any], scores: Matrix, count: int) -> Iterator[bytes]:
+def _top(classes: npt.NDArray[Any], outputs: Matrix, count: int) -> Iterator[bytes]:
     yield b',"top":['
-    for first in range(0, len(scores), _ROWS_AT_ONCE):
-        part = scores[first : first + _ROWS_AT_ONCE]
+    for first in range(0, len(outputs), _ROWS_AT_ONCE):
+        part = outputs[first : first + _ROWS_AT_ONCE]
         order = likeliest(part, count)
-        found = zip(classes[order].tolist(), np.take_along_axis(part, order, 1).tolist(), strict=True)
+        found = zip(classes[order].tolist(), np.take_along_axis(scores_of(part), order, 1).tolist(), strict=True)
         rows = [[{"label": label, "score": score} for label, score in zip(*row, strict=True)] for row in found]
         yield (b"," if first else b"") + _encode(rows)[1:-1]
     yield b"]"

@@ -35,6 +35,11 @@ class _Batch:
 
     parts: list[tuple[_Wanted, int, int]]
 
+    @property
+    def size(self) -> int:
+        """Rows."""
+        return sum(last - first for _, first, last in self.parts)
+
     def rows(self) -> Matrix:
         found = [wanted.rows[first:last] for wanted, first, last in self.parts]
         return found[0] if len(found) == 1 else np.concatenate(found)
@@ -57,10 +62,10 @@ class Batching:
 
     async def outputs(self, network: Network, rows: Matrix) -> Matrix:
         """Those of rows as `Model.prepared` makes them. Raises Busy if too many wait already."""
-        found = np.empty((len(rows), network.architecture.outputs), rows.dtype)
-        size = rows.nbytes + found.nbytes
+        size = rows.nbytes + len(rows) * network.architecture.outputs * rows.itemsize
         if self._waiting >= self._most_waiting or (self._waiting and self._bytes + size > self._most_bytes):
             raise Busy(f"{self._waiting} requests wait for predictions already, as many as this service takes.")
+        found = np.empty((len(rows), network.architecture.outputs), rows.dtype)
         loop = asyncio.get_running_loop()
         wanted = _Wanted(rows, found, loop.create_future())
         self._waiting += 1
@@ -89,13 +94,12 @@ class Batching:
         if not batch.parts:
             del self._queues[network]
             return
-        rows = batch.rows()
-        if len(rows) * network.architecture.parameters < _WORTH_A_THREAD:
+        if batch.size * network.architecture.parameters < _WORTH_A_THREAD:
             computed: asyncio.Future[Matrix] = loop.create_future()
-            _settle(computed, network, rows)
+            _settle(computed, network, batch)
             self._deliver(loop, network, batch, computed)
         else:
-            computed = loop.run_in_executor(self._threads, network.outputs, rows)
+            computed = loop.run_in_executor(self._threads, _outputs, network, batch)
             computed.add_done_callback(partial(self._deliver, loop, network, batch))
 
     def _deliver(
@@ -118,9 +122,13 @@ class Batching:
         loop.call_soon(self._go_on, loop, network)
 
 
-def _settle(future: asyncio.Future[Matrix], network: Network, rows: Matrix) -> None:
+def _outputs(network: Network, batch: _Batch) -> Matrix:
+    return network.outputs(batch.rows())
+
+
+def _settle(future: asyncio.Future[Matrix], network: Network, batch: _Batch) -> None:
     try:
-        future.set_result(network.outputs(rows))
+        future.set_result(_outputs(network, batch))
     except Exception as problem:  # noqa: BLE001  # whoever waits gets it, as from a thread
         future.set_exception(problem)
 

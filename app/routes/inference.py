@@ -5,10 +5,13 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
+from app.bodies import keep, tensors
 from app.context import VersionId, context_of, number_in
 from app.direct import DirectRoute
-from app.inference.answers import JSON_LENGTH, inferred, wanted_outputs
+from app.inference.answers import JSON_LENGTH, check_words, inferred, wanted_outputs
 from app.inference.requests import Inference, arrays_in, inference_in, prepared
+from app.predictions.answers import FEW
+from app.predictions.blocks import check_rows
 from app.routes.models import ModelName, errors
 from app.routes.predictions import LARGE, found_model
 from app.schemas.base import in_one_piece
@@ -58,17 +61,21 @@ async def infer_with_version(request: Request, model_name: ModelName, model_vers
 async def _infer(request: Request, name: str, reference: VersionReference) -> Response:
     here = context_of(request)
     network = here.repository.find(name)
-    version, model = await found_model(here, network, reference)
-    body = await request.body()
+    binary = JSON_LENGTH.lower() in request.headers
+    body = await (tensors(request) if binary else request.body())
     json_length = _json_length(request, body)
+    version, model = await found_model(here, network, reference)
     large = len(body) > LARGE
     if large:
         inference, rows = await run_in_threadpool(_rows, body, json_length, model)
     else:
         inference, rows = _rows(body, json_length, model)
     wanted = wanted_outputs(inference, network, version)
+    check_rows(len(rows), model.network.architecture)
     answers = model.answers(await here.batching.outputs(model.network, rows), "inputs")
-    if large:
+    check_words(inference, wanted, answers)
+    keep(request, answers.nbytes)
+    if large or answers.size > FEW:
         return await run_in_threadpool(inferred, name, version, inference, wanted, answers)
     return inferred(name, version, inference, wanted, answers)
 
@@ -78,7 +85,7 @@ def _json_length(request: Request, body: bytes) -> int:
     length = request.headers.get(JSON_LENGTH)
     if length is None:
         return len(body)
-    if not (length.isascii() and length.isdigit() and int(length) <= len(body)):
+    if not (length.isascii() and length.isdigit() and len(length) < 20 and int(length) <= len(body)):
         raise InvalidInput(JSON_LENGTH, f"It is {length[:20]!r}; the body has {len(body)} bytes, JSON and all.")
     return int(length)
 

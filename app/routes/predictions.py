@@ -9,11 +9,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 from starlette.concurrency import run_in_threadpool
 
 from app.accepting import preferred
+from app.bodies import keep, streamed
 from app.context import Context, NetworkId, context_of, number_in
 from app.direct import DirectRoute
 from app.handed_in import checked_kind
 from app.predictions.answers import FEW, FORMS, JSON, KINDS, NPY, Predictor, Wishes, answered
 from app.predictions.arrow_tables import answers_to_table, table_of
+from app.predictions.blocks import check_rows
 from app.predictions.npy_bodies import answers_to_npy
 from app.predictions.wanted import prepared, wanted_in
 from app.routes import problems
@@ -96,10 +98,10 @@ async def predicted(request: Request, find: FindPredictor) -> Response:
     wishes = Wishes(kind, query.top_k, query.probabilities)
     wishes.check(predictor)
     if given in FORMS:
-        outputs = await answers_to_table(request.stream(), predictor.model, here)
+        outputs = await answers_to_table(streamed(request), predictor.model, here)
     else:
-        outputs = await answers_to_npy(request.stream(), predictor.model, here.batching)
-    return await _answered(here, predictor, outputs, wishes)
+        outputs = await answers_to_npy(streamed(request), predictor.model, here.batching)
+    return await _answered(request, here, predictor, outputs, wishes)
 
 
 async def _of_json(request: Request, here: Context, find: FindPredictor, kind: str) -> Response:
@@ -111,11 +113,15 @@ async def _of_json(request: Request, here: Context, find: FindPredictor, kind: s
     wishes.check(predictor)
     model = predictor.model
     rows = await run_in_threadpool(prepared, wanted, model) if large else prepared(wanted, model)
+    check_rows(len(rows), model.network.architecture)
     outputs = model.answers(await here.batching.outputs(model.network, rows), "inputs")
-    return await _answered(here, predictor, outputs, wishes)
+    return await _answered(request, here, predictor, outputs, wishes)
 
 
-async def _answered(here: Context, predictor: Predictor, outputs: Answers, wishes: Wishes) -> Response:
+async def _answered(
+    request: Request, here: Context, predictor: Predictor, outputs: Answers, wishes: Wishes
+) -> Response:
+    keep(request, outputs.nbytes)
     if wishes.kind in FORMS:
         return await table_of(here, predictor, outputs, wishes)
     if outputs.size > FEW:

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Path, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
+from app.bodies import streamed
 from app.context import Context, DatasetId, Here
 from app.handed_in import FILE, FILES, JSON, TAKEN, Digest, checked_kind, created, status, view
 from app.idempotency import Once, ToCreate
@@ -55,7 +56,7 @@ async def _answered_before(request: Request, here: Context, once: Once, dataset_
     """A dataset that takes no more may be asked once more for an answer that was lost. Raises what stands in the way
     of another one."""
     digest = hashlib.sha256()
-    async for part in request.stream():
+    async for part in streamed(request):
         digest.update(part)
     return await created(
         here, once, digest.hexdigest().encode(), lambda receipt: here.uploads.opened(dataset_id, "rows")

@@ -1,6 +1,5 @@
 """NumPy's .npz: arrays under their names; the words are arrays of the bytes of their JSON."""
 
-import math
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from engine.exchange.tensors import (
     Array,
     Found,
     Tensor,
+    numbers_in,
     refused,
     shortened,
 )
@@ -58,9 +58,7 @@ def opened(path: Path) -> Iterator[Found]:
 def _tensor(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> Tensor:
     with npz.opened_member(archive, member) as stream:
         shape, by_column, dtype = said_of_array(stream, FIELD)
-    if any(length < 0 for length in shape):
-        raise refused(f"The array {shortened(name)!r} has a dimension below 0.")
-    amount = math.prod(shape)
+    amount = numbers_in(shape, name)
 
     def read() -> Array:
         values = np.empty(amount, dtype)

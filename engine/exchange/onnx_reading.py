@@ -1,6 +1,5 @@
 """ONNX models that anybody may have made: those of our own by their arrays and words, others by their graph."""
 
-import math
 import mmap
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ import msgspec
 import numpy as np
 import onnx
 
-from engine.exchange.tensors import MOST_TENSORS, MOST_WORDS, Array, Found, Tensor, refused, shortened
+from engine.exchange.tensors import MOST_TENSORS, MOST_WORDS, Array, Found, Tensor, numbers_in, refused, shortened
 from engine.training.stored_preparation import PREFIX
 
 _MOST_BYTES = 2**31 - 1
@@ -81,8 +80,7 @@ def tensor_of(proto: onnx.TensorProto) -> Tensor:
     name, shape = proto.name, tuple(proto.dims)
     if proto.data_location == onnx.TensorProto.EXTERNAL or proto.external_data:
         raise refused(f"The array {shortened(name)!r} lies in another file; save the model with all data in one file.")
-    if any(length < 0 for length in shape):
-        raise refused(f"The array {shortened(name)!r} has a dimension below 0.")
+    amount = numbers_in(shape, name)
     dtype = _TYPES.get(proto.data_type)
     if dtype is None:
         known = onnx.TensorProto.DataType.DESCRIPTOR.values_by_number
@@ -90,14 +88,13 @@ def tensor_of(proto: onnx.TensorProto) -> Tensor:
         return Tensor(shape, None, kind, lambda: np.zeros(0))
     values = proto.float_data if dtype.itemsize == 4 else proto.double_data
     length = len(proto.raw_data) or len(values) * dtype.itemsize
-    if length != math.prod(shape) * dtype.itemsize:
+    if length != amount * dtype.itemsize:
         raise refused(
-            f"The array {shortened(name)!r} is said to have {math.prod(shape)} numbers of {dtype.name}; it has "
-            f"{length} bytes."
+            f"The array {shortened(name)!r} is said to have {amount} numbers of {dtype.name}; it has {length} bytes."
         )
 
     def read() -> Array:
-        numbers = np.array(values, dtype) if len(values) else np.frombuffer(proto.raw_data, dtype)
+        numbers = np.frombuffer(proto.raw_data, dtype) if proto.raw_data else np.array(values, dtype)
         return numbers.reshape(shape)
 
     return Tensor(shape, dtype, dtype.name, read)

@@ -11,7 +11,17 @@ from engine.data.preparation import Preparation, PreparationRule
 from engine.errors import Damaged, InvalidInput, TooLarge
 from engine.exchange.portable import Portable
 from engine.exchange.sound import check_classes, check_preparation
-from engine.exchange.tensors import Found, Tensor, check_finite, check_size, check_variances, copy_into, listed, refused
+from engine.exchange.tensors import (
+    Found,
+    Tensor,
+    check_finite,
+    check_size,
+    check_variances,
+    copy_into,
+    listed,
+    refused,
+    shortened,
+)
 from engine.nn.architecture import Architecture
 from engine.nn.network import Network
 from engine.training.checkpoint import classes_in, named_tensors
@@ -55,7 +65,7 @@ def network_with(found: Found, architecture: Architecture) -> Network:
         raise refused(f"The file lacks the array {min(missing)}. It has: {listed(own)}.")
     others = own.keys() - expected.keys()
     if others:
-        raise refused(f"The file also has the array {min(others)!r}. Accepted: {listed(expected)}.")
+        raise refused(f"The file also has the array {shortened(min(others))!r}. Accepted: {listed(expected)}.")
     for name, view in expected.items():
         copy_into(view, name, own[name])
     for index, (_, _, variances) in network.normalizations.items():
@@ -81,7 +91,9 @@ def preparation_of(found: Found, architecture: Architecture) -> Preparation | No
 
 def _check_vector(name: str, tensor: Tensor, longest: int) -> None:
     if tensor.dtype != np.float64 or len(tensor.shape) != 1 or tensor.shape[0] > longest:
-        raise refused(f"The array {name} is {tensor}; expected float64 of one dimension, of at most {longest} numbers.")
+        raise refused(
+            f"The array {shortened(name)} is {tensor}; expected float64 of one dimension, of at most {longest} numbers."
+        )
 
 
 def _decoded(found: Found, word: str, type_: type[T]) -> T:

@@ -4,7 +4,6 @@ Written and read here part by part, so that a large network is not in memory bes
 Source: the README of safetensors, "Format".
 """
 
-import math
 import mmap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ import numpy as np
 
 from engine.durable import Sink
 from engine.exchange.portable import Portable
-from engine.exchange.tensors import MOST_TENSORS, MOST_WORDS, Array, Found, Tensor, refused, shortened
+from engine.exchange.tensors import MOST_TENSORS, MOST_WORDS, Array, Found, Tensor, numbers_in, refused, shortened
 
 _NAMES = {np.dtype(np.float32): "F32", np.dtype(np.float64): "F64"}
 _TYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
@@ -100,9 +99,9 @@ def _announced(name: str, raw: msgspec.Raw) -> _Announced:
 def _tensor(name: str, announced: _Announced, mapped: mmap.mmap, begin: int) -> Tensor:
     dtype = _TYPES.get(announced.dtype)
     first, end = announced.data_offsets
-    if any(length < 0 for length in announced.shape) or not 0 <= first <= end <= len(mapped) - begin:
+    amount = numbers_in(announced.shape, name)
+    if not 0 <= first <= end <= len(mapped) - begin:
         raise refused(f"The array {shortened(name)!r} is said to lie where the file has nothing.")
-    amount = math.prod(announced.shape)
     if dtype is not None and end - first != amount * dtype.itemsize:
         raise refused(
             f"The array {shortened(name)!r} is said to have {amount} numbers of {announced.dtype} in {end - first} "

@@ -1,6 +1,7 @@
 """Arrays in files that anybody may have made: looked at before they are read."""
 
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,8 @@ MOST_LAYERS = 1000
 MOST_TENSORS = 20_000
 # Bytes of all words.
 MOST_WORDS = 100_000_000
+
+_MOST_DIMENSIONS, _LONGEST = 4, 2**40
 
 NO_PICKLES = (
     "This is a pickle, which may hold a program, and is not read. Save arrays: with numpy.savez, or with "
@@ -46,6 +49,17 @@ class Found:
 
     tensors: Mapping[str, Tensor]
     words: Mapping[str, str]
+
+
+def numbers_in(shape: Sequence[int], name: str) -> int:
+    """How many an array of this shape has. Raises InvalidInput if it is none that anybody has; the product of very many
+    lengths would take minutes."""
+    if len(shape) > _MOST_DIMENSIONS or not all(0 <= length <= _LONGEST for length in shape):
+        raise refused(
+            f"The array {shortened(name)!r} is said to have {len(shape)} dimensions; at most {_MOST_DIMENSIONS} are "
+            f"accepted, each of 0 to {_LONGEST}."
+        )
+    return math.prod(shape)
 
 
 def refused(sentence: str) -> InvalidInput:

@@ -3,6 +3,7 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -74,7 +75,8 @@ class Catalog:
             file = save_weights(folder / "0.safetensors", Network(architecture)).name
         start = Version(0, file, None, None, now, origin="drawn")
         network = NetworkRecord(id, name, architecture, (start,), now, preparation=preparation)
-        self._registry.add(self._registry.networks, network, receipt)
+        with self._folder.given_back(self._folder.of_network(id)):
+            self._registry.add(self._registry.networks, network, receipt)
         return network
 
     def clone_network(
@@ -99,7 +101,8 @@ class Catalog:
             raise
         start = replace(version, number=0, file=file, created_at=now, cloned_from=(source.id, version.number))
         network = NetworkRecord(id, name, source.architecture, (start,), now, preparation=source.preparation)
-        self._registry.add(self._registry.networks, network, receipt)
+        with self._folder.given_back(self._folder.of_network(id)):
+            self._registry.add(self._registry.networks, network, receipt)
         return network
 
     def change_network(
@@ -132,7 +135,8 @@ class Catalog:
         id = ids.new_id(ids.DATASET)
         folder = self._folder.of_dataset(id)
         dataset = store(folder, examples, id=id, name=name, created_at=datetime.now(UTC))
-        self._registry.add(self._registry.datasets, dataset, receipt)
+        with self._folder.given_back(folder):
+            self._registry.add(self._registry.datasets, dataset, receipt)
         return dataset
 
     def delete_network(self, network: NetworkRecord) -> None:
@@ -160,8 +164,13 @@ class Catalog:
     def loaded(self, record: NetworkRecord, reference: VersionReference | None) -> tuple[Version, Model] | None:
         """The same as `load`, if that needs no look at the disk; else None. Raises NotFound."""
         version = record.find(reference)
-        model = self._loaded.get((record.id, version.number))
-        return None if model is None else (version, model)
+        key = (record.id, version.number)
+        model = self._loaded.get(key)
+        if model is None:
+            return None
+        with suppress(KeyError):  # dropped just now
+            self._loaded.move_to_end(key)
+        return version, model
 
     def load(self, record: NetworkRecord, reference: VersionReference | None) -> tuple[Version, Model]:
         """A version, by default the current one, and what predicts with it. Raises NotFound, Damaged, and Conflict

@@ -205,6 +205,14 @@ _KINDS: dict[_Kind, type[NablaError]] = {
 }
 
 
+# Characters of a sentence, which may speak of what a file says at any length.
+_LONGEST_SENTENCE = 4000
+
+
+def _cut(sentence: str) -> str:
+    return sentence if len(sentence) <= _LONGEST_SENTENCE else f"{sentence[:_LONGEST_SENTENCE]}…"
+
+
 class Failed(msgspec.Struct, frozen=True, tag=True):
     """It could not be done. `problems`: fields and sentences, where it is the sender's fault."""
 
@@ -215,7 +223,8 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     @classmethod
     def because_of(cls, error: NablaError) -> "Failed":
         kind = next(kind for kind, type_ in _KINDS.items() if isinstance(error, type_))
-        return cls(kind, str(error), error.problems if isinstance(error, InvalidInput) else ())
+        problems = error.problems if isinstance(error, InvalidInput) else ()
+        return cls(kind, _cut(str(error)), tuple((field, _cut(sentence)) for field, sentence in problems))
 
     @property
     def error(self) -> NablaError:

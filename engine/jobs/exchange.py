@@ -74,11 +74,8 @@ class Exchange:
             ),
         )
         network = NetworkRecord(id, name, taken.architecture, versions, now, 1, taken.rule)
-        try:
+        with self._folder.given_back(self._folder.of_network(id)):
             self._registry.add(self._registry.networks, network, receipt)
-        except StorageFailed:
-            self._folder.remove(self._folder.of_network(id))
-            raise
         return network
 
 

@@ -2,11 +2,12 @@
 
 import fcntl
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from engine import durable
-from engine.errors import StorageFailed
+from engine.errors import StorageFailed, StorageFull
 
 _PROBE_BYTES = 2**20
 
@@ -118,6 +119,17 @@ class DataFolder:
     def remove(self, folder: Path) -> None:
         """Remove the folder of something that the journal has forgotten already."""
         shutil.rmtree(folder, ignore_errors=True)
+
+    @contextmanager
+    def given_back(self, folder: Path) -> Iterator[None]:
+        """For recording what lies in a new folder: where there is no space for the record the folder is removed. Where
+        the journal failed otherwise it may have the record all the same; then the folder stays, until the next start
+        finds out."""
+        try:
+            yield
+        except StorageFull:
+            self.remove(folder)
+            raise
 
     def close(self) -> None:
         self._lock.close()

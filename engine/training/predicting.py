@@ -90,12 +90,12 @@ def _columns(answers: Answers, classes: tuple[str, ...] | None, probabilities: b
                 f"probability_{name}": column for name, column in zip(classes, scores_of(answers).T, strict=True)
             }
         if top_k is not None:
-            columns |= _top(names, scores_of(answers), top_k)
+            columns |= _top(names, answers, top_k)
     return columns
 
 
-def _top(names: npt.NDArray[Any], scores: Answers, count: int) -> Block:
-    order = likeliest(scores, count)
+def _top(names: npt.NDArray[Any], answers: Answers, count: int) -> Block:
+    scores, order = scores_of(answers), likeliest(answers, count)
     columns: Block = {}
     for place, codes in enumerate(order.T):
         columns[f"top_{place + 1}"] = names[codes]

@@ -18,10 +18,14 @@ def scores_of(outputs: Matrix) -> Matrix:
     return np.hstack((1 - outputs, outputs)) if outputs.shape[1] == 1 else outputs
 
 
-def likeliest(scores: Matrix, count: int) -> Codes:
+def likeliest(outputs: Matrix, count: int) -> Codes:
     """(rows, count or all): the codes of the classes with the highest scores of each row, the highest first; of equal
-    ones the class that comes first."""
-    codes: Codes = np.argsort(-scores, axis=1, kind="stable")[:, :count]
+    ones that which is predicted: the class that comes first, or for a single output of ½ the second."""
+    if outputs.shape[1] == 1:
+        outputs = np.hstack((outputs, 1 - outputs))
+        codes: Codes = 1 - np.argsort(-outputs, axis=1, kind="stable")[:, :count]
+    else:
+        codes = np.argsort(-outputs, axis=1, kind="stable")[:, :count]
     return codes
 
 

@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import httpx
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import safetensors.numpy
@@ -315,6 +316,31 @@ def test_what_is_refused_leaves_nothing(service: RunningService, xor: str) -> No
     assert networks(service) == before
     assert service.get("/v1/networks?limit=1") == listed
     assert left(service) == []
+
+
+def said(shape: list[int], kind: str = "F32", length: int = 0) -> bytes:
+    """A safetensors file whose header says this of its array."""
+    header = json.dumps({"0.weight": {"dtype": kind, "shape": shape, "data_offsets": [0, length]}}).encode()
+    return len(header).to_bytes(8, "little") + header + bytes(length)
+
+
+def test_files_that_lie_of_themselves(service: RunningService) -> None:
+    """Each is answered soon, and in a sentence of some length."""
+    both = onnx.helper.make_tensor("w", onnx.TensorProto.FLOAT, [2, 3], np.zeros(6, "f4").tobytes(), raw=True)
+    both.float_data.append(1.0)
+    long = onnx.helper.make_node("Gemm", ["x", "w"], ["y"], alpha=b"\0" * 2**20)
+    value = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in ("x", "y")]
+    graph = onnx.helper.make_graph([long], "g", value[:1], value[1:], [both])
+    for content, words in (
+        (said([2**62] * 100_000), "is said to have 100000 dimensions"),
+        (said([2**62, 0]), "each of 0 to"),
+        (said([-1]), "each of 0 to"),
+        (said([1], "F" * 2**20, 4), "FFFF…"),
+        (onnx.helper.make_model(graph).SerializeToString(), "its alpha is something else"),
+    ):
+        problem = imported(service, content, 422)
+        assert words in problem["detail"]
+        assert len(problem["detail"]) < 5000
 
 
 def test_limits(start_service: StartService) -> None:

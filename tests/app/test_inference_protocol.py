@@ -10,6 +10,7 @@ import pytest
 import tritonclient.http as triton
 
 from tests.app import stories
+from tests.conftest import StartService
 from tests.running import RunningService
 
 JOBS = ("clerk", "nurse", "cook")
@@ -180,8 +181,12 @@ def request(**change: Any) -> dict[str, Any]:
         (request(shape=[1, 3]), "inputs: The shape [1, 3] means 3 elements; there are 2."),
         (request(shape=[2, 1]), "inputs: The shape is [2, 1]; [rows, 2] is expected."),
         (request(shape=[2]), "inputs: The shape is [2]; [rows, 2] is expected."),
-        (request(shape=[-1, 2]), "sizes are at least 0"),
-        (request(shape=[10**18, 10**18]), "elements; there are 2"),
+        (request(shape=[-1, 2]), "A size of the shape is below 0 or above 2147483647."),
+        (request(shape=[10**18, 10**18]), "A size of the shape is below 0 or above 2147483647."),
+        (request(shape=[2**31 - 1, 2**31 - 1]), "means 4611686014132420609 elements; there are 2."),
+        (request(shape=[2**62] * 100_000), "The tensor has 100000 dimensions; [rows, columns] is expected"),
+        (request(shape=[1] * 69 + [2]), "The tensor has 70 dimensions"),
+        (request(shape=[0, 2**62], data=[]), "A size of the shape is"),
         (request(shape=[0, 2], data=[]), "There are no rows"),
         (request(datatype="FP8"), "The datatype is FP8; known are BOOL"),
         (request(datatype="BYTES", data=["a", "b"]), "Numbers are expected: FP32 or FP64"),
@@ -190,13 +195,19 @@ def request(**change: Any) -> dict[str, Any]:
         (request(data=[0, None]), "Element 1 is not as FP32 has it: numbers"),
         (request(data=[0, True]), "Element 1 is not as FP32 has it: numbers"),
         (request(data=[[0], [1, 2]]), "means 2 elements; there are 3"),
-        (request(data=[0, 1e300]), "inputs.0.1: "),
+        (request(data=[0, 1e300]), "inputs: Element 1 is 1e+300, which FP32 does not have."),
+        (request(datatype="FP16", data=[1e6, 1]), "Element 0 is 1e+06, which FP16 does not have."),
+        (request(datatype="INT8", data=[0, 300]), "Element 1 is 300, which INT8 does not have."),
+        (request(datatype="INT8", data=[1.5, 0]), "Element 0 is 1.5, which INT8 does not have."),
+        (request(datatype="UINT8", data=[[-1, 2]]), "Element 0 is -1, which UINT8 does not have."),
+        (request(data=[0, int("9" * 401)]), "inputs: "),
         (request(parameters={"binary_data_size": 8}), "binary_data_size is 8; 0 bytes are left"),
         ({"inputs": [request()["inputs"][0]] * 2}, "more than one tensor of this name"),
         ({"inputs": []}, "inputs: This input is missing"),
         ({}, "not as the protocol has it"),
         ([], "not as the protocol has it"),
         ({**request(), "outputs": [{"name": "x"}]}, "x: There is no such output. The outputs are outputs, labels"),
+        ({**request(), "outputs": [{"name": "outputs"}] * 2000}, "outputs: This output is asked for twice."),
         (
             {**request(), "outputs": [{"name": "outputs", "parameters": {"classification": 0}}]},
             "an integer of at least 1 is expected",
@@ -216,6 +227,7 @@ def test_what_is_refused(service: RunningService, xor: str, body: Any, words: st
         ("", b"", "It is ''"),
         ("-1", b"", "It is '-1'"),
         ("99999", b"", "It is '99999'"),
+        ("1" * 5000, b"", "It is '11111"),
         (None, b"1234", "not as the protocol has it"),
         ("right", b"1234", "There are 4 bytes of data; 2 elements of FP32 are 8."),
         ("right", b"12345678901", "There are 11 bytes of data; 2 elements of FP32 are 8."),
@@ -257,3 +269,26 @@ def test_models_that_cannot_infer(service: RunningService, xor: str) -> None:
         answer = service.http.post(path, json=request())
         assert (answer.status_code, [*answer.json()]) == (status, ["error"]), answer.text
         assert words in answer.json()["error"]
+
+
+def test_answers_that_are_too_large_for_json(service: RunningService) -> None:
+    layers = [{"units": 4200, "activation": "identity"}]
+    network = stories.network(service, cost="quadratic", inputs=1, layers=layers)["id"]
+    tensor = {"name": "inputs", "shape": [1000, 1], "datatype": "FP32", "data": [0] * 1000}
+    answer = service.http.post(f"/v2/models/{network}/infer", json={"inputs": [tensor]})
+    assert answer.status_code == 413
+    assert "4200000 numbers; at most 4194304 are given in JSON. Ask for binary data." in answer.json()["error"]
+    binary = {"inputs": [tensor], "parameters": {"binary_data_output": True}}
+    answer = service.http.post(f"/v2/models/{network}/infer", json=binary)
+    assert (answer.status_code, len(answer.content) > 4200 * 4000) == (200, True)
+
+
+def test_a_body_with_binary_tensors_needs_no_content_type(start_service: StartService) -> None:
+    service = start_service(max_json_bytes="2000")
+    network = stories.network(service, cost="quadratic")["id"]
+    rows = np.ones((1000, 2), np.float32).tobytes()
+    tensor = {"name": "inputs", "shape": [1000, 2], "datatype": "FP32", "parameters": {"binary_data_size": len(rows)}}
+    head = json.dumps({"inputs": [tensor]}).encode()
+    path, headers = f"/v2/models/{network}/infer", {"Inference-Header-Content-Length": str(len(head))}
+    assert service.http.post(path, content=head + rows, headers=headers).status_code == 200
+    assert service.http.post(path, content=b" " * 2001).status_code == 413

@@ -11,6 +11,7 @@ import httpx
 import numpy as np
 import numpy.typing as npt
 import pytest
+import safetensors.numpy
 
 from tests.app import stories
 from tests.conftest import StartService
@@ -111,6 +112,25 @@ def test_two_classes_by_one_output(service: RunningService) -> None:
         assert label == ("yes" if p >= 0.5 else "no")
         assert [each["label"] for each in top] == ([label, "no"] if label == "yes" else [label, "yes"])
     assert "top" not in service.post(path, {"inputs": stories.XOR_INPUTS})
+
+
+def test_a_tie_of_one_output(service: RunningService) -> None:
+    """What was written into the file is a start of zeros, which gives ½ to everything."""
+    content = safetensors.numpy.save({"0.weight": np.zeros((1, 2), "f4"), "0.bias": np.zeros(1, "f4")})
+    data = {"layers": json.dumps([{"activation": "sigmoid"}]), "classes": '["no", "yes"]'}
+    answer = service.http.post("/v1/networks", files={"file": ("zeros", content)}, data=data)
+    assert answer.status_code == 201, answer.text
+    found = service.post(f"/v1/networks/{answer.json()['id']}/predictions", {"inputs": [[0, 0]], "top_k": 2})
+    assert (found["outputs"], found["labels"]) == ([[0.5]], ["yes"])
+    assert [each["label"] for each in found["top"][0]] == ["yes", "no"]
+
+
+def test_answers_beyond_what_is_given_at_once(service: RunningService) -> None:
+    layers = [{"units": 100_000, "activation": "identity"}]
+    network = stories.network(service, cost="quadratic", inputs=1, layers=layers)["id"]
+    path = f"/v1/networks/{network}/predictions"
+    problem = service.post(path, {"inputs": [[0]] * 700}, 413)
+    assert "The outputs of 700 rows would take 560000000 bytes; 536870912 are given at once." in problem["detail"]
 
 
 def test_large_answers_come_in_parts(service: RunningService) -> None:
