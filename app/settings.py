@@ -43,7 +43,12 @@ class Settings(BaseSettings):
         float, Field(gt=0, description="How long jobs may take to save themselves when the service is stopped.")
     ] = 5.0
     silence_seconds: Annotated[
-        float, Field(gt=0, description="A client that has begun a request, and sends nothing for so long, is dropped.")
+        float,
+        Field(
+            gt=0,
+            description="A client that has begun a request and sends nothing for so long, or reads nothing of its "
+            "answer, is dropped.",
+        ),
     ] = 60.0
     max_json_bytes: Annotated[int, Field(ge=1024, description="Largest JSON body.")] = 8 * MiB
     max_tensor_bytes: Annotated[
@@ -78,8 +83,8 @@ class Settings(BaseSettings):
         int,
         Field(
             ge=MiB,
-            description="Memory that bodies of requests may take together, without files, which go to disk; and as "
-            "much for rows and outputs of predictions.",
+            description="Memory that bodies of requests and answers of predictions may take together, without files, "
+            "which go to disk; and as much for rows and outputs that are computed.",
         ),
     ] = 1024 * MiB
     max_parameters: Annotated[int, Field(ge=1, description="Most weights and biases of one network.")] = 200_000_000

@@ -8,7 +8,7 @@ from engine.jobs.registry import Registry
 
 
 class Repository:
-    """Of an event loop, on which alone it is called."""
+    """Its methods may be called from any thread."""
 
     def __init__(self, registry: Registry) -> None:
         self._networks = registry.networks

@@ -154,8 +154,8 @@ class BatchPredictions:
             with self._changed:
                 self._underway = None
                 now = self._registry.batches.peek(underway.batch.id)
-                if now is None or now.state != "succeeded":
-                    self._folder.remove(self._folder.of_batch(underway.batch.id))
+            if now is None or now.state != "succeeded":
+                self._folder.remove(self._folder.of_batch(underway.batch.id))
             underway.released.set()
 
     def _next(self) -> Underway | None:
