@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 from engine import durable
 from engine.data.sources import Progress
-from engine.errors import StorageFailed
+from engine.errors import StorageFailed, StorageFull
 from engine.exchange.portable import FormatName, Hints
 from engine.jobs import ids
 from engine.jobs.children import Child
@@ -52,7 +52,8 @@ class Exchange:
 
     def take_in(self, path: Path, name: str | None, hints: Hints, receipt: Receipt | None = None) -> NetworkRecord:
         """A new network with the weights of a file as version 1, which predicts; version 0 is a start of its own, as
-        the architecture says. Raises InvalidInput, TooLarge, StorageFailed, and then nothing is left of it."""
+        the architecture says. Raises InvalidInput, TooLarge, StorageFailed, and then nothing is left of it, unless the
+        journal may have it."""
         id = ids.new_id(ids.NETWORK)
         with durable.new_folder(self._folder.of_network(id)) as folder:
             errand = TakeIn(str(path), hints, self._max_parameters, str(folder / "1.safetensors"))
@@ -76,7 +77,7 @@ class Exchange:
         network = NetworkRecord(id, name, taken.architecture, versions, now, 1, taken.rule)
         try:
             self._registry.add(self._registry.networks, network, receipt)
-        except StorageFailed:
+        except StorageFull:  # where the journal failed otherwise it may have the network all the same
             self._folder.remove(self._folder.of_network(id))
             raise
         return network
