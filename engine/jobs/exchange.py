@@ -52,7 +52,8 @@ class Exchange:
 
     def take_in(self, path: Path, name: str | None, hints: Hints, receipt: Receipt | None = None) -> NetworkRecord:
         """A new network with the weights of a file as version 1, which predicts; version 0 is a start of its own, as
-        the architecture says. Raises InvalidInput, TooLarge, StorageFailed, and then nothing is left of it."""
+        the architecture says. Raises InvalidInput, TooLarge, StorageFailed, and then nothing is left of it, unless the
+        journal may have it."""
         id = ids.new_id(ids.NETWORK)
         with durable.new_folder(self._folder.of_network(id)) as folder:
             errand = TakeIn(str(path), hints, self._max_parameters, str(folder / "1.safetensors"))

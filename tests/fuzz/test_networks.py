@@ -1,8 +1,6 @@
 """Networks in valid files with bytes changed, cut out, doubled and made up, each read in a process of its own."""
 
 import os
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,21 +23,6 @@ NETWORKS: dict[str, Portable] = {
     "table": portable(network(11, "relu", "identity"), table()),
 }
 SETTINGS = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
-
-
-@pytest.fixture(scope="module")
-def child() -> Iterator[ReadingChild]:
-    started = ReadingChild()
-    yield started
-    started.close()
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """In memory where there is such a place: what is synced to a disk would take most of the time."""
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(prefix="tests-", dir=memory if memory.is_dir() else None) as name:
-        yield Path(name)
 
 
 @pytest.mark.parametrize("format", ["safetensors", "npz", "onnx"])

@@ -2,8 +2,6 @@
 
 import json
 import os
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,21 +52,6 @@ FILES: dict[str, tuple[FormatName, bytes]] = {
     "idx": ("idx", idx(X)),
 }
 READING: dict[str, Any] = {"label": "y", "missing": "most_frequent"}
-
-
-@pytest.fixture(scope="module")
-def child() -> Iterator[ReadingChild]:
-    started = ReadingChild()
-    yield started
-    started.close()
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """In memory where there is such a place: what is synced to a disk would take most of the time."""
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(prefix="tests-", dir=memory if memory.is_dir() else None) as name:
-        yield Path(name)
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -1,8 +1,5 @@
 """What goes while it is asked for."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -10,24 +7,14 @@ from engine.data.examples import examples
 from engine.errors import Damaged, NotFound, StorageFailed
 from engine.jobs.catalog import Catalog
 from engine.jobs.folder import DataFolder
-from engine.jobs.journal import Journal
 from engine.jobs.network import NetworkRecord
 from engine.jobs.registry import Registry
 from engine.nn.architecture import Architecture, Layer
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[DataFolder]:
-    folder = DataFolder(tmp_path)
-    yield folder
-    folder.close()
-
-
-@pytest.fixture
-def catalog(folder: DataFolder) -> Iterator[Catalog]:
-    journal = Journal(folder.journal)
-    yield Catalog(Registry(journal), folder, 1000)
-    journal.close()
+def catalog(registry: Registry, folder: DataFolder) -> Catalog:
+    return Catalog(registry, folder, 1000)
 
 
 def new_network(catalog: Catalog) -> NetworkRecord:

@@ -1,6 +1,5 @@
 """Jobs go to slots of their kind, and wait for one of it; no worker is needed to see that."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,20 +27,6 @@ NO_CUPY = "CuPy is not installed"
 GPU = Gpu(0, "NVIDIA H100", 79 * 2**30, 78 * 2**30, (9, 0), 132, 1.98e9)
 LIMITS = Limits(100, 2**30)
 WITH_GPU, WITHOUT = Found((GPU,), None), Found((), NO_CUPY)
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> Iterator[Registry]:
-    journal = Journal(tmp_path / "journal.sqlite")
-    yield Registry(journal)
-    journal.close()
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[DataFolder]:
-    folder = DataFolder(tmp_path)
-    yield folder
-    folder.close()
 
 
 @pytest.fixture

@@ -1,9 +1,7 @@
 """Weights of running jobs arrive as files: what comes too late is not believed, what is damaged is said, none stays."""
 
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
@@ -13,7 +11,6 @@ from engine.jobs import messages
 from engine.jobs.catalog import Catalog
 from engine.jobs.folder import DataFolder
 from engine.jobs.job import Interrupted, Job, Paused, Started
-from engine.jobs.journal import Journal
 from engine.jobs.network import NetworkRecord
 from engine.jobs.registry import Registry
 from engine.jobs.snapshots import Snapshots
@@ -25,20 +22,6 @@ from engine.training.spec import TrainingSpec
 
 JOB = "job_1"
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[DataFolder]:
-    folder = DataFolder(tmp_path)
-    yield folder
-    folder.close()
-
-
-@pytest.fixture
-def registry(folder: DataFolder) -> Iterator[Registry]:
-    journal = Journal(folder.journal)
-    yield Registry(journal)
-    journal.close()
 
 
 @pytest.fixture
