@@ -55,8 +55,7 @@ class _Step(NamedTuple):
         found = self.attribute(name, default)
         same = found == wanted or (isinstance(found, float) and abs(found - wanted) <= _TOLERANCE)
         if not same:
-            shown = found if isinstance(found, int | float) else "something else"
-            raise self.refused(f"its {name} is {shown}; {wanted} is what a network here has.")
+            raise self.refused(f"its {name} is {shortened(str(found))}; {wanted} is what a network here has.")
 
 
 def layers_in(graph: onnx.GraphProto) -> list[Dense]:

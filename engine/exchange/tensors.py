@@ -54,11 +54,13 @@ class Found:
 def numbers_in(shape: Sequence[int], name: str) -> int:
     """How many an array of this shape has. Raises InvalidInput if it is none that anybody has; the product of very many
     lengths would take minutes."""
-    if len(shape) > _MOST_DIMENSIONS or not all(0 <= length <= _LONGEST for length in shape):
+    if len(shape) > _MOST_DIMENSIONS:
         raise refused(
             f"The array {shortened(name)!r} is said to have {len(shape)} dimensions; at most {_MOST_DIMENSIONS} are "
-            f"accepted, each of 0 to {_LONGEST}."
+            "accepted."
         )
+    if not all(0 <= length <= _LONGEST for length in shape):
+        raise refused(f"The array {shortened(name)!r} is said to have a dimension below 0 or above {_LONGEST}.")
     return math.prod(shape)
 
 
