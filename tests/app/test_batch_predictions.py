@@ -176,6 +176,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_stored(
         problem = service.post(f"/v1/networks/{network}/batch-predictions", body, status)
         assert [error["field"] for error in problem["errors"]] == ([field] if field else []), problem
     assert (service.get("/v1/batch-predictions?limit=1"), left(service)) == before
+    assert service.http.delete(f"/v1/datasets/{opened}").status_code == 204
     assert service.http.get("/v1/batch-predictions/nothing").json()["type"] == "/problems/unknown-batch-prediction"
 
 
