@@ -148,15 +148,17 @@ class BatchPredictions:
 
     def _work(self) -> None:
         while (underway := self._next()) is not None:
-            ended = self._carried_out(underway)
-            if ended is not None:
-                self._settle(ended)
-            with self._changed:
-                self._underway = None
-                now = self._registry.batches.peek(underway.batch.id)
-            if now is None or now.state != "succeeded":
-                self._folder.remove(self._folder.of_batch(underway.batch.id))
-            underway.released.set()
+            try:
+                ended = self._carried_out(underway)
+                if ended is not None:
+                    self._settle(ended)
+                with self._changed:
+                    self._underway = None
+                    now = self._registry.batches.peek(underway.batch.id)
+                if now is None or now.state != "succeeded":
+                    self._folder.remove(self._folder.of_batch(underway.batch.id))
+            finally:  # whoever cancelled it waits for this
+                underway.released.set()
 
     def _next(self) -> Underway | None:
         """Waits for the oldest that has not ended; None when the service ends."""

@@ -27,7 +27,7 @@ class GivenUp(Conflict):
     """Nobody wants to know any more."""
 
     def __init__(self) -> None:
-        super().__init__("The dataset was deleted while it was being read.")
+        super().__init__("It was deleted before this was done.")
 
 
 class Died(NablaError):

@@ -1,7 +1,5 @@
-"""Datasets on their way: their files as they come, and reading them into datasets that are ready."""
+"""Datasets on their way: their files as they come, in one request or in several."""
 
-import logging
-import threading
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -9,33 +7,14 @@ from pathlib import Path
 
 from engine import durable
 from engine.data.dataset import Dataset
-from engine.data.sources import Content, Progress
-from engine.errors import Conflict, InvalidInput, NablaError, NotFound, TooLarge, TooMany, Unavailable
+from engine.data.sources import Progress
+from engine.errors import Conflict, NotFound, TooLarge, TooMany
 from engine.jobs import ids
-from engine.jobs.children import Child, GivenUp
-from engine.jobs.errands import Read, Stored
+from engine.jobs.children import Child
 from engine.jobs.folder import DataFolder
+from engine.jobs.readings import Readings
 from engine.jobs.registry import Receipt, Registry
 from engine.jobs.upload import Kind, Piece, Upload
-
-log = logging.getLogger(__name__)
-
-
-class Underway:
-    """An upload that is being read. `progress`: how far that is; None before it has begun."""
-
-    def __init__(self, upload: Upload) -> None:
-        self.upload = upload
-        self.progress: Progress | None = None
-        self.ended = threading.Event()
-        self.content: Content | None = None
-        self.problem: NablaError | None = None
-
-    def found(self) -> Content:
-        """When it has ended. Raises what was wrong."""
-        if self.content is None:
-            raise self.problem or GivenUp()
-        return self.content
 
 
 class Uploads:
@@ -50,23 +29,20 @@ class Uploads:
         `most_open`: how many may be open for requests to come."""
         self._registry = registry
         self._folder = folder
-        self._reader = reader
+        self._readings = Readings(registry, folder, reader)
         self._most = most
         self._most_open = most_open
         self._arriving: set[str] = set()
-        self._underway: dict[str, Underway] = {}
 
     def recover(self) -> None:
         """What was being read when the last service ended is read again."""
         for upload in self._registry.uploads:
             if upload.state == "reading":
-                self._start(upload)
+                self._readings.start(upload)
 
     def end(self) -> None:
         """What is being read is left; the next service reads what the journal knows of."""
-        self._reader.close()
-        for underway in tuple(self._underway.values()):
-            underway.ended.wait()
+        self._readings.end()
 
     def find(self, reference: str) -> Dataset | Upload:
         """A dataset, ready or not, by id or name. Raises NotFound."""
@@ -98,7 +74,7 @@ class Uploads:
 
     def progress(self, upload: Upload) -> Progress | None:
         """How far reading it has come; None where nobody reads it."""
-        underway = self._underway.get(upload.id)
+        underway = self._readings.find(upload)
         return underway.progress if underway else None
 
     def begin(self, kind: Kind) -> Upload:
@@ -106,7 +82,7 @@ class Uploads:
         upload = Upload(ids.new_id(ids.DATASET), kind, datetime.now(UTC))
         with self._registry.lock:
             if kind == "fields":
-                if len(self._arriving.union(tuple(self._underway))) >= self._most:
+                if len(self._arriving | self._readings.ids) >= self._most:
                     raise TooMany(
                         f"{self._most} datasets and networks are on their way already, as many as this service takes."
                     )
@@ -193,7 +169,7 @@ class Uploads:
     def read(self, upload: Upload, seconds: float, receipt: Receipt | None) -> Dataset | Upload:
         """The dataset that an upload of one request becomes; or the upload, which is read on, if that takes longer than
         so many seconds. Raises what is wrong with it, and then nothing of it is left."""
-        underway = self._start(upload)
+        underway = self._readings.start(upload)
         try:
             underway.ended.wait(seconds)
             with self._registry.lock:
@@ -202,22 +178,16 @@ class Uploads:
                     self._registry.add(self._registry.uploads, reading, receipt)
                     underway.upload = reading
                     return reading
-            dataset = self._dataset(upload, underway.found())
+            dataset = self._readings.dataset(upload, underway.found())
             self._registry.add(self._registry.datasets, dataset, receipt)
         except BaseException:
-            self._stop(underway)
+            self._readings.stop(underway)
+            self.discard(upload)
             self._folder.remove(self._folder.of_dataset(upload.id))
             raise
-        self._underway.pop(upload.id, None)
+        self._readings.forget(upload)
         self.discard(upload)
         return dataset
-
-    def _stop(self, underway: Underway) -> None:
-        """Stop reading it, and let go of its files."""
-        self._reader.give_up(underway.upload.id)
-        underway.ended.wait()
-        self._underway.pop(underway.upload.id, None)
-        self.discard(underway.upload)
 
     def close(self, upload: Upload, seconds: float) -> Dataset | Upload:
         """Let an upload of several requests be read: the dataset, or the upload if that takes longer than so many
@@ -227,7 +197,7 @@ class Uploads:
             _check_complete(now)
             reading = replace(now, state="reading")
             self._registry.change(self._registry.uploads, reading)
-            underway = self._start(reading)
+            underway = self._readings.start(reading)
         underway.ended.wait(seconds)
         if not underway.ended.is_set():
             return reading
@@ -240,65 +210,10 @@ class Uploads:
             if self._registry.uploads.peek(upload.id) is None:
                 raise Conflict("The dataset has just become ready; delete it again.")
             self._registry.remove(self._registry.uploads, upload)
-        underway = self._underway.get(upload.id)
+        underway = self._readings.find(upload)
         if underway is not None:
-            self._stop(underway)
+            self._readings.stop(underway)
         self.discard(upload)
-
-    def _start(self, upload: Upload) -> Underway:
-        underway = Underway(upload)
-        self._underway[upload.id] = underway
-        threading.Thread(target=self._work, args=(underway,), name=f"reading-{upload.id}", daemon=True).start()
-        return underway
-
-    def _work(self, underway: Underway) -> None:
-        try:
-            underway.content = self._carry_out(underway)
-        except NablaError as problem:
-            underway.problem = problem
-        except BaseException:
-            log.exception("reading %s failed", underway.upload.id)
-            underway.problem = NablaError("Reading met an error of the service; its log has the details.")
-        with self._registry.lock:
-            known = self._registry.uploads.peek(underway.upload.id) is not None
-            try:
-                if known:
-                    self._settle(underway)
-            except NablaError as problem:
-                log.critical("%s: %s", underway.upload.id, problem)
-                underway.problem = problem
-            underway.ended.set()
-
-    def _carry_out(self, underway: Underway) -> Content:
-        upload = underway.upload
-
-        def advanced(progress: Progress) -> None:
-            underway.progress = progress
-
-        with durable.new_folder(self._folder.of_dataset(upload.id)) as place:
-            sources = upload.sources(self._folder.of_upload(upload.id))
-            errand = Read(sources, upload.reading, str(place), check=upload.state == "reading")
-            stored = self._reader.carry_out(upload.id, errand, advanced)
-            assert isinstance(stored, Stored)
-            return stored.contents[0]
-
-    def _dataset(self, upload: Upload, content: Content) -> Dataset:
-        return Dataset.of(upload.id, upload.name, upload.created_at, content, self._folder.of_dataset(upload.id))
-
-    def _settle(self, underway: Underway) -> None:
-        """An upload that the journal knows becomes a dataset, or fails."""
-        upload, problem = underway.upload, underway.problem
-        self._underway.pop(upload.id, None)
-        if underway.content is not None:
-            self._registry.become(upload, self._dataset(upload, underway.content))
-            self.discard(upload)
-        elif not isinstance(problem, GivenUp | Unavailable):
-            if not isinstance(problem, InvalidInput):
-                log.error("%s could not be read: %s", upload.id, problem)
-            problems = problem.problems if isinstance(problem, InvalidInput) else (("file", str(problem)),)
-            self._registry.change(self._registry.uploads, replace(upload, state="failed", pieces=(), problems=problems))
-            # It is known for its reason alone; nothing reads its files any more.
-            self._folder.remove(self._folder.of_upload(upload.id))
 
 
 _COMES_AS: dict[Kind, str] = {"rows": "rows, in files", "file": "one file, in parts", "fields": "one request"}

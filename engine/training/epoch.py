@@ -1,6 +1,19 @@
-"""What an epoch reports."""
+"""What an epoch measures and reports."""
 
 from dataclasses import dataclass
+from typing import Self
+
+
+@dataclass(frozen=True)
+class Measures:
+    """Means over the rows of a part; None where they do not fit the task. `mae` and `rmse` are in the units of the
+    targets, `cost` is that of the prepared ones."""
+
+    cost: float
+    accuracy: float | None
+    r2: float | None
+    mae: float | None
+    rmse: float | None
 
 
 @dataclass(frozen=True)
@@ -26,3 +39,26 @@ class Epoch:
     gradient_norm: float | None = None
     rows_per_second: float | None = None
     seconds: float = 0.0
+
+    @classmethod
+    def of(
+        cls,
+        epoch: int,
+        training: Measures,
+        validation: Measures | None,
+        *,
+        learning_rate: float | None,
+        gradient_norm: float,
+        rows_per_second: float,
+        seconds: float,
+    ) -> Self:
+        """By what was measured on both parts."""
+        return cls(
+            epoch,
+            **vars(training),
+            **{f"validation_{name}": value for name, value in vars(validation).items()} if validation else {},
+            learning_rate=learning_rate,
+            gradient_norm=gradient_norm,
+            rows_per_second=rows_per_second,
+            seconds=seconds,
+        )

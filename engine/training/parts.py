@@ -12,21 +12,10 @@ from engine.nn import random
 from engine.nn.plan import CLASSES, CORRECT, COST, ERRORS, NUMBERS, SIDES, Rows
 from engine.nn.steps import Examples
 from engine.training.determination import mean_r2, spread_of
+from engine.training.epoch import Measures
 from engine.training.spec import TrainingSpec
 
 Vector = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Measures:
-    """Means over the rows of a part; None where they do not fit the task. `mae` and `rmse` are in the units of the
-    targets, `cost` is that of the prepared ones."""
-
-    cost: float
-    accuracy: float | None
-    r2: float | None
-    mae: float | None
-    rmse: float | None
 
 
 @dataclass(frozen=True)

@@ -17,16 +17,14 @@ from engine.nn.plan import COST, GRADIENT_NORM
 from engine.nn.schedules import SCHEDULES, Moment
 from engine.nn.stepper import CpuStepper, MakeStepper, Setup
 from engine.nn.steps import Optimization
-from engine.training.epoch import Epoch
+from engine.training.epoch import Epoch, Measures
 from engine.training.foresight import Foresight
 from engine.training.lbfgs import Lbfgs, Wish
 from engine.training.order import shuffle
-from engine.training.parts import Measures, Part, measure_for, parts_of
+from engine.training.pace import Pace
+from engine.training.parts import Part, measure_for, parts_of
 from engine.training.position import Position
 from engine.training.spec import TrainingSpec
-
-# Compiled code is left about this often, to see whether anything else is wanted of the worker.
-_SECONDS_AT_ONCE = 0.05
 
 
 class Trainer:
@@ -77,8 +75,7 @@ class Trainer:
         self._lbfgs = Lbfgs(network.parameters, spec.optimizer_in_full) if spec.optimizer == "l-bfgs" else None
         self._restores = spec.early_stopping is not None and spec.early_stopping.restore_best
         self._best = [array.copy() for array in (network.parameters, network.statistics) if self._restores]
-        self._seconds_per_row = 0.0
-        self._steps_at_once = 1
+        self._pace = Pace(self._rows_at_once)
 
     def _first_optimization(self) -> Optimization:
         spec, parameters, rows = self.spec, self.network.parameters, len(self._order)
@@ -176,7 +173,7 @@ class Trainer:
         """The steps of an epoch."""
         while self._place.row < len(self._order):
             first = self._place.row
-            self._train(first, self._end_of_chunk(first, len(self._order)))
+            self._train(first, self._pace.end_of_chunk(first, len(self._order)))
             if self._place.row == len(self._order):
                 self._wait_for_totals()
             if self._place.out_of_time(self.spec):
@@ -216,7 +213,7 @@ class Trainer:
         known = self._stepper.cost_so_far()
         if known is not None:
             self._check(known)
-        self._spend(self._timed(started, last - first))
+        self._spend(self._pace.timed(started, last - first))
         self._place = replace(self._place, row=last)
 
     def _wait_for_totals(self) -> None:
@@ -234,11 +231,11 @@ class Trainer:
         self._stepper.write_totals(0.0)
         first = 0
         while first < len(part.rows):
-            last = self._end_of_chunk(first, len(part.rows))
+            last = self._pace.end_of_chunk(first, len(part.rows))
             started = time.perf_counter()
             self._stepper.evaluate(first, last)
             self._stepper.keep_pace()
-            seconds = self._timed(started, last - first)
+            seconds = self._pace.timed(started, last - first)
             self._place = replace(self._place, seconds=self._place.seconds + seconds)
             first = last
             yield None
@@ -259,18 +256,10 @@ class Trainer:
         if self._restores and self._place.best_epoch == self._place.epoch:
             self._stepper.fetch()
             self._best[0][:], self._best[1][:] = self.network.parameters, self.network.statistics
-        return Epoch(
-            epoch=self._place.epoch,
-            cost=training.cost,
-            accuracy=training.accuracy,
-            r2=training.r2,
-            mae=training.mae,
-            rmse=training.rmse,
-            validation_cost=validation.cost if validation else None,
-            validation_accuracy=validation.accuracy if validation else None,
-            validation_r2=validation.r2 if validation else None,
-            validation_mae=validation.mae if validation else None,
-            validation_rmse=validation.rmse if validation else None,
+        return Epoch.of(
+            self._place.epoch,
+            training,
+            validation,
             learning_rate=None if self._lbfgs else float(self._optimization.rates[-1]),
             gradient_norm=done.sums[GRADIENT_NORM],
             rows_per_second=len(self._order) / max(done.training_seconds, 1e-9),
@@ -288,20 +277,6 @@ class Trainer:
             shuffle(self._order, self._training.rows, spec.seed, self._place.epoch, spec.shuffle_block)
         if self._foresight is not None:
             self._foresight.begin(self._order, self._place.row)
-
-    def _end_of_chunk(self, first: int, rows: int) -> int:
-        """Whole mini-batches for about `_SECONDS_AT_ONCE`; a single one until the pace is known, and then at most four
-        times as many as before: what is timed may be the chunk before."""
-        batch = self._rows_at_once
-        if self._seconds_per_row:
-            wanted = max(1, int(_SECONDS_AT_ONCE / (self._seconds_per_row * batch)))
-            self._steps_at_once = min(wanted, 4 * self._steps_at_once)
-        return min(first + self._steps_at_once * batch, rows)
-
-    def _timed(self, started: float, rows: int) -> float:
-        seconds = time.perf_counter() - started
-        self._seconds_per_row = max(seconds / rows, 1e-9)
-        return seconds
 
     def _check(self, numbers: npt.ArrayLike) -> None:
         """Raises Diverged if they are not finite."""
