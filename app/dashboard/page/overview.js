@@ -1,0 +1,162 @@
+/** What the service is doing: the queue, and the slots of its devices. */
+
+import { announce } from "./connection.js";
+import { commands } from "./curl.js";
+import { element, fill, link } from "./element.js";
+import { LIVE, follow, oneAtATime } from "./live.js";
+import { get, read } from "./request.js";
+import { badge, nothing, section, table } from "./tables.js";
+import { called, counted, figure, moment, size, whole } from "./words.js";
+
+const LISTED = get("/v1/jobs?limit=200");
+const DEVICES = get("/v1/devices");
+const RECENT = 5;
+
+/** @type {import("./main.js").Screen} */
+export async function overviewScreen({ signal }) {
+  const steps = element("div");
+  const running = element("div");
+  const queue = element("div");
+  const devices = element("div");
+  const recent = element("div");
+  /** @type {Map<string, {progress: Element, epoch: Element, cost: Element}>} */
+  const cells = new Map();
+
+  const load = async () => {
+    const [jobs, found, networks, datasets] = await Promise.all([
+      read(LISTED.path, signal),
+      read(DEVICES.path, signal),
+      read("/v1/networks?limit=1", signal),
+      read("/v1/datasets?limit=1", signal),
+    ]);
+    const of = (/** @type {string} */ state) => jobs.data.filter((one) => one.state === state);
+    const queued = of("queued").sort((one, other) => (one.queue_position ?? Infinity) - (other.queue_position ?? Infinity));
+    fill(steps, firstSteps(datasets.data[0], networks.data[0], jobs.data[0]));
+    fill(running, runningJobs([...of("running"), ...of("paused")], cells));
+    fill(queue, queuedJobs(queued));
+    fill(devices, devicesOf(found, jobs.data));
+    fill(recent, recentJobs(jobs.data.filter((one) => one.finished_at).slice(0, RECENT)));
+  };
+  const refresh = oneAtATime(load, () => announce("What the service is doing could not be read."));
+  await load();
+  follow(
+    {
+      opened: () => void refresh(),
+      state: () => void refresh(),
+      epoch: (one) => {
+        const live = cells.get(one.job_id);
+        if (!live) return;
+        live.progress.setAttribute("value", String(one.epoch));
+        fill(live.epoch, whole(one.epoch));
+        fill(live.cost, figure(one.cost));
+      },
+    },
+    signal,
+  );
+  return {
+    title: "Overview",
+    content: [
+      steps,
+      section("Running and paused", running),
+      section("Queue", queue),
+      section("Devices and their slots", devices),
+      section("Ended last", recent),
+      commands(LISTED, DEVICES, LIVE).place,
+    ],
+  };
+}
+
+/** The way from nothing to a trained network; gone once it has been gone. @param {any} dataset @param {any} network @param {any} job */
+function firstSteps(dataset, network, job) {
+  if (dataset && network && job) return null;
+  const step = (/** @type {unknown} */ isDone, /** @type {string} */ href, /** @type {string} */ words, /** @type {string} */ why) =>
+    element("li", { class: isDone ? "done" : "" }, link(href, words), ` ${why}`, isDone && element("span", { class: "quiet" }, " Done."));
+  return section(
+    "Train a network in three steps",
+    element(
+      "ol",
+      { class: "steps" },
+      step(dataset, "#/datasets", "Make a dataset", "of a file that you drop: a table is fine as it is."),
+      step(network, `#/networks/new${dataset ? `?dataset=${dataset.id}` : ""}`, "Create a network", "for it; all fields are filled in with what suits the data."),
+      step(job, "#/jobs/new", "Start a job", "and watch the cost fall. Then try predictions, and download the weights."),
+    ),
+  );
+}
+
+/** @param {any[]} jobs @param {Map<string, {progress: Element, epoch: Element, cost: Element}>} cells */
+function runningJobs(jobs, cells) {
+  cells.clear();
+  if (jobs.length === 0) return nothing("No job runs.", ["#/jobs/new", "Start one"]);
+  return table(
+    "Jobs that run or are paused",
+    ["Job", "State", "Done", "Epoch", "Cost", "Device"],
+    jobs.map((job) => {
+      const live = {
+        progress: element("progress", { max: job.epochs, value: job.epoch, "aria-label": `Epochs of ${called(job)} done` }),
+        epoch: element("span", {}, whole(job.epoch)),
+        cost: element("span", {}, figure(job.cost)),
+      };
+      cells.set(job.id, live);
+      return [link(`#/jobs/${job.id}`, called(job)), badge(job.state), live.progress, [live.epoch, ` of ${whole(job.epochs)}`], live.cost, job.device ?? job.device_kind];
+    }),
+  );
+}
+
+/** @param {any[]} jobs */
+function queuedJobs(jobs) {
+  if (jobs.length === 0) return nothing("No job waits.");
+  return table(
+    "Jobs that wait",
+    ["Job", "Place", "Priority", "Kind of device", "Waits for", "Since"],
+    jobs.map((job) => [
+      link(`#/jobs/${job.id}`, called(job)),
+      job.queue_position === null ? "–" : String(job.queue_position + 1),
+      String(job.priority),
+      job.device_kind,
+      job.waits_for.length ? counted(job.waits_for.length, "other job") : "a slot",
+      moment(job.created_at),
+    ]),
+  );
+}
+
+/** @param {any} found @param {any[]} jobs */
+function devicesOf(found, jobs) {
+  const names = new Map(jobs.map((job) => [job.id, called(job)]));
+  return element(
+    "div",
+    {},
+    table(
+      "Devices and their slots",
+      ["Device", "Name", "Slots that are busy", "Memory that is taken", "Slots"],
+      found.data.map((device) => {
+        const busy = device.slots.filter((slot) => slot.state === "busy").length;
+        const taken = device.memory_total_bytes - device.memory_free_bytes;
+        return [
+          device.id,
+          device.name,
+          [load(busy, device.slots.length, `Slots of ${device.id} that are busy`), ` ${busy} of ${device.slots.length}`],
+          [load(taken, device.memory_total_bytes, `Memory of ${device.id} that is taken`), ` ${size(taken)} of ${size(device.memory_total_bytes)}`],
+          element("ul", { class: "slots" }, device.slots.map((slot) =>
+            element("li", {}, `${slot.name}, ${counted(slot.cores, "core")}: `, badge(slot.state), slot.job_id && [" ", link(`#/jobs/${slot.job_id}`, names.get(slot.job_id) ?? slot.job_id)]),
+          )),
+        ];
+      }),
+    ),
+    found.missing && element("p", { class: "quiet" }, `No GPU: ${found.missing.replace(/\.$/, "")}.`),
+  );
+}
+
+/** @param {number} value @param {number} max @param {string} label */
+function load(value, max, label) {
+  return element("meter", { value, max: max || 1, "aria-label": label }, `${value} of ${max}`);
+}
+
+/** @param {any[]} jobs */
+function recentJobs(jobs) {
+  if (jobs.length === 0) return nothing("No job has ended yet.");
+  return table(
+    "Jobs that ended last",
+    ["Job", "State", "Epochs", "Cost", "Ended"],
+    jobs.map((job) => [link(`#/jobs/${job.id}`, called(job)), badge(job.state), whole(job.epoch), figure(job.cost), moment(job.finished_at)]),
+  );
+}
