@@ -90,9 +90,8 @@ export function drawingPad(side, [darkest, brightest], changed) {
   return {
     place: element(
       "div",
-      { class: "drawing" },
-      element("div", {}, pad, element("p", { class: "row" }, clear)),
-      element("figure", {}, seen, element("figcaption", {}, `What the network sees: ${side} × ${side}`)),
+      { class: "pads" },
+      element("div", { class: "drawing" }, pad, element("figure", {}, seen, element("figcaption", {}, `What the network sees: ${side} × ${side}`), element("p", { class: "row" }, clear))),
       element("details", {}, element("summary", {}, "Pixels as numbers"), field("Row by row", numbers, `From ${darkest} to ${brightest}.`)),
     ),
     show: (pixels) => {

@@ -14,13 +14,17 @@ const SCHEDULES = ["constant", "step", "exponential", "cosine", "inverse_scaling
 const RATES = { sgd: 0.1, momentum: 0.02, nesterov: 0.02, adagrad: 0.02, adam: 0.003, adamw: 0.003, nadam: 0.003, rmsprop: 0.001 };
 const BATCH = 32;
 /** As many steps as small networks need, so that few rows are seen more often. */
-const STEPS = 2500;
+const STEPS = 3500;
 const FEW_ROWS = 50;
 const NUMBERS = ["l1", "l2", "clip_norm", "max_norm", "max_seconds", "target_cost"];
 
 /** @type {import("./main.js").Screen} */
 export async function newJobScreen({ query, signal }) {
-  const [networks, all] = await Promise.all([read("/v1/networks?limit=100", signal), read("/v1/datasets?limit=100", signal)]);
+  const [networks, all] = await Promise.all([
+    read("/v1/networks?limit=100", signal),
+    read("/v1/datasets?limit=100", signal),
+  ]);
+  const jobs = await read("/v1/jobs?limit=100", signal);
   const datasets = all.data.filter((one) => one.state === "ready" && !one.unlabeled);
   await include(networks.data, "/v1/networks", query.get("network"), signal);
   await include(datasets, "/v1/datasets", query.get("dataset"), signal);
@@ -28,7 +32,7 @@ export async function newJobScreen({ query, signal }) {
   if (datasets.length === 0) return { title, content: [nothing("There is no dataset to learn from yet.", ["#/datasets", "Make a dataset first"])] };
   if (networks.data.length === 0)
     return { title, content: [nothing("There is no network to train yet.", [`#/networks/new?dataset=${query.get("dataset") ?? datasets[0].id}`, "Create one"])] };
-  return { title, content: [jobForm(networks.data, datasets, query)] };
+  return { title, content: [jobForm(networks.data, datasets, jobs.data, query)] };
 }
 
 /** One that the address names may be older than those listed. @param {any[]} listed @param {string} path @param {string | null} id @param {AbortSignal} signal */
@@ -36,8 +40,8 @@ async function include(listed, path, id, signal) {
   if (id && !listed.some((one) => one.id === id)) listed.unshift(await read(`${path}/${encodeURIComponent(id)}`, signal));
 }
 
-/** @param {any[]} networks @param {any[]} datasets @param {URLSearchParams} query */
-function jobForm(networks, datasets, query) {
+/** @param {any[]} networks @param {any[]} datasets @param {any[]} jobs @param {URLSearchParams} query */
+function jobForm(networks, datasets, jobs, query) {
   const network = select("network_id", networks.map((one) => [one.id, `${called(one)} (${shape(one)})`]), query.get("network") ?? networks[0].id);
   const suited = datasets.find((one) => misfits(networks.find((each) => each.id === network.value), one).length === 0);
   const dataset = select("dataset_id", datasets.map((one) => [one.id, called(one)]), query.get("dataset") ?? (suited ?? datasets[0]).id);
@@ -45,19 +49,20 @@ function jobForm(networks, datasets, query) {
   const rate = number("learning_rate", RATES.adam ?? 0, { min: 0, required: true });
   const epochs = number("epochs", 30, { min: 1, step: 1, required: true, inputmode: "numeric" });
   const fraction = number("validation.fraction", 0.2, { min: 0, max: 0.99 });
+  const name = input("name", "text");
   const summary = element("p", { role: "status", class: "summary" });
   const place = alertPlace();
   const form = element(
     "form",
     { "aria-label": "New job" },
-    element("div", { class: "fields" }, field("Network", network), field("Dataset", dataset), field("Name", input("name", "text"))),
+    element("div", { class: "fields" }, field("Network", network), field("Dataset", dataset), field("Name", name)),
     group(
       "Steps",
       field("Epochs", epochs, "Passes over all rows."),
       field("Rows of a mini-batch", number("batch_size", BATCH, { min: 1, step: 1, inputmode: "numeric" })),
       field("Optimizer", optimizer),
       field("Learning rate η", rate),
-      field("Schedule of the rate", select("schedule", SCHEDULES)),
+      field("Schedule of the rate", select("schedule", SCHEDULES, "cosine")),
     ),
     group(
       "Validation",
@@ -92,13 +97,15 @@ function jobForm(networks, datasets, query) {
   };
   const propose = () => {
     const { rows } = chosen().dataset;
+    const before = jobs.filter((one) => one.network_id === network.value).length;
+    name.value = chosen().network.name ? `${chosen().network.name} ${before + 1}` : "";
     fraction.value = rows < FEW_ROWS ? "0" : "0.2";
     epochs.value = String(Math.min(500, Math.max(20, Math.ceil((STEPS * BATCH) / rows))));
     update();
   };
   form.addEventListener("input", (event) => {
     if (event.target === optimizer) rate.value = String(RATES[optimizer.value] ?? rate.value);
-    if (event.target === dataset) propose();
+    if (event.target === dataset || event.target === network) propose();
     else update();
   });
   onSubmit(form, place, async () => {

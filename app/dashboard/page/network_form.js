@@ -37,6 +37,7 @@ export async function newNetworkScreen({ query, signal }) {
 function networkForm(datasets, chosen, signal) {
   const choice = select("dataset", [["", "none"], ...datasets.map((one) => /** @type {[string, string]} */ ([one.id, called(one)]))], chosen);
   const inputs = number("inputs", 1, { min: 1, step: 1, required: true, inputmode: "numeric" });
+  const name = input("name", "text");
   const cost = select("cost", COSTS);
   const scaling = select("preparation.inputs", SCALINGS);
   const targets = select("preparation.targets", SCALINGS);
@@ -46,7 +47,7 @@ function networkForm(datasets, chosen, signal) {
   const form = element(
     "form",
     { "aria-label": "New network" },
-    element("div", { class: "fields" }, field("For the dataset", choice, "Everything below is proposed from it."), field("Name", input("name", "text"))),
+    element("div", { class: "fields" }, field("For the dataset", choice, "Everything below is proposed from it."), field("Name", name)),
     group("Inputs", field("Inputs", inputs, "How many numbers a row has."), field("Preparation of inputs", scaling, "standardize: mean 0 and variance 1.")),
     editor.place,
     group("What is to become small", field("Cost", cost), field("Preparation of targets", targets, "Of numbers that are learned.")),
@@ -69,6 +70,7 @@ function networkForm(datasets, chosen, signal) {
   async function propose() {
     const one = dataset();
     const network = one ? proposed(one, await read(`/v1/datasets/${one.id}/profile`, signal)) : PLAIN;
+    name.value = one?.name ?? "";
     inputs.value = String(network.inputs);
     cost.value = network.cost;
     scaling.value = network.preparation.inputs;

@@ -39,7 +39,7 @@ export async function predictScreen({ parts: [id = ""], signal }) {
     title,
     content: [
       element("p", { class: "row" }, link(`#/networks/${network.id}`, "The network"), `Version ${version.version} answers.`),
-      pad ? section("Draw", pad.place, fromRow, one.answer, one.commands) : section("One row", one.form, fromRow, one.answer, one.commands),
+      pad ? section("Draw", element("div", { class: "drawing" }, pad.place, one.answer), fromRow, one.commands) : section("One row", one.form, fromRow, one.answer, one.commands),
       section("A whole file", batch(network, version, signal)),
     ],
   };
