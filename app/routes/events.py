@@ -21,8 +21,8 @@ LastEvent = Annotated[
 Epochs = Annotated[
     Literal["all", "last"],
     Query(
-        description="last: for a display. Always from now on, four times a second at most, and of the epochs that a job "
-        "has finished since the time before only the last."
+        description="last: for a display. Always from now on, four times a second at most, and of the epochs that a "
+        "job has finished since the time before only the last."
     ),
 ]
 _STREAM: dict[int | str, dict[str, Any]] = {

@@ -1,7 +1,6 @@
 """Every screen: usable by everybody, on a phone too, and safe from what others call their things."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest

@@ -19,6 +19,9 @@ export const MEASURES = {
   rows_per_second: "Rows per second",
 };
 
+/** Where a measure can be at all. @type {Record<string, object>} */
+const RANGES = { accuracy: { clipmin: 0, clipmax: 1.02 } };
+
 /**
  * @param {() => string} measure
  * @param {() => Shown[]} shown
@@ -34,7 +37,7 @@ export function curves(measure, shown, signal, withScale = false) {
       const jobs = shown();
       const layout = {
         xaxis: { title: { text: "epoch" }, rangemode: "tozero" },
-        yaxis: { title: { text: MEASURES[name] }, type: scale.checked ? "log" : "linear" },
+        yaxis: { title: { text: MEASURES[name] }, type: scale.checked ? "log" : "linear", autorangeoptions: RANGES[name] ?? {} },
         uirevision: `${name} ${scale.checked}`,
       };
       return { traces: jobs.flatMap((job, place) => traces(job, name, place, jobs.length > 1)), layout, summary: summary(jobs, name) };

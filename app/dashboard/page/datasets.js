@@ -50,9 +50,9 @@ export function learned(dataset) {
 function form() {
   const file = input("file", "file", { required: true });
   const role = select("role", [
-    ["label", "a class: one of a few words or digits"],
+    ["label", "a class, one of a few"],
     ["target", "numbers"],
-    ["unlabeled", "nothing: the rows are to be predicted"],
+    ["unlabeled", "nothing: to be predicted"],
   ]);
   const answer = input("answer", "text", { list: "columns" });
   const names = element("datalist", { id: "columns" });
