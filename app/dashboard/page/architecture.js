@@ -2,6 +2,8 @@
 
 import { whole } from "./words.js";
 
+/** @import { Profile, Ready } from "./answers.js" */
+
 /**
  * @typedef {object} Layer
  * @property {number} units
@@ -33,7 +35,7 @@ export function sideOf(inputs) {
 
 /**
  * A network that is likely to learn what the dataset has to teach.
- * @param {any} dataset @param {any} profile
+ * @param {Ready} dataset @param {Profile} profile
  * @returns {Network}
  */
 export function proposed(dataset, profile) {
@@ -50,7 +52,7 @@ export function proposed(dataset, profile) {
   return { inputs: dataset.inputs, layers: [hidden, { units: outputs, activation }], cost, preparation };
 }
 
-/** @param {any} dataset */
+/** @param {Ready} dataset */
 function outputsOf(dataset) {
   if (!dataset.classes) return dataset.targets;
   return dataset.classes.length === 2 ? 1 : dataset.classes.length;
@@ -59,16 +61,16 @@ function outputsOf(dataset) {
 /**
  * Images keep the same scale for every pixel as long as that is small: what is drawn later may be bright where no
  * image was before.
- * @param {any} dataset @param {any} profile
+ * @param {Ready} dataset @param {Profile} profile
  */
 function scalingOf(dataset, profile) {
   if (sideOf(dataset.inputs) === null) return "standardize";
-  const largest = Math.max(...profile.columns.filter((one) => one.role === "feature").map((one) => one.max ?? 0));
+  const largest = Math.max(...profile.columns.map((one) => (one.role === "feature" ? (one.max ?? 0) : 0)));
   return largest <= SMALL ? "none" : "min_max";
 }
 
 /**
- * @param {Network} network @param {any} dataset null if none is chosen
+ * @param {Network} network @param {Ready | null} dataset null if none is chosen
  * @returns {[string, string][]} fields, and what is wrong with them
  */
 export function faults(network, dataset) {
@@ -93,7 +95,7 @@ export function faults(network, dataset) {
 
 /**
  * Why a network cannot learn from a dataset.
- * @param {{inputs: number, layers: Layer[]}} network @param {any} dataset
+ * @param {{inputs: number, layers: Layer[]}} network @param {Ready} dataset
  * @returns {[string, string][]}
  */
 export function misfits(network, dataset) {

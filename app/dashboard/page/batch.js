@@ -7,12 +7,14 @@ import { address, ask, get, pause, post, read } from "./request.js";
 import { table } from "./tables.js";
 import { figure, whole } from "./words.js";
 
+/** @import { BatchPrediction, Dataset, Network, Prediction, Rows, Version } from "./answers.js" */
+
 /** @typedef {import("./request.js").Asked} Asked */
 
 const SHOWN = 20;
 const SECONDS_BETWEEN_LOOKS = 0.3;
 
-/** @param {any} network @param {any} version @param {AbortSignal} signal */
+/** @param {Network} network @param {Version} version @param {AbortSignal} signal */
 export function batch(network, version, signal) {
   const file = input("file", "file", { required: true });
   const format = select("format", ["csv", "parquet", "arrow", "npy"]);
@@ -50,7 +52,7 @@ export function batch(network, version, signal) {
   return element("div", {}, form, result, shown.place);
 }
 
-/** @param {any} version */
+/** @param {Version} version */
 function columnsInWords(version) {
   const columns = version.preparation?.columns;
   if (!columns) return "A table with as many columns of numbers as the network has inputs, or an array.";
@@ -58,7 +60,7 @@ function columnsInWords(version) {
   return `A table with the columns ${names}${columns.length > 8 ? ` and ${columns.length - 8} more` : ""}, in any order; others are left aside.`;
 }
 
-/** @param {File} file @param {any} version @returns {Asked} */
+/** @param {File} file @param {Version} version @returns {Asked} */
 function asked(file, version) {
   /** @type {[string, string | File][]} */
   const form = [["file", file], ["unlabeled", "true"]];
@@ -66,7 +68,7 @@ function asked(file, version) {
   return { method: "POST", path: "/v1/datasets", form };
 }
 
-/** @param {any} dataset @param {AbortSignal} signal */
+/** @param {Dataset} dataset @param {AbortSignal} signal */
 async function ready(dataset, signal) {
   while (dataset.state !== "ready") {
     if (dataset.state === "failed") throw new Error((dataset.errors ?? []).map((one) => one.message).join(" "));
@@ -76,27 +78,29 @@ async function ready(dataset, signal) {
   return dataset;
 }
 
-/** @param {any} network @param {any} version @param {any} dataset @param {AbortSignal} signal */
+/** @param {Network} network @param {Version} version @param {Dataset} dataset @param {AbortSignal} signal */
 async function firstRows(network, version, dataset, signal) {
+  /** @type {Rows} */
   const { columns, data } = await read(`/v1/datasets/${dataset.id}/rows?limit=${SHOWN}`, signal);
   const used = columns.map((one, at) => ({ ...one, at })).filter((one) => one.role === "feature");
   const body = version.preparation?.columns
-    ? { rows: data.map((row) => Object.fromEntries(used.map((one) => [one.name, row[one.at]]))) }
-    : { inputs: data.map((row) => used.map((one) => row[one.at])) };
+    ? { rows: data.map((row) => Object.fromEntries(used.map((one) => [one.name, row[one.at] ?? null]))) }
+    : { inputs: data.map((row) => used.map((one) => row[one.at] ?? null)) };
+  /** @type {Prediction} */
   const found = await ask(post(`/v1/networks/${network.id}/predictions`, body), signal);
-  const answers = found.labels ? ["Label"] : network.outputs === 1 ? ["Output"] : found.outputs[0].map((_, at) => `Output ${at + 1}`);
+  const answers = found.labels ? ["Label"] : network.outputs === 1 ? ["Output"] : (found.outputs[0] ?? []).map((_, at) => `Output ${at + 1}`);
   return table(
     `The first ${data.length} rows, and what is predicted`,
     ["Row", ...answers, ...used.slice(0, 8).map((one) => one.name)],
     data.map((row, at) => [
       String(at),
-      ...(found.labels ? [element("strong", {}, found.labels[at])] : found.outputs[at].map((value) => element("strong", {}, figure(value)))),
-      ...used.slice(0, 8).map((one) => (row[one.at] === null ? "–" : String(row[one.at]))),
+      ...(found.labels ? [element("strong", {}, found.labels[at])] : (found.outputs[at] ?? []).map((value) => element("strong", {}, figure(value)))),
+      ...used.slice(0, 8).map((one) => String(row[one.at] ?? "–")),
     ]),
   );
 }
 
-/** @param {any} begun @param {Element} result @param {Node} preview @param {AbortSignal} signal */
+/** @param {BatchPrediction} begun @param {Element} result @param {Node} preview @param {AbortSignal} signal */
 async function done(begun, result, preview, signal) {
   let now = begun;
   while (now.state === "queued" || now.state === "running") {

@@ -6,6 +6,8 @@ import { address, ask, post, read } from "./request.js";
 import { nothing, table } from "./tables.js";
 import { duration, figure, moment, size, whole } from "./words.js";
 
+/** @import { Checkpoint } from "./answers.js" */
+
 /** @param {string} id of the job @param {AbortSignal} signal */
 export function checkpoints(id, signal) {
   const path = `/v1/jobs/${id}/checkpoints`;
@@ -25,7 +27,7 @@ export function checkpoints(id, signal) {
     );
   }
 
-  /** @param {any} one */
+  /** @param {Checkpoint} one */
   function row(one) {
     return [
       String(one.number),

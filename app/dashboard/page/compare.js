@@ -10,6 +10,8 @@ import { read } from "./request.js";
 import { badge, table } from "./tables.js";
 import { called, duration, figure, percent, whole } from "./words.js";
 
+/** @import { Job } from "./answers.js" */
+
 /** @type {import("./main.js").Screen} */
 export async function compareScreen({ parts: [listed = ""], signal }) {
   const ids = listed.split("+");
@@ -53,7 +55,7 @@ export async function compareScreen({ parts: [listed = ""], signal }) {
   };
 }
 
-/** @param {any[]} jobs @param {Map<string, History>} histories */
+/** @param {Job[]} jobs @param {Map<string, History>} histories */
 function comparison(jobs, histories) {
   return table(
     "Jobs compared",
@@ -68,7 +70,7 @@ function comparison(jobs, histories) {
         figure(last?.validation_cost),
         percent(last?.validation_accuracy),
         figure(last?.validation_r2),
-        job.optimizer.type,
+        job.optimizer?.type,
         figure(job.learning_rate),
         whole(job.batch_size),
         duration(job.seconds_elapsed),

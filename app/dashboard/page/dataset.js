@@ -9,14 +9,18 @@ import { ask, get, pause, read } from "./request.js";
 import { badge, facts, section, table } from "./tables.js";
 import { called, figure, moment, size, whole } from "./words.js";
 
+/** @import { ColumnProfile, Dataset, Profile, Rows } from "./answers.js" */
+
 const BINS = 20;
 const SECONDS_BETWEEN_LOOKS = 0.5;
 
 /** @type {import("./main.js").Screen} */
 export async function datasetScreen({ parts: [id = ""], signal }) {
   const path = `/v1/datasets/${encodeURIComponent(id)}`;
+  /** @type {Dataset} */
   const dataset = await read(path, signal);
   if (dataset.state !== "ready") return { title: called(dataset), content: [underway(path, dataset, signal)] };
+  /** @type {[Profile, Rows]} */
   const [profile, rows] = await Promise.all([read(`${path}/profile`, signal), read(`${path}/rows?limit=10`, signal)]);
   const place = alertPlace();
   return {
@@ -47,7 +51,7 @@ export async function datasetScreen({ parts: [id = ""], signal }) {
         table(
           "First rows",
           ["Row", ...rows.columns.map((one) => one.name)],
-          rows.data.map((row, number) => [number, ...row.map((cell) => (cell === null ? "–" : String(cell)))]),
+          rows.data.map((row, number) => [String(number), ...row.map((cell) => (cell === null ? "–" : String(cell)))]),
         ),
       ),
       commands(get(path), get(`${path}/profile`), get(`${path}/rows?limit=10`)).place,
@@ -55,7 +59,7 @@ export async function datasetScreen({ parts: [id = ""], signal }) {
   };
 }
 
-/** @param {string} path @param {any} dataset @param {AbortSignal} signal */
+/** @param {string} path @param {Dataset} dataset @param {AbortSignal} signal */
 function underway(path, dataset, signal) {
   const place = element("div");
   const showIt = () => {
@@ -112,7 +116,7 @@ function classes(found) {
   );
 }
 
-/** @param {any} profile */
+/** @param {Profile} profile */
 function columns(profile) {
   return table(
     "Columns",
@@ -132,17 +136,17 @@ function columns(profile) {
   );
 }
 
-/** How the values of a column are spread; the column is chosen. @param {any} profile @param {AbortSignal} signal */
+/** How the values of a column are spread; the column is chosen. @param {Profile} profile @param {AbortSignal} signal */
 function histogram(profile, signal) {
   const all = profile.columns.filter((one) => one.histogram || one.frequent);
   if (all.length === 0) return null;
-  const most = (one) => (one.histogram ? (one.distinct ?? Infinity) : 0);
+  const most = (/** @type {ColumnProfile} */ one) => (one.histogram ? (one.distinct ?? Infinity) : 0);
   const first = all.reduce((best, one) => (most(one) > most(best) ? one : best));
   const choice = select("column", all.map((one, place) => [String(place), one.name]), String(all.indexOf(first)));
   const { place, draw } = chart({
     label: "How many rows have which values",
     content: () => {
-      const one = all[Number(choice.value)];
+      const one = all[Number(choice.value)] ?? first;
       return { traces: [bars(one)], layout: { bargap: 0.05, xaxis: { title: { text: plain(one.name) } }, yaxis: { title: { text: "rows" } } }, summary: one.name };
     },
     signal,
@@ -152,12 +156,13 @@ function histogram(profile, signal) {
   return element("div", {}, field("Column", choice), place);
 }
 
-/** @param {any} column */
+/** @param {ColumnProfile} column */
 function bars(column) {
-  if (!column.histogram)
-    return { type: "bar", x: column.frequent.map((one) => plain(one.value)), y: column.frequent.map((one) => one.rows) };
-  const width = (column.max - column.min) / BINS || 1;
-  return { type: "bar", x: column.histogram.map((_, bin) => column.min + (bin + 0.5) * width), y: column.histogram, width };
+  const { histogram, frequent, min, max } = column;
+  if (!histogram || min === null || max === null)
+    return { type: "bar", x: (frequent ?? []).map((one) => plain(one.value)), y: (frequent ?? []).map((one) => one.rows) };
+  const width = (max - min) / BINS || 1;
+  return { type: "bar", x: histogram.map((_, bin) => min + (bin + 0.5) * width), y: histogram, width };
 }
 
 /** Text that the charts do not take for their own markup. @param {string} text */

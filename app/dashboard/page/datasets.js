@@ -9,6 +9,8 @@ import { ask, get } from "./request.js";
 import { badge, nothing, section } from "./tables.js";
 import { called, moment, size, whole } from "./words.js";
 
+/** @import { Dataset } from "./answers.js" */
+
 /** @typedef {import("./request.js").Asked} Asked */
 
 const ARRAYS = ["inputs", "labels", "targets", "weights"];
@@ -39,7 +41,7 @@ export async function datasetsScreen({ signal }) {
   };
 }
 
-/** What a dataset has to teach, in words. @param {any} dataset */
+/** What a dataset has to teach, in words. @param {Dataset} dataset */
 export function learned(dataset) {
   if (dataset.unlabeled) return "nothing: rows to be predicted";
   if (dataset.classes) return `${dataset.classes.length} classes`;

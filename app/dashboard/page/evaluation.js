@@ -7,8 +7,10 @@ import { ask, post } from "./request.js";
 import { facts, nothing, table } from "./tables.js";
 import { called, figure, percent, whole } from "./words.js";
 
+/** @import { Dataset, Evaluation, Network } from "./answers.js" */
+
 /**
- * @param {any} network @param {any[]} datasets @param {string} chosen @param {AbortSignal} signal
+ * @param {Network} network @param {Dataset[]} datasets @param {string} chosen @param {AbortSignal} signal
  * @returns {HTMLElement}
  */
 export function evaluation(network, datasets, chosen, signal) {
@@ -38,7 +40,7 @@ export function evaluation(network, datasets, chosen, signal) {
   return element("div", {}, form, place, result, shown.place);
 }
 
-/** @param {any} found */
+/** @param {Evaluation} found */
 function measures(found) {
   return element(
     "div",
@@ -51,7 +53,7 @@ function measures(found) {
       ["Root of the mean squared error", found.rmse === null ? null : figure(found.rmse)],
       ["Rows", whole(found.rows)],
     ]),
-    found.confusion_matrix && confusion(found),
+    found.classes && found.confusion_matrix && confusion(found.classes, found.confusion_matrix),
     found.classes &&
       table(
         "Measures of each class",
@@ -61,9 +63,9 @@ function measures(found) {
   );
 }
 
-/** @param {any} found */
-function confusion(found) {
-  const labels = found.classes.map((one) => one.label);
+/** @param {{label: string}[]} classes @param {number[][]} matrix */
+function confusion(classes, matrix) {
+  const labels = classes.map((one) => one.label);
   return element(
     "div",
     {},
@@ -72,7 +74,7 @@ function confusion(found) {
     table(
       "Confusion matrix: rows are true classes, columns predicted ones",
       ["true, predicted", ...labels],
-      found.confusion_matrix.map((row, truth) => {
+      matrix.map((row, truth) => {
         const all = row.reduce((sum, count) => sum + count, 0) || 1;
         return [
           labels[truth],

@@ -2,6 +2,8 @@
 
 import { get } from "./request.js";
 
+/** @import { Epoch } from "./answers.js" */
+
 const POINTS = 500;
 const MOST = 3 * POINTS;
 
@@ -20,7 +22,7 @@ export class History {
     this.epochs = [...epochs, ...this.epochs.filter((one) => one.epoch > last)];
   }
 
-  /** @param {any} epoch */
+  /** @param {Epoch} epoch */
   add(epoch) {
     if (epoch.epoch <= (this.last?.epoch ?? 0)) return;
     this.epochs.push(epoch);

@@ -12,6 +12,8 @@ import { get, read } from "./request.js";
 import { badge, facts, section } from "./tables.js";
 import { called, counted, duration, figure, moment, percent, whole } from "./words.js";
 
+/** @import { Dataset, Epoch, Job, Network } from "./answers.js" */
+
 const ENDED = ["succeeded", "failed", "cancelled"];
 /** Why a job ended where it did, in words. @type {Record<string, string>} */
 const STOPPED = {
@@ -25,6 +27,7 @@ const STOPPED = {
 /** @type {import("./main.js").Screen} */
 export async function jobScreen({ parts: [id = ""], signal }) {
   const path = `/v1/jobs/${encodeURIComponent(id)}`;
+  /** @type {Job} */
   let job = await read(path, signal);
   const history = new History();
   history.set((await read(historyOf(job.id).path, signal)).data);
@@ -92,7 +95,7 @@ export async function jobScreen({ parts: [id = ""], signal }) {
   };
 }
 
-/** What an epoch says of the job. @param {any} job @param {any} epoch */
+/** What an epoch says of the job. @param {Job} job @param {Epoch} epoch */
 function latest(job, epoch) {
   const elapsed = job.seconds_elapsed + (epoch.epoch - job.epoch) * epoch.seconds;
   return {
@@ -103,10 +106,10 @@ function latest(job, epoch) {
   };
 }
 
-/** @param {any} job */
+/** @param {Job} job */
 function stateOf(job) {
   const words = [];
-  if (job.state === "queued" && job.queue_position !== null) words.push(job.queue_position === 0 ? "It is the next to run." : `${counted(job.queue_position, "job")} before it.`);
+  if (job.state === "queued" && typeof job.queue_position === "number") words.push(job.queue_position === 0 ? "It is the next to run." : `${counted(job.queue_position, "job")} before it.`);
   if (job.waits_for?.length) words.push(`It waits for ${counted(job.waits_for.length, "other job")} to succeed.`);
   if (job.pausing) words.push("It is being saved, to be paused.");
   if (job.stopped) words.push(`It ended because ${STOPPED[job.stopped] ?? job.stopped}${job.best_epoch ? `; the best epoch was ${job.best_epoch}` : ""}.`);
@@ -114,7 +117,7 @@ function stateOf(job) {
   return element("p", { class: "state" }, badge(job.state), " ", words.join(" "));
 }
 
-/** @param {any} job @param {History} history */
+/** @param {Job} job @param {History} history */
 function progressOf(job, history) {
   const { last } = history;
   const isUnderway = job.state === "running";
@@ -138,7 +141,7 @@ function progressOf(job, history) {
   );
 }
 
-/** @param {any} job */
+/** @param {Job} job */
 function whatNext(job) {
   if (job.network_version === null) return null;
   return element(
@@ -151,14 +154,14 @@ function whatNext(job) {
   );
 }
 
-/** @param {any} job @param {any} network @param {any} dataset */
+/** @param {Job} job @param {Network} network @param {Dataset} dataset */
 function settings(job, network, dataset) {
   return facts([
     ["Id", job.id],
     ["Network", network ? link(`#/networks/${job.network_id}`, called(network)) : `${job.network_id}, deleted`],
     ["Dataset", dataset ? link(`#/datasets/${job.dataset_id}`, called(dataset)) : `${job.dataset_id}, deleted`],
-    ["Optimizer", job.optimizer.type],
-    ["Schedule", Array.isArray(job.schedule) ? "stages" : job.schedule.type],
+    ["Optimizer", job.optimizer?.type],
+    ["Schedule", Array.isArray(job.schedule) ? "stages" : job.schedule?.type],
     ["Rows of a mini-batch", whole(job.batch_size)],
     ["Validation", job.validation ? (job.validation.fraction ? `${percent(job.validation.fraction)} of the rows` : "another dataset") : "none"],
     ["Device", job.device ?? job.device_kind],

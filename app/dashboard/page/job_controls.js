@@ -4,6 +4,8 @@ import { button, element, fill } from "./element.js";
 import { Values, alertPlace, field, number, onSubmit, select, showProblem } from "./forms.js";
 import { ask, post } from "./request.js";
 
+/** @import { Job } from "./answers.js" */
+
 /** @typedef {import("./request.js").Asked} Asked */
 
 /**
@@ -26,7 +28,7 @@ export function controls(changed) {
     changed();
   }
 
-  /** @param {any} job */
+  /** @param {Job} job */
   function show(job) {
     // Rebuilt only when there is something else to do, so that nothing is lost that is being typed.
     const now = `${job.state} ${job.pausing}`;
@@ -53,12 +55,12 @@ export function controls(changed) {
   return { place: element("div", {}, buttons, place), show };
 }
 
-/** @param {any} job @param {(asked: Asked) => Promise<void>} act */
+/** @param {Job} job @param {(asked: Asked) => Promise<void>} act */
 function rate(job, act) {
   const form = element(
     "form",
     { class: "row", "aria-label": "Learning rate" },
-    field("Learning rate η from the next epoch on", number("learning_rate", job.learning_rate, { min: 0, required: true })),
+    field("Learning rate η from the next epoch on", number("learning_rate", job.learning_rate ?? "", { min: 0, required: true })),
     element("button", { type: "submit" }, "Change"),
   );
   onSubmit(form, alertPlace(), () =>
@@ -67,7 +69,7 @@ function rate(job, act) {
   return form;
 }
 
-/** @param {any} job @param {(asked: Asked) => Promise<void>} act */
+/** @param {Job} job @param {(asked: Asked) => Promise<void>} act */
 function cancelling(job, act) {
   const keep = select("keep", [
     ["", "nothing"],

@@ -8,6 +8,8 @@ import { ask, post, read } from "./request.js";
 import { nothing } from "./tables.js";
 import { called, whole } from "./words.js";
 
+/** @import { Dataset, Job, Network, Page, Ready } from "./answers.js" */
+
 const OPTIMIZERS = ["adam", "adamw", "nadam", "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "l-bfgs"];
 const SCHEDULES = ["constant", "step", "exponential", "cosine", "inverse_scaling", "plateau"];
 /** A rate that suits each optimizer at first. @type {Record<string, number>} */
@@ -20,18 +22,19 @@ const NUMBERS = ["l1", "l2", "clip_norm", "max_norm", "max_seconds", "target_cos
 
 /** @type {import("./main.js").Screen} */
 export async function newJobScreen({ query, signal }) {
+  /** @type {[Page<Network>, Page<Dataset>]} */
   const [networks, all] = await Promise.all([
     read("/v1/networks?limit=100", signal),
     read("/v1/datasets?limit=100", signal),
   ]);
   const jobs = await read("/v1/jobs?limit=100", signal);
-  const datasets = all.data.filter((one) => one.state === "ready" && !one.unlabeled);
+  const datasets = /** @type {Ready[]} */ (all.data.filter((one) => one.state === "ready" && !one.unlabeled));
   await include(networks.data, "/v1/networks", query.get("network"), signal);
   await include(datasets, "/v1/datasets", query.get("dataset"), signal);
   const title = "New job";
   if (datasets.length === 0) return { title, content: [nothing("There is no dataset to learn from yet.", ["#/datasets", "Make a dataset first"])] };
   if (networks.data.length === 0)
-    return { title, content: [nothing("There is no network to train yet.", [`#/networks/new?dataset=${query.get("dataset") ?? datasets[0].id}`, "Create one"])] };
+    return { title, content: [nothing("There is no network to train yet.", [`#/networks/new?dataset=${query.get("dataset") ?? datasets[0]?.id}`, "Create one"])] };
   return { title, content: [jobForm(networks.data, datasets, jobs.data, query)] };
 }
 
@@ -40,11 +43,11 @@ async function include(listed, path, id, signal) {
   if (id && !listed.some((one) => one.id === id)) listed.unshift(await read(`${path}/${encodeURIComponent(id)}`, signal));
 }
 
-/** @param {any[]} networks @param {any[]} datasets @param {any[]} jobs @param {URLSearchParams} query */
+/** @param {Network[]} networks @param {Ready[]} datasets @param {Job[]} jobs @param {URLSearchParams} query */
 function jobForm(networks, datasets, jobs, query) {
-  const network = select("network_id", networks.map((one) => [one.id, `${called(one)} (${shape(one)})`]), query.get("network") ?? networks[0].id);
-  const suited = datasets.find((one) => misfits(networks.find((each) => each.id === network.value), one).length === 0);
-  const dataset = select("dataset_id", datasets.map((one) => [one.id, called(one)]), query.get("dataset") ?? (suited ?? datasets[0]).id);
+  const network = select("network_id", networks.map((one) => [one.id, `${called(one)} (${shape(one)})`]), query.get("network") ?? networks[0]?.id);
+  const suited = datasets.find((one) => misfits(chosenOf(networks, network), one).length === 0);
+  const dataset = select("dataset_id", datasets.map((one) => [one.id, called(one)]), query.get("dataset") ?? (suited ?? datasets[0])?.id);
   const optimizer = select("optimizer", OPTIMIZERS);
   const rate = number("learning_rate", RATES.adam ?? 0, { min: 0, required: true });
   const epochs = number("epochs", 30, { min: 1, step: 1, required: true, inputmode: "numeric" });
@@ -78,8 +81,8 @@ function jobForm(networks, datasets, jobs, query) {
   const asked = () => post("/v1/jobs", bodyOf(form));
   const shown = commands(post("/v1/jobs", {}));
   const chosen = () => ({
-    network: networks.find((one) => one.id === network.value),
-    dataset: datasets.find((one) => one.id === dataset.value),
+    network: chosenOf(networks, network),
+    dataset: chosenOf(datasets, dataset),
   });
   const update = () => {
     const wrong = misfits(chosen().network, chosen().dataset);
@@ -114,6 +117,11 @@ function jobForm(networks, datasets, jobs, query) {
   });
   propose();
   return element("div", {}, form, shown.place);
+}
+
+/** What is chosen of these, of which there is at least one. @template {{id: string}} One @param {One[]} all @param {HTMLSelectElement} choice */
+function chosenOf(all, choice) {
+  return /** @type {One} */ (all.find((one) => one.id === choice.value) ?? all[0]);
 }
 
 function moreFields() {

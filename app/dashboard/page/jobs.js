@@ -9,6 +9,8 @@ import { get } from "./request.js";
 import { badge, nothing } from "./tables.js";
 import { called, figure, moment, whole } from "./words.js";
 
+/** @import { Job } from "./answers.js" */
+
 const MOST_COMPARED = 8;
 
 /** @type {import("./main.js").Screen} */
@@ -31,7 +33,7 @@ export async function jobsScreen({ signal }) {
         badge(job.state),
         live.epoch,
         live.cost,
-        job.optimizer.type,
+        job.optimizer?.type,
         figure(job.learning_rate),
         moment(job.created_at),
         choice(job),
@@ -41,7 +43,7 @@ export async function jobsScreen({ signal }) {
     signal,
   });
 
-  /** @param {any} job */
+  /** @param {Job} job */
   function choice(job) {
     const box = element("input", { type: "checkbox", "aria-label": `Compare ${called(job)}`, checked: chosen.has(job.id) });
     box.addEventListener("change", () => {

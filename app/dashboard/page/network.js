@@ -9,11 +9,14 @@ import { address, ask, get, read } from "./request.js";
 import { facts, nothing, section, table } from "./tables.js";
 import { called, moment, whole } from "./words.js";
 
+/** @import { Dataset, Network, Page, Version, Versions } from "./answers.js" */
+
 const FORMATS = ["safetensors", "npz", "onnx"];
 
 /** @type {import("./main.js").Screen} */
 export async function networkScreen({ parts: [id = ""], query, signal }) {
   const path = `/v1/networks/${encodeURIComponent(id)}`;
+  /** @type {[Network, Versions, Page<Dataset>]} */
   const [network, versions, datasets] = await Promise.all([
     read(path, signal),
     read(`${path}/versions?limit=50`, signal),
@@ -58,7 +61,7 @@ export async function networkScreen({ parts: [id = ""], query, signal }) {
   };
 }
 
-/** The dataset that a version was trained on, if that is still known. @param {any[]} versions @param {number} number @param {AbortSignal} signal */
+/** The dataset that a version was trained on, if that is still known. @param {Version[]} versions @param {number} number @param {AbortSignal} signal */
 export async function learnedFrom(versions, number, signal) {
   const version = versions.find((one) => one.version === number);
   if (!version?.job_id) return "";
@@ -68,7 +71,7 @@ export async function learnedFrom(versions, number, signal) {
   );
 }
 
-/** @param {any} preparation */
+/** @param {Network["preparation"]} preparation */
 function prepared(preparation) {
   const words = [];
   if (preparation.inputs !== "none") words.push(`inputs ${preparation.inputs}`);
@@ -76,7 +79,7 @@ function prepared(preparation) {
   return words.join(", ") || "none";
 }
 
-/** @param {any} network */
+/** @param {Network} network */
 function layersOf(network) {
   return table(
     "Layers",
@@ -91,9 +94,9 @@ function layersOf(network) {
   );
 }
 
-/** @param {any} network @param {any} versions */
+/** @param {Network} network @param {Versions} versions */
 function versionsOf(network, versions) {
-  const file = (version, format) => address(`/v1/networks/${network.id}/versions/${version}/file?format=${format}`).href;
+  const file = (/** @type {number} */ version, /** @type {string} */ format) => address(`/v1/networks/${network.id}/versions/${version}/file?format=${format}`).href;
   return table(
     "Versions",
     ["Version", "Tags", "Comes from", "Created", "Download the weights"],
@@ -107,7 +110,7 @@ function versionsOf(network, versions) {
   );
 }
 
-/** @param {any} version */
+/** @param {Version} version */
 function origin(version) {
   if (version.job_id) return link(`#/jobs/${version.job_id}`, "a job");
   if (version.imported) return `a file (${version.imported})`;

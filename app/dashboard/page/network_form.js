@@ -9,6 +9,8 @@ import { ask, post, read } from "./request.js";
 import { nothing } from "./tables.js";
 import { called, whole } from "./words.js";
 
+/** @import { Dataset, Page, Ready } from "./answers.js" */
+
 /** @typedef {import("./forms.js").Control} Control */
 
 const SCALINGS = ["none", "standardize", "min_max", "robust"];
@@ -19,7 +21,9 @@ const PLAIN = { inputs: 2, layers: [{ units: 8, activation: "tanh" }, { units: 1
 
 /** @type {import("./main.js").Screen} */
 export async function newNetworkScreen({ query, signal }) {
-  const datasets = (await read("/v1/datasets?limit=100", signal)).data.filter((one) => one.state === "ready" && !one.unlabeled);
+  /** @type {Page<Dataset>} */
+  const page = await read("/v1/datasets?limit=100", signal);
+  const datasets = /** @type {Ready[]} */ (page.data.filter((one) => one.state === "ready" && !one.unlabeled));
   const wanted = query.get("dataset") ?? "";
   if (wanted && !datasets.some((one) => one.id === wanted)) datasets.unshift(await read(`/v1/datasets/${encodeURIComponent(wanted)}`, signal));
   const { form, propose } = networkForm(datasets, wanted || datasets[0]?.id || "", signal);
@@ -33,7 +37,7 @@ export async function newNetworkScreen({ query, signal }) {
   };
 }
 
-/** @param {any[]} datasets @param {string} chosen @param {AbortSignal} signal */
+/** @param {Ready[]} datasets @param {string} chosen @param {AbortSignal} signal */
 function networkForm(datasets, chosen, signal) {
   const choice = select("dataset", [["", "none"], ...datasets.map((one) => /** @type {[string, string]} */ ([one.id, called(one)]))], chosen);
   const inputs = number("inputs", 1, { min: 1, step: 1, required: true, inputmode: "numeric" });
@@ -135,7 +139,7 @@ function bodyOf(form, layers) {
 
 /**
  * Say at the fields what does not go together, and in a sentence what the network is.
- * @param {HTMLFormElement} form @param {import("./architecture.js").Network} network @param {any} dataset @param {Element} summary
+ * @param {HTMLFormElement} form @param {import("./architecture.js").Network} network @param {Ready | null} dataset @param {Element} summary
  */
 function check(form, network, dataset, summary) {
   const found = new Map(faults(network, dataset));

@@ -8,6 +8,8 @@ import { get, read } from "./request.js";
 import { badge, nothing, section, table } from "./tables.js";
 import { called, counted, figure, moment, size, whole } from "./words.js";
 
+/** @import { Dataset, Devices, Job, Network, Page } from "./answers.js" */
+
 const LISTED = get("/v1/jobs?limit=200");
 const DEVICES = get("/v1/devices");
 const RECENT = 5;
@@ -23,13 +25,14 @@ export async function overviewScreen({ signal }) {
   const cells = new Map();
 
   const load = async () => {
+    /** @type {[Page<Job>, Devices, Page<Network>, Page<Dataset>]} */
     const [jobs, found, networks, datasets] = await Promise.all([
       read(LISTED.path, signal),
       read(DEVICES.path, signal),
       read("/v1/networks?limit=1", signal),
       read("/v1/datasets?limit=1", signal),
     ]);
-    const of = (/** @type {string} */ state) => jobs.data.filter((one) => one.state === state);
+    const of = (/** @type {Job["state"]} */ state) => jobs.data.filter((one) => one.state === state);
     const queued = of("queued").sort((one, other) => (one.queue_position ?? Infinity) - (other.queue_position ?? Infinity));
     fill(steps, firstSteps(datasets.data[0], networks.data[0], jobs.data[0]));
     fill(running, runningJobs([...of("running"), ...of("paused")], cells));
@@ -66,11 +69,11 @@ export async function overviewScreen({ signal }) {
   };
 }
 
-/** The way from nothing to a trained network; gone once it has been gone. @param {any} dataset @param {any} network @param {any} job */
+/** The way from nothing to a trained network; gone once it has been gone. @param {Dataset | undefined} dataset @param {Network | undefined} network @param {Job | undefined} job */
 function firstSteps(dataset, network, job) {
   if (dataset && network && job) return null;
   const step = (/** @type {unknown} */ isDone, /** @type {string} */ href, /** @type {string} */ words, /** @type {string} */ why) =>
-    element("li", { class: isDone ? "done" : "" }, link(href, words), ` ${why}`, isDone && element("span", { class: "quiet" }, " Done."));
+    element("li", { class: isDone ? "done" : "" }, link(href, words), ` ${why}`, isDone ? element("span", { class: "quiet" }, " Done.") : null);
   return section(
     "Train a network in three steps",
     element(
@@ -83,7 +86,7 @@ function firstSteps(dataset, network, job) {
   );
 }
 
-/** @param {any[]} jobs @param {Map<string, {progress: Element, epoch: Element, cost: Element}>} cells */
+/** @param {Job[]} jobs @param {Map<string, {progress: Element, epoch: Element, cost: Element}>} cells */
 function runningJobs(jobs, cells) {
   cells.clear();
   if (jobs.length === 0) return nothing("No job runs.", ["#/jobs/new", "Start one"]);
@@ -102,7 +105,7 @@ function runningJobs(jobs, cells) {
   );
 }
 
-/** @param {any[]} jobs */
+/** @param {Job[]} jobs */
 function queuedJobs(jobs) {
   if (jobs.length === 0) return nothing("No job waits.");
   return table(
@@ -110,16 +113,16 @@ function queuedJobs(jobs) {
     ["Job", "Place", "Priority", "Kind of device", "Waits for", "Since"],
     jobs.map((job) => [
       link(`#/jobs/${job.id}`, called(job)),
-      job.queue_position === null ? "–" : String(job.queue_position + 1),
+      typeof job.queue_position === "number" ? String(job.queue_position + 1) : "–",
       String(job.priority),
       job.device_kind,
-      job.waits_for.length ? counted(job.waits_for.length, "other job") : "a slot",
+      job.waits_for?.length ? counted(job.waits_for.length, "other job") : "a slot",
       moment(job.created_at),
     ]),
   );
 }
 
-/** @param {any} found @param {any[]} jobs */
+/** @param {Devices} found @param {Job[]} jobs */
 function devicesOf(found, jobs) {
   const names = new Map(jobs.map((job) => [job.id, called(job)]));
   return element(
@@ -151,7 +154,7 @@ function load(value, max, label) {
   return element("meter", { value, max: max || 1, "aria-label": label }, `${value} of ${max}`);
 }
 
-/** @param {any[]} jobs */
+/** @param {Job[]} jobs */
 function recentJobs(jobs) {
   if (jobs.length === 0) return nothing("No job has ended yet.");
   return table(

@@ -11,6 +11,8 @@ import { ask, post, read } from "./request.js";
 import { nothing, section, table } from "./tables.js";
 import { called, figure, percent } from "./words.js";
 
+/** @import { Dataset, Network, Prediction, Profile, Ready, Rows, Version } from "./answers.js" */
+
 /** More inputs than this are not filled in one by one. */
 const MOST_FIELDS = 64;
 const TOP = 3;
@@ -22,9 +24,11 @@ const TOP = 3;
 
 /** @type {import("./main.js").Screen} */
 export async function predictScreen({ parts: [id = ""], signal }) {
+  /** @type {Network} */
   const network = await read(`/v1/networks/${encodeURIComponent(id)}`, signal);
   const path = `/v1/networks/${network.id}`;
   const title = `Predict with ${called(network)}`;
+  /** @type {Version} */
   const version = await read(`${path}/versions/current`, signal);
   if (version.origin === "drawn")
     return { title, content: [nothing("This network has not been trained yet: it would guess.", [`#/jobs/new?network=${network.id}`, "Train it"])] };
@@ -45,14 +49,14 @@ export async function predictScreen({ parts: [id = ""], signal }) {
   };
 }
 
-/** What a version was trained on, as far as that is still there. @param {any} version @param {AbortSignal} signal */
+/** What a version was trained on, as far as that is still there. @param {Version} version @param {AbortSignal} signal */
 async function datasetOf(version, signal) {
   const id = await learnedFrom([version], version.version, signal);
   const dataset = id && (await read(`/v1/datasets/${id}`, signal).catch(() => null));
   return dataset && dataset.state === "ready" ? dataset : null;
 }
 
-/** @param {any} version @param {any} network @param {any} dataset @returns {Column[]} */
+/** @param {Version} version @param {Network} network @param {Dataset} dataset @returns {Column[]} */
 function columnsOf(version, network, dataset) {
   const named = version.preparation?.columns;
   if (!named) return Array.from({ length: network.inputs }, (_, place) => ({ name: `input ${place + 1}`, type: "number", categories: null, example: null }));
@@ -60,14 +64,14 @@ function columnsOf(version, network, dataset) {
   return named.map((one) => ({ ...one, categories: known.get(one.name)?.categories ?? null, example: null }));
 }
 
-/** @param {any} profile @returns {[number, number]} of the pixels */
+/** @param {Profile} profile @returns {[number, number]} of the pixels */
 function rangeOf(profile) {
   const features = (profile?.columns ?? []).filter((one) => one.role === "feature" && one.max !== null);
   if (features.length === 0) return [0, 1];
-  return [Math.min(...features.map((one) => one.min)), Math.max(...features.map((one) => one.max))];
+  return [Math.min(...features.map((one) => one.min ?? 0)), Math.max(...features.map((one) => one.max ?? 1))];
 }
 
-/** @param {any} network @param {Column[]} columns @param {any[] | null} named */
+/** @param {Network} network @param {Column[]} columns @param {any[] | null} named */
 function single(network, columns, named) {
   const place = alertPlace();
   const answer = element("div", { class: "answer", "aria-live": "polite" });
@@ -82,7 +86,7 @@ function single(network, columns, named) {
     place,
     element("p", { class: "row" }, element("button", { type: "submit", class: "main" }, "Predict")),
   );
-  const wish = network.layers[network.layers.length - 1].activation === "softmax" || network.cost === "binary_cross_entropy" ? { top_k: TOP } : {};
+  const wish = network.layers[network.layers.length - 1]?.activation === "softmax" || network.cost === "binary_cross_entropy" ? { top_k: TOP } : {};
   const asked = (/** @type {object} */ body) => post(`/v1/networks/${network.id}/predictions`, { ...body, ...wish });
   const shown = commands(asked(bodyOf()));
 
@@ -141,33 +145,34 @@ function valueOf(text) {
   return Number.isFinite(number) ? number : text;
 }
 
-/** Fill in what a row of the dataset has. @param {any} dataset @param {Column[]} columns @param {(values: unknown[]) => void} take */
+/** Fill in what a row of the dataset has. @param {Ready} dataset @param {Column[]} columns @param {(values: unknown[]) => void} take */
 function rowTaker(dataset, columns, take) {
   const row = number("row", 0, { min: 0, max: dataset.rows - 1, step: 1, required: true });
   const truth = element("span", { role: "status", class: "quiet" });
   const form = element("form", { class: "row", "aria-label": "Take a row" }, field(`Or take a row of ${called(dataset)}, counted from 0`, row), element("button", { type: "submit" }, "Take it"), truth);
   onSubmit(form, alertPlace(), async () => {
+    /** @type {Rows} */
     const found = await read(`/v1/datasets/${dataset.id}/rows?offset=${Number(row.value)}&limit=1`);
-    const values = found.data[0];
-    const features = found.columns.map((one, at) => [one, values[at]]).filter(([one]) => one.role === "feature");
-    const byName = new Map(features.map(([one, value]) => [one.name, value]));
-    take(columns.map((column, at) => (byName.has(column.name) ? byName.get(column.name) : features[at]?.[1])));
-    const truths = found.columns.map((one, at) => [one, values[at]]).filter(([one]) => one.role === "label" || one.role === "target");
-    fill(truth, `Its true answer is ${truths.map(([, value]) => value).join(", ")}.`);
+    const cells = found.columns.map((one, at) => ({ ...one, value: found.data[0]?.[at] ?? null }));
+    const features = cells.filter((one) => one.role === "feature");
+    const byName = new Map(features.map((one) => [one.name, one.value]));
+    take(columns.map((column, at) => (byName.has(column.name) ? byName.get(column.name) : features[at]?.value)));
+    const truths = cells.filter((one) => one.role === "label" || one.role === "target");
+    fill(truth, `Its true answer is ${truths.map((one) => one.value).join(", ")}.`);
   });
   return form;
 }
 
-/** @param {any} found */
+/** @param {Prediction} found */
 export function answerOf(found) {
   const [top] = found.top ?? [];
   const [label] = found.labels ?? [];
   if (top)
     return [
-      element("p", { class: "label" }, "It is ", element("strong", {}, label ?? top[0].label)),
+      element("p", { class: "label" }, "It is ", element("strong", {}, label ?? top[0]?.label)),
       table("The likeliest classes", ["Class", "Score", ""], top.map((one) => [one.label, percent(one.score), element("meter", { value: one.score, max: 1, "aria-label": `Score of ${one.label}` })])),
     ];
   if (label !== undefined) return [element("p", { class: "label" }, "It is ", element("strong", {}, label))];
-  return [element("p", { class: "label" }, "It answers ", element("strong", {}, found.outputs[0].map(figure).join(", ")))];
+  return [element("p", { class: "label" }, "It answers ", element("strong", {}, (found.outputs[0] ?? []).map(figure).join(", ")))];
 }
 
