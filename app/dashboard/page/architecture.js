@@ -40,9 +40,9 @@ export function sideOf(inputs) {
  */
 export function proposed(dataset, profile) {
   const outputs = outputsOf(dataset);
-  // About twice as many as there are inputs and outputs, within reason.
-  const units = 2 ** Math.min(8, Math.max(4, Math.round(Math.log2(dataset.inputs + outputs)) + 1));
-  const hidden = { units, activation: "relu", ...(sideOf(dataset.inputs) === null ? {} : { dropout: 0.2 }) };
+  // A few times as many as there are inputs and outputs, within reason.
+  const units = 2 ** Math.min(8, Math.max(4, Math.round(Math.log2(dataset.inputs + outputs)) + 2));
+  const hidden = { units, activation: "relu", ...(sideOf(dataset.inputs) === null ? {} : { dropout: 0.2, batch_norm: true }) };
   const preparation = { inputs: scalingOf(dataset, profile), targets: dataset.classes ? "none" : "standardize" };
   const [activation, cost] = !dataset.classes
     ? ["identity", "quadratic"]

@@ -38,6 +38,7 @@ export async function overviewScreen({ signal }) {
     fill(running, runningJobs([...of("running"), ...of("paused")], cells));
     fill(queue, queuedJobs(queued));
     fill(devices, devicesOf(found, jobs.data));
+    if (jobs.has_more) queue.append(nothing("Only the newest 200 jobs are looked at here."));
     fill(recent, recentJobs(jobs.data.filter((one) => one.finished_at).slice(0, RECENT)));
   };
   const refresh = oneAtATime(load, () => announce("What the service is doing could not be read."));
