@@ -10,6 +10,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
+from tests.app import stories
 from tests.browser import chromium, needs_chromium
 from tests.dashboard import story
 from tests.dashboard.screens import HOSTILE, THEMES, WIDTHS, Screen, context, populate, show
@@ -99,6 +100,20 @@ def test_what_is_drawn_can_be_written(filled: Filled) -> None:
         page.keyboard.press("Enter")
         page.get_by_label("Row by row").fill(" ".join(map(str, row[:-1])))
         expect(page.locator(".answer strong")).to_have_text(str(row[-1]))
+
+
+def test_what_is_shown_anew_leaves_the_focus_where_it_is(filled: Filled) -> None:
+    service, screens, browser = filled
+    with context(browser, "light", WIDTHS["desk"]) as used:
+        page = used.new_page()
+        show(page, service, named(screens, "jobs"))
+        page.get_by_role("link", name="people 2").focus()
+        row = page.locator("tr").filter(has_text="people 1").element_handle()
+        made = stories.job(service, name="another")
+        expect(page.get_by_role("link", name="another")).to_be_visible(timeout=story.MILLISECONDS)
+        assert not row.evaluate("row => row.isConnected")
+        expect(page.get_by_role("link", name="people 2")).to_be_focused()
+        service.post(f"/v1/jobs/{made['id']}/cancel")
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl on this machine")

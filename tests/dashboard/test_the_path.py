@@ -25,6 +25,7 @@ def test_a_person_with_only_the_page_trains_digits(start_service: StartService, 
         page.on("download", lambda download: asked.append(("GET", download.url)))
         page.goto(service.url)
         story.heading(page, "Overview")
+        expect(page.locator(".slots .badge.idle")).to_be_visible(timeout=story.MILLISECONDS)  # by itself
         story.make_dataset(page, file)
         assert story.fact(page, "Rows") == "1,797"
         story.create_network(page)

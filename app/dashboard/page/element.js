@@ -24,12 +24,27 @@ export function element(tag, properties = {}, ...children) {
 }
 
 /**
- * Put these into an element, in place of what was there.
+ * Put these into an element, in place of what was there. Whoever was at something that is there again stays at it: the
+ * focus does not leave it, and what was scrolled stays so.
  * @param {Element} place
  * @param {...(Child | Child[])} children
  */
 export function fill(place, ...children) {
+  const focused = document.activeElement !== place && place.contains(document.activeElement) ? document.activeElement : null;
+  const scrolled = [...place.querySelectorAll(".scrolls")].map((one) => [one.scrollLeft, one.scrollTop]);
   place.replaceChildren(...present(children));
+  place.querySelectorAll(".scrolls").forEach((one, number) => {
+    const [left = 0, top = 0] = scrolled[number] ?? [];
+    if (left || top) one.scrollTo(left, top);
+  });
+  if (!focused) return;
+  const same = [...place.querySelectorAll(focused.localName)].find((one) => describe(one) === describe(focused));
+  if (same instanceof HTMLElement) same.focus({ preventScroll: true });
+}
+
+/** What tells an element from those beside it. @param {Element} one */
+function describe(one) {
+  return ["href", "aria-label", "name"].map((name) => one.getAttribute(name)).join() + one.textContent;
 }
 
 /** @param {string} href @param {...Child} children */

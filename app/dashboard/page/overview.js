@@ -4,7 +4,7 @@ import { announce } from "./connection.js";
 import { commands } from "./curl.js";
 import { element, fill, link } from "./element.js";
 import { LIVE, follow, oneAtATime } from "./live.js";
-import { get, read } from "./request.js";
+import { get, pause, read } from "./request.js";
 import { badge, nothing, section, table } from "./tables.js";
 import { called, counted, figure, moment, size, whole } from "./words.js";
 
@@ -13,6 +13,9 @@ import { called, counted, figure, moment, size, whole } from "./words.js";
 const LISTED = get("/v1/jobs?limit=200");
 const DEVICES = get("/v1/devices");
 const RECENT = 5;
+/** Of the load, which no event tells of; and while a slot has no worker. */
+const SECONDS_BETWEEN_LOOKS = 5;
+const SECONDS_UNTIL_READY = 1;
 
 /** @type {import("./main.js").Screen} */
 export async function overviewScreen({ signal }) {
@@ -24,6 +27,9 @@ export async function overviewScreen({ signal }) {
   /** @type {Map<string, {progress: Element, epoch: Element, cost: Element}>} */
   const cells = new Map();
 
+  /** @type {Job[]} */
+  let listed = [];
+
   const load = async () => {
     /** @type {[Page<Job>, Devices, Page<Network>, Page<Dataset>]} */
     const [jobs, found, networks, datasets] = await Promise.all([
@@ -34,6 +40,7 @@ export async function overviewScreen({ signal }) {
     ]);
     const of = (/** @type {Job["state"]} */ state) => jobs.data.filter((one) => one.state === state);
     const queued = of("queued").sort((one, other) => (one.queue_position ?? Infinity) - (other.queue_position ?? Infinity));
+    listed = jobs.data;
     fill(steps, firstSteps(datasets.data[0], networks.data[0], jobs.data[0]));
     fill(running, runningJobs([...of("running"), ...of("paused")], cells));
     fill(queue, queuedJobs(queued));
@@ -41,8 +48,20 @@ export async function overviewScreen({ signal }) {
     if (jobs.has_more) queue.append(nothing("Only the newest 200 jobs are looked at here."));
     fill(recent, recentJobs(jobs.data.filter((one) => one.finished_at).slice(0, RECENT)));
   };
+  const watch = async () => {
+    for (let seconds = SECONDS_UNTIL_READY; ; ) {
+      await pause(seconds, signal);
+      if (document.hidden) continue;
+      /** @type {Devices} */
+      const found = await read(DEVICES.path, signal);
+      fill(devices, devicesOf(found, listed));
+      const isWaiting = found.data.some((device) => device.slots.some((slot) => slot.state === "starting" || slot.state === "lost"));
+      seconds = isWaiting ? SECONDS_UNTIL_READY : SECONDS_BETWEEN_LOOKS;
+    }
+  };
   const refresh = oneAtATime(load, () => announce("What the service is doing could not be read."));
   await load();
+  watch().catch(() => {}); // it ends with the screen
   follow(
     {
       opened: () => void refresh(),
