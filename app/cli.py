@@ -44,7 +44,8 @@ def serve(
         print(f"nabla: cannot listen on {settings.host}:{settings.port}: {problem.strerror}", file=sys.stderr)
         raise typer.Exit(1) from problem
     address, bound_port = listening.getsockname()[:2]
-    print(f"Nabla on http://{address}:{bound_port} - try /docs. Data in {settings.data_dir.absolute()}.", flush=True)
+    url = f"http://{address}:{bound_port}"
+    print(f"Nabla on {url} - open it in a browser, or try /docs. Data in {settings.data_dir.absolute()}.", flush=True)
     try:
         started = server.serve(settings, listening)
     except StorageFailed as problem:

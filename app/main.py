@@ -12,6 +12,7 @@ from fastapi_offline import FastAPIOffline
 from app import __version__, problems
 from app.bodies import LimitBody
 from app.context import Context, Underway
+from app.dashboard import routes as dashboard
 from app.direct import put_first
 from app.inference.repository import Repository
 from app.live import Changes
@@ -182,6 +183,7 @@ def create_app(settings: Settings) -> FastAPI:
     for router in routers:
         app.include_router(router)
     put_first(app, routers)
+    app.include_router(dashboard.router)
     problems.install(app)
     app.add_middleware(
         LimitBody,

@@ -29,6 +29,8 @@ _BATCHES_KEPT = 64
 # Readers are woken this long after the time before, and so much later for each of them.
 _SECONDS_BETWEEN_WAKES = 0.02
 _SECONDS_PER_READER = 0.001
+# Displays are told at the same moments, so that what they are told is made for all of them together.
+_SECONDS_BETWEEN_DISPLAYS = 0.25
 
 # One stream's events as bytes, and the number of the last.
 _Batch = tuple[bytes, int]
@@ -50,6 +52,9 @@ class Streams:
         self._changed: set[str | None] = set()
         self._readers = 0
         self._woken_at = 0.0
+        # What displays are told at this moment, by the event that they had before.
+        self._moment = 0
+        self._shown: dict[int, _Batch] = {}
 
     def announce(self, entries: Sequence[Entry]) -> None:
         with suppress(RuntimeError):  # the loop has ended: nobody listens any more
@@ -126,6 +131,39 @@ class Streams:
         finally:
             self._readers -= 1
 
+    async def follow_latest(self) -> AsyncIterator[bytes]:
+        """For displays: events of all jobs from now on, four times a second at most; and of the epochs that a job has
+        finished since the time before, only the last. So it costs the same however fast jobs train."""
+        last = self._last
+        self._readers += 1
+        try:
+            yield _GREETING
+            while not self._waiters.closed:
+                woken = self._waiters.next_of(None)
+                if last >= self._last:
+                    if not await _set_within(woken, HEARTBEAT_SECONDS):
+                        yield _HEARTBEAT
+                    continue
+                await asyncio.sleep(_SECONDS_BETWEEN_DISPLAYS - self._loop.time() % _SECONDS_BETWEEN_DISPLAYS)
+                content, last = await self._latest(last)
+                yield content
+        finally:
+            self._readers -= 1
+
+    async def _latest(self, last: int) -> _Batch:
+        """What displays are told that have had the event `last`."""
+        moment = int(self._loop.time() / _SECONDS_BETWEEN_DISPLAYS)
+        if moment != self._moment:
+            self._moment, self._shown = moment, {}
+        shown = self._shown
+        if last not in shown:
+            if last >= self._floor:
+                entries: Sequence[Entry] = [entry for entry in self._recent if entry.number > last]
+            else:
+                entries = await run_in_threadpool(self._registry.events, None, last, _RECENT)
+            shown[last] = _batch_of(_without_earlier_epochs(entries), last)
+        return shown[last]
+
     async def _has_ended(self, job_id: str) -> bool:
         jobs = self._registry.jobs
         job = jobs.at_hand(job_id) or await run_in_threadpool(jobs.peek, job_id)
@@ -153,6 +191,11 @@ class Streams:
 
 def _batch_of(entries: Sequence[Entry], last: int) -> _Batch:
     return b"".join(map(_as_bytes, entries)), entries[-1].number if entries else last
+
+
+def _without_earlier_epochs(entries: Sequence[Entry]) -> list[Entry]:
+    last = {entry.job_id: entry.number for entry in entries if entry.is_epoch}
+    return [entry for entry in entries if not entry.is_epoch or entry.number == last[entry.job_id]]
 
 
 async def _set_within(event: asyncio.Event, seconds: float) -> bool:

@@ -1,9 +1,9 @@
 """/v1/events, and those of one job"""
 
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header
+from fastapi import APIRouter, Header, Query
 from fastapi.responses import StreamingResponse
 
 from app.context import LARGEST, Here
@@ -16,6 +16,13 @@ LastEvent = Annotated[
     int | None,
     Header(
         alias="Last-Event-ID", ge=0, le=LARGEST, description="Where a broken stream goes on: the id of its last event."
+    ),
+]
+Epochs = Annotated[
+    Literal["all", "last"],
+    Query(
+        description="last: for a display. Always from now on, four times a second at most, and of the epochs that a "
+        "job has finished since the time before only the last."
     ),
 ]
 _STREAM: dict[int | str, dict[str, Any]] = {
@@ -34,8 +41,10 @@ async def follow_job(job: Found, here: Here, last_event_id: LastEvent = None) ->
 
 
 @router.get("/events", summary="Follow all jobs", responses={**_STREAM, **problems(422)})
-async def follow_all(here: Here, last_event_id: LastEvent = None) -> StreamingResponse:
+async def follow_all(here: Here, last_event_id: LastEvent = None, epochs: Epochs = "all") -> StreamingResponse:
     """The same events of all jobs, from now on, or from `Last-Event-ID`."""
+    if epochs == "last":
+        return _stream(here.streams.follow_latest())
     return _stream(here.streams.follow(None, last_event_id))
 
 

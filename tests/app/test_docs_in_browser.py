@@ -1,36 +1,22 @@
 """Swagger UI in a real browser: the story, executed as it stands."""
 
 import re
-import shutil
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Page, Request, expect, sync_playwright
+from playwright.sync_api import Page, Request, expect
 
+from tests.browser import chromium, needs_chromium
 from tests.running import PATIENCE, RunningService
 
-CHROMIUM = shutil.which("chromium")
-# No sandbox, as root has none; and no calls of its own to anywhere.
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
+pytestmark = needs_chromium
 
 
 @pytest.fixture
 def page() -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with chromium() as browser:
         yield browser.new_page()
-        browser.close()
 
 
 def test_the_story_runs_as_it_stands_and_nothing_comes_from_elsewhere(service: RunningService, page: Page) -> None:

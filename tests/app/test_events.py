@@ -75,6 +75,29 @@ def test_epochs_are_those_of_the_history(service: RunningService) -> None:
     assert [*data[0]] == [*EpochView.model_fields]
 
 
+def test_displays_are_told_the_last_epochs_alone(service: RunningService) -> None:
+    with service.http.stream("GET", "/v1/events?epochs=last") as stream:
+        job = stories.job(service, epochs=40_000)
+        found = []
+        for event in events(stream):
+            if event["data"].get("job_id", event["data"].get("id")) != job["id"]:
+                continue
+            found.append(event)
+            if event["event"] == "state" and event["data"]["state"] == "succeeded":
+                break
+    numbers = [int(event["id"]) for event in found]
+    assert numbers == sorted(set(numbers))
+    assert [event["data"]["state"] for event in found if event["event"] == "state"] == [
+        "queued",
+        "running",
+        "succeeded",
+    ]
+    epochs = [event["data"]["epoch"] for event in found if event["event"] == "epoch"]
+    assert epochs == sorted(set(epochs))
+    assert 2 <= len(epochs) < 4000
+    assert epochs[-1] == 40_000
+
+
 def test_many_readers_hear_the_same(service: RunningService) -> None:
     job = stories.job(service, epochs=3000)
     heard: list[list[dict[str, Any]]] = []

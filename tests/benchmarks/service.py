@@ -119,10 +119,10 @@ def readers(table: Table) -> None:
         pair(table, f"epochs/s of a job: alone / with {READERS} readers of all events", alone, followed)
 
 
-async def read(url: str) -> None:
+async def read(url: str, readers: int = READERS) -> None:
     """Many readers of a stream, who do as little as can be done with what comes; tells when all are connected."""
     place = httpx.URL(url)
-    asked = f"GET {place.path} HTTP/1.1\r\nHost: {place.host}\r\n\r\n".encode()
+    asked = f"GET {place.raw_path.decode()} HTTP/1.1\r\nHost: {place.host}\r\n\r\n".encode()
     connected = asyncio.Semaphore(0)
 
     async def one() -> None:
@@ -133,7 +133,7 @@ async def read(url: str) -> None:
         while await stream.read(2**20):
             pass
 
-    tasks = [asyncio.create_task(one()) for _ in range(READERS)]
+    tasks = [asyncio.create_task(one()) for _ in range(readers)]
     for _ in tasks:
         await connected.acquire()
     print("connected", flush=True)
@@ -216,6 +216,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["read"]:
-        asyncio.run(read(sys.argv[2]))
+        asyncio.run(read(sys.argv[2], *map(int, sys.argv[3:])))
     else:
         main()

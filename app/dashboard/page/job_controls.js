@@ -1,0 +1,97 @@
+/** What can be done to a job. */
+
+import { button, element, fill } from "./element.js";
+import { Values, alertPlace, field, number, onSubmit, select, showProblem } from "./forms.js";
+import { ask, post } from "./request.js";
+
+/** @import { Job } from "./answers.js" */
+
+/** @typedef {import("./request.js").Asked} Asked */
+
+/**
+ * @param {() => void} changed
+ * @returns {{place: HTMLElement, show: (job: any) => void}}
+ */
+export function controls(changed) {
+  const buttons = element("div", { class: "row" });
+  const place = alertPlace();
+  let shown = "";
+
+  /** @param {Asked} asked */
+  async function act(asked) {
+    fill(place);
+    try {
+      await ask(asked);
+    } catch (error) {
+      showProblem(error, place);
+    }
+    changed();
+  }
+
+  /** @param {Job} job */
+  function show(job) {
+    // Rebuilt only when there is something else to do, so that nothing is lost that is being typed.
+    const now = `${job.state} ${job.pausing}`;
+    if (now === shown) return;
+    shown = now;
+    const path = `/v1/jobs/${job.id}`;
+    const canPause = job.state === "queued" || (job.state === "running" && !job.pausing);
+    const canResume = job.state === "paused" || job.pausing;
+    const hasEnded = ["succeeded", "failed", "cancelled"].includes(job.state);
+    fill(
+      buttons,
+      canPause && button("Pause", () => act(post(`${path}/pause`))),
+      canResume && button("Resume", () => act(post(`${path}/resume`)), { class: "main" }),
+      !hasEnded && button("Cancel …", () => cancelling(job, act)),
+      !hasEnded && job.learning_rate !== null && rate(job, act),
+      hasEnded &&
+        button("Delete", async () => {
+          if (!confirm("Delete this job for good, with its history and its checkpoints?")) return;
+          await ask({ method: "DELETE", path }).then(() => (location.hash = "#/jobs"), (error) => showProblem(error, place));
+        }),
+    );
+  }
+
+  return { place: element("div", {}, buttons, place), show };
+}
+
+/** @param {Job} job @param {(asked: Asked) => Promise<void>} act */
+function rate(job, act) {
+  const form = element(
+    "form",
+    { class: "row", "aria-label": "Learning rate" },
+    field("Learning rate η from the next epoch on", number("learning_rate", job.learning_rate ?? "", { min: 0, required: true })),
+    element("button", { type: "submit" }, "Change"),
+  );
+  onSubmit(form, alertPlace(), () =>
+    act({ method: "PATCH", path: `/v1/jobs/${job.id}`, json: { learning_rate: new Values(form).number("learning_rate") } }),
+  );
+  return form;
+}
+
+/** @param {Job} job @param {(asked: Asked) => Promise<void>} act */
+function cancelling(job, act) {
+  const keep = select("keep", [
+    ["", "nothing"],
+    ["last", "the weights that it has reached"],
+    ...(job.early_stopping ? [/** @type {[string, string]} */ (["best", "those of its best epoch"])] : []),
+  ]);
+  const dialog = element(
+    "dialog",
+    { "aria-labelledby": "cancelling" },
+    element(
+      "form",
+      { method: "dialog" },
+      element("h2", { id: "cancelling" }, "Cancel this job?"),
+      element("p", {}, "It cannot be resumed then. Its history and its checkpoints stay."),
+      field("Publish as the network's version", keep),
+      element("p", { class: "row" }, element("button", { value: "cancel", class: "main" }, "Cancel the job"), element("button", { value: "" }, "Let it go on")),
+    ),
+  );
+  dialog.addEventListener("close", () => {
+    if (dialog.returnValue === "cancel") void act(post(`/v1/jobs/${job.id}/cancel`, keep.value ? { keep: keep.value } : undefined));
+    dialog.remove();
+  });
+  document.body.append(dialog);
+  dialog.showModal();
+}

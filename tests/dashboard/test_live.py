@@ -1,0 +1,56 @@
+"""Jobs as they train: followed through a crash of the service, paused, changed and cancelled."""
+
+import re
+from pathlib import Path
+
+from playwright.sync_api import Page, expect
+
+from tests.browser import chromium, needs_chromium
+from tests.conftest import StartService
+from tests.dashboard import story
+
+pytestmark = needs_chromium
+
+
+def test_a_job_is_followed_through_a_crash_and_controlled(start_service: StartService, tmp_path: Path) -> None:
+    service = start_service(checkpoint_seconds="0.5")
+    with chromium() as browser:
+        page = browser.new_page()
+        page.goto(service.url)
+        story.make_dataset(page, story.digits_csv(tmp_path))
+        story.create_network(page)
+        story.start_job(page, Epochs="100000000")
+        story.in_state(page, "running")
+        reached = goes_on(page, 10)
+        service.kill()
+        expect(page.locator("#connection")).to_contain_text("lost", timeout=story.MILLISECONDS)
+        service.start()
+        story.in_state(page, "running")
+        expect(page.locator("#connection")).to_be_empty(timeout=story.MILLISECONDS)
+        goes_on(page, reached)
+        page.get_by_label("Learning rate η from the next epoch on").fill("0.001")
+        page.get_by_role("button", name="Change").click()
+        expect(page.locator("dl.facts").first).to_contain_text("0.001", timeout=story.MILLISECONDS)
+        page.get_by_role("button", name="Pause").click()
+        story.in_state(page, "paused")
+        page.get_by_role("button", name="Resume").click()
+        story.in_state(page, "running")
+        page.get_by_role("button", name="Cancel …").click()
+        page.get_by_label("Publish as the network's version").select_option("last")
+        page.get_by_role("button", name="Cancel the job").click()
+        story.in_state(page, "cancelled")
+        page.get_by_role("link", name="Predict with it").click()
+        story.heading(page, "Predict with digits")
+        assert story.draw(page, story.ZERO) == "0"
+
+
+def goes_on(page: Page, epoch: int) -> int:
+    """Wait until the page shows an epoch that comes after this one."""
+    page.wait_for_function(
+        """after => [...document.querySelectorAll("dl.facts div")].some(
+            (one) => one.firstChild.textContent === "Epoch"
+                && Number(one.lastChild.textContent.split(" of ")[0].replaceAll(",", "")) > after)""",
+        arg=epoch,
+        timeout=story.MILLISECONDS,
+    )
+    return int(re.sub(r"\D", "", story.fact(page, "Epoch").split(" of ")[0]))
