@@ -15,7 +15,7 @@ from app.schemas.base import Page
 from app.schemas.histories import EpochView, HistoryView
 from app.schemas.jobs import Cancellation, JobChange, JobView, NewJob
 from engine.errors import InvalidInput, NotFound
-from engine.jobs.job import Cancelled, Changed, Checkpointing, Job, Paused, SavedRun, check
+from engine.jobs.job import Cancelled, Changed, Checkpointing, Job, Paused, SavedRun, State, check
 from engine.jobs.orders import Order
 
 router = APIRouter(prefix="/v1/jobs", tags=["3 jobs"])
@@ -35,6 +35,10 @@ async def found_job(job_id: JobId, here: Here) -> Job:
 
 
 Found = Annotated[Job, Depends(found_job)]
+States = Annotated[
+    frozenset[State],
+    Query(description="Only jobs in this state; repeated, in one of these: `state=queued&state=running`."),
+]
 
 
 @router.post(
@@ -103,9 +107,9 @@ def _start(new: NewJob, here: Context, network_id: str) -> tuple[Job, SavedRun] 
 
 
 @router.get("", summary="List jobs", responses=problems(422))
-def list_jobs(here: Here, limit: Limit = 20, after: After = None) -> Page[JobView]:
+def list_jobs(here: Here, limit: Limit = 20, after: After = None, state: States = frozenset()) -> Page[JobView]:
     """Newest first."""
-    jobs, has_more = here.registry.jobs.page(after, limit)
+    jobs, has_more = here.registry.jobs.page(after, limit, state)
     return Page(data=[_view(here, job) for job in jobs], has_more=has_more)
 
 

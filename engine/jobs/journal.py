@@ -1,6 +1,8 @@
 """The journal behind the registry: it has every change before anyone hears of it."""
 
+from collections.abc import Set
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from engine.jobs.database import Database
@@ -102,13 +104,17 @@ class Journal(Database):
         )
         return [body for (body,) in rows]
 
-    def page(self, kind: str, before: str | None, limit: int) -> list[bytes]:
-        """Bodies with ids below `before`, newest first."""
-        rows = self.read(
-            "SELECT body FROM records WHERE kind = ? AND (?2 IS NULL OR id < ?2) ORDER BY id DESC LIMIT ?",
-            (kind, before, limit),
-        )
-        return [body for (body,) in rows]
+    def page(self, kind: str, before: str | None, limit: int, states: Set[str] = frozenset()) -> list[bytes]:
+        """Bodies with ids below `before`, newest first; if any states are given, of records in these alone."""
+        # A blob is above every text, so that without `before` all ids are below.
+        query = "SELECT id, body FROM records WHERE kind = ? AND id < coalesce(?, x'') {} ORDER BY id DESC LIMIT ?"
+        if not states:
+            rows = self.read(query.format(""), (kind, before, limit))
+        else:
+            of_state = query.format("AND state = ?")
+            found = (self.read(of_state, (kind, before, state, limit)) for state in states)
+            rows = sorted(chain.from_iterable(found), reverse=True)[:limit]
+        return [body for _, body in rows]
 
     def count(self, kind: str) -> dict[str, int]:
         """How many records there are in each state."""

@@ -3,7 +3,7 @@
 import threading
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Generic, Protocol, TypeVar, get_args
 
 import msgspec
@@ -89,9 +89,10 @@ class Collection(Generic[Record]):
         """By id alone; None if it is gone."""
         return self._by_id.get(id)
 
-    def page(self, after: str | None, limit: int) -> tuple[list[Record], bool]:
-        """Up to `limit` records, newest first, that are older than the record `after`; and whether there are more."""
-        found = [self._decoder.decode(body) for body in self._journal.page(self.kind, after, limit + 1)]
+    def page(self, after: str | None, limit: int, states: Set[str] = frozenset()) -> tuple[list[Record], bool]:
+        """Up to `limit` records, newest first, that are older than the record `after`; and whether there are more. If
+        any `states` are given, of those in them alone."""
+        found = [self._decoder.decode(body) for body in self._journal.page(self.kind, after, limit + 1, states)]
         return found[:limit], len(found) > limit
 
     def publish(self, record: Record) -> None:

@@ -44,6 +44,24 @@ def test_priorities_then_first_come_first_served(service: RunningService, blocke
     assert starts == sorted(starts)
 
 
+def test_jobs_in_some_states(service: RunningService, blocker: dict[str, Any]) -> None:
+    waiting, ended = (stories.job(service, epochs=1)["id"] for _ in range(2))
+    service.post(f"/v1/jobs/{ended}/cancel")
+
+    def listed(query: str) -> list[str]:
+        return [job["id"] for job in service.get(f"/v1/jobs?{query}")["data"]]
+
+    assert listed("state=running") == [blocker["id"]]
+    assert listed("state=queued&state=running") == [waiting, blocker["id"]]
+    assert listed(f"state=running&state=queued&after={waiting}") == [blocker["id"]]
+    assert listed("state=cancelled&limit=1") == [ended]
+    wrong = service.http.get("/v1/jobs?state=done")
+    assert wrong.status_code == 422
+    assert wrong.json()["errors"][0]["field"] == "state.0"
+    assert "'queued', 'running'" in wrong.json()["detail"]
+    end(service, service.get(f"/v1/jobs/{waiting}"))
+
+
 def test_a_submission_with_a_key_tells_the_same_position(service: RunningService, blocker: dict[str, Any]) -> None:
     network, dataset = stories.network(service)["id"], stories.dataset(service)["id"]
     body = {"network_id": network, "dataset_id": dataset}

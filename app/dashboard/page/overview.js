@@ -10,9 +10,9 @@ import { called, counted, figure, moment, size, whole } from "./words.js";
 
 /** @import { Dataset, Devices, Job, Network, Page } from "./answers.js" */
 
-const LISTED = get("/v1/jobs?limit=200");
+const UNFINISHED = get("/v1/jobs?state=running&state=paused&state=queued&limit=200");
+const ENDED = get("/v1/jobs?state=succeeded&state=failed&state=cancelled&limit=5");
 const DEVICES = get("/v1/devices");
-const RECENT = 5;
 /** Of the load, which no event tells of; and while a slot has no worker. */
 const SECONDS_BETWEEN_LOOKS = 5;
 const SECONDS_UNTIL_READY = 1;
@@ -31,9 +31,10 @@ export async function overviewScreen({ signal }) {
   let listed = [];
 
   const load = async () => {
-    /** @type {[Page<Job>, Devices, Page<Network>, Page<Dataset>]} */
-    const [jobs, found, networks, datasets] = await Promise.all([
-      read(LISTED.path, signal),
+    /** @type {[Page<Job>, Page<Job>, Devices, Page<Network>, Page<Dataset>]} */
+    const [jobs, ended, found, networks, datasets] = await Promise.all([
+      read(UNFINISHED.path, signal),
+      read(ENDED.path, signal),
       read(DEVICES.path, signal),
       read("/v1/networks?limit=1", signal),
       read("/v1/datasets?limit=1", signal),
@@ -41,12 +42,12 @@ export async function overviewScreen({ signal }) {
     const of = (/** @type {Job["state"]} */ state) => jobs.data.filter((one) => one.state === state);
     const queued = of("queued").sort((one, other) => (one.queue_position ?? Infinity) - (other.queue_position ?? Infinity));
     listed = jobs.data;
-    fill(steps, firstSteps(datasets.data[0], networks.data[0], jobs.data[0]));
+    fill(steps, firstSteps(datasets.data[0], networks.data[0], jobs.data[0] ?? ended.data[0]));
     fill(running, runningJobs([...of("running"), ...of("paused")], cells));
     fill(queue, queuedJobs(queued));
     fill(devices, devicesOf(found, jobs.data));
-    if (jobs.has_more) queue.append(nothing("Only the newest 200 jobs are looked at here."));
-    fill(recent, recentJobs(jobs.data.filter((one) => one.finished_at).slice(0, RECENT)));
+    if (jobs.has_more) queue.append(nothing("Only the newest 200 jobs that have not ended are looked at here."));
+    fill(recent, recentJobs(ended.data));
   };
   const watch = async () => {
     for (let seconds = SECONDS_UNTIL_READY; ; ) {
@@ -84,7 +85,7 @@ export async function overviewScreen({ signal }) {
       section("Queue", queue),
       section("Devices and their slots", devices),
       section("Ended last", recent),
-      commands(LISTED, DEVICES, LIVE).place,
+      commands(UNFINISHED, ENDED, DEVICES, LIVE).place,
     ],
   };
 }

@@ -79,6 +79,22 @@ def test_pages_are_newest_first_and_know_the_finished(registry: Registry) -> Non
     assert ([found.id for found in last], more) == (["job_0002", "job_0001"], False)
 
 
+def test_pages_of_some_states(registry: Registry) -> None:
+    submit(registry, *(job(number) for number in range(1, 6)))
+    for ended in ("job_0002", "job_0004"):
+        end(registry, ended)
+
+    def page(after: str | None, limit: int, *states: str) -> tuple[list[str], bool]:
+        jobs, more = registry.jobs.page(after, limit, frozenset(states))
+        return [found.id for found in jobs], more
+
+    assert page(None, 1, "cancelled") == (["job_0004"], True)
+    assert page("job_0004", 1, "cancelled") == (["job_0002"], False)
+    assert page(None, 3, "cancelled", "queued") == (["job_0005", "job_0004", "job_0003"], True)
+    assert page("job_0003", 3, "queued", "cancelled") == (["job_0002", "job_0001"], False)
+    assert page(None, 3, "failed") == ([], False)
+
+
 def test_only_jobs_that_are_not_finished_are_all_in_memory(registry: Registry, journal: Journal) -> None:
     submit(registry, *(job(number) for number in range(1, 1101)))
     for number in range(1, 1100):
