@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
+from app.listening import listen
 from app.settings import Settings
 from engine.errors import StorageFailed
 
@@ -39,7 +40,7 @@ def serve(
             print(f"nabla: NABLA_{str(error['loc'][0]).upper()}: {error['msg']}", file=sys.stderr)
         raise typer.Exit(2) from problem
     try:
-        listening = socket.socket(fileno=fd) if fd is not None else server.listen(settings.host, settings.port)
+        listening = socket.socket(fileno=fd) if fd is not None else listen(settings.host, settings.port)
     except OSError as problem:
         print(f"nabla: cannot listen on {settings.host}:{settings.port}: {problem.strerror}", file=sys.stderr)
         raise typer.Exit(1) from problem
