@@ -60,7 +60,7 @@ def _learn(
     if job.state != "succeeded":
         console.print(f"The job {job.state}: {job.view.error.message if job.view.error else ''}")
         return 1
-    console.print(plot(job.history()))
+    print(plot(job.history(), colours=console.is_terminal))
     answers = network.predict(images[test].tolist()).labels or []
     truth = [str(label) for label in labels[test]]
     accuracy = sum(a == b for a, b in zip(answers, truth, strict=True)) / len(truth)
