@@ -3,14 +3,17 @@
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from app.client import Client, Job
+from app.command.failures import Told
 from app.command.local import local_service
 from app.command.plots import plot
 
@@ -18,7 +21,18 @@ _TEST_SHARE = 0.2
 _SHOWN = 5
 
 
-def run(epochs: int) -> int:
+commands = typer.Typer(add_completion=False)
+
+
+@commands.command(cls=Told)
+def demo(
+    epochs: Annotated[int, typer.Option(min=1, help="How long to train.")] = 60,
+) -> None:
+    """Start a service on a free port, train it to read handwritten digits, and end it again."""
+    raise typer.Exit(_run(epochs))
+
+
+def _run(epochs: int) -> int:
     """The exit code: 0 if the digits were learned."""
     console = Console(highlight=False)
     try:

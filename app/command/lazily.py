@@ -9,7 +9,7 @@ from typer.core import TyperCommand, TyperGroup
 # In the order of the help.
 _MODULES = {
     "serve": "serving",
-    "demo": "demonstrating",
+    "demo": "demo",
     "train": "training",
     "watch": "watching",
     "jobs": "jobs",

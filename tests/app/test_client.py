@@ -345,7 +345,7 @@ def test_the_generated_client_is_that_of_the_written_one(tmp_path: Path) -> None
 
 
 def test_importing_it_loads_nothing_heavy() -> None:
-    heavy = ("pyarrow", "pandas", "polars", "fastapi", "starlette", "typer")
+    heavy = ("numba", "numpy", "scipy", "pyarrow", "pandas", "polars", "fastapi", "starlette", "typer")
     code = f"import sys, app.client; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

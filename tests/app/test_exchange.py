@@ -21,13 +21,13 @@ from sklearn.datasets import load_iris
 from sklearn.neural_network import MLPClassifier
 
 from app.client import Client, ServiceError
-from engine.exchange.portable import FormatName
+from engine.names import NetworkFormat
 from tests.app import stories
 from tests.app.test_uploads import create, left
 from tests.conftest import StartService
 from tests.running import PATIENCE, RunningService, assert_gone
 
-FORMATS = get_args(FormatName)
+FORMATS = get_args(NetworkFormat)
 PEOPLE = """age,job,member,since,pays
 31,clerk,true,2024-05-31,yes
 52,smith,false,1999-01-01,no
