@@ -27,6 +27,8 @@ class Told(TyperCommand):
             for sentence in self._sentences(problem):
                 _tell(sentence)
             raise typer.Exit(FAILED) from problem
+        except BrokenPipeError:
+            raise  # nobody reads any more, as after `| head`
         except (NablaError, OSError, ValueError) as problem:
             _tell(str(problem))
             raise typer.Exit(FAILED) from problem

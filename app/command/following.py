@@ -37,8 +37,8 @@ def _interrupted(job: Job, local: bool) -> None:
 
 def _wants_to_cancel() -> bool:
     """Whoever interrupts the question leaves it running."""
-    print("\nCancel the job, or leave it running? [c/L] ", end="", file=sys.stderr, flush=True)
     try:
+        print("\nCancel the job, or leave it running? [c/L] ", end="", file=sys.stderr, flush=True)
         return sys.stdin.readline().strip().lower() in ("c", "cancel")
     except KeyboardInterrupt:
         print(file=sys.stderr)

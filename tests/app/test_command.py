@@ -65,6 +65,12 @@ def read(service: RunningService, *arguments: str) -> Any:
     return json.loads(said(service, *arguments, "--json"))
 
 
+def watching(job: str, *options: str, **variables: str) -> subprocess.Popen[str]:
+    """`nabla watch` of a script."""
+    streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen([NABLA, "watch", job, *options], env={**ENVIRONMENT, **variables}, text=True, **streams)
+
+
 def test_digits_in_three_lines(service: RunningService, tmp_path: Path) -> None:
     digits = load_digits()
     rows = [[*map(int, row), int(digit)] for row, digit in zip(digits.data, digits.target, strict=True)]
@@ -178,31 +184,25 @@ def test_what_goes_wrong_has_a_sentence_and_a_code(
 def test_a_job_that_does_not_succeed_fails_the_command(service: RunningService, endless: str) -> None:
     assert "paused" in said(service, "jobs", "pause", endless)
     assert read(service, "jobs", "resume", endless)["state"] in ("queued", "running")
-    with subprocess.Popen(
-        [NABLA, "watch", endless, "--url", service.url], stderr=subprocess.PIPE, text=True
-    ) as watching:
-        assert watching.stderr is not None
-        while "epoch 1 " not in watching.stderr.readline():
-            assert watching.poll() is None
+    with watching(endless, NABLA_URL=service.url) as process:
+        assert process.stderr is not None
+        while "epoch 1 " not in process.stderr.readline():
+            assert process.poll() is None
         assert "cancelled" in said(service, "jobs", "cancel", endless)
-        assert watching.wait() == 1
-        assert f"The job {endless} is cancelled." in watching.stderr.read()
+        assert process.wait() == 1
+        assert f"The job {endless} is cancelled." in process.stderr.read()
 
 
 def test_interrupted_where_nobody_can_be_asked(service: RunningService, endless: str) -> None:
-    command = [NABLA, "watch", endless, "--json"]
-    environment = {**ENVIRONMENT, "NABLA_URL": service.url}
-    with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    ) as watching:
-        assert watching.stderr is not None
-        assert watching.stdout is not None
-        while "epoch 1 " not in watching.stderr.readline():
-            assert watching.poll() is None
-        watching.send_signal(signal.SIGINT)
-        assert watching.wait() == 130
-        assert f"{endless} goes on. See it with: nabla watch {endless}" in watching.stderr.read()
-        assert watching.stdout.read() == ""
+    with watching(endless, "--json", NABLA_URL=service.url) as process:
+        assert process.stderr is not None
+        assert process.stdout is not None
+        while "epoch 1 " not in process.stderr.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 130
+        assert f"{endless} goes on. See it with: nabla watch {endless}" in process.stderr.read()
+        assert process.stdout.read() == ""
     assert service.get(f"/v1/jobs/{endless}")["state"] == "running"
 
 
@@ -231,16 +231,18 @@ def test_a_service_for_the_call(tmp_path: Path) -> None:
         terminal.press("\n")
         job = terminal.until(r"nabla watch (job_\w+) --local")[1]
         assert terminal.ended() == 130
-    with Terminal("watch", job, "--local", **own) as terminal:
-        terminal.until("running .*rows/s")
-        terminal.press(CTRL_C)
-        terminal.until("leave it running")
-        terminal.press("c\n")
-        terminal.until(f"{job} is cancelled")
-        assert terminal.ended() == 130
-    [left] = json.loads(nabla("jobs", "--local", "--json", **own).stdout)["data"]
+    with watching(job, "--local", **own) as process:
+        assert process.stderr is not None
+        states: list[str] = []
+        while states.count("running") < 2:  # as before, and now
+            states += re.findall(rf"{job} is (\w+)", process.stderr.readline())
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 130
+        assert "goes on when there is a service on this folder again" in process.stderr.read()
+    left = json.loads(nabla("jobs", "cancel", job, "--local", "--json", **own).stdout)
     assert (left["id"], left["state"]) == (job, "cancelled")
-    assert left["attempts"] == 2
+    assert left["attempts"] >= 2
 
 
 def test_completion() -> None:
