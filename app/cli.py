@@ -1,67 +1,22 @@
 """The `nabla` command."""
 
-import gc
-import socket
-import sys
-from pathlib import Path
-from typing import Annotated, Any
-
 import typer
-from pydantic import ValidationError
 
-from app.settings import Settings
-from engine.errors import StorageFailed
+from app.command.lazily import Lazily
 
-cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+cli = typer.Typer(cls=Lazily, no_args_is_help=True, pretty_exceptions_enable=False)
 
 
 @cli.callback()
 def nabla() -> None:
-    """Nabla trains neural networks over HTTP."""
+    """Nabla trains neural networks: a service, and commands that work with it.
 
+    They speak to the service at NABLA_URL, http://127.0.0.1:8000 by default, or start one for the call with --local.
+    With --json the service's own JSON is all that is on stdout.
 
-@cli.command()
-def serve(
-    host: Annotated[str | None, typer.Option(help="Address to listen on (NABLA_HOST).")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one (NABLA_PORT).")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Folder for everything that is kept (NABLA_DATA_DIR).")] = None,
-    fd: Annotated[int | None, typer.Option(help="Listen on this open socket instead (a file descriptor).")] = None,
-) -> None:
-    """Start the service. All settings can be given as NABLA_… variables."""
-    gc.disable()  # until it serves: hardly anything of what is loaded now is ever garbage
-    from app import server  # what the command needs in any case loads faster without the service
-
-    given: dict[str, Any] = {"host": host, "port": port, "data_dir": data_dir}
-    try:
-        settings = Settings(**{name: value for name, value in given.items() if value is not None})
-    except ValidationError as problem:
-        for error in problem.errors():
-            print(f"nabla: NABLA_{str(error['loc'][0]).upper()}: {error['msg']}", file=sys.stderr)
-        raise typer.Exit(2) from problem
-    try:
-        listening = socket.socket(fileno=fd) if fd is not None else server.listen(settings.host, settings.port)
-    except OSError as problem:
-        print(f"nabla: cannot listen on {settings.host}:{settings.port}: {problem.strerror}", file=sys.stderr)
-        raise typer.Exit(1) from problem
-    address, bound_port = listening.getsockname()[:2]
-    url = f"http://{address}:{bound_port}"
-    print(f"Nabla on {url} - open it in a browser, or try /docs. Data in {settings.data_dir.absolute()}.", flush=True)
-    try:
-        started = server.serve(settings, listening)
-    except StorageFailed as problem:
-        print(f"nabla: {problem}", file=sys.stderr)
-        raise typer.Exit(1) from problem
-    raise typer.Exit(0 if started else 1)
-
-
-@cli.command()
-def demo(
-    epochs: Annotated[int, typer.Option(min=1, help="How long to train.")] = 60,
-) -> None:
-    """Start a service on a free port, train it to read handwritten digits, and end it again."""
-    from app.demo import run
-
-    raise typer.Exit(run(epochs))
+    Exit codes: 0 it is done; 1 it was refused, or the job has not succeeded; 2 the command was not understood; 3 there
+    is no service; 130 it was interrupted.
+    """
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ from app.schemas.datasets import DatasetView
 from engine.data.dataset import Dataset
 from engine.errors import InvalidInput
 from engine.jobs.registry import Receipt
-from engine.jobs.upload import Kind, Piece, Upload
+from engine.jobs.upload import Piece, Upload
+from engine.names import UploadKind
 
 # Kinds of files as a body of their own. What it really is, its first bytes tell.
 FILES = {
@@ -65,7 +66,7 @@ async def created(
 
 
 @asynccontextmanager
-async def arriving(here: Context, kind: Kind) -> AsyncIterator[Upload]:
+async def arriving(here: Context, kind: UploadKind) -> AsyncIterator[Upload]:
     """A new upload; nothing is left of it unless it is known when the block ends."""
     upload = await run_in_threadpool(here.uploads.begin, kind)
     try:

@@ -9,10 +9,9 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
-from engine.jobs.batch import BatchState
-from engine.jobs.job import State
 from engine.jobs.registry import Registry
 from engine.jobs.service import JobService
+from engine.names import BatchState, State
 
 
 class _Counted(Collector):

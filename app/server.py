@@ -34,13 +34,6 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens; port 0 takes a free one. Raises OSError."""
-    listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    listening.set_inheritable(True)
-    return listening
-
-
 def serve(settings: Settings, listening: socket.socket) -> bool:
     """Serve until a signal; true if the service had started. Raises StorageFailed if the data folder cannot be used."""
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")

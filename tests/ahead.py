@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 from numba.core.caching import IndexDataCacheFile
 
-from engine.nn.architecture import DtypeName
+from engine.names import DtypeName
 from engine.training.device import compile_training
 
 _save: Any = IndexDataCacheFile.save

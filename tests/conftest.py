@@ -9,7 +9,7 @@ from typing import get_args
 
 import pytest
 
-from engine.nn.architecture import DtypeName
+from engine.names import DtypeName
 from tests.app import stories
 from tests.app.stories import Result
 from tests.running import RunningService

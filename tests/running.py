@@ -13,10 +13,10 @@ from typing import Any, Self
 
 import httpx
 
-from app.client import Client
+from app.client import Client, History
+from app.listening import listen
 from app.schemas.histories import EpochView
 from app.schemas.jobs import JobView
-from app.server import listen
 
 _NOT_HANDED_ON = ("NABLA_", "OPENBLAS_NUM_THREADS")
 # Nothing here takes longer even on a busy machine; only a failing test waits for it.
@@ -106,8 +106,9 @@ class RunningService:
         return dict(answer.json())
 
     def follow(self, job_id: str) -> Iterator[EpochView | JobView]:
-        with Client(self.url, timeout=PATIENCE) as client:
-            yield from client.follow(job_id, patience=0)  # a service that is gone was killed on purpose
+        # Not patient: a service that is gone was killed on purpose.
+        with Client(self.url, timeout=PATIENCE, patience=0) as client:
+            yield from client.job(job_id).follow()
 
     def finished(self, job_id: str) -> JobView:
         """Wait for the job's last state."""
@@ -129,9 +130,9 @@ class RunningService:
                 return
         raise AssertionError(f"the job ended before start {attempts}")
 
-    def history(self, job_id: str) -> list[EpochView]:
+    def history(self, job_id: str) -> History:
         with Client(self.url, timeout=PATIENCE) as client:
-            return client.history(job_id)
+            return client.job(job_id).history()
 
     def close(self) -> None:
         """End in order."""

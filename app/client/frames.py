@@ -1,15 +1,7 @@
-"""Tables of pandas, Polars and PyArrow as Arrow streams, a part at a time."""
+"""Tables of pandas, Polars and PyArrow, in and out. None of these is imported before there is one."""
 
-import io
-import json
 from collections.abc import Iterator
 from typing import Any, Protocol
-
-import pyarrow as pa
-import pyarrow.types as kinds
-
-# What is made into bytes at a time.
-_BYTES_AT_ONCE = 2**23
 
 
 class Frame(Protocol):
@@ -19,69 +11,28 @@ class Frame(Protocol):
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
 
 
+def is_frame(value: Any) -> bool:
+    return hasattr(value, "__arrow_c_stream__")
+
+
 def stream(frame: Frame) -> Iterator[bytes]:
     """One Arrow stream, in the parts that it is sent in."""
-    schema, batches = _opened(frame)
-    sink = _Sink()
-    with pa.ipc.new_stream(sink, schema) as writer:
-        for batch in batches:
-            writer.write_batch(batch)
-            yield sink.taken()
-    yield sink.taken()
+    from app.client import arrow
+
+    return arrow.stream(frame)
 
 
-def _opened(frame: Frame) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-    """What is sent of a table, in batches of bounded size."""
-    reader = pa.RecordBatchReader.from_stream(frame)
-    index = _index(reader.schema)
-    fields = [field for field in reader.schema if field.name not in index]
-    schema = pa.schema([field.with_type(pa.large_string()) if _is_view(field.type) else field for field in fields])
+def frame_like(frame: Frame, content: bytes) -> Any:
+    """An Arrow stream, as a table of the library that the given one is of; else as one of PyArrow."""
+    import pyarrow as pa
 
-    def batches() -> Iterator[pa.RecordBatch]:
-        for batch in reader:
-            rows = max(1, batch.num_rows * _BYTES_AT_ONCE // max(1, batch.nbytes))
-            for first in range(0, batch.num_rows, rows):
-                part = batch.slice(first, rows)
-                columns = [_alone(part.column(field.name)) for field in fields]
-                yield pa.RecordBatch.from_arrays(columns, schema=schema)
+    table = pa.ipc.open_stream(content).read_all()
+    match type(frame).__module__.partition(".")[0]:
+        case "pandas":
+            return table.to_pandas()
+        case "polars":
+            import polars
 
-    return schema, batches()
-
-
-def _index(schema: pa.Schema) -> set[str]:
-    """The columns that are the index of a pandas frame; one that only counts is none."""
-    about = json.loads((schema.metadata or {}).get(b"pandas", "{}"))
-    return {column for column in about.get("index_columns", ()) if isinstance(column, str)}
-
-
-def _is_view(type: pa.DataType) -> bool:
-    return bool(kinds.is_string_view(type))
-
-
-def _alone(column: pa.Array) -> pa.Array:
-    """Views, as Polars has them, would take the text of all rows along with each part of them."""
-    return column.cast(pa.large_string()) if _is_view(column.type) else column
-
-
-class _Sink(io.RawIOBase):
-    """What a writer has written, until it is taken."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._parts: list[bytes] = []
-        self._written = 0
-
-    def writable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._written
-
-    def write(self, part: Any, /) -> int:
-        self._parts.append(bytes(part))
-        self._written += len(self._parts[-1])
-        return len(self._parts[-1])
-
-    def taken(self) -> bytes:
-        parts, self._parts = self._parts, []
-        return b"".join(parts)
+            return polars.from_arrow(table)
+        case _:
+            return table

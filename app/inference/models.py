@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from engine.data.columns import ColumnType
 from engine.jobs.network import Version
-from engine.nn.architecture import Architecture, DtypeName
+from engine.names import DtypeName
+from engine.nn.architecture import Architecture
 from engine.training.probabilities import gives_probabilities
 
 INPUTS, OUTPUTS, LABELS, PROBABILITIES = "inputs", "outputs", "labels", "probabilities"

@@ -12,9 +12,9 @@ from app.idempotency import ToCreate
 from app.routes import problems
 from app.schemas.base import Page
 from app.schemas.batches import BatchPredictionView, NewBatchPrediction
-from engine.data.exporting import FileFormat
 from engine.jobs.batch import BatchPrediction
 from engine.jobs.registry import Receipt
+from engine.names import FileFormat
 from engine.training.probabilities import check_gives_probabilities
 
 router = APIRouter(prefix="/v1", tags=["4 predictions"])

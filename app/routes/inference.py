@@ -17,7 +17,7 @@ from app.routes.predictions import LARGE, found_model
 from app.schemas.base import in_one_piece
 from app.schemas.inference import InferenceRequest, InferenceResponse
 from engine.errors import InvalidInput
-from engine.jobs.network import CURRENT, VersionReference
+from engine.names import CURRENT, VersionReference
 from engine.nn.views import Matrix
 from engine.training.model import Model
 

@@ -15,8 +15,9 @@ from app.schemas.base import Page
 from app.schemas.histories import EpochView, HistoryView
 from app.schemas.jobs import Cancellation, JobChange, JobView, NewJob
 from engine.errors import InvalidInput, NotFound
-from engine.jobs.job import Cancelled, Changed, Checkpointing, Job, Paused, SavedRun, State, check
+from engine.jobs.job import Cancelled, Changed, Checkpointing, Job, Paused, SavedRun, check
 from engine.jobs.orders import Order
+from engine.names import State
 
 router = APIRouter(prefix="/v1/jobs", tags=["3 jobs"])
 

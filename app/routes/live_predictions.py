@@ -14,8 +14,8 @@ from app.routes.predictions import BINARY, body_of, predicted
 from app.schemas.predictions import NewLivePrediction, PredictionView
 from engine.errors import InvalidInput, Unavailable
 from engine.jobs.job import Job
-from engine.jobs.network import VersionReference
 from engine.jobs.snapshots import Snapshot, check_running
+from engine.names import VersionReference
 
 router = APIRouter(prefix="/v1/jobs", tags=["4 predictions"], route_class=DirectRoute)
 

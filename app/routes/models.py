@@ -21,7 +21,7 @@ from app.schemas.inference import (
     TensorView,
 )
 from engine.errors import Conflict
-from engine.jobs.network import CURRENT, VersionReference
+from engine.names import CURRENT, VersionReference
 
 router = APIRouter(prefix="/v2", tags=["7 open inference protocol"])
 

@@ -21,8 +21,9 @@ from app.predictions.wanted import prepared, wanted_in
 from app.routes import problems
 from app.schemas.base import in_one_piece
 from app.schemas.predictions import EXAMPLE, NewPrediction, PredictionView, Probabilities, TopK, Version
-from engine.jobs.network import NetworkRecord, VersionReference
+from engine.jobs.network import NetworkRecord
 from engine.jobs.network import Version as Published
+from engine.names import VersionReference
 from engine.training.model import Answers, Model
 
 router = APIRouter(prefix="/v1/networks", tags=["4 predictions"], route_class=DirectRoute)

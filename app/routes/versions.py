@@ -10,7 +10,7 @@ from app.context import Here, Limit, NetworkId, VersionId
 from app.downloads import BYTES, download
 from app.routes import problems
 from app.schemas.versions import VersionsView, VersionView
-from engine.exchange.portable import FormatName
+from engine.names import NetworkFormat
 
 router = APIRouter(prefix="/v1/networks", tags=["1 networks"])
 
@@ -47,7 +47,7 @@ async def copy_out(
     network_id: NetworkId,
     version: VersionId,
     here: Here,
-    format: Annotated[FormatName, Query(description="What the file is to be.")] = "safetensors",
+    format: Annotated[NetworkFormat, Query(description="What the file is to be.")] = "safetensors",
 ) -> StreamingResponse:
     """A file with everything that predictions need. Creating a network takes it in again, with the same bits.
 

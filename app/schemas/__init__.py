@@ -1,1 +1,3 @@
-"""What requests and answers look like, a file per resource."""
+"""Models of requests and answers. Clients read answers with them too: what only the service makes of them, of records
+of the engine, is imported where it does so.
+"""

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Generic, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 
 from engine.jobs.ids import PREFIXES
-from engine.jobs.network import CURRENT
+from engine.names import CURRENT
 
 
 class Request(BaseModel):

@@ -1,15 +1,17 @@
 """Batch predictions in requests and answers."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from app.schemas.base import Name, Reference, Request
 from app.schemas.jobs import ErrorView
 from app.schemas.predictions import Version
-from engine.data.exporting import FileFormat
-from engine.jobs.batch import BatchPrediction, BatchState, Underway
+from engine.names import BatchState, FileFormat
+
+if TYPE_CHECKING:
+    from engine.jobs.batch import BatchPrediction, Underway
 
 _EXAMPLE: dict[str, JsonValue] = {"name": "xor", "dataset_id": "xor", "format": "csv", "probabilities": True}
 
@@ -65,7 +67,7 @@ class BatchPredictionView(BaseModel):
     finished_at: datetime | None
 
     @classmethod
-    def of(cls, batch: BatchPrediction, underway: Underway | None = None) -> "BatchPredictionView":
+    def of(cls, batch: "BatchPrediction", underway: "Underway | None" = None) -> "BatchPredictionView":
         done = batch.rows if batch.state == "succeeded" else 0
         return cls(
             id=batch.id,

@@ -1,12 +1,14 @@
 """Checkpoints of jobs in requests and answers."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.schemas.base import Request
-from engine.jobs.job import SavedRun
+
+if TYPE_CHECKING:
+    from engine.jobs.job import SavedRun
 
 
 class CheckpointView(BaseModel):
@@ -20,7 +22,7 @@ class CheckpointView(BaseModel):
     created_at: datetime
 
     @classmethod
-    def of(cls, saved: SavedRun) -> "CheckpointView":
+    def of(cls, saved: "SavedRun") -> "CheckpointView":
         return cls(
             number=saved.number,
             epoch=saved.epoch,

@@ -1,16 +1,19 @@
 """Datasets in requests and answers."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.schemas.base import Name, Request
 from app.schemas.reading import UNLABELED, Label, ReadingFields
 from engine.data.columns import Column, ColumnType, Filling
-from engine.data.dataset import Dataset
-from engine.data.sources import Progress
-from engine.jobs.upload import Kind, Upload, UploadState
+from engine.names import UploadKind, UploadState
+
+if TYPE_CHECKING:
+    from engine.data.dataset import Dataset
+    from engine.data.sources import Progress
+    from engine.jobs.upload import Upload
 
 Rows = Annotated[list[Annotated[list[float], Field(min_length=1)]], Field(min_length=1)]
 Cell = bool | int | float | str | None
@@ -158,11 +161,13 @@ class DatasetView(BaseModel):
     errors: list[DatasetProblem] | None
 
     @classmethod
-    def of(cls, record: Dataset | Upload, progress: Progress | None = None) -> "DatasetView":
+    def of(cls, record: "Dataset | Upload", progress: "Progress | None" = None) -> "DatasetView":
+        from engine.jobs.upload import Upload
+
         return cls._of_upload(record, progress) if isinstance(record, Upload) else cls._of_dataset(record)
 
     @classmethod
-    def _of_dataset(cls, dataset: Dataset) -> "DatasetView":
+    def _of_dataset(cls, dataset: "Dataset") -> "DatasetView":
         return cls(
             id=dataset.id,
             name=dataset.name,
@@ -185,7 +190,7 @@ class DatasetView(BaseModel):
         )
 
     @classmethod
-    def _of_upload(cls, upload: Upload, progress: Progress | None) -> "DatasetView":
+    def _of_upload(cls, upload: "Upload", progress: "Progress | None") -> "DatasetView":
         pieces = [PieceView(number=one.number, bytes=one.bytes, sha256=one.sha256) for one in upload.pieces]
         return cls(
             id=upload.id,
@@ -209,5 +214,5 @@ class DatasetView(BaseModel):
         )
 
 
-def _open_kind(kind: Kind) -> Literal["rows", "file"] | None:
+def _open_kind(kind: UploadKind) -> Literal["rows", "file"] | None:
     return None if kind == "fields" else kind

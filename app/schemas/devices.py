@@ -1,12 +1,14 @@
 """Devices in answers."""
 
 from dataclasses import asdict
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from engine.jobs.devices import DeviceRecord
-from engine.training.choice import DeviceKind
+from engine.names import DeviceKind
+
+if TYPE_CHECKING:
+    from engine.jobs.devices import DeviceRecord
 
 
 class SlotView(BaseModel):
@@ -33,7 +35,7 @@ class DeviceView(BaseModel):
     slots: list[SlotView]
 
     @classmethod
-    def of(cls, device: DeviceRecord) -> "DeviceView":
+    def of(cls, device: "DeviceRecord") -> "DeviceView":
         return cls(
             id=device.id,
             kind=device.kind,

@@ -1,13 +1,16 @@
 """Evaluations in requests and answers."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from app.schemas.base import Reference, Request, VersionReference
-from engine.data.dataset import Dataset
-from engine.jobs.network import NetworkRecord, Version
-from engine.training.evaluation import MOST_CLASSES_CONFUSED, Classification, Deviations, Evaluation, Scores
+from engine.names import MOST_CLASSES_CONFUSED
+
+if TYPE_CHECKING:
+    from engine.data.dataset import Dataset
+    from engine.jobs.network import NetworkRecord, Version
+    from engine.training.evaluation import Classification, Deviations, Evaluation, Scores
 
 _EXAMPLE: dict[str, JsonValue] = {"dataset_id": "xor"}
 
@@ -38,7 +41,7 @@ class ScoresView(BaseModel):
     f1: Annotated[float, Field(description="The harmonic mean of precision and recall.")]
 
     @classmethod
-    def of(cls, scores: Scores) -> "ScoresView":
+    def of(cls, scores: "Scores") -> "ScoresView":
         return cls(precision=scores.precision, recall=scores.recall, f1=scores.f1)
 
 
@@ -53,7 +56,7 @@ class DeviationsView(BaseModel):
     rmse: Annotated[float, Field(description="Root of the mean squared error.")]
 
     @classmethod
-    def of(cls, deviations: Deviations) -> "DeviationsView":
+    def of(cls, deviations: "Deviations") -> "DeviationsView":
         return cls(r2=deviations.r2, mae=deviations.mae, rmse=deviations.rmse)
 
 
@@ -109,7 +112,9 @@ class EvaluationView(BaseModel):
     outputs: Annotated[list[DeviationsView] | None, Field(description="For each target column. Each row counts once.")]
 
     @classmethod
-    def of(cls, record: NetworkRecord, version: Version, dataset: Dataset, found: Evaluation) -> "EvaluationView":
+    def of(
+        cls, record: "NetworkRecord", version: "Version", dataset: "Dataset", found: "Evaluation"
+    ) -> "EvaluationView":
         classification, regression = found.classification, found.regression
         confusion = classification.confusion if classification else None
         mean = regression.mean if regression else None
@@ -130,7 +135,7 @@ class EvaluationView(BaseModel):
         )
 
 
-def _classes(labels: tuple[str, ...], found: Classification) -> list[ClassView]:
+def _classes(labels: tuple[str, ...], found: "Classification") -> list[ClassView]:
     return [
         ClassView(label=label, precision=scores.precision, recall=scores.recall, f1=scores.f1, support=support)
         for label, scores, support in zip(labels, found.classes, found.support, strict=True)

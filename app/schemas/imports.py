@@ -6,9 +6,8 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from app.schemas.base import Name, Request
 from app.schemas.reading import listed
-from engine.exchange.portable import FormatName, Hints
-from engine.nn.activations import ActivationName
-from engine.nn.costs import CostName
+from engine.exchange.portable import Hints
+from engine.names import ActivationName, CostName, NetworkFormat
 
 
 def _layers(value: Any) -> Any:
@@ -30,7 +29,7 @@ class NetworkFields(Request):
 
     name: Annotated[Name | None, Field(description="By default that of the file, where it can be one.")] = None
     format: Annotated[
-        FormatName | None, Field(description="What the file is; by default its first bytes tell, and they have to.")
+        NetworkFormat | None, Field(description="What the file is; by default its first bytes tell, and they have to.")
     ] = None
     layers: Annotated[
         tuple[LayerActivation, ...] | None,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
@@ -12,9 +12,11 @@ from app.schemas.base import Name, Reference, Request
 from app.schemas.schedules import Constant
 from app.schemas.training import EarlyStoppingFields, TrainingFields, ValidationFields
 from engine.errors import InvalidInput
-from engine.jobs.job import ErrorKind, Job, State
-from engine.training.choice import DeviceKind
-from engine.training.spec import DeviceChoice, EarlyStopping, StopReason, TrainingSpec
+from engine.names import DeviceChoice, DeviceKind, ErrorKind, State, StopReason
+
+if TYPE_CHECKING:
+    from engine.jobs.job import Job
+    from engine.training.spec import TrainingSpec
 
 _EPOCHS = 30
 
@@ -94,8 +96,10 @@ class NewJob(Request, TrainingFields):
         ),
     ] = None
 
-    def spec(self) -> TrainingSpec:
+    def spec(self) -> "TrainingSpec":
         """Raises InvalidInput if the settings do not go together."""
+        from engine.training.spec import EarlyStopping, TrainingSpec
+
         if self.optimizer.type == "l-bfgs":
             for field in ("batch_size", "learning_rate"):
                 if field in self.model_fields_set:
@@ -213,7 +217,7 @@ class JobView(TrainingFields):
 
     @classmethod
     def of(
-        cls, job: Job, queue_position: int | None = None, waits_for: Sequence[str] = (), pausing: bool = False
+        cls, job: "Job", queue_position: int | None = None, waits_for: Sequence[str] = (), pausing: bool = False
     ) -> "JobView":
         spec = job.spec
         learning_rate = spec.new_rates[-1].learning_rate if spec.new_rates else spec.learning_rate
@@ -275,7 +279,7 @@ OF_THE_MOMENT = {"queue_position", "waits_for", "pausing"}
 """Fields that depend on more than the job itself, which no record of the past has."""
 
 
-def _validation_of(job: Job) -> ValidationFields | None:
+def _validation_of(job: "Job") -> ValidationFields | None:
     if job.validation_dataset_id is not None:
         return ValidationFields(dataset_id=job.validation_dataset_id)
     if not job.spec.validation_fraction:
@@ -283,7 +287,7 @@ def _validation_of(job: Job) -> ValidationFields | None:
     return ValidationFields(fraction=job.spec.validation_fraction, stratified=job.spec.stratified)
 
 
-def _seconds_remaining(job: Job) -> float | None:
+def _seconds_remaining(job: "Job") -> float | None:
     """At the pace so far, to the last epoch or to the end of the time allowed."""
     if not job.epoch or job.finished:
         return None

@@ -2,18 +2,17 @@
 
 from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from app.schemas.base import Name, Request, VersionReference
-from engine.data.preparation import PreparationRule
-from engine.data.scaling import ScalingWord
-from engine.jobs.network import NetworkRecord
-from engine.nn.activations import ActivationName
-from engine.nn.architecture import LARGEST_SEED, Architecture, DtypeName, Layer
-from engine.nn.costs import CostName
-from engine.nn.initializers import InitializerName
+from engine.names import LARGEST_SEED, ActivationName, CostName, DtypeName, InitializerName, ScalingWord
+
+if TYPE_CHECKING:
+    from engine.data.preparation import PreparationRule
+    from engine.jobs.network import NetworkRecord
+    from engine.nn.architecture import Architecture
 
 
 class LayerFields(Request):
@@ -54,7 +53,9 @@ class PreparationFields(Request):
         Field(description="A category that was not learned: refuse the row, or leave all its inputs 0."),
     ] = "refuse"
 
-    def rule(self) -> PreparationRule:
+    def rule(self) -> "PreparationRule":
+        from engine.data.preparation import PreparationRule
+
         return PreparationRule(self.inputs, self.targets, self.unseen)
 
 
@@ -110,7 +111,9 @@ class NewNetwork(Request):
         ),
     ] = PreparationFields()
 
-    def architecture(self) -> Architecture:
+    def architecture(self) -> "Architecture":
+        from engine.nn.architecture import Architecture, Layer
+
         return Architecture(
             self.inputs,
             tuple(Layer(**layer.model_dump()) for layer in self.layers),
@@ -174,7 +177,7 @@ class NetworkView(BaseModel):
     created_at: datetime
 
     @classmethod
-    def of(cls, record: NetworkRecord) -> "NetworkView":
+    def of(cls, record: "NetworkRecord") -> "NetworkView":
         architecture = record.architecture
         return cls(
             id=record.id,

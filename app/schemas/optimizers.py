@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, TypeAdapter
 
 from app.schemas.base import Request
-from engine.nn.optimizers import OptimizerName
+from engine.names import OptimizerName
 
 _Decay = Annotated[float, Field(ge=0, lt=1)]
 _Epsilon = Annotated[float, Field(gt=0, description="ε: keeps a quotient finite where the gradient vanishes.")]

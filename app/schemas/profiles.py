@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from app.schemas.base import Name, Request
 from app.schemas.datasets import Cell, DatasetView
 from engine.data.profiles import ColumnProfile, Kind, Named, Profile, Role
-from engine.nn.architecture import LARGEST_SEED
+from engine.names import LARGEST_SEED
 
 
 class FrequentView(BaseModel):

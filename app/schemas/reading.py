@@ -1,13 +1,16 @@
 """How files are to be read, in bodies, forms and queries."""
 
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
 from app.schemas.base import Name, Request
 from engine.data.columns import ColumnType, Filling
-from engine.data.sources import FormatName, Reading
+from engine.names import DataFormat
+
+if TYPE_CHECKING:
+    from engine.data.sources import Reading
 
 
 def _label(value: Any) -> Any:
@@ -55,7 +58,7 @@ class ReadingFields(Request):
     JSON."""
 
     name: Name | None = None
-    format: Annotated[FormatName | None, Field(description="What the files are; by default that is found out.")] = None
+    format: Annotated[DataFormat | None, Field(description="What the files are; by default that is found out.")] = None
     header: Annotated[
         bool | None,
         BeforeValidator(_truth),
@@ -96,7 +99,9 @@ class ReadingFields(Request):
     ]
     unlabeled: Annotated[bool, BeforeValidator(_truth), Field(description=UNLABELED)] = False
 
-    def reading(self, largest: int) -> Reading:
+    def reading(self, largest: int) -> "Reading":
         """`largest`: bytes, once unpacked. Raises InvalidInput if these say one thing and its opposite."""
+        from engine.data.sources import Reading
+
         fields = {name: getattr(self, name) for name in ReadingFields.model_fields if name != "name"}
         return Reading(**fields, largest=largest)

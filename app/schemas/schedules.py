@@ -1,13 +1,15 @@
 """Schedules of the learning rate in requests and answers: a name, an object with its settings, or a list of stages."""
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, TypeAdapter
 
 from app.schemas.base import Request
-from engine.nn.schedules import ScheduleName
-from engine.training.spec import TrainingSpec
-from engine.training.stages import Stage
+from engine.names import ScheduleName
+
+if TYPE_CHECKING:
+    from engine.training.spec import TrainingSpec
+    from engine.training.stages import Stage
 
 _Factor = Annotated[float, Field(gt=0, description="What the rate is multiplied with.")]
 _Minimum = Annotated[float, Field(ge=0, description="The rate does not fall below this.")]
@@ -96,8 +98,10 @@ ScheduleFields = Annotated[
 _RULE: TypeAdapter[_Kinds] = TypeAdapter(Annotated[_Kinds, Field(discriminator="type")])
 
 
-def stages_of(schedule: object) -> tuple[Stage, ...]:
+def stages_of(schedule: object) -> "tuple[Stage, ...]":
     """Of a list of them; none of a rule."""
+    from engine.training.stages import Stage
+
     if not isinstance(schedule, list):
         return ()
     return tuple(Stage(epochs, **fields.model_dump()) for epochs, fields in schedule)
@@ -108,7 +112,7 @@ def settings_of(schedule: _Kinds) -> dict[str, float]:
     return schedule.model_dump(exclude={"type"}, exclude_unset=True)
 
 
-def view_of(spec: TrainingSpec) -> _Kinds | list[tuple[int, StageFields]]:
+def view_of(spec: "TrainingSpec") -> _Kinds | list[tuple[int, StageFields]]:
     """With all its settings, defaults included."""
     if spec.stages:
         return [

@@ -7,8 +7,7 @@ from pydantic import BaseModel, Discriminator, Field, Tag, model_validator
 from app.schemas.base import Reference, Request
 from app.schemas.optimizers import OptimizerFields, Sgd
 from app.schemas.schedules import Constant, ScheduleFields
-from engine.nn.architecture import LARGEST_SEED
-from engine.nn.cuda.products import Precision
+from engine.names import LARGEST_SEED, Precision
 
 
 class ValidationFields(Request):

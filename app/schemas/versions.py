@@ -2,15 +2,17 @@
 
 from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.schemas.base import Request, VersionReference
 from app.schemas.networks import PreparationFields
 from engine.data.columns import ColumnType
-from engine.exchange.portable import FormatName
-from engine.jobs.network import NetworkRecord, Origin, Version
+from engine.names import NetworkFormat, Origin
+
+if TYPE_CHECKING:
+    from engine.jobs.network import NetworkRecord, Version
 
 
 class ColumnName(BaseModel):
@@ -42,7 +44,7 @@ class VersionView(BaseModel):
     tags: list[str]
     origin: Origin
     job_id: str | None
-    imported: FormatName | None
+    imported: NetworkFormat | None
     epoch: int | None
     cloned_from: Source | None
     classes: list[str] | None
@@ -50,7 +52,7 @@ class VersionView(BaseModel):
     created_at: datetime
 
     @classmethod
-    def of(cls, version: Version, network: NetworkRecord) -> "VersionView":
+    def of(cls, version: "Version", network: "NetworkRecord") -> "VersionView":
         source = version.cloned_from
         return cls(
             network_id=network.id,
@@ -68,7 +70,7 @@ class VersionView(BaseModel):
         )
 
 
-def _preparation_of(version: Version, network: NetworkRecord) -> VersionPreparation:
+def _preparation_of(version: "Version", network: "NetworkRecord") -> VersionPreparation:
     columns = None
     if version.columns is not None:
         columns = [ColumnName(name=name, type=type_) for name, type_ in version.columns]
@@ -105,5 +107,5 @@ class TagsView(BaseModel):
     data: list[TagView]
 
     @classmethod
-    def of(cls, network: NetworkRecord) -> "TagsView":
+    def of(cls, network: "NetworkRecord") -> "TagsView":
         return cls(data=[TagView(tag=tag, version=version) for tag, version in network.tags.items()])

@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from engine import durable
 from engine.data.npy_files import write_array
+from engine.names import FileFormat
 
 T = TypeVar("T")
-FileFormat = Literal["csv", "parquet", "arrow", "npy"]
 ArrowForm = Literal["file", "stream"]
 Block = dict[str, npt.NDArray[np.generic]]
 """Columns by their names: of numbers, or of texts as objects."""

@@ -14,8 +14,9 @@ import numpy.typing as npt
 from engine.data.columns import Column, difference
 from engine.data.features import MISSING, UNSEEN, Array, Features, Raw, Rows
 from engine.data.filling import fills_of
-from engine.data.scaling import Reals, Scaling, ScalingWord, Vector, fit_scaling
+from engine.data.scaling import Reals, Scaling, Vector, fit_scaling
 from engine.errors import InvalidInput
+from engine.names import ScalingWord
 
 Field = Callable[[int, int], str]
 """The field of a problem, by the place of the row among those that are prepared and by that of the column."""

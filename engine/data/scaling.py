@@ -10,14 +10,13 @@ Blocks are so many of the rows as the width alone says, so that the bits depend 
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from engine.data.features import Rows
+from engine.names import ScalingWord
 
-ScalingWord = Literal["none", "standardize", "min_max", "robust"]
 Vector = npt.NDArray[np.float64]
 Reals = npt.NDArray[np.float64]
 Read = Callable[[Rows], Reals]

@@ -7,8 +7,8 @@ from typing import Literal
 from engine.data.columns import Column, ColumnType, Filling
 from engine.data.examples import Label, refuse_beside_unlabeled
 from engine.errors import InvalidInput
+from engine.names import DataFormat
 
-FormatName = Literal["csv", "tsv", "parquet", "arrow", "ndjson", "json", "npy", "npz", "idx"]
 FieldName = Literal["file", "inputs", "targets", "labels", "weights"]
 
 
@@ -38,7 +38,7 @@ class Reading:
     Raises InvalidInput if it says one thing and its opposite.
     """
 
-    format: FormatName | None = None
+    format: DataFormat | None = None
     header: bool | None = None
     target: tuple[str, ...] = ()
     label: str | None = None

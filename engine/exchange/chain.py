@@ -21,9 +21,8 @@ from engine.exchange.tensors import (
     refused,
     shortened,
 )
-from engine.nn.activations import ActivationName
-from engine.nn.architecture import Architecture, DtypeName, Layer
-from engine.nn.costs import CostName
+from engine.names import ActivationName, CostName, DtypeName
+from engine.nn.architecture import Architecture, Layer
 from engine.nn.network import Network
 
 Named = tuple[str, Tensor]

@@ -8,9 +8,10 @@ from engine.errors import Damaged, InvalidInput
 from engine.exchange import npz_files, safetensors_files
 from engine.exchange.chain import described, network_of
 from engine.exchange.plain_arrays import layers_in
-from engine.exchange.portable import FormatName, Hints, Portable
+from engine.exchange.portable import Hints, Portable
 from engine.exchange.restoring import is_own, network_with, preparation_of, restore
 from engine.exchange.tensors import NO_PICKLES, Found, refused
+from engine.names import NetworkFormat
 from engine.nn.architecture import Architecture
 from engine.training.checkpoint import Classes
 
@@ -19,7 +20,7 @@ _START = 16
 _PICKLES = tuple(bytes((0x80, protocol)) for protocol in range(2, 6))
 
 
-def write(path: Path, portable: Portable, format: FormatName) -> None:
+def write(path: Path, portable: Portable, format: NetworkFormat) -> None:
     """For those who fetch it at once: it need not survive a loss of power. Raises StorageFailed, and InvalidInput or
     Conflict if it cannot be in this format."""
     with durable.reporting("the network's file"), path.open("wb") as file:
@@ -50,7 +51,7 @@ def stored(path: Path, architecture: Architecture, rule: PreparationRule, classe
         raise Damaged(f"The weights file {path.name} does not fit its network: {problem}") from problem
 
 
-def read(path: Path, hints: Hints, most: int) -> tuple[FormatName, Portable]:
+def read(path: Path, hints: Hints, most: int) -> tuple[NetworkFormat, Portable]:
     """What it is, and what is in it. Raises InvalidInput, TooLarge if that has more than `most` parameters."""
     format = _format_of(path)
     if hints.format not in (None, format):
@@ -66,7 +67,7 @@ def read(path: Path, hints: Hints, most: int) -> tuple[FormatName, Portable]:
             return format, _from_onnx(path, hints, most)
 
 
-def _format_of(path: Path) -> FormatName:
+def _format_of(path: Path) -> NetworkFormat:
     with path.open("rb") as file:
         start = file.read(_START)
     if not start:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from engine.exchange.onnx_graph import Graph, element_type
-from engine.nn.activations import LEAK, SELU_ALPHA, SELU_SCALE, ActivationName
-from engine.nn.architecture import DtypeName
+from engine.names import ActivationName, DtypeName
+from engine.nn.activations import LEAK, SELU_ALPHA, SELU_SCALE
 
 _Make = Callable[["_Layer", str], str]
 

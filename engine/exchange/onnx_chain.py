@@ -11,7 +11,8 @@ from engine.errors import InvalidInput
 from engine.exchange.chain import Dense, Named, Normalization
 from engine.exchange.onnx_reading import tensor_of
 from engine.exchange.tensors import refused, shortened
-from engine.nn.activations import LEAK, SELU_ALPHA, SELU_SCALE, ActivationName
+from engine.names import ActivationName
+from engine.nn.activations import LEAK, SELU_ALPHA, SELU_SCALE
 from engine.nn.batch_norm import EPSILON
 
 # Attributes of ONNX are float32.

@@ -5,18 +5,14 @@ data are prepared), `preparation` (what was found for that) and `classes`, each 
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import msgspec
 
 from engine.data.preparation import Preparation, PreparationRule
-from engine.nn.activations import ActivationName
-from engine.nn.costs import CostName
+from engine.names import ActivationName, CostName, NetworkFormat
 from engine.nn.network import Network
 from engine.training.checkpoint import Arrays, Classes, named_tensors, words_of_classes
 from engine.training.stored_preparation import tensors_of, words_of
-
-FormatName = Literal["safetensors", "npz", "onnx"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +45,7 @@ class Hints:
     """What a sender says of a file. `format`: None finds out. The others are for files that do not say it themselves:
     an activation for each layer, the cost, and the names of the classes."""
 
-    format: FormatName | None = None
+    format: NetworkFormat | None = None
     activations: tuple[ActivationName, ...] | None = None
     cost: CostName | None = None
     classes: tuple[str, ...] | None = None

@@ -6,9 +6,10 @@ import numpy as np
 
 from engine.data.columns import Column
 from engine.data.preparation import Preparation, PreparationRule
-from engine.data.scaling import Scaling, ScalingWord
+from engine.data.scaling import Scaling
 from engine.errors import InvalidInput
 from engine.exchange.tensors import refused, shortened
+from engine.names import ScalingWord
 from engine.nn.architecture import Architecture
 from engine.training.checkpoint import Classes
 

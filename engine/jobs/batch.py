@@ -3,12 +3,9 @@
 import threading
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Literal
 
-from engine.data.exporting import FileFormat
 from engine.jobs.job import JobError
-
-BatchState = Literal["queued", "succeeded", "failed", "cancelled"]
+from engine.names import BatchState, FileFormat
 
 
 @dataclass(frozen=True)

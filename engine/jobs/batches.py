@@ -8,7 +8,6 @@ from typing import BinaryIO
 
 from engine import durable
 from engine.data.dataset import Dataset
-from engine.data.exporting import FileFormat
 from engine.data.sources import Progress
 from engine.errors import Conflict, Damaged, InvalidInput, NablaError, StorageFailed, TooLarge, TooMany, Unavailable
 from engine.jobs import ids
@@ -17,9 +16,10 @@ from engine.jobs.catalog import Catalog
 from engine.jobs.children import Child, Died, GivenUp
 from engine.jobs.errands import Predict, Predicted
 from engine.jobs.folder import DataFolder
-from engine.jobs.job import ErrorKind, JobError
+from engine.jobs.job import JobError
 from engine.jobs.network import NetworkRecord, Version
 from engine.jobs.registry import Receipt, Registry
+from engine.names import ErrorKind, FileFormat
 
 log = logging.getLogger(__name__)
 

@@ -17,8 +17,9 @@ from engine.jobs import ids
 from engine.jobs.batch import BatchPrediction
 from engine.jobs.folder import DataFolder
 from engine.jobs.job import Job
-from engine.jobs.network import NetworkRecord, Version, VersionReference
+from engine.jobs.network import NetworkRecord, Version
 from engine.jobs.registry import Receipt, Registry
+from engine.names import VersionReference
 from engine.nn.architecture import Architecture
 from engine.nn.network import Network
 from engine.training.checkpoint import load_preparation, load_weights, save_weights

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from engine.jobs.executor import Slot
 from engine.jobs.service import JobService
+from engine.names import DeviceKind
 from engine.nn.cuda.discovery import Gpu
-from engine.training.choice import DeviceKind
 
 
 @dataclass(frozen=True)

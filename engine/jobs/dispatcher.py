@@ -9,13 +9,14 @@ from engine.jobs import messages
 from engine.jobs.endings import Endings
 from engine.jobs.executor import ProcessExecutor, Slot
 from engine.jobs.folder import DataFolder
-from engine.jobs.job import ErrorKind, Job, Started
+from engine.jobs.job import Job, Started
 from engine.jobs.registry import Registry
 from engine.jobs.reports import Reports, how_it_ended
 from engine.jobs.runs import Attempt, Runs
 from engine.jobs.snapshots import Snapshots
 from engine.jobs.storage import Storage
 from engine.jobs.wishes import Wishes
+from engine.names import ErrorKind
 
 # A worker whose job was cancelled gets so long to notice before it is replaced.
 _SECONDS_TO_RELEASE = 0.8

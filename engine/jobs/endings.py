@@ -6,10 +6,11 @@ from pathlib import Path
 
 from engine import durable
 from engine.jobs.folder import DataFolder
-from engine.jobs.job import Cancelled, ErrorKind, Failed, Job, JobError, Succeeded
+from engine.jobs.job import Cancelled, Failed, Job, JobError, Succeeded
 from engine.jobs.network import NetworkRecord, Version
 from engine.jobs.registry import Registry
 from engine.jobs.runs import Attempt
+from engine.names import ErrorKind
 from engine.training.checkpoint import load_classes, load_preparation
 
 

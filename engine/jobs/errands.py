@@ -7,13 +7,14 @@ import msgspec
 
 from engine.data.columns import Column, ColumnType
 from engine.data.dataset import Dataset
-from engine.data.exporting import ArrowForm, FileFormat
+from engine.data.exporting import ArrowForm
 from engine.data.preparation import PreparationRule
 from engine.data.profiles import Profile
 from engine.data.shares import Share
 from engine.data.sources import Content, Progress, Reading, Source
 from engine.errors import Conflict, Damaged, InvalidInput, NablaError, StorageFailed, StorageFull, TooLarge
-from engine.exchange.portable import FormatName, Hints
+from engine.exchange.portable import Hints
+from engine.names import FileFormat, NetworkFormat
 from engine.nn.architecture import Architecture
 
 # To the process. `folders` of an errand are those that it fills.
@@ -78,7 +79,7 @@ class CopyOut(msgspec.Struct, frozen=True, tag=True):
     architecture: Architecture
     rule: PreparationRule
     classes: tuple[str, ...] | None
-    format: FormatName
+    format: NetworkFormat
     path: str
 
     @property
@@ -165,7 +166,7 @@ class Predicted(msgspec.Struct, frozen=True, tag=True):
 class TakenIn(msgspec.Struct, frozen=True, tag=True):
     """The network that a file holds, and the name of the file that its weights are in now."""
 
-    format: FormatName
+    format: NetworkFormat
     file: str
     architecture: Architecture
     rule: PreparationRule

@@ -8,13 +8,14 @@ from typing import BinaryIO
 from engine import durable
 from engine.data.sources import Progress
 from engine.errors import StorageFailed
-from engine.exchange.portable import FormatName, Hints
+from engine.exchange.portable import Hints
 from engine.jobs import ids
 from engine.jobs.children import Child
 from engine.jobs.errands import CopyOut, TakeIn, TakenIn
 from engine.jobs.folder import DataFolder
-from engine.jobs.network import NetworkRecord, Version, VersionReference
+from engine.jobs.network import NetworkRecord, Version
 from engine.jobs.registry import Receipt, Registry
+from engine.names import NetworkFormat, VersionReference
 from engine.nn.network import Network
 from engine.training.checkpoint import save_weights
 
@@ -32,7 +33,7 @@ class Exchange:
         """What is asked for is given up."""
         self._exchanger.close()
 
-    def copy_out(self, network: NetworkRecord, reference: VersionReference, format: FormatName) -> BinaryIO:
+    def copy_out(self, network: NetworkRecord, reference: VersionReference, format: NetworkFormat) -> BinaryIO:
         """A version as a file, to be read from its beginning; it has no name, and is gone when it is closed. Raises
         NotFound, Damaged, and InvalidInput or Conflict if the version cannot be in this format."""
         version = network.find(reference)

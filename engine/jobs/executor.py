@@ -18,7 +18,7 @@ from typing import Literal
 
 from engine.jobs.channel import Channel
 from engine.jobs.messages import FromWorker, Ready, Released, Stop, ToWorker, channel_to_worker
-from engine.training.choice import DeviceKind
+from engine.names import DeviceKind
 
 log = logging.getLogger(__name__)
 

@@ -2,26 +2,13 @@
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal
 
 from engine.errors import Conflict
-from engine.training.choice import DeviceKind
+from engine.names import DeviceKind, ErrorKind, State, StopReason
 from engine.training.epoch import Epoch
-from engine.training.spec import StopReason, TrainingSpec
+from engine.training.spec import TrainingSpec
 
-State = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
 FINISHED: tuple[State, ...] = ("succeeded", "failed", "cancelled")
-ErrorKind = Literal[
-    "diverged",
-    "invalid_data",
-    "damaged_data",
-    "out_of_memory",
-    "worker_died",
-    "hung",
-    "storage_failed",
-    "dependency_failed",
-    "internal",
-]
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ import msgspec
 from engine.data.dataset import Dataset
 from engine.data.preparation import PreparationRule
 from engine.jobs.channel import SECONDS_TO_SEND, Channel
-from engine.jobs.job import Checkpointing, ErrorKind
+from engine.jobs.job import Checkpointing
+from engine.names import ErrorKind, StopReason
 from engine.nn.architecture import Architecture
 from engine.training.epoch import Epoch
-from engine.training.spec import StopReason, TrainingSpec
+from engine.training.spec import TrainingSpec
 
 
 class _Message(msgspec.Struct, frozen=True, tag=True):

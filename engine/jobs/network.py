@@ -2,20 +2,13 @@
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Literal
 
 from engine.data.columns import ColumnType
 from engine.data.preparation import PreparationRule
 from engine.errors import Conflict, NotFound
-from engine.exchange.portable import FormatName
+from engine.names import CURRENT, NetworkFormat, Origin, VersionReference
 from engine.nn.architecture import Architecture
 from engine.training.spec import TrainingSpec
-
-Origin = Literal["drawn", "trained", "imported"]
-VersionReference = int | str
-"""A number; or a tag, or `CURRENT`."""
-CURRENT = "current"
-"""What stands for the version that predicts, and so is no tag."""
 
 _MOST_TAGS = 100
 _UNPREPARED = PreparationRule()
@@ -40,7 +33,7 @@ class Version:
     columns: tuple[tuple[str, ColumnType], ...] | None = None
     origin: Origin = "trained"
     cloned_from: tuple[str, int] | None = None
-    imported: FormatName | None = None
+    imported: NetworkFormat | None = None
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from typing import Generic, Protocol, TypeVar, get_args
 import msgspec
 
 from engine.errors import NotFound
-from engine.jobs.job import FINISHED, Job, State
+from engine.jobs.job import FINISHED, Job
 from engine.jobs.journal import Journal
-from engine.training.choice import DeviceKind
+from engine.names import DeviceKind, State
 
 _UNFINISHED = tuple(state for state in get_args(State) if state not in FINISHED)
 # Finished jobs that stay in memory, for those who look at them next.

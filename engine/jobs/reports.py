@@ -5,20 +5,12 @@ from datetime import UTC, datetime
 
 from engine.jobs import messages
 from engine.jobs.endings import Endings
-from engine.jobs.job import (
-    Changed,
-    CheckpointLost,
-    EpochsDone,
-    ErrorKind,
-    Interrupted,
-    Job,
-    Saved,
-    Succeeded,
-)
+from engine.jobs.job import Changed, CheckpointLost, EpochsDone, Interrupted, Job, Saved, Succeeded
 from engine.jobs.registry import Registry
 from engine.jobs.snapshots import Snapshots
 from engine.jobs.storage import Storage
 from engine.jobs.wishes import Wishes
+from engine.names import ErrorKind
 
 log = logging.getLogger(__name__)
 

@@ -3,13 +3,9 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
 
 from engine.data.sources import FieldName, Reading, Source
-
-UploadState = Literal["receiving", "reading", "failed"]
-# What the pieces of an upload are: a form's fields, or files of rows one after the other, or parts of one file.
-Kind = Literal["fields", "rows", "file"]
+from engine.names import UploadKind, UploadState
 
 
 @dataclass(frozen=True)
@@ -30,7 +26,7 @@ class Upload:
     """`pieces` are in the order of their numbers. `problems`: why it failed, as fields and sentences."""
 
     id: str
-    kind: Kind
+    kind: UploadKind
     created_at: datetime
     name: str | None = None
     reading: Reading = field(default_factory=Reading)

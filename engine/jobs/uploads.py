@@ -14,7 +14,8 @@ from engine.jobs.children import Child
 from engine.jobs.folder import DataFolder
 from engine.jobs.readings import Readings
 from engine.jobs.registry import Receipt, Registry
-from engine.jobs.upload import Kind, Piece, Upload
+from engine.jobs.upload import Piece, Upload
+from engine.names import UploadKind
 
 
 class Uploads:
@@ -77,7 +78,7 @@ class Uploads:
         underway = self._readings.find(upload)
         return underway.progress if underway else None
 
-    def begin(self, kind: Kind) -> Upload:
+    def begin(self, kind: UploadKind) -> Upload:
         """A folder for files that will come. Raises TooMany, StorageFailed."""
         upload = Upload(ids.new_id(ids.DATASET), kind, datetime.now(UTC))
         with self._registry.lock:
@@ -135,7 +136,7 @@ class Uploads:
         self._registry.add(self._registry.uploads, upload, receipt)
         return upload
 
-    def opened(self, reference: str, kind: Kind) -> Upload:
+    def opened(self, reference: str, kind: UploadKind) -> Upload:
         """One that takes more pieces of a kind. Raises NotFound, Conflict."""
         found = self.find(reference)
         state = "ready" if isinstance(found, Dataset) else found.state
@@ -216,7 +217,7 @@ class Uploads:
         self.discard(upload)
 
 
-_COMES_AS: dict[Kind, str] = {"rows": "rows, in files", "file": "one file, in parts", "fields": "one request"}
+_COMES_AS: dict[UploadKind, str] = {"rows": "rows, in files", "file": "one file, in parts", "fields": "one request"}
 
 
 def _check_complete(upload: Upload) -> None:

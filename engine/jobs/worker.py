@@ -19,8 +19,8 @@ from engine.errors import Damaged, Diverged, InvalidInput, StorageFailed
 from engine.jobs import messages
 from engine.jobs.beginnings import CheckpointDamaged, begin
 from engine.jobs.channel import Channel
-from engine.jobs.job import ErrorKind
 from engine.jobs.priority import give_way
+from engine.names import ErrorKind
 from engine.nn.cuda.failures import is_out_of_memory
 from engine.training.checkpoint import Checkpoint, save_checkpoint, save_snapshot, save_weights
 from engine.training.device import Cpu, Cuda, Device

@@ -5,27 +5,13 @@ Where the slope can be written in terms of a, a layer overwrites z with a and st
 
 import math
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
+from engine.names import ActivationName
 from engine.nn import elementary
 from engine.nn.compiling import formula, named, scalar
 from engine.nn.kernel import kernel
 from engine.nn.views import Matrix, Vector, whole
-
-ActivationName = Literal[
-    "identity",
-    "sigmoid",
-    "tanh",
-    "relu",
-    "leaky_relu",
-    "elu",
-    "selu",
-    "gelu",
-    "silu",
-    "softplus",
-    "sin",
-    "softmax",
-]
 
 
 @formula

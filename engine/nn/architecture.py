@@ -2,21 +2,19 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from engine.errors import InvalidInput
-from engine.nn.activations import ACTIVATIONS, ActivationName
-from engine.nn.costs import COSTS, CostName
+from engine.names import LARGEST_SEED, ActivationName, CostName, DtypeName, InitializerName
+from engine.nn.activations import ACTIVATIONS
+from engine.nn.costs import COSTS
 from engine.nn.dispatch import code_of
-from engine.nn.initializers import INITIALIZERS, InitializerName
+from engine.nn.initializers import INITIALIZERS
 from engine.nn.optimizers import COEFFICIENTS
 from engine.nn.plan import ERRORS, NONE, NUMBERS, Buffers, Plan
-
-DtypeName = Literal["float32", "float64"]
-LARGEST_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True)

@@ -6,20 +6,16 @@ Costs are means over the rows of a mini-batch of the sum over the outputs of `va
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from engine.nn.activations import ActivationName
+from engine.names import ActivationName, CostName
 from engine.nn.compiling import formula, named, scalar
 from engine.nn.kernel import kernel
 from engine.nn.plan import COST, FIRST, Rows
 from engine.nn.views import Matrix, Vector, whole
-
-CostName = Literal[
-    "quadratic", "mean_absolute", "huber", "poisson", "binary_cross_entropy", "categorical_cross_entropy"
-]
 
 Weights = npt.NDArray[np.float64]
 

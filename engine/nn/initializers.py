@@ -3,22 +3,12 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from engine.names import InitializerName
 from engine.nn import random
-
-InitializerName = Literal[
-    "glorot_uniform",
-    "glorot_normal",
-    "he_uniform",
-    "he_normal",
-    "lecun_uniform",
-    "lecun_normal",
-    "standard_normal",
-]
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.errors import InvalidInput
+from engine.names import DtypeName
 from engine.nn import memory
-from engine.nn.architecture import Architecture, DtypeName
+from engine.nn.architecture import Architecture
 from engine.nn.initializers import INITIALIZERS
 from engine.nn.loops import predict_rows
 from engine.nn.plan import BIASES_AT, INPUTS, NONE, SCALES_AT, STATISTICS_AT, UNITS, WEIGHTS_AT, Buffers

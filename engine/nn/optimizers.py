@@ -7,16 +7,15 @@ formula for one parameter.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from engine.names import OptimizerName
 from engine.nn.compiling import formula, named, scalar
 from engine.nn.kernel import kernel
 from engine.nn.views import Matrix, Vector
-
-OptimizerName = Literal["sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw", "nadam", "l-bfgs"]
 
 Settings = npt.NDArray[np.float64]
 # Of one step, in the type of the parameters.

@@ -3,12 +3,12 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-ScheduleName = Literal["constant", "step", "exponential", "cosine", "inverse_scaling", "plateau"]
+from engine.names import ScheduleName
 
 Rates = npt.NDArray[np.float64]
 Settings = dict[str, float]

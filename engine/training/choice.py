@@ -6,9 +6,9 @@ rates below are round figures: a choice is wrong only where the two are close.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 from engine.errors import InvalidInput
+from engine.names import DeviceKind
 from engine.nn.architecture import Architecture
 from engine.nn.cuda.discovery import Found, Gpu
 from engine.nn.cuda.estimate import OVERHEAD_BYTES, Memory, Work, memory_of_run, work_of_step
@@ -16,8 +16,6 @@ from engine.nn.cuda.launching import MOST_IN_ONE_BLOCK
 from engine.nn.cuda.residence import CHUNK_BYTES
 from engine.nn.threads import threads_for
 from engine.training.spec import TrainingSpec
-
-DeviceKind = Literal["cpu", "cuda"]
 
 # A core with 512-bit lanes, as measured in products of a few hundred rows; half as much in float64.
 _CPU_FLOPS_PER_CORE = 90e9

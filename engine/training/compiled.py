@@ -8,8 +8,8 @@ from typing import get_args
 
 import numpy as np
 
-from engine.nn.architecture import Architecture, DtypeName, Layer
-from engine.nn.initializers import InitializerName
+from engine.names import DtypeName, InitializerName
+from engine.nn.architecture import Architecture, Layer
 from engine.nn.loops import cost_of_rows
 from engine.nn.network import Network
 

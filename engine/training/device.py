@@ -8,11 +8,11 @@ from typing import Any, Protocol, get_args
 import numpy as np
 
 from engine.data.opening import OpenDataset
-from engine.nn.architecture import Architecture, DtypeName
+from engine.names import DeviceKind, DtypeName
+from engine.nn.architecture import Architecture
 from engine.nn.cuda.stepper import CudaStepper
 from engine.nn.stepper import CpuStepper, MakeStepper
 from engine.nn.threads import BlasThreads, threads_for
-from engine.training.choice import DeviceKind
 from engine.training.compiled import compile_predictions, smallest
 from engine.training.spec import TrainingSpec
 from engine.training.trainer import Trainer

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from engine.data.opening import OpenDataset
 from engine.errors import InvalidInput
+from engine.names import MOST_CLASSES_CONFUSED
 from engine.nn.loops import cost_of_rows
 from engine.nn.network import Network
 from engine.nn.views import Matrix
@@ -21,7 +22,6 @@ Counts = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.integer]
 
 # A confusion matrix has the square of this many numbers; with more classes there is none.
-MOST_CLASSES_CONFUSED = 1000
 # A block has at most so many rows, and fewer where they are wide.
 _ROWS_AT_ONCE = 4096
 _NUMBERS_AT_ONCE = 2**22

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, replace
 
-from engine.training.spec import StopReason, TrainingSpec
+from engine.names import StopReason
+from engine.training.spec import TrainingSpec
 
 
 @dataclass(frozen=True)

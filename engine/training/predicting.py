@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.data.exporting import ArrowForm, Block, FileFormat, export_array, export_table, hand_over_table
+from engine.data.exporting import ArrowForm, Block, export_array, export_table, hand_over_table
 from engine.data.features import Features
 from engine.data.opening import inputs_of
+from engine.names import FileFormat
 from engine.training.evaluation import predicted_codes
 from engine.training.model import Answers, Model
 from engine.training.probabilities import likeliest, scores_of

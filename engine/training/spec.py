@@ -6,17 +6,14 @@ from typing import Literal
 import numpy as np
 
 from engine.errors import InvalidInput
-from engine.nn.architecture import LARGEST_SEED, Architecture
-from engine.nn.cuda.products import Precision
+from engine.names import LARGEST_SEED, DeviceChoice, OptimizerName, Precision, ScheduleName
+from engine.nn.architecture import Architecture
 from engine.nn.dispatch import code_of
-from engine.nn.optimizers import OPTIMIZERS, OptimizerName
-from engine.nn.schedules import SCHEDULES, ScheduleName
+from engine.nn.optimizers import OPTIMIZERS
+from engine.nn.schedules import SCHEDULES
 from engine.nn.steps import Optimization
 from engine.training.accepted import INFINITE, check_above_zero, check_known, check_penalty, check_settings
 from engine.training.stages import Moving, NewRate, Stage, check_stages, moved
-
-DeviceChoice = Literal["auto", "cpu", "cuda"]
-StopReason = Literal["epochs", "patience", "target_cost", "max_seconds", "converged"]
 
 
 @dataclass(frozen=True)

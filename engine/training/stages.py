@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from engine.errors import InvalidInput
-from engine.nn.optimizers import OPTIMIZERS, OptimizerName
+from engine.names import OptimizerName
+from engine.nn.optimizers import OPTIMIZERS
 from engine.training.accepted import check_above_zero, check_penalty
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from app.client import Client, ServiceError
+from app.client import BatchPredictionEnded, Client
 from app.schemas.batches import BatchPredictionView
 from tests.app import stories
 from tests.app.test_datasets import npy
@@ -23,10 +23,10 @@ Floats = npt.NDArray[np.floating]
 
 def ended(service: RunningService, batch: str) -> BatchPredictionView:
     with Client(service.url, timeout=PATIENCE) as client:
-        try:
-            return client.predicted(batch)
-        except ServiceError:
-            return client.batch_prediction(batch)
+        begun = client.batch_prediction(batch)
+        with suppress(BatchPredictionEnded):
+            begun.wait()
+        return begun.view
 
 
 def begun(service: RunningService, network: str, dataset: str, **fields: Any) -> str:

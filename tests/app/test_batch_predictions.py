@@ -205,12 +205,12 @@ def test_listed_found_by_name_deleted(service: RunningService, three: tuple[str,
 
 def test_the_client_fetches_a_file_as_a_whole(service: RunningService, three: tuple[str, str], tmp_path: Path) -> None:
     with Client(service.url) as client:
-        view = client.predicted(client.predict_dataset(*three, format="npy").id)
-        path = client.download_predictions(view.id, tmp_path / "found.npy")
+        batch = client.network(three[0]).predict_dataset(three[1], format="npy").wait()
+        path = batch.download(tmp_path / "found.npy")
         assert np.load(path).tobytes() == single(service, three[0], X).tobytes()
-        client.delete_prediction(view.id)
+        batch.delete()
         with pytest.raises(ServiceError, match="There is no batch-prediction"):
-            client.download_predictions(view.id, tmp_path / "gone.npy")
+            batch.download(tmp_path / "gone.npy")
     assert [file.name for file in tmp_path.iterdir()] == ["found.npy"]
 
 

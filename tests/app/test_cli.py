@@ -1,6 +1,5 @@
 """The `nabla` command, as a user calls it."""
 
-import os
 import re
 import signal
 import subprocess
@@ -9,14 +8,7 @@ from pathlib import Path
 
 import httpx
 
-ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("NABLA_")}
-
-
-def nabla(*arguments: str, timeout: float = 100, **variables: str) -> subprocess.CompletedProcess[str]:
-    command = [str(Path(sys.executable).with_name("nabla")), *arguments]
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=timeout, check=False, env={**ENVIRONMENT, **variables}
-    )
+from tests.app.terminals import ENVIRONMENT, NABLA, nabla
 
 
 def test_demo_reads_digits_and_leaves_nothing_running(tmp_path: Path) -> None:
@@ -49,7 +41,7 @@ def processes_with(marker: str) -> list[str]:
 
 def serving(folder: Path) -> subprocess.Popen[str]:
     """On a free port."""
-    command = [str(Path(sys.executable).with_name("nabla")), "serve", "--port", "0", "--data-dir", str(folder)]
+    command = [NABLA, "serve", "--port", "0", "--data-dir", str(folder)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
 
 
@@ -86,5 +78,25 @@ def test_an_address_in_use_is_said(tmp_path: Path) -> None:
 def test_help_names_the_commands() -> None:
     done = nabla("--help")
     assert done.returncode == 0
-    assert "serve" in done.stdout
-    assert "demo" in done.stdout
+    for name in (
+        "serve",
+        "demo",
+        "train",
+        "watch",
+        "jobs",
+        "history",
+        "predict",
+        "evaluate",
+        "export",
+        "network",
+        "dataset",
+    ):
+        assert f" {name} " in done.stdout
+    assert "Exit codes" in done.stdout
+
+
+def test_serving_waits_for_no_other_command() -> None:
+    heavy = ("httpx", "rich", "app.client")
+    code = f"import sys, app.cli, app.command.serving; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

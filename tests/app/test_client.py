@@ -1,252 +1,351 @@
-"""Data as programs have them, handed in with the client."""
+"""Both clients: what they hold, how they wait, what they raise, and what they send again."""
 
+import subprocess
+import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
-import pyarrow as pa
-import pyarrow.csv
 import pytest
 
-from app.client import Client, Frame, ServiceError
-from app.schemas.datasets import DatasetView
+from app.client import (
+    Conflict,
+    ConnectionLost,
+    Invalid,
+    JobCancelled,
+    JobFailed,
+    NotFound,
+    TooLarge,
+    Unavailable,
+)
+from app.client.curve import Curve, sparkline
+from app.client.events import Event, Parser
+from app.client.figures import page
 from app.schemas.histories import EpochView
-from app.schemas.jobs import JobView
+from tests import synchronous
 from tests.app import stories
-from tests.app.test_uploads import arrived
+from tests.app.breaking import Breaking, Fate, breaking
+from tests.app.clients import BOTH, client_of
 from tests.conftest import StartService
 from tests.running import PATIENCE, RunningService
 
-PEOPLE: dict[str, list[Any]] = {
-    "age": [31, 52, 47, 28],
-    "job": ["clerk", "smith", "smith", None],
-    "pays": ["yes", "no", "no", "yes"],
+XOR: dict[str, Any] = {"inputs": stories.XOR_INPUTS, "labels": ["no", "yes", "yes", "no"]}
+NETWORK: dict[str, Any] = {
+    "inputs": 2,
+    "layers": [{"units": 8, "activation": "tanh"}, {"units": 1, "activation": "sigmoid"}],
+    "cost": "binary_cross_entropy",
+    "seed": 7,
 }
-TABLE = pa.table(PEOPLE)
+JOB: dict[str, Any] = {"epochs": 500, "batch_size": 4, "learning_rate": 1.0, "seed": 7}
 
 
-@pytest.fixture
-def client(service: RunningService) -> Iterator[Client]:
-    with Client(service.url, timeout=PATIENCE) as client:
+@pytest.fixture(params=BOTH)
+def client(service: RunningService, request: pytest.FixtureRequest) -> Iterator[Any]:
+    with client_of(request.param, service.url, timeout=PATIENCE) as client:
         yield client
 
 
-def what_it_is(view: DatasetView) -> Any:
-    assert view.columns is not None
-    columns = [(column.name, column.type, column.categories) for column in view.columns]
-    return view.state, view.rows, view.inputs, view.classes, view.answers, columns
+@pytest.fixture(scope="module")
+def between(service: RunningService) -> Iterator[Breaking]:
+    with breaking(service.url) as between:
+        yield between
 
 
-class Foreign:
-    """Nothing but the protocol."""
-
-    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
-        return TABLE.__arrow_c_stream__(requested_schema)
-
-
-def _pandas() -> Any:
-    return pytest.importorskip("pandas").DataFrame(PEOPLE)
+@pytest.fixture(params=BOTH)
+def shaken(between: Breaking, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A client whose connections break."""
+    between.expect()
+    with client_of(request.param, between.url, timeout=PATIENCE) as client:
+        client.devices()
+        yield client
 
 
-def _pandas_with_categories() -> Any:
-    return _pandas().astype({"job": "category", "pays": "category"})
+def test_from_data_to_predictions(client: Any, tmp_path: Path) -> None:
+    dataset = client.create_dataset(name="held", **XOR)
+    network = client.create_network(name="held", **NETWORK)
+    job = client.create_job(network, dataset, name="held", **JOB)
+    assert repr(job).startswith(f"<Job {job.id} 'held': ")
+    assert job.wait().state == "succeeded"
+    assert (job.epoch, job.view.epochs) == (500, 500)
+    history = job.history()
+    assert [epoch.epoch for epoch in history] == list(range(1, 501))
+    assert history[-1].cost == job.cost
+    assert len(job.history_in_brief(50)) < 100
+    assert job.network() == network
+    assert network.refresh().version == 1
+    assert network.evaluate(dataset).accuracy == network.evaluate("held").accuracy == 1.0
+    assert network.predict(XOR["inputs"]).labels == XOR["labels"]
+    found = network.predict(np.array(XOR["inputs"], np.float32), probabilities=True)
+    assert found.shape == (4, 2)
+    assert (found.argmax(axis=1) == [0, 1, 1, 0]).all()
+    batch = network.predict_dataset(dataset, format="csv").wait()
+    assert batch.download(tmp_path / "predicted.csv").read_text().startswith('"output_1","label"')
+    assert next(iter(client.jobs())) == client.job("held") == job
+    assert dataset in list(client.datasets())
+    assert network in list(client.networks())
+    assert batch in list(client.batch_predictions())
+    for one in (batch, job, dataset, network):
+        one.delete()
+        with pytest.raises(NotFound):
+            one.refresh()
 
 
-def _pandas_of_some_rows() -> Any:
-    """Its index is one that does not just count, and so more than a note."""
-    frame = pytest.importorskip("pandas").DataFrame({name: ["?", *values] for name, values in PEOPLE.items()})
-    frame = frame.iloc[[1, 2, 3, 4]].astype({"age": int})
-    frame.index = [5, 3, 9, 7]
-    return frame
-
-
-def _polars() -> Any:
-    return pytest.importorskip("polars").DataFrame(PEOPLE)
-
-
-def _polars_with_categories() -> Any:
-    polars = pytest.importorskip("polars")
-    return polars.DataFrame(PEOPLE, schema_overrides={"job": polars.Categorical, "pays": polars.Enum(["no", "yes"])})
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda: TABLE,
-        lambda: TABLE.to_reader(max_chunksize=2),
-        Foreign,
-        _pandas,
-        _pandas_with_categories,
-        _pandas_of_some_rows,
-        _polars,
-        _polars_with_categories,
-    ],
-)
-def test_frames(client: Client, make: Callable[[], Frame]) -> None:
-    found = client.upload_frame(make(), name="people", label="pays", missing={"job": "most_frequent"})
-    assert found.name == "people"
-    assert what_it_is(found) == (
-        "ready",
-        4,
-        3,
-        ["no", "yes"],
-        ["pays"],
-        [("age", "number", None), ("job", "category", ["clerk", "smith"])],
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+def test_tables_in_and_out(client: Any, library: str) -> None:
+    of = pytest.importorskip(library)
+    make = of.table if library == "pyarrow" else of.DataFrame
+    rows = make({"x": [0.0, 1.0, 2.0, 3.0]})
+    table = make({"x": [0.0, 1.0, 2.0, 3.0], "kind": ["a", "a", "b", "b"]})
+    dataset = client.upload(table, label="kind")
+    network = client.create_network(
+        inputs=1, cost="binary_cross_entropy", layers=[{"units": 1, "activation": "sigmoid"}]
     )
-    shown = client.rows(found.id, offset=1)
-    assert [column.name for column in shown.columns] == ["age", "job", "pays"]
-    assert shown.data == [[52, "smith", "no"], [47, "smith", "no"], [28, None, "yes"]]
+    job = client.create_job(network, dataset, epochs=300, learning_rate=1.0).wait()
+    found = network.predict(rows)
+    assert type(found) is type(table)
+    assert list(found["label"].to_pylist() if library == "pyarrow" else found["label"]) == ["a", "a", "b", "b"]
+    history = job.history()
+    made = {"pandas": history.to_pandas, "polars": history.to_polars, "pyarrow": history.to_arrow}[library]()
+    assert len(made) == 300
+    assert float(made["cost"].to_numpy()[-1]) == history.to_numpy()[-1] == history[-1].cost
+    assert "validation_cost" not in history.columns()
 
 
-def test_a_frame_goes_out_as_it_is_made(service: RunningService, client: Client) -> None:
-    """Its second batch is made when the first has arrived."""
-    schema = pa.schema({"x": pa.float64(), "y": pa.float64()})
-    rows = 2**18
-
-    def batches() -> Iterator[pa.RecordBatch]:
-        numbers = np.arange(rows, dtype=float)
-        yield pa.record_batch([numbers, numbers], schema=schema)
-        deadline = time.monotonic() + PATIENCE
-        while not arrived(service):
-            assert time.monotonic() < deadline
-        yield pa.record_batch([numbers[:1], numbers[:1]], schema=schema)
-
-    found = client.upload_frame(pa.RecordBatchReader.from_batches(schema, batches()), target=["y"])
-    assert found.rows == rows + 1
+def test_a_job_in_a_notebook(client: Any) -> None:
+    job = client.create_job(client.create_network(**NETWORK), client.create_dataset(**XOR), **JOB)
+    assert "<svg" not in job._repr_html_()
+    job.wait()
+    shown = job._repr_html_()
+    assert "succeeded" in shown
+    assert shown.count("<polyline") == 1
+    assert "<script" not in shown
+    history = job.history()
+    assert history._repr_html_().count("<polyline") == 1
+    assert repr(history).startswith("<History: 500 epochs, cost ")
 
 
-def test_a_frame_that_breaks_off_is_no_dataset(service: RunningService, client: Client) -> None:
-    def batches() -> Iterator[pa.RecordBatch]:
-        yield TABLE.to_batches()[0]
-        raise RuntimeError("the source is gone")
-
-    with pytest.raises(pa.ArrowInvalid, match="the source is gone"):
-        client.upload_frame(pa.RecordBatchReader.from_batches(TABLE.schema, batches()), label="pays")
-    deadline = time.monotonic() + PATIENCE
-    while any((service.folder / "uploads").iterdir()):
-        assert time.monotonic() < deadline
+def test_names_are_escaped() -> None:
+    """No service takes such a name; but what stands between may say anything."""
+    shown = page("Job <script>", [("error", "<b>")], [(1, 0.5, None), (2, 0.25, 0.5)])
+    assert "<script" not in shown
+    assert "&lt;b&gt;" in shown
+    assert shown.count("<polyline") == 2
 
 
-def test_arrays_and_files_of_arrays(client: Client, tmp_path: Path) -> None:
-    inputs = np.arange(12.0).reshape(4, 3)
-    arrays: dict[str, Any] = {"inputs": inputs, "labels": ["a", "b", "a", "b"], "weights": [1, 2, 0.5, 1]}
-    found = client.upload_arrays(**arrays, name="arrays", classes=["b", "a"])
-    assert (found.rows, found.inputs, found.classes, found.weighted) == (4, 3, ["b", "a"], True)
-    np.save(tmp_path / "x.npy", inputs)
-    of_files = client.upload_arrays(**{**arrays, "inputs": tmp_path / "x.npy"}, classes=["b", "a"])
-    assert of_files.sha256 == found.sha256
-    assert client.upload_arrays(inputs=inputs, targets=inputs[:, :2]).targets == 2
-    with pytest.raises(ServiceError, match="targets or labels"):
-        client.upload_arrays(inputs=inputs)
+def test_jobs_that_do_not_succeed(client: Any) -> None:
+    network, dataset = client.create_network(**NETWORK), client.create_dataset(**XOR)
+    job = client.create_job(network, dataset, epochs=10**9, learning_rate=1e-6)
+    for event in job.follow():
+        if isinstance(event, EpochView):
+            break
+    assert job.change(learning_rate=1e-5).view.learning_rate == 1e-5
+    assert job.pause().state == "paused"
+    assert job.resume().state in ("queued", "running")
+    after = client.create_job(network, dataset, after=[job.id])
+    waiting = threading.Thread(target=job.cancel)
+    waiting.start()
+    with pytest.raises(JobCancelled, match="is cancelled") as cancelled:
+        job.wait()
+    waiting.join()
+    assert cancelled.value.view.state == "cancelled"
+    with pytest.raises(JobFailed, match=r"is failed: .+") as failed:
+        after.wait()
+    assert failed.value.view.error is not None
+    assert failed.value.view.error.kind == "dependency_failed"
+    with pytest.raises(Conflict):
+        job.cancel()
 
 
-def test_rows_a_file_or_a_frame_at_a_time(client: Client, tmp_path: Path) -> None:
-    file = tmp_path / "people.csv"
-    pa.csv.write_csv(TABLE, file)
-    opened = client.create_dataset(upload="rows", label="pays", missing="most_frequent")
-    assert opened.state == "receiving"
-    with pytest.raises(ServiceError, match="not closed") as refused:
-        client.ready(opened.id)
-    assert refused.value.status == 409
-    client.append_rows(opened.id, file)
-    pieces = client.append_rows(opened.id, TABLE).pieces
-    assert pieces is not None
-    assert [piece.number for piece in pieces] == [1, 2]
-    closed = client.close_dataset(opened.id)
-    assert (closed.state, closed.rows) == ("ready", 8)
-    assert closed == client.ready(opened.id) == client.close_dataset(opened.id)
+def test_refusals_are_of_a_kind_each(service: RunningService, client: Any, start_service: StartService) -> None:
+    with pytest.raises(NotFound, match="There is no network") as gone:
+        client.network("nobody")
+    assert (gone.value.status, gone.value.type) == (404, "/problems/unknown-network")
+    with pytest.raises(Invalid) as wrong:
+        client.create_network(**{**NETWORK, "cost": "none"})
+    assert wrong.value.field == "cost"
+    assert wrong.value.errors[0]["message"] in str(wrong.value)
+    with pytest.raises(NotFound) as unknown:
+        client.create_job("nobody", "nothing")
+    assert unknown.value.field == "network_id"
+    small = start_service(max_json_bytes="1024")
+    with client_of("sync", small.url) as other, pytest.raises(TooLarge):
+        other.create_dataset(inputs=[[0.0]] * 1000, labels=["a", "b"] * 500)
 
 
-def numbers(folder: Path, rows: int) -> Path:
-    file = folder / "numbers.csv"
-    column = np.arange(rows) / 7
-    pa.csv.write_csv(pa.table({"x": column, "y": column + 1}), file)
-    return file
+@pytest.mark.parametrize("kind", BOTH)
+def test_where_there_is_no_service(kind: str, service: RunningService) -> None:
+    with (
+        client_of(kind, "http://127.0.0.1:1") as nowhere,
+        pytest.raises(ConnectionLost, match="There is no service at"),
+    ):
+        nowhere.devices()
+    with client_of(kind, "localhost:8000") as nowhere, pytest.raises(ConnectionLost, match="begins with http://"):
+        nowhere.devices()
+    with client_of(kind, f"{service.url}/elsewhere") as lost, pytest.raises(NotFound):
+        lost.devices()
 
 
-def test_parts_that_are_there_are_not_sent_again(service: RunningService, client: Client, tmp_path: Path) -> None:
-    file = numbers(tmp_path, 1000)
-    size = 1 + file.stat().st_size // 4
-    opened = client.create_dataset(upload="file", target="y")
-    for number, part in ((3, file.read_bytes()[2 * size : 3 * size]), (2, b"something else"), (5, b"of another file")):
-        assert service.http.put(f"/v1/datasets/{opened.id}/parts/{number}", content=part).status_code == 200
-    there = sorted((service.folder / "uploads" / opened.id).iterdir(), key=lambda path: path.stat().st_size)
-    with pytest.raises(ValueError, match=r"has 4 parts; the dataset .* has parts up to 5"):
-        client.send_parts(opened.id, file, bytes_of_a_part=size)
-    assert there[-1].exists()
-    assert not there[0].exists()
-    client.delete_dataset(opened.id)
-    whole = client.upload_dataset(file, target="y")
-    again = client.create_dataset(upload="file", target="y")
-    for _ in range(2):
-        sent = client.send_parts(again.id, file, bytes_of_a_part=size)
-        assert [piece.number for piece in sent.pieces or ()] == [1, 2, 3, 4]
-    assert client.close_dataset(again.id).sha256 == whole.sha256
+def test_what_is_asked_is_asked_again(between: Breaking, shaken: Any) -> None:
+    between.expect("lose the request", "lose the answer", "busy")
+    assert shaken.devices().data[0].id == "cpu"
+    assert [asked.method for asked in between.asked] == ["GET"] * 4
 
 
-def test_parts_go_on_after_a_crash(start_service: StartService, tmp_path: Path) -> None:
-    service = start_service()
-    file = numbers(tmp_path, 50_000)
-    with Client(service.url, timeout=PATIENCE) as client:
-        opened = client.create_dataset(upload="file", target="y")
-        sending = threading.Thread(target=client.send_parts, args=(opened.id, file), kwargs={"bytes_of_a_part": 2**14})
-        sending.start()
-        while len(service.get(f"/v1/datasets/{opened.id}")["pieces"]) < 3:
-            assert sending.is_alive()
-        service.kill()
-        service.start()
-        sending.join(PATIENCE)
-        closed = client.close_dataset(opened.id)
-        assert closed.rows == 50_000
-        assert closed.sha256 == client.upload_dataset(file, target="y").sha256
+def test_what_creates_is_carried_out_once(
+    service: RunningService, between: Breaking, shaken: Any, tmp_path: Path
+) -> None:
+    """Each is sent again with the key that it had, and the answer is that of the first."""
+    (tmp_path / "table.csv").write_text("x,y\n1,2\n3,4\n")
+
+    def created(path: str, make: Any) -> Any:
+        before = service.get(path)["data"][:1]
+        between.expect("lose the answer", "busy", "lose the answer")
+        made = make()
+        assert len({asked.key for asked in between.asked}) == 1
+        assert between.asked[0].key
+        assert len(between.asked) == 4
+        assert [one["id"] for one in service.get(path)["data"][:2]] == [made.id, *(one["id"] for one in before)]
+        return made
+
+    created("/v1/datasets", lambda: shaken.upload(tmp_path / "table.csv", target="y"))
+    arrays = {"inputs": np.zeros((4, 2)), "labels": [0, 1, 1, 0]}
+    dataset = created("/v1/datasets", lambda: shaken.upload_arrays(**arrays))
+    network = created("/v1/networks", lambda: shaken.create_network(**NETWORK))
+    created("/v1/networks", lambda: network.clone("again"))
+    job = created("/v1/jobs", lambda: shaken.create_job(network, dataset, epochs=1))
+    job.wait()
+    created("/v1/batch-predictions", lambda: network.predict_dataset(dataset))
 
 
-def test_without_waiting_and_then_with(client: Client, tmp_path: Path) -> None:
-    taken = client.upload_dataset(numbers(tmp_path, 1000), wait=False, target="y")
-    assert taken.state == "reading"
-    assert client.ready(taken.id).rows == 1000
-    ragged = tmp_path / "ragged.csv"
-    ragged.write_text("x,y\n1,2\n3\n")
-    failing = client.upload_dataset(ragged, wait=False, target="y")
-    with pytest.raises(ServiceError, match="Line 3 has 1 cells; the table has 2 columns") as refused:
-        client.ready(failing.id)
-    assert refused.value.problem["errors"][0]["field"] == "file"
-    with pytest.raises(ServiceError, match="Line 3 has 1 cells"):
-        client.upload_dataset(ragged, target="y")
-    client.delete_dataset(failing.id)
-    with pytest.raises(ServiceError) as gone:
-        client.dataset(failing.id)
-    assert gone.value.status == 404
+def test_what_changes_is_not_sent_again(between: Breaking, shaken: Any) -> None:
+    network = shaken.create_network(name="kept", **NETWORK)
+    between.expect("lose the answer")
+    with pytest.raises(ConnectionLost, match="broke"):
+        network.change(name="changed")
+    assert len(between.asked) == 1
+    assert network.refresh().name == "changed"
+    between.expect("busy")
+    with pytest.raises(Unavailable):
+        network.change(name="unchanged")
+    assert network.refresh().name == "changed"
 
 
-def test_looking_at_a_dataset_and_dividing_it(service: RunningService, client: Client) -> None:
-    whole = client.upload_frame(TABLE, label="pays", missing="most_frequent")
-    profile = client.profile(whole.id)
-    assert (profile.rows, profile.classes) == (4, {"no": 2, "yes": 2})
-    one, other = client.split(whole.id, {"half": 0.5, "other half": 0.5}, seed=3)
-    assert [(part.name, part.rows) for part in (one, other)] == [("half", 2), ("other half", 2)]
-    first, second = (client.rows(part.id).data for part in (one, other))
-    assert sorted(map(str, first + second)) == sorted(map(str, client.rows(whole.id).data))
-    network = client.create_network(inputs=3, layers=[{"units": 1, "activation": "sigmoid"}])
-    job = client.create_job(network_id=network.id, dataset_id=one.id, epochs=1, batch_size=2, learning_rate=0.1)
-    assert service.finished(job.id).state == "succeeded"
+def test_what_was_deleted_by_the_lost_request_is_deleted(between: Breaking, shaken: Any) -> None:
+    dataset = shaken.create_dataset(**XOR)
+    between.expect("lose the answer")
+    dataset.delete()
+    assert [asked.method for asked in between.asked] == ["DELETE", "DELETE"]
+    with pytest.raises(NotFound):
+        dataset.delete()
 
 
-def test_following_a_job_goes_on_when_the_service_is_back(start_service: StartService) -> None:
+@pytest.mark.parametrize("kind", BOTH)
+def test_patience_has_an_end(between: Breaking, kind: str) -> None:
+    with client_of(kind, between.url, patience=0.5) as client:
+        between.expect("busy for long")
+        with pytest.raises(Unavailable) as busy:
+            client.devices()
+        assert busy.value.retry_after == 3600
+        lost: list[Fate] = ["lose the answer"] * 50
+        between.expect(*lost)
+        with pytest.raises(ConnectionLost, match="broke"):
+            client.devices()
+        assert len(between.asked) > 2
+
+
+def test_a_download_that_breaks_off_is_begun_anew(between: Breaking, shaken: Any, tmp_path: Path) -> None:
+    network = shaken.create_network(**NETWORK)
+    between.expect("lose the answer", "busy")
+    path = network.download(tmp_path / "start.npz")
+    assert len(np.load(path).files) > 2
+    with pytest.raises(NotFound):
+        network.download(tmp_path / "none.npz", version=7)
+    assert [file.name for file in tmp_path.iterdir()] == ["start.npz"]
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_waiting_goes_on_when_the_service_is_back(start_service: StartService, kind: str) -> None:
     service = start_service(checkpoint_seconds="0.05")
-    job = stories.job(service, epochs=20_000)
-    epochs = []
-    with Client(service.url) as client:
-        for event in client.follow(job["id"]):
+    with client_of(kind, service.url) as client:
+        job = client.job(stories.job(service, epochs=20_000)["id"])
+        epochs = []
+        for event in job.follow():
             if isinstance(event, EpochView):
                 epochs.append(event.epoch)
                 if len(epochs) == 500:
                     service.kill()
                     service.start()
-    assert isinstance(event, JobView)
-    assert (event.state, event.attempts) == ("succeeded", 2)
-    assert epochs[-1] == 20_000
-    assert set(epochs) == set(range(1, 20_001))
+        assert (job.state, job.view.attempts) == ("succeeded", 2)
+        assert epochs[-1] == 20_000
+        assert set(epochs) == set(range(1, 20_001))
+        assert len(job.curve.points) < 2000
+        assert job.curve.points[-1].epoch == 20_000
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_a_large_file_arrives_whole_whatever_happens(start_service: StartService, tmp_path: Path, kind: str) -> None:
+    """It goes in parts, and the service is killed between them."""
+    service, file = start_service(), tmp_path / "large.csv"
+    rows = "1.00,2.00\n" * (35 * 2**20 // 10)
+    file.write_text("x,y\n" + rows)
+    with client_of(kind, service.url, timeout=PATIENCE) as client:
+        client.devices()
+        found: list[Any] = []
+        sending = threading.Thread(target=lambda: found.append(client.upload(file, target="y")))
+        sending.start()
+        http = httpx.Client(base_url=service.url, timeout=PATIENCE)
+        while not any(one["pieces"] for one in http.get("/v1/datasets").json()["data"]):
+            assert sending.is_alive()
+        http.close()
+        service.kill()
+        service.start()
+        sending.join()
+    assert (found[0].name, found[0].view.rows) == ("large", len(rows) // 10)
+
+
+def test_events_are_parsed_however_they_are_cut() -> None:
+    stream = (
+        b": following\n\nid: 1\r\nevent: state\r\ndata: {}\r\n\r\nevent: nothing\n\n"
+        b"data: a\ndata:b\nid:2\n\ndata: \xc3\xa4\n\ndata: unfinished\n"
+    )
+    expected = [Event("state", "1", "{}"), Event("message", "2", "a\nb"), Event("message", "2", "ä")]
+    for size in range(1, len(stream)):
+        parser = Parser()
+        parts = [stream[first : first + size] for first in range(0, len(stream), size)]
+        assert [event for part in parts for event in parser.feed(part)] == expected
+
+
+def test_a_curve_stays_small_and_keeps_its_ends() -> None:
+    curve = Curve()
+    for epoch in range(1, 100_001):
+        curve.add(epoch, 1 / epoch, None)
+    epochs = [point.epoch for point in curve.points]
+    assert epochs == sorted(epochs)
+    assert 500 < len(epochs) < 1100
+    assert (epochs[0], epochs[-1]) == (1, 100_000)
+    curve.add(70_000, 0.5, None)  # gone back to a checkpoint
+    assert curve.points[-1].epoch == 70_000
+    assert sparkline([4, 3, 2, 1], 4) == "█▅▃▁"
+    assert sparkline([float("nan")], 4) == ""
+    assert len(sparkline(range(1, 1001), 30)) == 30
+
+
+def test_the_generated_client_is_that_of_the_written_one(tmp_path: Path) -> None:
+    """If not: python -m tests.synchronous."""
+    made = tmp_path / "app" / "client" / "_sync"
+    synchronous.generate(made)
+    there = synchronous.GENERATED
+    names = sorted(file.name for file in made.glob("*.py"))
+    assert names == sorted(file.name for file in there.glob("*.py"))
+    for name in names:
+        assert (made / name).read_text() == (there / name).read_text(), name
+
+
+def test_importing_it_loads_nothing_heavy() -> None:
+    heavy = ("numba", "numpy", "scipy", "pyarrow", "pandas", "polars", "fastapi", "starlette", "typer")
+    code = f"import sys, app.client; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -175,9 +175,10 @@ def test_a_lost_answer_is_found_again_when_the_source_is_gone(service: RunningSe
 def test_with_the_client(service: RunningService) -> None:
     source, name = stories.network(service)["id"], f"n{uuid4().hex}"
     with Client(service.url, timeout=PATIENCE) as client:
-        made = client.clone_network(source, name, version=0)
-        assert (made.name, client.network(name).id) == (name, made.id)
-        assert client.predict(name, stories.XOR_INPUTS).outputs == client.predict(source, stories.XOR_INPUTS).outputs
-        source_of = client.version(name).cloned_from
+        original = client.network(source)
+        made = original.clone(name, version=0)
+        assert (made.name, client.network(name)) == (name, made)
+        assert made.predict(stories.XOR_INPUTS).outputs == original.predict(stories.XOR_INPUTS).outputs
+        source_of = made.published().cloned_from
         assert source_of is not None
         assert (source_of.network_id, source_of.version) == (source, 0)

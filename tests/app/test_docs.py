@@ -67,7 +67,7 @@ def test_the_examples_run_as_they_stand_in_the_order_of_the_page(
     assert answer["labels"] == ["no", "yes", "yes", "no"]
     begun = run(service, openapi, "post", "/v1/networks/{network_id}/batch-predictions", 202)
     with Client(service.url) as client:
-        assert client.predicted(begun["id"]).rows_done == 4
+        assert client.batch_prediction(begun["id"]).wait().view.rows_done == 4
     inferred = run(service, openapi, "post", "/v2/models/{model_name}/infer", 200)
     assert inferred["outputs"][1]["data"] == ["no", "yes"]
     evaluation = run(service, openapi, "post", "/v1/networks/{network_id}/evaluations", 200)

@@ -27,8 +27,8 @@ def evaluation(service: RunningService, network: str, dataset: dict[str, Any], *
 def test_xor_with_the_client(service: RunningService) -> None:
     network = trained(service, name="evaluated")
     with Client(service.url) as client:
-        now = client.evaluate(network, "evaluated")
-        start = client.evaluate(network, "evaluated", version=0)
+        now = client.network(network).evaluate("evaluated")
+        start = client.network(network).evaluate("evaluated", version=0)
     assert (now.network_id, now.version, now.rows, now.accuracy) == (network, 1, 4, 1.0)
     assert now.dataset_id == service.get("/v1/datasets/evaluated")["id"]
     assert now.confusion_matrix == [[2, 0], [0, 2]]

@@ -21,13 +21,13 @@ from sklearn.datasets import load_iris
 from sklearn.neural_network import MLPClassifier
 
 from app.client import Client, ServiceError
-from engine.exchange.portable import FormatName
+from engine.names import NetworkFormat
 from tests.app import stories
 from tests.app.test_uploads import create, left
 from tests.conftest import StartService
 from tests.running import PATIENCE, RunningService, assert_gone
 
-FORMATS = get_args(FormatName)
+FORMATS = get_args(NetworkFormat)
 PEOPLE = """age,job,member,since,pays
 31,clerk,true,2024-05-31,yes
 52,smith,false,1999-01-01,no
@@ -205,21 +205,22 @@ def test_a_classifier_of_scikit_learn(service: RunningService) -> None:
 
 def test_the_client(service: RunningService, people: str, tmp_path: Path) -> None:
     with Client(service.url, timeout=PATIENCE) as client:
+        mine = client.network(people)
         for format in FORMATS:
-            path = client.export_network(people, tmp_path / f"mine.{format}", format=format)
+            path = mine.download(tmp_path / f"mine.{format}")
             taken = client.import_network(path, name=f"mine in {format}")
             assert (taken.name, client.network(taken.id)) == (f"mine in {format}", taken)
-            assert client.predict(taken.id, rows=ROWS).outputs == client.predict(people, rows=ROWS).outputs
-        start = client.export_network(people, tmp_path / "start.npz", version=0, format="npz")
+            assert taken.predict(ROWS).outputs == mine.predict(ROWS).outputs
+        start = mine.download(tmp_path / "start.npz", version=0)
         assert client.import_network(start).name == "start"
         with pytest.raises(ServiceError, match="has no version 7"):
-            client.export_network(people, tmp_path / "none", version=7)
+            mine.download(tmp_path / "none", version=7)
         there = sorted(path.name for path in tmp_path.iterdir())
         assert there == ["mine.npz", "mine.onnx", "mine.safetensors", "start.npz"]
         weights = tmp_path / "plain.safetensors"
         safetensors.numpy.save_file({"0.weight": np.ones((2, 3), "f4")}, weights)
         plain = client.import_network(weights, layers=[{"activation": "softmax"}], classes=["a", "b"])
-        assert client.predict(plain.id, [[1, 2, 3]]).outputs == [[0.5, 0.5]]
+        assert plain.predict([[1, 2, 3]]).outputs == [[0.5, 0.5]]
 
 
 def test_what_cannot_be_copied_out(service: RunningService, xor: str) -> None:

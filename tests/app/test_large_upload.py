@@ -30,16 +30,16 @@ def test_a_file_is_never_in_memory_as_a_whole(start_service: StartService) -> No
         client.create_dataset(rows=[{"a": 1, "pays": "yes"}, {"a": 2, "pays": "no"}], label="pays")
         [reader] = service.readers()
         before = peak(reader)
-        opened = client.create_dataset(upload="rows", label="pays")
+        opened = client.open_dataset("rows", label="pays")
         path = f"/v1/datasets/{opened.id}"
         sent = service.http.post(f"{path}/rows", content=csv(), headers={"Content-Type": "text/csv"})
         assert sent.status_code == 201, sent.text
-        states = [client.dataset(opened.id).state]
-        taken = client.close_dataset(opened.id, wait=False)
+        states = [opened.refresh().state]
+        taken = opened.close(wait=False).view
         assert service.http.get("/health/live").status_code == 200
-        states += [taken.state, client.dataset(opened.id).state, client.ready(opened.id).state]
+        states += [taken.state, opened.refresh().state, opened.ready().state]
         assert states == ["receiving", "reading", "reading", "ready"]
-        assert client.ready(opened.id).rows == BLOCKS * ROWS
+        assert opened.ready().view.rows == BLOCKS * ROWS
         assert service.readers() == [reader]
         assert peak(reader) - before < taken.bytes // 2
 

@@ -68,9 +68,10 @@ def test_they_change_as_the_job_trains(service: RunningService) -> None:
     assert (first["network_id"], first["version"], first["job_id"]) == (job["network_id"], None, job["id"])
     assert service.get(f"/v1/jobs/{job['id']}")["epoch"] >= first["epoch"]
     with Client(service.url) as client:
-        second = client.predict_with_job("watched", stories.XOR_INPUTS)
+        watched = client.job("watched")
+        second = watched.predict(stories.XOR_INPUTS)
         while second.epoch == first["epoch"]:
-            second = client.predict_with_job("watched", stories.XOR_INPUTS)
+            second = watched.predict(stories.XOR_INPUTS)
     assert second.epoch is not None
     assert second.epoch > first["epoch"]
     assert second.outputs != first["outputs"]

@@ -218,12 +218,14 @@ def test_what_was_answered_of_names_and_tags_survives_kill_9(start_service: Star
 def test_with_the_client(service: RunningService) -> None:
     network, name = trained(service), unique()
     with Client(service.url, timeout=PATIENCE) as client:
-        assert client.change_network(network, name=name).name == name
-        assert (client.tag_version(name, "production").version, client.tag_version(name, "first", 0).version) == (1, 0)
-        assert client.network(name).tags == {"first": 0, "production": 1}
-        assert client.predict(name, stories.XOR_INPUTS, version="first").version == 0
-        assert client.evaluate(name, stories.dataset(service)["id"], "production").version == 1
-        assert (client.version(name).tags, client.version(name, "first").origin) == (["production"], "drawn")
-        client.untag_version(name, "first")
+        assert client.network(network).change(name=name).name == name
+        named = client.network(name)
+        assert (named.tag("production").version, named.tag("first", 0).version) == (1, 0)
+        assert named.refresh().view.tags == {"first": 0, "production": 1}
+        assert named.predict(stories.XOR_INPUTS, version="first").version == 0
+        assert named.evaluate(stories.dataset(service)["id"], "production").version == 1
+        assert (named.published().tags, named.published("first").origin) == (["production"], "drawn")
+        assert [version.version for version in named.versions()] == [1, 0]
+        named.untag("first")
         with pytest.raises(ServiceError, match="has no version first"):
-            client.predict(name, stories.XOR_INPUTS, version="first")
+            named.predict(stories.XOR_INPUTS, version="first")

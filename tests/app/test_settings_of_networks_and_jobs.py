@@ -7,8 +7,9 @@ from pydantic import BaseModel
 
 from app.schemas.optimizers import OptimizerFields
 from app.schemas.schedules import view_of
+from engine.names import OptimizerName
 from engine.nn.activations import ACTIVATIONS
-from engine.nn.optimizers import OPTIMIZERS, OptimizerName
+from engine.nn.optimizers import OPTIMIZERS
 from engine.nn.schedules import SCHEDULES
 from engine.training.spec import TrainingSpec
 from tests.app import stories

@@ -8,7 +8,6 @@ import pytest
 from sklearn.datasets import load_digits
 
 from app.client import Client
-from app.schemas.jobs import JobView
 from tests.app import stories
 from tests.running import RunningService
 
@@ -86,24 +85,20 @@ def test_digits_from_a_file_with_the_client(service: RunningService, tmp_path: A
     file = tmp_path / "digits.npz"
     np.savez(file, inputs=digits.data[:1400] / 16, labels=digits.target[:1400])
     with Client(service.url) as client:
-        dataset = client.upload_dataset(file)
-        assert (dataset.name, dataset.rows, dataset.inputs, dataset.targets) == ("digits", 1400, 64, 10)
+        dataset = client.upload(file)
+        assert (dataset.name, dataset.view.rows, dataset.inputs, dataset.outputs) == ("digits", 1400, 64, 10)
         network = client.create_network(
             inputs=64,
             layers=[{"units": 32, "activation": "relu"}, {"units": 10, "activation": "softmax"}],
             cost="categorical_cross_entropy",
             initializer="he_normal",
         )
-        job = client.create_job(
-            network_id=network.id, dataset_id=dataset.id, epochs=30, batch_size=16, validation={"fraction": 0.1}
-        )
-        *_, done = client.follow(job.id)
-        history = client.history(job.id)
-        assert isinstance(done, JobView)
-        assert done.epochs == len(history) == 30
+        job = client.create_job(network, dataset, epochs=30, batch_size=16, validation={"fraction": 0.1})
+        history = job.wait().history()
+        assert job.view.epochs == len(history) == 30
         assert history[-1].validation_accuracy is not None
         assert history[-1].validation_accuracy > 0.9
-        answers = client.predict(network.id, (digits.data[1400:] / 16).tolist()).labels
+        answers = network.predict((digits.data[1400:] / 16).tolist()).labels
         assert answers is not None
         assert np.mean([int(answer) for answer in answers] == digits.target[1400:]) > 0.88
 

@@ -53,7 +53,7 @@ def test_wine_without_its_kind_is_predicted_as_by_rows(service: RunningService) 
     names = [f"x{column}" for column in range(x.shape[1])]
     columns = {name: pa.array(values) for name, values in zip(names, x.T, strict=True)}
     with Client(service.url, timeout=PATIENCE) as client:
-        trained_on = client.upload_frame(pa.table({**columns, "kind": y}), label="kind")
+        trained_on = client.upload(pa.table({**columns, "kind": y}), label="kind").view
         network = stories.network(
             service,
             inputs=13,
@@ -63,7 +63,7 @@ def test_wine_without_its_kind_is_predicted_as_by_rows(service: RunningService) 
         )["id"]
         job = stories.job(service, network_id=network, dataset_id=trained_on.id, epochs=20, batch_size=16)
         assert service.finished(job["id"]).state == "succeeded"
-        rows = client.upload_frame(pa.table({name: columns[name] for name in reversed(names)}), unlabeled=True)
+        rows = client.upload(pa.table({name: columns[name] for name in reversed(names)}), unlabeled=True).view
     assert (rows.targets, rows.classes, rows.answers, rows.unlabeled) == (0, None, None, True)
     assert not trained_on.unlabeled
     given = [dict(zip(names, map(float, row), strict=True)) for row in x]
@@ -179,16 +179,16 @@ def test_in_several_requests(service: RunningService, people: tuple[str, str], t
     path = tmp_path / "rows.csv"
     path.write_bytes(TABLE)
     with Client(service.url, timeout=PATIENCE) as client:
-        opened = client.create_dataset(upload="file", unlabeled=True)
-        assert (opened.targets, opened.unlabeled) == (None, True)
-        client.send_parts(opened.id, path, bytes_of_a_part=10)
-        assert outputs(service, people[0], client.close_dataset(opened.id).id) == expected
-        opened = client.create_dataset(upload="rows", unlabeled=True)
+        opened = client.open_dataset("file", unlabeled=True)
+        assert (opened.outputs, opened.view.unlabeled) == (None, True)
+        opened.send_parts(path, bytes_of_a_part=10)
+        assert outputs(service, people[0], opened.close().id) == expected
+        opened = client.open_dataset("rows", unlabeled=True)
         for line in TABLE.splitlines()[1:]:
             path.write_bytes(b"job,age\n" + line + b"\n")
-            client.append_rows(opened.id, path)
-        assert outputs(service, people[0], client.close_dataset(opened.id).id) == expected
-        made = client.upload_arrays(inputs=np.array(INPUTS), unlabeled=True)
+            opened.append(path)
+        assert outputs(service, people[0], opened.close().id) == expected
+        made = client.upload_arrays(inputs=np.array(INPUTS), unlabeled=True).view
         assert (made.rows, made.unlabeled) == (3, True)
 
 
@@ -308,4 +308,4 @@ def test_kept_across_a_restart(start_service: StartService) -> None:
     found = np.array(outputs(service, network, made["id"]), np.float32)
     assert found.tobytes() == single(service, network, np.array(INPUTS)).tobytes()
     with Client(service.url, timeout=PATIENCE) as client, pytest.raises(ServiceError, match="is unlabeled"):
-        client.create_job(network_id=network, dataset_id="rows", epochs=1, learning_rate=1.0)
+        client.create_job(network, "rows", epochs=1, learning_rate=1.0)

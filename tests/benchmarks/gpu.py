@@ -17,9 +17,9 @@ from rich.console import Console
 from rich.table import Table
 
 from engine.data.opening import OpenDataset
+from engine.names import Precision
 from engine.nn.architecture import Architecture, Layer
 from engine.nn.cuda.launching import Launcher
-from engine.nn.cuda.products import Precision
 from engine.nn.cuda.recording import Recording
 from engine.nn.cuda.stepper import CudaStepper
 from engine.nn.network import Network

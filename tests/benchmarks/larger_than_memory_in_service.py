@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from app.client import Client
+from app.client import Client, Job
 from tests.benchmarks.control_group import ControlGroup, needed
 from tests.benchmarks.larger_than_memory import BATCH, BYTES_OF_ROW, INPUTS, LIMIT, OUTPUTS, ROWS, forget, write
 from tests.running import RunningService
@@ -83,7 +83,7 @@ def _upload(folder: Path, group: ControlGroup) -> None:
         write(source)
         forget(source)
         began = time.perf_counter()
-        dataset = client.upload_arrays(inputs=source / "x.npy", targets=source / "y.npy", name="large")
+        dataset = client.upload_arrays(inputs=source / "x.npy", targets=source / "y.npy", name="large").view
         seconds = time.perf_counter() - began
         print(
             f"{dataset.rows} rows are ready after {seconds:.0f} s, {dataset.bytes / 1e6 / seconds:.0f} MB/s", flush=True
@@ -98,28 +98,28 @@ def _measured(folder: Path, group: ControlGroup | None, seconds: float) -> tuple
         dataset = client.dataset("large").id
         forget(folder / "data" / "datasets" / dataset)
         job = client.create_job(
-            network_id=client.create_network(**NETWORK).id,
-            dataset_id=dataset,
+            client.create_network(**NETWORK),
+            dataset,
             epochs=1000,
             batch_size=BATCH,
             learning_rate=1e-3,
             optimizer="adam",
             device="cpu",
         )
-        began, first = _saved(service, client, job.id, _AFTER)
-        ended, last = _saved(service, client, job.id, began + timedelta(seconds=seconds))
-        client.cancel(job.id)
-        return (last - first) / (ended - began).total_seconds(), job.shuffled_by
+        began, first = _saved(service, job, _AFTER)
+        ended, last = _saved(service, job, began + timedelta(seconds=seconds))
+        job.cancel()
+        return (last - first) / (ended - began).total_seconds(), job.view.shuffled_by
 
 
-def _saved(service: RunningService, client: Client, job: str, after: datetime | int) -> tuple[datetime, int]:
+def _saved(service: RunningService, job: Job, after: datetime | int) -> tuple[datetime, int]:
     """When a checkpoint was made, and how many rows it has been trained on: the first that can be had of those made
     after a time, or of those with at least that number."""
     while True:
-        for one in client.checkpoints(job)[:1]:
+        for one in job.checkpoints()[:1]:
             if (one.number >= after) if isinstance(after, int) else (one.created_at > after):
-                return one.created_at, _rows(service, f"/v1/jobs/{job}/checkpoints/{one.number}")
-        now = client.job(job)
+                return one.created_at, _rows(service, f"/v1/jobs/{job.id}/checkpoints/{one.number}")
+        now = job.refresh().view
         assert now.finished_at is None, now.error
         time.sleep(0.5)
 

@@ -121,8 +121,8 @@ def upload(client: Client, mnist: Any, folder: Path) -> None:
         file = folder / f"{part}.npz"
         np.savez(file, inputs=scaled(mnist[f"{part}_images"]), labels=mnist[f"{part}_labels"])
         started = time.perf_counter()
-        dataset = client.upload_dataset(file, name=part)
-        print(f"upload: {dataset.rows} rows in {time.perf_counter() - started:.1f} s")
+        dataset = client.upload(file, name=part)
+        print(f"upload: {dataset.view.rows} rows in {time.perf_counter() - started:.1f} s")
 
 
 def scaled(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -134,15 +134,13 @@ def repeated(client: Client, run: Run, seeds: int) -> list[str]:
     found, seconds = [], []
     for seed in range(1, seeds + 1):
         network = client.create_network(inputs=784, seed=seed, **run.network)
-        job = client.create_job(
-            network_id=network.id, dataset_id="train", validation={"dataset_id": run.measured}, seed=seed, **run.job
-        )
-        epochs = [event for event in client.follow(job.id) if isinstance(event, EpochView)]
+        job = client.create_job(network, "train", validation={"dataset_id": run.measured}, seed=seed, **run.job)
+        epochs = [event for event in job.follow() if isinstance(event, EpochView)]
         accuracies = [epoch.validation_accuracy or 0.0 for epoch in epochs]
         found.append(accuracies[0] if run.first_epoch else max(accuracies))
         seconds += [epoch.seconds for epoch in epochs]
         if not run.first_epoch and seed == 1:  # the last epoch's figure is what the published version has
-            accuracy = client.evaluate(network.id, run.measured).accuracy
+            accuracy = network.evaluate(run.measured).accuracy
             assert accuracy == accuracies[-1], f"{accuracy} is not {accuracies[-1]}"
     listed = ", ".join(f"{100 * accuracy:.2f}" for accuracy in found)
     return [run.name, run.measured, run.his, f"{100 * max(found):.2f} %", listed, f"{statistics.median(seconds):.3f}"]
@@ -151,17 +149,17 @@ def repeated(client: Client, run: Run, seeds: int) -> list[str]:
 def asked(client: Client) -> str:
     """How long requests take, made one after the other while the first run trains."""
     network = client.create_network(inputs=784, seed=1, **RUNS[0].network)
-    job = client.create_job(network_id=network.id, dataset_id="train", **{**RUNS[0].job, "epochs": 300})
-    for event in client.follow(job.id):
+    job = client.create_job(network, "train", **{**RUNS[0].job, "epochs": 300})
+    for event in job.follow():
         if isinstance(event, JobView) and event.state == "running":
             break
     latencies = []
     for _ in range(REQUESTS):
         started = time.perf_counter()
-        now = client.job(job.id)
+        job.refresh()
         latencies.append(1000 * (time.perf_counter() - started))
-    assert now.state == "running", "the job was over before the requests were"
-    client.cancel(job.id)
+    assert job.state == "running", "the job was over before the requests were"
+    job.cancel()
     p50, p99 = np.percentile(latencies, [50, 99])
     return f"p50 {p50:.1f} ms, p99 {p99:.1f} ms"
 

@@ -29,7 +29,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from app.server import listen
+from app.listening import listen
 from engine.nn.architecture import Architecture, Layer
 from engine.nn.network import Network
 from tests.app import stories

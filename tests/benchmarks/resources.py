@@ -94,8 +94,8 @@ def start() -> str:
             network, dataset = _xor(client)
             for _ in range(STARTS):
                 began = time.perf_counter()
-                job = client.create_job(network_id=network, dataset_id=dataset, epochs=1)
-                next(event for event in client.follow(job.id) if isinstance(event, EpochView))
+                job = client.create_job(network, dataset, epochs=1)
+                next(event for event in job.follow() if isinstance(event, EpochView))
                 milliseconds.append(1000 * (time.perf_counter() - began))
                 service.finished(job.id)
     p50, p99 = np.percentile(milliseconds, [50, 99])
@@ -122,8 +122,8 @@ def places() -> str:
             network, dataset = _xor(client)
             for _ in range(5):
                 for count in rates:
-                    fields = {"network_id": network, "dataset_id": dataset, "batch_size": BATCH, "epochs": EPOCHS}
-                    jobs = [client.create_job(**fields) for _ in range(count)]
+                    fields = {"batch_size": BATCH, "epochs": EPOCHS}
+                    jobs = [client.create_job(network, dataset, **fields) for _ in range(count)]
                     done = [service.finished(job.id) for job in jobs]
                     rates[count].append(sum(EPOCHS * STEPS / job.seconds_elapsed for job in done))
     alone, both = (statistics.median(rates[count]) for count in rates)

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from engine.nn.activations import ActivationName
-from engine.nn.costs import CostName
-from engine.nn.optimizers import OptimizerName
+from engine.names import ActivationName, CostName, OptimizerName
 
 Array = npt.NDArray[np.float32]
 

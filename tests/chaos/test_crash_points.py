@@ -22,6 +22,7 @@ from typing import Any
 import httpx
 import pytest
 
+from app.client import ConnectionLost
 from engine import durable
 from engine.data.opening import open_raw
 from engine.jobs.catalog import Catalog
@@ -148,7 +149,7 @@ def killed_at(point: int, library: Path, folder: Path) -> float:
     """The seconds that the first answer of the next service takes."""
     service, log = watched(library, folder, chaos_kill=str(point))
     with service:
-        with refused_when_dead(service), suppress(httpx.TransportError):
+        with refused_when_dead(service), suppress(httpx.TransportError, ConnectionLost):
             Life(service, log).live()
         service.kill()
         del service.environment["LD_PRELOAD"]

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.exchange.portable import FormatName, Hints, Portable
+from engine.exchange.portable import Hints, Portable
+from engine.names import NetworkFormat
 from tests.engine.exchange.networks import network, portable, scaled, table, written
 from tests.engine.exchange.test_onnx_of_others import CHAINS, model
 from tests.engine.exchange.test_plain_arrays import npz, sequential
@@ -27,7 +28,7 @@ SETTINGS = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=
 
 @pytest.mark.parametrize("format", ["safetensors", "npz", "onnx"])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_changed_files_of_our_own(child: ReadingChild, folder: Path, name: str, format: FormatName) -> None:
+def test_changed_files_of_our_own(child: ReadingChild, folder: Path, name: str, format: NetworkFormat) -> None:
     _check(child, folder, written(NETWORKS[name], format, folder).read_bytes(), Hints())
 
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.data.sources import FormatName, Reading, Source
+from engine.data.sources import Reading, Source
+from engine.names import DataFormat
 from tests.engine.data.reading.files import arrow, csv, gz, idx, npy, npz, parquet, zst
 from tests.fuzz.changes import CHANGES, Change
 from tests.reading_child import ReadingChild
@@ -31,7 +32,7 @@ NDJSON = b"".join(json.dumps(row).encode() + b"\n" for row in TABLE.to_pylist())
 PACKED = TABLE.set_column(2, "t", TABLE.column("t").dictionary_encode())
 X, Y = np.arange(12.0).reshape(4, 3), np.array([0, 1, 0, 1])
 
-FILES: dict[str, tuple[FormatName, bytes]] = {
+FILES: dict[str, tuple[DataFormat, bytes]] = {
     "csv": ("csv", csv(TABLE)),
     "csv in gzip": ("csv", gz(csv(TABLE))),
     "csv in zstd": ("csv", zst(csv(TABLE))),
@@ -68,7 +69,7 @@ def test_changed_files(child: ReadingChild, folder: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("format", ["csv", "parquet", "arrow", "ndjson", "json", "npz", "npy", "idx"])
-def test_made_up_files(child: ReadingChild, folder: Path, format: FormatName) -> None:
+def test_made_up_files(child: ReadingChild, folder: Path, format: DataFormat) -> None:
     @settings(max_examples=EXAMPLES // 4, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(st.one_of(st.binary(max_size=300), st.text(max_size=300).map(lambda text: text.encode())))
     def check(content: bytes) -> None:
@@ -77,7 +78,7 @@ def test_made_up_files(child: ReadingChild, folder: Path, format: FormatName) ->
     check()
 
 
-def _read(child: ReadingChild, folder: Path, content: bytes, format: FormatName, is_told: bool) -> None:
+def _read(child: ReadingChild, folder: Path, content: bytes, format: DataFormat, is_told: bool) -> None:
     """Any end is right but that the process dies."""
     (folder / "file").write_bytes(content)
     told = Reading(format=format if is_told else None)

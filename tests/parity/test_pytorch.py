@@ -7,11 +7,11 @@ import numpy.typing as npt
 import pytest
 
 from engine.data.opening import OpenDataset
-from engine.nn.activations import ACTIVATIONS, ActivationName
+from engine.names import ActivationName, CostName, OptimizerName
+from engine.nn.activations import ACTIVATIONS
 from engine.nn.architecture import Architecture, Layer
-from engine.nn.costs import CostName
 from engine.nn.network import Network
-from engine.nn.optimizers import OPTIMIZERS, OptimizerName
+from engine.nn.optimizers import OPTIMIZERS
 from engine.training.spec import TrainingSpec
 from engine.training.trainer import Trainer
 

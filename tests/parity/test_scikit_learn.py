@@ -11,11 +11,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from engine.data.opening import OpenDataset
-from engine.nn.activations import ActivationName
+from engine.names import ActivationName, CostName, OptimizerName
 from engine.nn.architecture import Architecture, Layer
-from engine.nn.costs import CostName
 from engine.nn.network import Network
-from engine.nn.optimizers import OptimizerName
 from engine.training.spec import TrainingSpec
 from engine.training.trainer import Trainer
 

@@ -26,8 +26,9 @@ from engine.data.reading.formats.whole import whole
 from engine.data.reading.meter import Meter
 from engine.data.reading.roles import as_text
 from engine.data.reading.tables import Part, store_table
-from engine.data.sources import Content, FormatName, Progress, Reading, Source
+from engine.data.sources import Content, Progress, Reading, Source
 from engine.errors import InvalidInput, TooLarge
+from engine.names import DataFormat
 
 _FIELDS = ({"inputs", "targets"}, {"inputs", "labels"})
 
@@ -86,13 +87,13 @@ def _naming(called: str) -> Iterator[None]:
 
 
 def _batches_of(
-    called: str, source: Source, format: FormatName, reading: Reading, folder: Path, meter: Meter, types: Types
+    called: str, source: Source, format: DataFormat, reading: Reading, folder: Path, meter: Meter, types: Types
 ) -> Iterator[pa.RecordBatch]:
     with _naming(called):
         yield from _batches(source, format, reading, folder, meter, types)
 
 
-def _format(source: Source, reading: Reading, meter: Meter) -> FormatName:
+def _format(source: Source, reading: Reading, meter: Meter) -> DataFormat:
     with opened(source, meter) as stream:
         start = exactly(stream, START)
         found = reading.format or format_of(source, start)
@@ -103,14 +104,14 @@ def _format(source: Source, reading: Reading, meter: Meter) -> FormatName:
     return found
 
 
-def _stays(source: Source, format: FormatName) -> Path | None:
+def _stays(source: Source, format: DataFormat) -> Path | None:
     """The file of a source, where it need not be written anew."""
     path, *others = source.paths
     return path if format == "arrow" and not others and arrow.may_stay(path, source.field) else None
 
 
 def _batches(
-    source: Source, format: FormatName, reading: Reading, folder: Path, meter: Meter, types: Types
+    source: Source, format: DataFormat, reading: Reading, folder: Path, meter: Meter, types: Types
 ) -> Iterator[pa.RecordBatch]:
     field, text = source.field, as_text(reading)
     match format:

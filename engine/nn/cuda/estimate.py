@@ -4,9 +4,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from engine.names import Precision
 from engine.nn.architecture import Architecture
 from engine.nn.cuda.launching import multiply_adds, sizes_of_operands
-from engine.nn.cuda.products import PRODUCTS, Precision
+from engine.nn.cuda.products import PRODUCTS
 from engine.nn.cuda.recording import Recorded, Recording
 from engine.nn.optimizers import COEFFICIENTS, OPTIMIZERS
 from engine.nn.plan import Buffers

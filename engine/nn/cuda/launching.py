@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from engine.names import Precision
 from engine.nn.architecture import Architecture
-from engine.nn.cuda.products import PRODUCTS, Precision, Products
+from engine.nn.cuda.products import PRODUCTS, Products
 from engine.nn.cuda.recording import SCRATCH_BYTES, Call, Recorded, Recording
 from engine.nn.cuda.source import MAKE_STEPS, STEP_THREADS, THREADS, source
 

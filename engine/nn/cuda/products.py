@@ -4,14 +4,13 @@ cuBLAS counts columns where the rows of ours lie in memory, so that each of our 
 zᵀ = w aᵀ is asked for where z = a wᵀ is wanted.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from engine.nn.architecture import DtypeName
+from engine.names import DtypeName, Precision
 from engine.nn.cuda.recording import Call, Recorded
 
-Precision = Literal["full", "tf32", "half"]
 """How products of float32 numbers are worked out: as they are; with operands rounded to 10 bits behind the point
 (TensorFloat-32); or with operands rounded to 16-bit numbers. Sums are taken in float32."""
 

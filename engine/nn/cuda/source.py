@@ -4,8 +4,8 @@ import functools
 import re
 from pathlib import Path
 
+from engine.names import DtypeName
 from engine.nn import optimizers, plan, random, steps
-from engine.nn.architecture import DtypeName
 from engine.nn.compiling import formula_called
 from engine.nn.cuda.transpile import Formulas
 from engine.nn.kernel import KERNELS, Kernel

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from engine.names import Precision
 from engine.nn.cuda.launching import Launcher, Program
-from engine.nn.cuda.products import Precision
 from engine.nn.cuda.recording import Recording
 from engine.nn.cuda.residence import CHUNK_BYTES, Resident, Source, Streamed, bytes_of
 from engine.nn.plan import COST, Buffers, Rows

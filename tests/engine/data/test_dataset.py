@@ -13,9 +13,8 @@ from engine.data.examples import examples
 from engine.data.opening import open_for_training
 from engine.data.sources import Reading
 from engine.errors import Damaged, InvalidInput
-from engine.nn.activations import ActivationName
-from engine.nn.architecture import Architecture, DtypeName, Layer
-from engine.nn.costs import CostName
+from engine.names import ActivationName, CostName, DtypeName
+from engine.nn.architecture import Architecture, Layer
 
 X = np.array([[0.1, 2], [3, 4], [5, 6]])
 

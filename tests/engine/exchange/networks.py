@@ -10,9 +10,9 @@ from engine.data.columns import Column
 from engine.data.preparation import Preparation, PreparationRule
 from engine.data.scaling import Scaling
 from engine.exchange import files
-from engine.exchange.portable import FormatName, Hints, Portable
-from engine.nn.activations import ActivationName
-from engine.nn.architecture import Architecture, DtypeName, Layer
+from engine.exchange.portable import Hints, Portable
+from engine.names import ActivationName, DtypeName, NetworkFormat
+from engine.nn.architecture import Architecture, Layer
 from engine.nn.network import Network
 from engine.training.checkpoint import Classes
 from engine.training.model import Model
@@ -101,7 +101,7 @@ def predicted(one: Portable, rows: Any) -> npt.NDArray[np.floating]:
     return model.predict(prepare(rows, "rows"), "rows")
 
 
-def written(one: Portable, format: FormatName, folder: Path) -> Path:
+def written(one: Portable, format: NetworkFormat, folder: Path) -> Path:
     path = folder / f"network.{format}"
     path.unlink(missing_ok=True)
     files.write(path, one, format)

@@ -15,7 +15,7 @@ import pytest
 import safetensors.numpy
 
 from engine.exchange.portable import Hints
-from engine.nn.activations import ActivationName
+from engine.names import ActivationName
 from engine.nn.architecture import Architecture, Layer
 from engine.nn.network import Network
 from tests.engine.data.reading.files import npy, npy_claiming

@@ -18,8 +18,7 @@ from engine.data.features import MISSING
 from engine.data.preparation import Preparation, PreparationRule
 from engine.data.scaling import Scaling
 from engine.exchange.portable import Portable
-from engine.nn.activations import ActivationName
-from engine.nn.architecture import DtypeName
+from engine.names import ActivationName, DtypeName
 from engine.training.evaluation import predicted_codes
 from tests.engine.exchange.networks import COLUMNS, ROWS, Rows, network, portable, predicted, scaled, table, written
 

@@ -14,13 +14,14 @@ import safetensors.numpy
 from engine.data.preparation import PreparationRule
 from engine.errors import Conflict, InvalidInput
 from engine.exchange import files
-from engine.exchange.portable import FormatName, Portable
+from engine.exchange.portable import Portable
+from engine.names import NetworkFormat
 from engine.nn.architecture import Architecture, Layer
 from engine.nn.network import Network
 from engine.training.checkpoint import load_classes, load_weights
 from tests.engine.exchange.networks import ROWS, network, portable, predicted, read, scaled, table, written
 
-FORMATS = get_args(FormatName)
+FORMATS = get_args(NetworkFormat)
 PLAIN = np.random.default_rng(1).normal(50, 30, (20, 5)).tolist()
 MANY = Architecture(
     5,
@@ -52,7 +53,7 @@ def bits(one: Portable) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("kind", of_any_kind())
-def test_the_same_bits(kind: str, format: FormatName, tmp_path: Path) -> None:
+def test_the_same_bits(kind: str, format: NetworkFormat, tmp_path: Path) -> None:
     one, rows = of_any_kind()[kind]
     path = written(one, format, tmp_path)
     again = read(path, tmp_path)
@@ -69,7 +70,7 @@ def test_the_same_bits(kind: str, format: FormatName, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_a_version_that_nothing_was_fitted_to(format: FormatName, tmp_path: Path) -> None:
+def test_a_version_that_nothing_was_fitted_to(format: NetworkFormat, tmp_path: Path) -> None:
     one = Portable(network(5, "tanh", "identity"), PreparationRule("min_max"))
     if format == "onnx":
         with pytest.raises(Conflict, match="safetensors"):

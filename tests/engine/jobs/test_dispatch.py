@@ -18,10 +18,10 @@ from engine.jobs.network import NetworkRecord
 from engine.jobs.orders import Limits, Order
 from engine.jobs.registry import Registry
 from engine.jobs.service import JobService
+from engine.names import DeviceChoice, Precision
 from engine.nn.architecture import Architecture, Layer
 from engine.nn.cuda.discovery import Found, Gpu
-from engine.nn.cuda.products import Precision
-from engine.training.spec import DeviceChoice, TrainingSpec
+from engine.training.spec import TrainingSpec
 
 NO_CUPY = "CuPy is not installed"
 GPU = Gpu(0, "NVIDIA H100", 79 * 2**30, 78 * 2**30, (9, 0), 132, 1.98e9)

@@ -35,7 +35,7 @@ from engine.jobs.job import (
 )
 from engine.jobs.journal import Journal
 from engine.jobs.registry import Registry, read
-from engine.training.choice import DeviceKind
+from engine.names import DeviceKind
 from engine.training.epoch import Epoch
 from engine.training.spec import TrainingSpec
 

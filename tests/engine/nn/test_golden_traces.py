@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from engine.data.opening import OpenDataset
-from engine.nn.architecture import Architecture, DtypeName, Layer
+from engine.names import DtypeName
+from engine.nn.architecture import Architecture, Layer
 from engine.nn.network import Network
 from engine.training.spec import TrainingSpec
 from engine.training.trainer import Trainer

@@ -13,9 +13,10 @@ import pytest
 
 from engine.data.opening import OpenDataset
 from engine.errors import InvalidInput
-from engine.nn.activations import ACTIVATIONS, ActivationName
+from engine.names import ActivationName, CostName
+from engine.nn.activations import ACTIVATIONS
 from engine.nn.architecture import Architecture, Layer
-from engine.nn.costs import COSTS, CostName
+from engine.nn.costs import COSTS
 from engine.nn.dispatch import code_of
 from engine.nn.loops import train_steps
 from engine.nn.network import Network

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from engine.nn.architecture import Architecture, DtypeName, Layer
-from engine.nn.initializers import INITIALIZERS, InitializerName
+from engine.names import DtypeName, InitializerName
+from engine.nn.architecture import Architecture, Layer
+from engine.nn.initializers import INITIALIZERS
 from engine.nn.network import Network
 
 INPUTS, UNITS = 300, 200

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from engine.errors import InvalidInput
-from engine.nn.activations import ACTIVATIONS, ActivationName
+from engine.names import ActivationName, CostName, InitializerName, OptimizerName
+from engine.nn.activations import ACTIVATIONS
 from engine.nn.architecture import Architecture, Layer
-from engine.nn.costs import COSTS, CostName
-from engine.nn.initializers import INITIALIZERS, InitializerName
+from engine.nn.costs import COSTS
+from engine.nn.initializers import INITIALIZERS
 from engine.nn.network import Network
-from engine.nn.optimizers import OPTIMIZERS, OptimizerName
+from engine.nn.optimizers import OPTIMIZERS
 
 
 def test_every_name_has_its_entry() -> None:

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.nn.activations import ACTIVATIONS, ActivationName
-from engine.nn.architecture import Architecture, DtypeName, Layer
+from engine.names import ActivationName, DtypeName
+from engine.nn.activations import ACTIVATIONS
+from engine.nn.architecture import Architecture, Layer
 from engine.nn.network import Network
 
 

@@ -5,7 +5,8 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from engine.nn.schedules import SCHEDULES, Moment, ScheduleName
+from engine.names import ScheduleName
+from engine.nn.schedules import SCHEDULES, Moment
 
 
 def rates(name: ScheduleName, epochs: int, steps: int, **settings: float) -> list[float]:

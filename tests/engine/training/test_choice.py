@@ -3,7 +3,8 @@
 import pytest
 
 from engine.errors import InvalidInput
-from engine.nn.architecture import Architecture, DtypeName, Layer
+from engine.names import DtypeName
+from engine.nn.architecture import Architecture, Layer
 from engine.nn.cuda.discovery import Found, Gpu
 from engine.training.choice import Choice, choose
 from tests.engine.training.examples import spec

@@ -10,9 +10,9 @@ from sklearn import metrics
 
 from engine.data.opening import open_for_training
 from engine.errors import InvalidInput
-from engine.nn.activations import ActivationName
-from engine.nn.architecture import Architecture, DtypeName, Layer
-from engine.nn.costs import COSTS, CostName
+from engine.names import ActivationName, CostName, DtypeName
+from engine.nn.architecture import Architecture, Layer
+from engine.nn.costs import COSTS
 from engine.nn.loops import cost_of_rows
 from engine.nn.network import Network
 from engine.training.compiled import compile_predictions

@@ -11,9 +11,10 @@ import pytest
 from engine.data.opening import open_raw
 from engine.data.preparation import PreparationRule, fit
 from engine.errors import Damaged
+from engine.names import OptimizerName
 from engine.nn.architecture import Architecture, Layer
 from engine.nn.network import Network
-from engine.nn.optimizers import OPTIMIZERS, OptimizerName
+from engine.nn.optimizers import OPTIMIZERS
 from engine.nn.schedules import SCHEDULES
 from engine.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from engine.training.epoch import Epoch

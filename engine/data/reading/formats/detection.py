@@ -5,12 +5,13 @@ from pathlib import PurePath
 import msgspec
 
 from engine.data.reading.formats import arrow, idx, npy
-from engine.data.sources import FormatName, Source
+from engine.data.sources import Source
 from engine.errors import InvalidInput
+from engine.names import DataFormat
 
 START = 4096
 
-_MAGIC: dict[bytes, FormatName] = {
+_MAGIC: dict[bytes, DataFormat] = {
     b"PAR1": "parquet",
     arrow.FILE_MAGIC: "arrow",
     b"\xff\xff\xff\xff": "arrow",
@@ -18,7 +19,7 @@ _MAGIC: dict[bytes, FormatName] = {
     b"PK\x03\x04": "npz",
     b"PK\x05\x06": "npz",
 }
-_CONTENT_TYPES: dict[str, FormatName] = {
+_CONTENT_TYPES: dict[str, DataFormat] = {
     "text/csv": "csv",
     "text/tab-separated-values": "tsv",
     "application/vnd.apache.parquet": "parquet",
@@ -28,7 +29,7 @@ _CONTENT_TYPES: dict[str, FormatName] = {
     "application/jsonl": "ndjson",
     "application/json": "json",
 }
-_SUFFIXES: dict[str, FormatName] = {
+_SUFFIXES: dict[str, DataFormat] = {
     ".csv": "csv",
     ".tsv": "tsv",
     ".tab": "tsv",
@@ -47,7 +48,7 @@ _SUFFIXES: dict[str, FormatName] = {
 _PACKED_SUFFIXES = (".gz", ".zst", ".zstd")
 
 
-def format_of(source: Source, start: bytes) -> FormatName:
+def format_of(source: Source, start: bytes) -> DataFormat:
     """`start`: the first bytes, unpacked. Raises InvalidInput."""
     if _is_spreadsheet(start):
         called = f"{source.name!r}" if source.name else "The file"
@@ -84,7 +85,7 @@ def _is_spreadsheet(start: bytes) -> bool:
     return start.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
 
 
-def _of_text(start: bytes) -> FormatName:
+def _of_text(start: bytes) -> DataFormat:
     begin = start.lstrip(b"\xef\xbb\xbf \t\r\n")
     if begin.startswith(b"["):
         return "json"

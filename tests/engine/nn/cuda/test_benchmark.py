@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from engine.nn.cuda.products import Precision
+from engine.names import Precision
 from tests.benchmarks.gpu import Products, measured
 from tests.benchmarks.workloads import WORKLOADS
 from tests.standin.load import standin

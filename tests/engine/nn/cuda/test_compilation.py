@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from engine.nn.architecture import DtypeName
+from engine.names import DtypeName
 from engine.nn.cuda.source import MAKE_STEPS, source
 from engine.nn.kernel import KERNELS
 

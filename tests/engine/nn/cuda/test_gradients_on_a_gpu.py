@@ -5,7 +5,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from engine.nn.activations import ActivationName
+from engine.names import ActivationName
 from engine.nn.architecture import Architecture, Layer
 from engine.nn.network import Network
 from engine.nn.plan import COST

@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from engine.names import DtypeName
 from engine.nn import steps
-from engine.nn.architecture import Architecture, DtypeName, Layer
+from engine.nn.architecture import Architecture, Layer
 from engine.nn.compiling import OPTIONS
 from engine.nn.cuda.launching import Launcher
 from engine.nn.cuda.recording import Recording

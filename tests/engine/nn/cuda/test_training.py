@@ -10,7 +10,7 @@ import pytest
 
 from engine.data.opening import OpenDataset
 from engine.errors import Diverged
-from engine.nn.activations import ActivationName
+from engine.names import ActivationName
 from engine.nn.architecture import Architecture, Layer
 from engine.nn.costs import COSTS
 from engine.nn.network import Network

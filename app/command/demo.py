@@ -1,31 +1,38 @@
 """`nabla demo`: from an empty service to handwritten digits read right, through the HTTP API only."""
 
-import os
-import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
-import plotille
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from app.client import Client
-from app.schemas.histories import EpochView
-from app.schemas.jobs import JobView
-from app.server import listen
+from app.client import Client, Job
+from app.command.failures import Told
+from app.command.local import local_service
+from app.command.plots import plot
 
 _TEST_SHARE = 0.2
 _SHOWN = 5
 
 
-def run(epochs: int) -> int:
+commands = typer.Typer(add_completion=False)
+
+
+@commands.command(cls=Told)
+def demo(
+    epochs: Annotated[int, typer.Option(min=1, help="How long to train.")] = 60,
+) -> None:
+    """Start a service on a free port, train it to read handwritten digits, and end it again."""
+    raise typer.Exit(_run(epochs))
+
+
+def _run(epochs: int) -> int:
     """The exit code: 0 if the digits were learned."""
     console = Console(highlight=False)
     try:
@@ -37,29 +44,11 @@ def run(epochs: int) -> int:
     images, labels = np.asarray(digits.data, np.float64) / 16, np.asarray(digits.target, np.int64)
     order = np.random.default_rng(7).permutation(len(images))
     test, training = np.split(order, [int(_TEST_SHARE * len(order))])
-    with tempfile.TemporaryDirectory(prefix="nabla-demo-") as folder, _service(Path(folder), console) as url:
+    console.print("Starting a service (the very first start compiles the engine: up to a minute) …")
+    with tempfile.TemporaryDirectory(prefix="nabla-demo-") as folder, local_service(Path(folder)) as url:
         console.print(f"Service on {url} - {len(training)} images of 8 x 8 pixels to learn, {len(test)} kept to test.")
         with Client(url) as client:
-            return _learn(client, console, epochs, images, labels, training, test, Path(folder))
-
-
-@contextmanager
-def _service(folder: Path, console: Console) -> Iterator[str]:
-    """The URL of a service of our own, that ends with the block."""
-    with listen("127.0.0.1", 0) as listening:
-        port = listening.getsockname()[1]
-        console.print("Starting a service (the very first start compiles the engine: up to a minute) …")
-        process = subprocess.Popen(
-            [sys.executable, "-m", "app.cli", "serve", "--fd", str(listening.fileno()), "--data-dir", str(folder)],
-            pass_fds=[listening.fileno()],
-            stdout=subprocess.DEVNULL,
-            env={**os.environ, "NABLA_LOG_LEVEL": "warning"},
-        )
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait()
+            return _learn(client, console, epochs, images, labels, training, test)
 
 
 def _learn(
@@ -70,34 +59,23 @@ def _learn(
     labels: npt.NDArray[np.int64],
     training: npt.NDArray[np.int64],
     test: npt.NDArray[np.int64],
-    folder: Path,
 ) -> int:
-    file = folder / "digits.npz"
-    np.savez(file, inputs=images[training].astype(np.float32), labels=labels[training])
-    dataset = client.upload_dataset(file, name="digits")
+    dataset = client.upload_arrays(inputs=images[training].astype(np.float32), labels=labels[training], name="digits")
     network = client.create_network(
         name="digits",
         inputs=dataset.inputs,
-        layers=[{"units": 64, "activation": "relu"}, {"units": dataset.targets, "activation": "softmax"}],
+        layers=[{"units": 64, "activation": "relu"}, {"units": dataset.outputs, "activation": "softmax"}],
         cost="categorical_cross_entropy",
         initializer="he_normal",
         seed=7,
     )
-    job = client.create_job(
-        name="digits",
-        network_id=network.id,
-        dataset_id=dataset.id,
-        epochs=epochs,
-        batch_size=16,
-        learning_rate=0.1,
-        seed=7,
-    )
-    job = _watch(client, console, job)
+    job = client.create_job(network, dataset, name="digits", epochs=epochs, batch_size=16, learning_rate=0.1, seed=7)
+    _watch(console, job)
     if job.state != "succeeded":
-        console.print(f"The job {job.state}: {job.error.message if job.error else ''}")
+        console.print(f"The job {job.state}: {job.view.error.message if job.view.error else ''}")
         return 1
-    _draw(console, client.history(job.id))
-    answers = client.predict(network.id, images[test].tolist()).labels or []
+    print(plot(job.history(), colours=console.is_terminal))
+    answers = network.predict(images[test].tolist()).labels or []
     truth = [str(label) for label in labels[test]]
     accuracy = sum(a == b for a, b in zip(answers, truth, strict=True)) / len(truth)
     _show(console, images[test], answers, truth)
@@ -105,7 +83,7 @@ def _learn(
     return 0
 
 
-def _watch(client: Client, console: Console, job: JobView) -> JobView:
+def _watch(console: Console, job: Job) -> None:
     """Follow the job to its end, with a live bar."""
     columns = (
         TextColumn("training"),
@@ -115,26 +93,10 @@ def _watch(client: Client, console: Console, job: JobView) -> JobView:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as progress:
-        bar = progress.add_task("training", total=job.epochs, cost="…")
-        for event in client.follow(job.id):
-            if isinstance(event, EpochView):
-                progress.update(bar, completed=event.epoch, cost=f"{event.cost:.4f}")
-            else:
-                job = event
-    return job
-
-
-def _draw(console: Console, history: list[EpochView]) -> None:
-    figure = plotille.Figure()
-    figure.width, figure.height = 60, 12
-    figure.x_label, figure.y_label = "epoch", "cost"
-    figure.set_x_limits(min_=0, max_=len(history))
-    figure.set_y_limits(min_=0)
-    figure.color_mode = "names"
-    figure.x_ticks_fkt = lambda value, _: f"{value:.0f}"
-    figure.y_ticks_fkt = lambda value, _: f"{value:.3f}"
-    figure.plot([epoch.epoch for epoch in history], [epoch.cost for epoch in history])
-    console.print(figure.show())
+        bar = progress.add_task("training", total=job.view.epochs, cost="…")
+        for _ in job.follow():
+            for point in job.curve.points[-1:]:
+                progress.update(bar, completed=point.epoch, cost=f"{point.cost:.4f}")
 
 
 def _show(console: Console, images: npt.NDArray[np.float64], answers: list[str], truth: list[str]) -> None:

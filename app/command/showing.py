@@ -1,0 +1,64 @@
+"""What people see: tables and sentences on stdout, progress on stderr; or JSON, and nothing else."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pydantic import BaseModel
+from rich.console import Console
+from rich.table import Table
+
+# Where nobody looks, nothing is cut.
+_WIDE = 240
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Colours and animation are for terminals."""
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, markup=False, highlight=False, width=None if stream.isatty() else _WIDE)
+
+
+def show_table(names: Sequence[str], rows: Iterable[Sequence[object]], *, none: str = "There are none.") -> None:
+    """`none`: what is said if there are no rows."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in names:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*("" if cell is None else printable(str(cell)) for cell in row))
+    if table.row_count:
+        console().print(table)
+    else:
+        console().print(none)
+
+
+def say(sentence: str = "") -> None:
+    """What was asked for."""
+    console().print(printable(sentence), soft_wrap=True)
+
+
+def note(sentence: str) -> None:
+    """What goes on meanwhile, on stderr."""
+    console(stderr=True).print(printable(sentence), soft_wrap=True)
+
+
+def show_json(value: Any) -> None:
+    """A model as the service says it; or what is made of such."""
+    if isinstance(value, BaseModel):
+        print(value.model_dump_json())
+    else:
+        print(json.dumps(value, default=_as_json, ensure_ascii=False))
+
+
+def _as_json(value: Any) -> Any:
+    return value.model_dump(mode="json")
+
+
+def page(views: Sequence[BaseModel], limit: int) -> dict[str, Any]:
+    """A list as the service says it, of which one more than the limit was asked for."""
+    return {"data": list(views[:limit]), "has_more": len(views) > limit}
+
+
+def printable(text: str) -> str:
+    """Names of columns and classes come from files of anybody; a terminal takes orders."""
+    return "".join(each if each.isprintable() or each == "\n" else "�" for each in text)
