@@ -3,7 +3,7 @@
 The life is lived once, and every operation on a file written down with the answers in between. Then the folder is made
 as it was after each operation (kill -9), and as it could be after a loss of power there, and opened as at a start. And
 lives are killed for real, at two of these points. The long form, NABLA_CHAOS_LONG=1 pytest tests/chaos, does that at
-each of them, which takes an hour, and looks at thirty losses of power at each point.
+each of them, which takes over an hour, and looks at thirty losses of power at each point.
 """
 
 import json

@@ -101,8 +101,13 @@ class Classes:
     def see(self, labels: pa.Array) -> None:
         """Raises InvalidInput if these cannot be classes."""
         type = labels.type
-        if not (kinds.is_string(type) or kinds.is_large_string(type) or kinds.is_boolean(type)
-                or kinds.is_integer(type) or kinds.is_floating(type)):  # fmt: skip
+        if not (
+            kinds.is_string(type)
+            or kinds.is_large_string(type)
+            or kinds.is_boolean(type)
+            or kinds.is_integer(type)
+            or kinds.is_floating(type)
+        ):
             raise InvalidInput(self._field, f"{_WHOLE[:-1]}, got {type}.")
         new = pa.compute.unique(_comparable(labels))
         self._values = new if self._values is None else pa.compute.unique(pa.concat_arrays((self._values, new)))

@@ -137,8 +137,12 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "an array below 0": (lambda: archive({"coefs_0.npy": shaped("(-1, -5)")}), "dimension below 0"),
     "less than it says": (
         lambda: archive(
-            {"coefs_0.npy": shaped("(1000, 1000)"), "intercepts_0.npy": npy(np.ones(1000)),
-             "coefs_1.npy": npy(np.ones((1000, 1))), "intercepts_1.npy": npy(np.ones(1))}
+            {
+                "coefs_0.npy": shaped("(1000, 1000)"),
+                "intercepts_0.npy": npy(np.ones(1000)),
+                "coefs_1.npy": npy(np.ones((1000, 1))),
+                "intercepts_1.npy": npy(np.ones(1)),
+            }
         ),
         "said to have 1000000 numbers of float64; 8000000 bytes of them are not there",
     ),
@@ -182,7 +186,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
         ).SerializeToString(),
         "under architecture is not accepted",
     ),
-}  # fmt: skip
+}
 
 
 # Of those that would be refused without, because they say nothing of them.

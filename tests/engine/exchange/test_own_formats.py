@@ -114,8 +114,11 @@ def test_what_other_programs_find_in_the_files(tmp_path: Path) -> None:
 def changed(one: Portable, arrays: dict[str, Any] | None = None, words: dict[str, Any] | None = None) -> bytes:
     """As safetensors; what is None is left out."""
     found = {name: array for name, array in {**one.arrays, **(arrays or {})}.items() if array is not None}
-    said = {name: text if isinstance(text, str) else msgspec.json.encode(text).decode()
-            for name, text in {**one.words, **(words or {})}.items() if text is not None}  # fmt: skip
+    said = {
+        name: text if isinstance(text, str) else msgspec.json.encode(text).decode()
+        for name, text in {**one.words, **(words or {})}.items()
+        if text is not None
+    }
     return safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in found.items()}, said)
 
 

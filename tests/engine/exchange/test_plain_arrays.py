@@ -133,8 +133,12 @@ def test_a_sequential_as_pytorch_itself_works_it_out(tmp_path: Path) -> None:
         np.testing.assert_allclose(predicted(ours, x.tolist()), expected, rtol=tolerance, atol=tolerance)
 
 
-MLP: Arrays = {"coefs_0": np.ones((4, 6)), "intercepts_0": np.ones(6), "coefs_1": np.ones((6, 2)),
-               "intercepts_1": np.ones(2)}  # fmt: skip
+MLP: Arrays = {
+    "coefs_0": np.ones((4, 6)),
+    "intercepts_0": np.ones(6),
+    "coefs_1": np.ones((6, 2)),
+    "intercepts_1": np.ones(2),
+}
 TWO = ("relu", "identity")
 WRONG: dict[str, tuple[Arrays, dict[str, Any], str, str]] = {
     "no activations": (MLP, {}, "layers", "has 2 layers, and does not say what their activations are"),
@@ -174,8 +178,10 @@ WRONG: dict[str, tuple[Arrays, dict[str, Any], str, str]] = {
     "a list": ({**MLP, "coefs_0": np.ones(4)}, {"activations": TWO}, "file", "two dimensions"),
     "nothing": ({**MLP, "coefs_0": np.ones((0, 6))}, {"activations": TWO}, "file", "two dimensions"),
     "batch norm elsewhere": (
-        {**{name: array for name, array in sequential().items() if name[0] != "1"},
-         **{f"2{name[1:]}": array for name, array in sequential().items() if name[0] == "1"}},
+        {
+            **{name: array for name, array in sequential().items() if name[0] != "1"},
+            **{f"2{name[1:]}": array for name, array in sequential().items() if name[0] == "1"},
+        },
         {"activations": TWO},
         "file",
         "2.running_mean: batch normalization is accepted right behind a Linear",
@@ -202,7 +208,7 @@ WRONG: dict[str, tuple[Arrays, dict[str, Any], str, str]] = {
         "arrays of 2 modules",
     ),
     "something else besides": ({**sequential(), "head.scale": np.ones(2, "f4")}, {}, "file", "'head.scale'"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("container", ["npz", "safetensors"])

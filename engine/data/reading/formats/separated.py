@@ -126,10 +126,11 @@ class _Table:
         """What columns are, by what is in them. Raises ArrowInvalid."""
         table = self._read(content, known)
         return {
-            name: pa.float64() if name not in known and kinds.is_string(column.type) and are_numbers(column)
+            name: pa.float64()
+            if name not in known and kinds.is_string(column.type) and are_numbers(column)
             else column.type
             for name, column in zip(table.column_names, table.columns, strict=True)
-        }  # fmt: skip
+        }
 
     def _read_with_blanks(self, content: bytes) -> pa.Table:
         """Numbers read as text first. Raises ArrowInvalid if there is other text among them."""

@@ -86,8 +86,13 @@ def _arrow_index_beyond() -> bytes:
 
 def _parquet_page_bomb() -> bytes:
     """Pages that say they are small and that are not need another writer; these are large and packed well."""
-    return parquet(pa.table({"x": np.zeros(2**25), "y": np.zeros(2**25)}), compression="zstd", use_dictionary=False,
-                   data_page_size=2**31 - 1, row_group_size=2**27)  # fmt: skip
+    return parquet(
+        pa.table({"x": np.zeros(2**25), "y": np.zeros(2**25)}),
+        compression="zstd",
+        use_dictionary=False,
+        data_page_size=2**31 - 1,
+        row_group_size=2**27,
+    )
 
 
 def _nested(depth: int) -> bytes:
@@ -140,14 +145,16 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], dict[str, Any], str]] = {
     "arrow with offsets that fall": (lambda: _arrow_with(12345, 0), {}, "damaged"),
     "arrow with an index out of range": (_arrow_index_beyond, {}, "damaged"),
     "arrow with a name that is not UTF-8": (
-        lambda: arrow({"name": [1], "y": [2]}, stream=True).replace(b"name", b"\xac\xac\xac\xac"), {}, "damaged"
+        lambda: arrow({"name": [1], "y": [2]}, stream=True).replace(b"name", b"\xac\xac\xac\xac"),
+        {},
+        "damaged",
     ),
     "arrow stream of exabytes": (lambda: b"\xff\xff\xff\xff\xff\xff\xff\x7f" + bytes(100), {}, "damaged|memory"),
     "json nested beyond measure": (lambda: _nested(400_000), {"format": "json"}, "Expected JSON"),
     "ndjson nested beyond measure": (lambda: _nested(400_000), {"format": "ndjson"}, "Line 1 is not a JSON object"),
     "json of empty lists": (lambda: b"[" + b"[]," * 2**24 + b"[]]", {"format": "json"}, "not a JSON|memory"),
     "json of long rows": (lambda: b'{"targets":[1],"inputs":[[0' + b",0" * 2**22 + b"]]}", {}, "at most|memory"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", HOSTILE)
