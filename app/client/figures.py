@@ -11,8 +11,9 @@ Points = Sequence[tuple[int, float, float | None]]
 
 def page(title: str, figures: Sequence[tuple[str, str]], points: Points) -> str:
     """`figures`: names and values; `points`: epoch, cost, validation cost."""
-    cells = "".join(f"<tr><th style='text-align:left'>{escape(name)}</th><td>{escape(value)}</td></tr>"
-                    for name, value in figures)  # fmt: skip
+    cells = "".join(
+        f"<tr><th style='text-align:left'>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in figures
+    )
     return f"<div><strong>{escape(title)}</strong><table>{cells}</table>{curve(points)}</div>"
 
 

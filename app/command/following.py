@@ -29,8 +29,10 @@ def _interrupted(job: Job, local: bool) -> None:
     if sys.stdin.isatty() and sys.stderr.isatty() and _wants_to_cancel():
         note(f"{job.id} is {job.cancel().state}.")
     elif local:
-        note(f"{job.id} is not finished. It goes on when there is a service on this folder again: "
-             f"nabla watch {job.id} --local")  # fmt: skip
+        note(
+            f"{job.id} is not finished. It goes on when there is a service on this folder again: "
+            f"nabla watch {job.id} --local"
+        )
     else:
         note(f"{job.id} goes on. See it with: nabla watch {job.id}")
 
