@@ -14,12 +14,13 @@ from app.listening import listen
 
 @contextmanager
 def local_service(folder: Path) -> Iterator[str]:
-    """Its URL. It ends in order with the block, also when that is interrupted or ended by a signal; jobs that are not
-    finished then go on when there is a service on this folder again."""
+    """Its URL. It ends in order with the block, also when that is interrupted or ended by a signal, or the command is
+    killed; jobs that are not finished then go on when there is a service on this folder again."""
     with listen("127.0.0.1", 0) as listening:
         port = listening.getsockname()[1]
+        where = ["--fd", str(listening.fileno()), "--data-dir", str(folder)]
         process = subprocess.Popen(
-            [sys.executable, "-m", "app.cli", "serve", "--fd", str(listening.fileno()), "--data-dir", str(folder)],
+            [sys.executable, "-m", "app.cli", "serve", *where, "--parent", str(os.getpid())],
             pass_fds=[listening.fileno()],
             stdout=subprocess.DEVNULL,
             env={**os.environ, "NABLA_LOG_LEVEL": "warning"},

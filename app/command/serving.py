@@ -1,6 +1,7 @@
 """`nabla serve`"""
 
 import gc
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 from app.listening import listen
 from app.settings import Settings
 from engine.errors import StorageFailed
+from engine.parent import end_with
 
 commands = typer.Typer(add_completion=False)
 
@@ -22,11 +24,14 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one (NABLA_PORT).")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Folder for everything that is kept (NABLA_DATA_DIR).")] = None,
     fd: Annotated[int | None, typer.Option(help="Listen on this open socket instead (a file descriptor).")] = None,
+    parent: Annotated[int | None, typer.Option(help="End when this process ends, which started it (its id).")] = None,
 ) -> None:
     """Start the service. All settings can be given as NABLA_… variables."""
     gc.disable()  # until it serves: hardly anything of what is loaded now is ever garbage
     from app import server  # after that, for the same reason
 
+    if parent is not None:
+        end_with(parent, signal.SIGTERM)
     given: dict[str, Any] = {"host": host, "port": port, "data_dir": data_dir}
     try:
         settings = Settings(**{name: value for name, value in given.items() if value is not None})

@@ -3,7 +3,6 @@
 Started by the executor as `python -m engine.jobs.worker DESCRIPTOR cpu|cuda CORES`.
 """
 
-import ctypes
 import os
 import queue
 import signal
@@ -22,6 +21,7 @@ from engine.jobs.channel import Channel
 from engine.jobs.priority import give_way
 from engine.names import ErrorKind
 from engine.nn.cuda.failures import is_out_of_memory
+from engine.parent import end_with
 from engine.training.checkpoint import Checkpoint, save_checkpoint, save_snapshot, save_weights
 from engine.training.device import Cpu, Cuda, Device
 from engine.training.epoch import Epoch
@@ -33,7 +33,6 @@ _UNSOUND: tuple[ErrorKind, ...] = ("out_of_memory", "internal")
 _REPORTS_PER_SECOND = 5
 # During an epoch that takes long, a sign of life comes so often.
 _SECONDS_BETWEEN_SIGNS = 1.0
-_PR_SET_PDEATHSIG = 1
 
 
 class Worker:
@@ -227,7 +226,7 @@ def main(arguments: list[str]) -> None:
     descriptor, kind, cores = arguments
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the service decides
     # A worker that is stopped does not see that its service is gone (whose thread that started it lives as long).
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    end_with(os.getppid(), signal.SIGKILL)
     channel = messages.channel_to_service(socket.socket(fileno=int(descriptor)))
     Worker(channel, Cuda() if kind == "cuda" else Cpu(int(cores))).work()
 

@@ -65,10 +65,10 @@ def read(service: RunningService, *arguments: str) -> Any:
     return json.loads(said(service, *arguments, "--json"))
 
 
-def watching(job: str, *options: str, **variables: str) -> subprocess.Popen[str]:
-    """`nabla watch` of a script."""
+def started(*arguments: str, **variables: str) -> subprocess.Popen[str]:
+    """A command of a script that goes on beside the test."""
     streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen([NABLA, "watch", job, *options], env={**ENVIRONMENT, **variables}, text=True, **streams)
+    return subprocess.Popen([NABLA, *arguments], env={**ENVIRONMENT, **variables}, text=True, **streams)
 
 
 def test_digits_in_three_lines(service: RunningService, tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_what_goes_wrong_has_a_sentence_and_a_code(
 def test_a_job_that_does_not_succeed_fails_the_command(service: RunningService, endless: str) -> None:
     assert "paused" in said(service, "jobs", "pause", endless)
     assert read(service, "jobs", "resume", endless)["state"] in ("queued", "running")
-    with watching(endless, NABLA_URL=service.url) as process:
+    with started("watch", endless, NABLA_URL=service.url) as process:
         assert process.stderr is not None
         while "epoch 1 " not in process.stderr.readline():
             assert process.poll() is None
@@ -194,7 +194,7 @@ def test_a_job_that_does_not_succeed_fails_the_command(service: RunningService, 
 
 
 def test_interrupted_where_nobody_can_be_asked(service: RunningService, endless: str) -> None:
-    with watching(endless, "--json", NABLA_URL=service.url) as process:
+    with started("watch", endless, "--json", NABLA_URL=service.url) as process:
         assert process.stderr is not None
         assert process.stdout is not None
         while "epoch 1 " not in process.stderr.readline():
@@ -231,7 +231,7 @@ def test_a_service_for_the_call(tmp_path: Path) -> None:
         terminal.press("\n")
         job = terminal.until(r"nabla watch (job_\w+) --local")[1]
         assert terminal.ended() == 130
-    with watching(job, "--local", **own) as process:
+    with started("watch", job, "--local", **own) as process:
         assert process.stderr is not None
         states: list[str] = []
         while states.count("running") < 2:  # as before, and now
@@ -243,6 +243,17 @@ def test_a_service_for_the_call(tmp_path: Path) -> None:
     left = json.loads(nabla("jobs", "cancel", job, "--local", "--json", **own).stdout)
     assert (left["id"], left["state"]) == (job, "cancelled")
     assert left["attempts"] >= 2
+
+
+def test_a_killed_command_takes_its_service_along(tmp_path: Path) -> None:
+    file = str(write(tmp_path / "few.csv", ["x", "kind"], [[place, "ab"[place % 2]] for place in range(12)]))
+    command = ["train", file, "--label", "kind", "--epochs", "1000000000", "--local"]
+    with started(*command, NABLA_DATA_DIR=str(tmp_path / "data")) as process:
+        assert process.stderr is not None
+        while "epoch 1 " not in process.stderr.readline():
+            assert process.poll() is None
+        process.kill()
+        process.stderr.read()  # the service writes there as well: this ends with the last of both
 
 
 def test_completion() -> None:
