@@ -55,4 +55,6 @@ def execute(page: Page, method: str, path: str, status: str) -> str:
     operation.locator("button.execute").click()
     answer = operation.locator(".live-responses-table tbody .response").first
     expect(answer.locator(".response-col_status")).to_have_text(re.compile(f"^{status}"), timeout=PATIENCE * 1000)
-    return answer.locator(".response-col_description").inner_text()
+    said = answer.locator(".response-col_description").inner_text()
+    operation.locator(".opblock-summary-control").click()  # what is open is drawn anew with everything that happens
+    return said

@@ -193,13 +193,13 @@ def test_a_column_without_any_value(service: RunningService, people: str) -> Non
 
 def test_many_rows_of_a_table(service: RunningService, people: str) -> None:
     """More than are prepared at once; a row that is refused is counted from the first one."""
-    table = pa.concat_tables([table_of_people()] * 60_000)
+    table = pa.concat_tables([table_of_people()] * 60_000).combine_chunks()
     accepted = sent(service, people, stream(table, 1000), accept=STREAM)
     outputs = pa.ipc.open_stream(accepted.content).read_all()["output_1"].to_numpy()
     expected = np.array(service.post(people, {"rows": ROWS})["outputs"], np.float32)[:, 0]
     assert outputs.tobytes() == np.tile(expected, 60_000).tobytes()
     last = table_of_people([{**ROWS[0], "job": "baker"}])
-    field, words = refused(service, people, stream(pa.concat_tables([table, last]), 1000))
+    field, words = refused(service, people, stream(pa.concat_tables([table, last]).combine_chunks(), 1000))
     assert field == "body.180000.job"
     assert re.search("Row 180001 has in the column 'job' a value that is none of the categories", words)
 
