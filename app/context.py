@@ -17,7 +17,7 @@ from app.predictions.batching import Batching
 from app.schemas.base import VersionReference
 from app.settings import Settings
 from app.streams import Streams
-from engine.errors import Conflict, NotFound
+from engine.errors import InProgress, NotFound
 from engine.jobs.batches import BatchPredictions
 from engine.jobs.catalog import Catalog
 from engine.jobs.checkpoints import Checkpoints
@@ -38,10 +38,10 @@ class Underway:
 
     @contextmanager
     def only(self, key: str) -> Iterator[None]:
-        """Raises Conflict if a request with this key is being carried out."""
+        """Raises InProgress if a request with this key is being carried out."""
         with self._lock:
             if key in self._keys:
-                raise Conflict("A request with this Idempotency-Key is being carried out; repeat it in a moment.")
+                raise InProgress("A request with this Idempotency-Key is being carried out; repeat it in a moment.")
             self._keys.add(key)
         try:
             yield

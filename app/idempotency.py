@@ -42,7 +42,7 @@ class Once:
         """`content`: all that was sent, the same for the same request, asked for if there is a key; `make` creates a
         record and journals the receipt with it; `view`, `location` and `status` are what is answered of the record.
 
-        Raises InvalidInput if the key was used for other content, Conflict while it is used by another request.
+        Raises InvalidInput if the key was used for other content, InProgress while it is used by another request.
         """
 
         def render(record: Any) -> bytes:

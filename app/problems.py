@@ -17,6 +17,7 @@ from engine.errors import (
     Busy,
     Conflict,
     Damaged,
+    InProgress,
     InvalidInput,
     NablaError,
     NotFound,
@@ -86,6 +87,8 @@ def _from_engine(error: NablaError) -> JSONResponse:
         case NotFound():
             fields = [FieldError(field=error.field, message=str(error))] if error.field else []
             return problem(f"unknown-{error.kind}", f"Unknown {error.kind}", 404, str(error), fields)
+        case InProgress():
+            return problem("in-progress", "Being carried out", 409, str(error), headers=_SOON)
         case Conflict():
             return problem("conflict", "Does not fit the present state", 409, str(error))
         case TooMany():

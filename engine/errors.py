@@ -5,6 +5,7 @@ NablaError
 │   └── TooLarge         … because it is beyond a limit of this service
 ├── NotFound             an id or a name that stands for nothing
 ├── Conflict             what is asked does not fit the present state
+│   └── InProgress       … because the same is being done already
 ├── TooMany              as much waits already as this service takes
 ├── Busy                 as much is being done as this service does at once
 ├── Unavailable          the service is ending
@@ -50,6 +51,10 @@ class NotFound(NablaError):
 
 class Conflict(NablaError):
     """The request is sound but does not fit the state of what it addresses."""
+
+
+class InProgress(Conflict):
+    """The same is being done already; in a moment there will be an answer to it."""
 
 
 class TooMany(NablaError):

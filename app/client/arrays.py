@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def array_file(array: "Path | npt.ArrayLike") -> Iterator[BinaryIO]:
+def array_file(array: "Path | npt.ArrayLike", name: str) -> Iterator[BinaryIO]:
     """At its beginning: the file at a path; or one of the array, which is there for that time, so that the array is not
-    in memory twice."""
+    in memory twice. Raises ValueError, with the `name`, for what is neither numbers nor text."""
     if isinstance(array, Path):
         with array.open("rb") as file:
             yield file
@@ -23,9 +23,18 @@ def array_file(array: "Path | npt.ArrayLike") -> Iterator[BinaryIO]:
     import numpy as np
 
     with tempfile.TemporaryFile() as written:
-        np.save(written, np.asarray(array), allow_pickle=False)
+        np.save(written, _plain(np.asarray(array), name), allow_pickle=False)
         written.seek(0)
         yield written
+
+
+def _plain(array: "npt.NDArray[Any]", name: str) -> "npt.NDArray[Any]":
+    """Texts of pandas are objects for NumPy."""
+    if array.dtype.kind != "O":
+        return array
+    if not all(isinstance(value, str) for value in array.flat):
+        raise ValueError(f"{name}: Numbers or texts are expected in an array, and no missing values or other objects.")
+    return array.astype(str)
 
 
 def is_array(value: Any) -> bool:

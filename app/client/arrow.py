@@ -29,7 +29,9 @@ def _opened(frame: Frame) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
     """What is sent of a table, in batches of bounded size."""
     reader = pa.RecordBatchReader.from_stream(frame)
     index = _index(reader.schema)
-    fields = [field for field in reader.schema if field.name not in index]
+    # By place: names may be there twice, which is for the service to refuse.
+    kept = [(place, field) for place, field in enumerate(reader.schema) if field.name not in index]
+    fields = [field for _, field in kept]
     schema = pa.schema([field.with_type(pa.large_string()) if _is_view(field.type) else field for field in fields])
 
     def batches() -> Iterator[pa.RecordBatch]:
@@ -37,7 +39,7 @@ def _opened(frame: Frame) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
             rows = max(1, batch.num_rows * _BYTES_AT_ONCE // max(1, batch.nbytes))
             for first in range(0, batch.num_rows, rows):
                 part = batch.slice(first, rows)
-                columns = [_alone(part.column(field.name)) for field in fields]
+                columns = [_alone(part.column(place)) for place, _ in kept]
                 yield pa.RecordBatch.from_arrays(columns, schema=schema)
 
     return schema, batches()

@@ -13,7 +13,8 @@ ARROW_STREAM = "application/vnd.apache.arrow.stream"
 BYTES = "application/octet-stream"
 NPY = "application/x-npy"
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}")
+# As the service takes a name: none that looks like an id.
+_NAME = re.compile(r"(?!(?:net|ds|job|bp)_)[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}")
 _PACKED = (".gz", ".zst", ".zstd")
 # Of files whose first bytes do not say what they are, as a body has no name.
 _FORMATS = {".tsv": "tsv", ".tab": "tsv", ".ndjson": "ndjson", ".jsonl": "ndjson", ".json": "json", ".csv": "csv"}

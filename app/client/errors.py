@@ -6,6 +6,7 @@ NablaError
 │   │   └── TooLarge        413
 │   ├── NotFound            404
 │   ├── Conflict            409: it does not fit the present state
+│   │   └── InProgress      the same request is being carried out; `retry_after` seconds
 │   ├── Invalid             422: `field` is the first that is wrong, `errors` are all of them
 │   ├── TooMany             429: `retry_after` seconds
 │   └── ServiceFailed       500 and above: what the client cannot have caused
@@ -69,6 +70,10 @@ class Conflict(ServiceError):
     """It does not fit the present state."""
 
 
+class InProgress(Conflict):
+    """The same request, with the same key, is being carried out."""
+
+
 class Invalid(ServiceError):
     """A field is wrong."""
 
@@ -129,7 +134,10 @@ def refusal(status: int, problem: dict[str, Any], retry_after: float | None = No
     """The most specific kind. A problem that says what it is is believed more than its status, which something between
     may have given."""
     of_others = ServiceFailed if status >= 500 else BadRequest
-    kind = NotFound if problem.get("type", "").startswith("/problems/unknown-") else _OF_STATUS.get(status, of_others)
+    said = str(problem.get("type", ""))
+    if said == "/problems/in-progress":
+        return InProgress(status, problem, retry_after)
+    kind = NotFound if said.startswith("/problems/unknown-") else _OF_STATUS.get(status, of_others)
     return kind(status, problem, retry_after)
 
 

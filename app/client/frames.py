@@ -1,7 +1,7 @@
 """Tables of pandas, Polars and PyArrow, in and out. None of these is imported before there is one."""
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 
 class Frame(Protocol):
@@ -29,7 +29,9 @@ def frame_like(frame: Frame, content: bytes) -> Any:
     table = pa.ipc.open_stream(content).read_all()
     match type(frame).__module__.partition(".")[0]:
         case "pandas":
-            return table.to_pandas()
+            found = table.to_pandas()
+            found.index = cast("Any", frame).index  # so that it can be put beside its rows, whatever was left out
+            return found
         case "polars":
             import polars
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
+from app.client.curve import Curve
 from app.client.figures import page
 from app.schemas.histories import EpochView
 
@@ -72,4 +73,7 @@ class History(Sequence[EpochView]):
         return f"<History: {len(self._epochs):,} epochs, cost {self._epochs[0].cost:.4g} → {self._epochs[-1].cost:.4g}>"
 
     def _repr_html_(self) -> str:
-        return page("History", [], [(epoch.epoch, epoch.cost, epoch.validation_cost) for epoch in self._epochs])
+        curve = Curve()
+        for epoch in self._epochs:
+            curve.add(epoch.epoch, epoch.cost, epoch.validation_cost)
+        return page("History", [], curve.points)

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 
 import httpx
 
-from app.client.errors import ConnectionLost, Unavailable
+from app.client.errors import ConnectionLost, InProgress, Unavailable
 
 KEY = "Idempotency-Key"
 # Sent twice they do what they do once (RFC 9110, 9.2.2).
 _IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
+# Before anything of the request has gone out.
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 
 
@@ -42,8 +44,11 @@ class Tries:
         """Something has come; what breaks from now on has not been broken for long."""
         self._answered, self._since, self._pause = True, None, _FIRST_PAUSE
 
-    def pause_after(self, problem: httpx.TransportError | Unavailable) -> float:
+    def pause_after(self, problem: httpx.TransportError | Unavailable | InProgress) -> float:
         """Seconds until the next one. Raises the refusal, or ConnectionLost, if there is to be none."""
+        if isinstance(problem, InProgress):
+            self.succeeded()  # it is there, and at work
+            return problem.retry_after or _LONGEST_PAUSE
         now = time.monotonic()
         self._since = now if self._since is None else self._since
         left = self._since + self._patience - now
@@ -51,7 +56,8 @@ class Tries:
             if not self._repeatable or problem.retry_after is None or problem.retry_after > left:
                 raise problem
             return problem.retry_after
-        if not self._repeatable or left <= 0 or not self._may_come_back(problem):
+        may_be_sent = self._repeatable or isinstance(problem, _NOT_SENT)
+        if not may_be_sent or left <= 0 or not self._may_come_back(problem):
             raise ConnectionLost(self._sentence(problem)) from problem
         # Not all that wait for it at the same moment.
         pause, self._pause = self._pause * random.uniform(0.5, 1.0), min(2 * self._pause, _LONGEST_PAUSE)
@@ -60,10 +66,10 @@ class Tries:
     def _may_come_back(self, problem: httpx.TransportError) -> bool:
         if isinstance(problem, httpx.UnsupportedProtocol):
             return False
-        return self._answered or not isinstance(problem, httpx.ConnectError)
+        return self._answered or not isinstance(problem, _NOT_SENT)
 
     def _sentence(self, problem: httpx.TransportError) -> str:
-        if isinstance(problem, httpx.ConnectError):
+        if isinstance(problem, _NOT_SENT):
             return f"There is no service at {self._url}."
         if isinstance(problem, httpx.TimeoutException):
             return f"The service at {self._url} has not answered in time."

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from app.client import Client, Dataset, Network, NotFound
 from app.schemas.versions import VersionView
@@ -11,10 +12,13 @@ from app.schemas.versions import VersionView
 
 @contextmanager
 def uploaded(client: Client, file: Path, version: VersionView, **options: Any) -> Iterator[Dataset]:
-    """Of a table the columns that the version has learned from, whatever others there are."""
+    """Of a table the columns that the version has learned from, of the types that they had there, whatever others there
+    are. By a name of its own: that of the file may stand for what was learned from it."""
     if version.preparation is not None and version.preparation.columns is not None:
-        options = {"features": [column.name for column in version.preparation.columns], **options}
-    dataset = client.upload(file, **options)
+        columns = version.preparation.columns
+        known = {"features": [column.name for column in columns], "types": {one.name: one.type for one in columns}}
+        options = {**known, **options}
+    dataset = client.upload(file, name=f"asked-{uuid4().hex}", **options)
     try:
         yield dataset
     finally:
@@ -23,9 +27,12 @@ def uploaded(client: Client, file: Path, version: VersionView, **options: Any) -
 
 def answers_of(client: Client, version: VersionView) -> dict[str, Any]:
     """The option that names what it has learned, as its job's dataset had it. Raises NotFound if nobody knows."""
-    if version.job_id is None:
-        raise NotFound(404, {"detail": "No job has trained it: say with --target or --label what to measure it by."})
-    answers = client.dataset(client.job(version.job_id).view.dataset_id).view.answers or []
+    answers = None
+    if version.job_id is not None:
+        answers = client.dataset(client.job(version.job_id).view.dataset_id).view.answers
+    if not answers:
+        unknown = "It has not learned from a table by a job: say with --target or --label what to measure it by."
+        raise NotFound(404, {"detail": unknown})
     return {"label": answers[0]} if version.classes else {"target": answers}
 
 

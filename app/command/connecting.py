@@ -4,11 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from app.client import Client
-from app.command.local import local_service
+from app.command.local import local_client
 from app.command.showing import note
-
-# The very first start compiles the engine.
-_SECONDS_TO_START = 300.0
 
 
 @contextmanager
@@ -21,5 +18,5 @@ def connected(url: str, local: bool) -> Iterator[Client]:
 
     folder = Settings().data_dir
     note(f"Starting a service on {folder.absolute()} (the very first start takes up to a minute) …")
-    with local_service(folder) as started, Client(started, timeout=_SECONDS_TO_START) as client:
+    with local_client(folder) as client:
         yield client

@@ -107,7 +107,12 @@ def _figures(column: ColumnProfileView) -> str:
 
 
 @commands.command(cls=Told)
-def delete(dataset: Reference, url: Url = DEFAULT_URL, local: Local = False) -> None:
+def delete(dataset: Reference, url: Url = DEFAULT_URL, local: Local = False, json: Json = False) -> None:
     """Delete a dataset; refused while a job needs it."""
     with connected(url, local) as client:
-        client.dataset(dataset).delete()
+        found = client.dataset(dataset)
+        found.delete()
+    if json:
+        show_json(found.view)
+    else:
+        note(f"{found!r} is deleted.")

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from app.client import Client, Job
 from app.command.failures import Told
-from app.command.local import local_service
+from app.command.local import local_client
 from app.command.plots import plot
 
 _TEST_SHARE = 0.2
@@ -45,10 +45,11 @@ def _run(epochs: int) -> int:
     order = np.random.default_rng(7).permutation(len(images))
     test, training = np.split(order, [int(_TEST_SHARE * len(order))])
     console.print("Starting a service (the very first start compiles the engine: up to a minute) …")
-    with tempfile.TemporaryDirectory(prefix="nabla-demo-") as folder, local_service(Path(folder)) as url:
-        console.print(f"Service on {url} - {len(training)} images of 8 x 8 pixels to learn, {len(test)} kept to test.")
-        with Client(url) as client:
-            return _learn(client, console, epochs, images, labels, training, test)
+    with tempfile.TemporaryDirectory(prefix="nabla-demo-") as folder, local_client(Path(folder)) as client:
+        console.print(
+            f"Service on {client.url} - {len(training)} images of 8 x 8 pixels to learn, {len(test)} kept to test."
+        )
+        return _learn(client, console, epochs, images, labels, training, test)
 
 
 def _learn(

@@ -11,7 +11,7 @@ from app.command.showing import printable
 
 FAILED, NO_SERVICE, INTERRUPTED = 1, 3, 130
 # Fields whose options have another name; a job's network is a network's name here.
-_OPTIONS = {"network_id": "network", "dataset_id": "dataset", "early_stopping": "patience", "parts": "held_out"}
+_OPTIONS = {"network_id": "network", "dataset_id": "dataset", "parts": "held_out"}
 
 
 class Told(TyperCommand):

@@ -18,7 +18,9 @@ _FIGURES = ("cost", "accuracy", "r2", "validation_cost", "validation_accuracy", 
 def history(
     job: Annotated[str, typer.Argument(help="Id or name of a job.")],
     plot: Annotated[bool, typer.Option("--plot", help="Draw the cost by epoch.")] = False,
-    points: Annotated[int, typer.Option(min=6, max=10_000, help="Epochs to show of all.")] = 20,
+    points: Annotated[
+        int | None, typer.Option(min=6, max=10_000, help="Epochs to show of all; by default 20, and 200 in a plot.")
+    ] = None,
     url: Url = DEFAULT_URL,
     local: Local = False,
     json: Json = False,
@@ -26,7 +28,7 @@ def history(
     """Show how the cost of a job fell. As JSON all epochs, else some of them, the lowest and the highest among them."""
     with connected(url, local) as client:
         found = client.job(job)
-        epochs = found.history() if json else found.history_in_brief(max(points, 200) if plot else points)
+        epochs = found.history() if json else found.history_in_brief(points or (200 if plot else 20))
     if json:
         show_json(HistoryView(data=list(epochs), has_more=False))
     elif plot and epochs:

@@ -9,7 +9,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from app.client import Client
 from app.listening import listen
+
+# The very first start compiles the engine.
+_SECONDS_TO_START = 300.0
+
+
+@contextmanager
+def local_client(folder: Path) -> Iterator[Client]:
+    """Of a service as long as the block."""
+    with local_service(folder) as url, Client(url, timeout=_SECONDS_TO_START) as client:
+        yield client
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from app.command.connecting import connected
 from app.command.failures import Told
 from app.command.lazily import ListedByDefault
 from app.command.options import DEFAULT_URL, Json, Limit, Local, Url, sizes
-from app.command.showing import page, say, show_json, show_table
+from app.command.showing import note, page, say, show_json, show_table
 
 commands = typer.Typer(cls=ListedByDefault, add_completion=False)
 Reference = Annotated[str, typer.Argument(metavar="NETWORK", help="Id or name of a network.")]
@@ -113,7 +113,12 @@ def show(network: Reference, url: Url = DEFAULT_URL, local: Local = False, json:
 
 
 @commands.command(cls=Told)
-def delete(network: Reference, url: Url = DEFAULT_URL, local: Local = False) -> None:
+def delete(network: Reference, url: Url = DEFAULT_URL, local: Local = False, json: Json = False) -> None:
     """Delete a network with all its versions; refused while a job needs it."""
     with connected(url, local) as client:
-        client.network(network).delete()
+        found = client.network(network)
+        found.delete()
+    if json:
+        show_json(found.view)
+    else:
+        note(f"{found!r} is deleted.")

@@ -13,7 +13,6 @@ Local = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the service's own JSON, and nothing else.")]
 Limit = Annotated[int, typer.Option(min=1, max=100_000, help="How many at most, the newest.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)]
 Target = Annotated[
     list[str] | None, typer.Option(help="The column to learn as a number; may be given several times. See --label.")

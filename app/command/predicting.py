@@ -14,7 +14,7 @@ from app.command.answering import uploaded, version_asked
 from app.command.connecting import connected
 from app.command.failures import Told
 from app.command.options import DEFAULT_URL, File, Json, Local, Url, Version, version_of
-from app.command.showing import note, say, show_json
+from app.command.showing import note, say, show_json, show_json_rows
 
 commands = typer.Typer(add_completion=False)
 _FORMATS = {".csv": "csv", ".parquet": "parquet", ".arrow": "arrow", ".npy": "npy"}
@@ -46,9 +46,9 @@ def predict(
         said = version_asked(found, version_of(version))
         with uploaded(client, file, said, unlabeled=True) as rows:
             fields = {"format": kind, "probabilities": probabilities, "version": said.version}
-            batch = found.predict_dataset(rows, **fields).wait()
+            batch = found.predict_dataset(rows, **fields)
             try:
-                _handed_out(batch, out, json)
+                _handed_out(batch.wait(), out, json)
             finally:
                 batch.delete()
 
@@ -65,7 +65,7 @@ def _handed_out(batch: BatchPrediction, out: Path | None, json: bool) -> None:
         path = batch.download(Path(folder) / "predicted.csv")
         with path.open(newline="", encoding="utf-8") as text:
             if json:
-                show_json([_numbered(row) for row in csv.DictReader(text)])
+                show_json_rows(_numbered(row) for row in csv.DictReader(text))
             else:
                 shutil.copyfileobj(text, sys.stdout)
     note(f"{batch.view.rows:,} rows are predicted by version {batch.view.version}.")

@@ -50,6 +50,14 @@ def show_json(value: Any) -> None:
         print(json.dumps(value, default=_as_json, ensure_ascii=False))
 
 
+def show_json_rows(rows: Iterable[dict[str, Any]]) -> None:
+    """A list, of which never more than one row is in memory."""
+    print("[", end="")
+    for place, row in enumerate(rows):
+        print("," if place else "", json.dumps(row, ensure_ascii=False), sep="", end="")
+    print("]")
+
+
 def _as_json(value: Any) -> Any:
     return value.model_dump(mode="json")
 

@@ -10,7 +10,15 @@ import httpx
 
 from tests.running import PATIENCE
 
-Fate = Literal["lose the request", "lose the answer", "busy", "busy for long"]
+Fate = Literal[
+    "lose the request",
+    "lose the answer",
+    "leave it at work",
+    "busy",
+    "busy for long",
+    "lead elsewhere",
+    "answer as others",
+]
 
 
 class Asked(NamedTuple):
@@ -20,13 +28,15 @@ class Asked(NamedTuple):
 
 
 class Breaking:
-    """`fates`: of the next requests, one each; those after them come through. `asked`: what has arrived."""
+    """`fates`: of the next requests, one each; those after them come through. `asked`: what has arrived; `left`: the
+    last that was left at work."""
 
     def __init__(self, service: str) -> None:
         self.service = service
         self.fates: list[Fate] = []
         self.asked: list[Asked] = []
         self.url = ""
+        self.left: threading.Thread | None = None
 
     def expect(self, *fates: Fate) -> None:
         self.fates, self.asked = list(fates), []
@@ -46,6 +56,8 @@ def breaking(service: str) -> Iterator[Breaking]:
         finally:
             server.shutdown()
             serving.join()
+            if between.left is not None:
+                between.left.join()
             http.close()
 
 
@@ -64,12 +76,22 @@ class _Handler(BaseHTTPRequestHandler):
     def _meet(self, fate: Fate | None, body: bytes) -> None:
         if fate in ("busy", "busy for long"):
             self._answer(503, {"Retry-After": "0" if fate == "busy" else "3600"}, b'{"detail": "Busy."}')
+        elif fate == "lead elsewhere":
+            self._answer(301, {"Location": "https://elsewhere.test/"}, b"")
+        elif fate == "answer as others":
+            self._answer(200, {"Content-Type": "text/html"}, b"<h1>It works!</h1>")
+        elif fate == "leave it at work":
+            self.between.left = threading.Thread(target=self._handed_on, args=(body,))
+            self.between.left.start()
         elif fate != "lose the request":
-            headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
-            answer = self.http.request(self.command, self.path, content=body, headers=headers)
+            answer = self._handed_on(body)
             kept = {name: value for name, value in answer.headers.items() if name in ("content-type", "retry-after")}
             if fate != "lose the answer":
                 self._answer(answer.status_code, kept, answer.content)
+
+    def _handed_on(self, body: bytes) -> httpx.Response:
+        headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
+        return self.http.request(self.command, self.path, content=body, headers=headers)
 
     def _answer(self, status: int, headers: dict[str, str], content: bytes) -> None:
         self.send_response(status)

@@ -6,18 +6,21 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import numpy as np
 import pytest
 
 from app.client import (
+    BadRequest,
     Conflict,
     ConnectionLost,
     Invalid,
     JobCancelled,
     JobFailed,
     NotFound,
+    ServiceFailed,
     TooLarge,
     Unavailable,
 )
@@ -104,8 +107,12 @@ def test_tables_in_and_out(client: Any, library: str) -> None:
         inputs=1, cost="binary_cross_entropy", layers=[{"units": 1, "activation": "sigmoid"}]
     )
     job = client.create_job(network, dataset, epochs=300, learning_rate=1.0).wait()
+    if library == "pandas":
+        rows.index = [5, 3, 9, 7]
     found = network.predict(rows)
     assert type(found) is type(table)
+    if library == "pandas":
+        assert list(found.index) == [5, 3, 9, 7]
     assert list(found["label"].to_pylist() if library == "pyarrow" else found["label"]) == ["a", "a", "b", "b"]
     history = job.history()
     made = {"pandas": history.to_pandas, "polars": history.to_polars, "pyarrow": history.to_arrow}[library]()
@@ -122,6 +129,7 @@ def test_a_job_in_a_notebook(client: Any) -> None:
     assert "succeeded" in shown
     assert shown.count("<polyline") == 1
     assert "<script" not in shown
+    assert client.job(job.id).wait()._repr_html_().count("<polyline") == 1
     history = job.history()
     assert history._repr_html_().count("<polyline") == 1
     assert repr(history).startswith("<History: 500 epochs, cost ")
@@ -184,6 +192,8 @@ def test_where_there_is_no_service(kind: str, service: RunningService) -> None:
         nowhere.devices()
     with client_of(kind, "localhost:8000") as nowhere, pytest.raises(ConnectionLost, match="begins with http://"):
         nowhere.devices()
+    with pytest.raises(ConnectionLost, match="no way to a service at"), client_of(kind, "http://localhost:abc"):
+        pass
     with client_of(kind, f"{service.url}/elsewhere") as lost, pytest.raises(NotFound):
         lost.devices()
 
@@ -254,6 +264,31 @@ def test_patience_has_an_end(between: Breaking, kind: str) -> None:
         with pytest.raises(ConnectionLost, match="broke"):
             client.devices()
         assert len(between.asked) > 2
+
+
+def test_what_is_still_at_work_is_waited_for(between: Breaking, shaken: Any, tmp_path: Path) -> None:
+    """The second request meets the first, whose reading takes longer than it waits."""
+    file = tmp_path / f"{uuid4().hex}.csv"
+    file.write_text("x,y\n" + "1.5,2.5\n" * 1_500_000)
+    between.expect("leave it at work")
+    found = shaken.upload(file, target="y")
+    assert found.view.rows == 1_500_000
+    assert len({asked.key for asked in between.asked if asked.path == "/v1/datasets"}) == 1
+    assert [one.name for one in shaken.datasets()].count(file.stem) == 1
+
+
+def test_what_is_no_service(between: Breaking, shaken: Any, tmp_path: Path) -> None:
+    """An address that only leads to another one, and one where others answer."""
+    network = shaken.create_network(**NETWORK)
+    between.expect("lead elsewhere", "lead elsewhere", "answer as others")
+    with pytest.raises(BadRequest, match=r"only leads to https://elsewhere\.test/: give the address there"):
+        network.delete()
+    with pytest.raises(BadRequest, match="only leads to"):
+        network.download(tmp_path / "weights.npz")
+    with pytest.raises(ServiceFailed, match="is no Nabla service"):
+        network.refresh()
+    assert network.refresh().version == 0
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_download_that_breaks_off_is_begun_anew(between: Breaking, shaken: Any, tmp_path: Path) -> None:

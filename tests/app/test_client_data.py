@@ -12,6 +12,7 @@ import pyarrow.csv
 import pytest
 
 from app.client import Conflict, Dataset, Frame, Invalid, NotFound, ServiceError
+from app.client._async.datasets import BYTES_OF_A_PART
 from tests.app.clients import BOTH, client_of
 from tests.app.test_uploads import arrived
 from tests.conftest import StartService
@@ -139,6 +140,27 @@ def test_arrays_and_files_of_arrays(client: Any, tmp_path: Path) -> None:
     assert client.upload_arrays(inputs=inputs, targets=inputs[:, :2]).outputs == 2
     with pytest.raises(ServiceError, match="targets or labels"):
         client.upload_arrays(inputs=inputs)
+    texts = pytest.importorskip("pandas").Series(["a", "b", "a", "b"], dtype="category")
+    assert client.upload_arrays(**{**arrays, "labels": texts}, classes=["b", "a"]).view.sha256 == found.view.sha256
+    with pytest.raises(ValueError, match=r"^labels: Numbers or texts are expected"):
+        client.upload_arrays(inputs=inputs, labels=np.array(["a", None, "a", "b"], object))
+
+
+def test_nothing_is_left_of_what_cannot_be_read(client: Any, tmp_path: Path) -> None:
+    """Also where it went in parts."""
+    before = [one.id for one in client.datasets()]
+    large = tmp_path / "job_large.csv"
+    large.write_text("x,kind\n" + "1.25,some text\n" * 1_200_000)
+    assert large.stat().st_size > BYTES_OF_A_PART
+    for target in ("kind", "nothing"):
+        with pytest.raises(Invalid):
+            client.upload(large, target=target)
+    with pytest.raises(Invalid):
+        client.upload(large.rename(tmp_path / "other.csv"), target="kind", name="net_of_others")
+    assert [one.id for one in client.datasets()] == before
+    found = client.upload(tmp_path / "other.csv", label="kind", classes=["some text", "other"])
+    assert found.name == "other"
+    found.delete()
 
 
 def test_rows_a_file_or_a_frame_at_a_time(client: Any, tmp_path: Path) -> None:

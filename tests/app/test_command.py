@@ -139,7 +139,7 @@ def test_a_network_of_given_layers_or_for_a_dataset(service: RunningService, tra
     assert (made["name"], made["cost"], made["seed"]) == ("by-hand", "binary_cross_entropy", 7)
     suits = read(service, "network", "create", "--for", trained["job"]["dataset_id"], "--hidden", "16")
     assert (suits["inputs"], [layer["units"] for layer in suits["layers"]]) == (13, [16, 3])
-    said(service, "network", "delete", made["id"])
+    assert read(service, "network", "delete", made["id"]) == made
     assert nabla("network", "show", made["id"], NABLA_URL=service.url).returncode == 1
 
 
@@ -150,6 +150,10 @@ def test_numbers_are_learned_as_numbers(service: RunningService, tmp_path: Path)
     found = re.search(r"R² on 40 held-out rows: (0\.\d+);", summary)
     assert found, summary
     assert float(found[1]) > 0.9
+    coded = write(tmp_path / "coded.csv", ["zip", "y"], [[["A5", 123][x % 2], x % 2] for x in range(40)])
+    said(service, "train", str(coded), "--target", "y", "--epochs", "3")
+    other = str(write(tmp_path / "other.csv", ["zip", "more"], [[123, 1], [123, 2]]))
+    assert len(read(service, "predict", "coded", other)) == 2  # a category, as it was there, whatever it looks like
     uploaded = read(service, "dataset", "upload", file, "--target", "y", "--features", "a", "--name", "one-input")
     assert (uploaded["name"], uploaded["inputs"]) == ("one-input", 1)
 
@@ -157,6 +161,8 @@ def test_numbers_are_learned_as_numbers(service: RunningService, tmp_path: Path)
 def test_what_goes_wrong_has_a_sentence_and_a_code(
     service: RunningService, wine: Path, trained: dict[str, Any], tmp_path: Path
 ) -> None:
+    untrained, xor = stories.network(service)["id"], stories.job(service, epochs=1)
+    service.finished(xor["id"])
     before = service.get("/v1/datasets"), service.get("/v1/networks")
 
     def refused(code: int, sentence: str, *arguments: str, url: str = service.url) -> None:
@@ -167,6 +173,7 @@ def test_what_goes_wrong_has_a_sentence_and_a_code(
 
     refused(3, "no service at http://127.0.0.1:1. .*nabla serve", "jobs", url="http://127.0.0.1:1")
     refused(3, "begins with http://", "devices", url="somewhere")
+    refused(3, "no way to a service at http://localhost:abc", "devices", url="http://localhost:abc")
     refused(2, "--target COLUMN", "train", str(wine))
     refused(2, "does not exist", "train", "nothing.csv", "--target", "y")
     refused(2, "Did you mean 'train'", "trian")
@@ -175,6 +182,8 @@ def test_what_goes_wrong_has_a_sentence_and_a_code(
     refused(1, "^nabla: --learning-rate: ", "train", str(wine), "--label", "kind", "--learning-rate", "-1")
     refused(1, "^nabla: There is no job", "watch", "nobody")
     refused(1, "no column called 'x0'", "predict", wine.stem, str(write(tmp_path / "other.csv", ["a"], [[1], [2]])))
+    for network in (untrained, xor["network_id"]):
+        refused(1, "say with --target or --label", "evaluate", network, str(wine))
     holes = write(tmp_path / "holes.csv", ["a", "b"], [[1, "no"], ["", "yes"], [3, "no"], [4, "yes"]])
     refused(1, "^nabla: The column 'a' has no value in row 2", "train", str(holes), "--label", "b")
     odd = write(tmp_path / "odd.csv", ["x", "y\x1b]0;mine\x07"], [[1, "?"], [2, "7"], [3, "8"]])

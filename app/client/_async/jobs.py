@@ -24,6 +24,7 @@ from app.schemas.versions import VersionView
 
 # The service says something at least every 15.
 _SECONDS_OF_SILENCE = 60.0
+_POINTS_OF_A_CURVE = 500
 
 
 class AsyncJob(AsyncHandle[JobView]):
@@ -71,9 +72,9 @@ class AsyncJob(AsyncHandle[JobView]):
                 ) as answer:
                     parser = Parser()
                     async for part in answer.aiter_bytes():
+                        tries.succeeded()
                         for event in parser.feed(part):
                             last_id = event.id
-                            tries.succeeded()
                             yield self._seen(event.kind, event.data)
                             if self.has_ended:
                                 return
@@ -95,12 +96,20 @@ class AsyncJob(AsyncHandle[JobView]):
 
     async def wait(self) -> "AsyncJob":
         """Follow it until it has succeeded, also across a restart of the service. Raises JobFailed, JobCancelled."""
-        if not self.has_ended:
+        if self.has_ended:
+            await self._see_what_was()
+        else:
             async for _ in self.follow():
                 pass
         if self.view.state != "succeeded":
             raise ended(self.view)
         return self
+
+    async def _see_what_was(self) -> None:
+        """Of a job that nobody has followed here."""
+        if not self.curve.points:
+            for epoch in await self.history_in_brief(_POINTS_OF_A_CURVE):
+                self.curve.add(epoch.epoch, epoch.cost, epoch.validation_cost)
 
     async def history(self) -> History:
         """All of it, however many pages it has."""

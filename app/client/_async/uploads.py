@@ -1,7 +1,7 @@
 """Datasets, as a program hands them in."""
 
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Mapping
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,6 +10,7 @@ from app.client._async.content import made
 from app.client._async.datasets import BYTES_OF_A_PART, AsyncDataset, prefer
 from app.client.arrays import array_file
 from app.client.encoding import ARROW_STREAM, as_text, told_by_name
+from app.client.errors import ConnectionLost, NablaError
 from app.client.frames import Frame, stream
 from app.client.pausing import aside
 from app.client.tries import new_key
@@ -47,8 +48,9 @@ class AsyncUploads:
         path = Path(data)
         if (await aside(path.stat)).st_size > BYTES_OF_A_PART:
             opened = await self.open_dataset("file", **{**told_by_name(path.name), **options})
-            await opened.send_parts(path)
-            return await opened.close(wait=wait)
+            async with _discarded(opened):
+                await opened.send_parts(path)
+                return await opened.close(wait=wait)
         with await aside(path.open, "rb") as file:
             files = {"file": (path.name, file)}
             return await self._hand_in(wait, files=files, data=as_text(options), headers=new_key())
@@ -68,7 +70,7 @@ class AsyncUploads:
         given = {"inputs": inputs, "targets": targets, "labels": labels, "weights": weights}
         with ExitStack() as stack:
             files = {
-                field: (field, await aside(stack.enter_context, array_file(array)))
+                field: (field, await aside(stack.enter_context, array_file(array, field)))
                 for field, array in given.items()
                 if array is not None
             }
@@ -78,4 +80,18 @@ class AsyncUploads:
         headers = {**headers, **prefer(wait, self._connection.timeout)}
         view = await self._connection.ask(DatasetView, "POST", "/v1/datasets", headers=headers, **request)
         dataset = AsyncDataset(self._connection, view)
-        return await dataset.ready() if wait else dataset
+        async with _discarded(dataset):
+            return await dataset.ready() if wait else dataset
+
+
+@asynccontextmanager
+async def _discarded(dataset: AsyncDataset) -> AsyncIterator[None]:
+    """Nothing is left of what cannot be read, or is broken off: nobody but these lines knows of it."""
+    try:
+        yield
+    except ConnectionLost:
+        raise
+    except BaseException:
+        with suppress(NablaError):
+            await dataset.delete()
+        raise

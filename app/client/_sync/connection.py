@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from app.client.encoding import problem_in
-from app.client.errors import Unavailable
+from app.client.errors import BadRequest, ConnectionLost, InProgress, ServiceFailed, Unavailable
 from app.client.pausing import here, sleep
 from app.client.tries import Tries, is_repeatable
 
 View = TypeVar("View", bound=BaseModel)
 
+_SECONDS_TO_CONNECT = 5.0
+_HERE = ("127.0.0.1", "::1", "localhost")
 # Of a file that arrives; what has not is not taken for the file.
 _UNFINISHED = ".part"
 
@@ -27,7 +29,12 @@ class Connection:
         self.url = url
         self.patience = patience
         self.timeout = timeout
-        self._http = httpx.Client(base_url=url, timeout=timeout)
+        try:
+            at, here = httpx.Timeout(timeout, connect=min(timeout, _SECONDS_TO_CONNECT)), httpx.URL(url).host in _HERE
+            # What stands between this machine and others has no business between it and itself.
+            self._http = httpx.Client(base_url=url, timeout=at, trust_env=not here)
+        except (httpx.InvalidURL, ImportError) as problem:  # the latter: a proxy of a kind that httpx needs more for
+            raise ConnectionLost(f"There is no way to a service at {url}: {problem}.") from problem
         self._answered = False
 
     def close(self) -> None:
@@ -36,14 +43,19 @@ class Connection:
     @property
     def as_long_as_it_takes(self) -> httpx.Timeout:
         """For what takes as long as the data are large."""
-        return httpx.Timeout(self.timeout, read=None)
+        return httpx.Timeout(self.timeout, connect=min(self.timeout, _SECONDS_TO_CONNECT), read=None)
 
     def tries(self, patience: float | None = None, *, repeatable: bool = True) -> Tries:
         patience = self.patience if patience is None else patience
         return Tries(self.url, patience, repeatable=repeatable, answered=self._answered)
 
     def ask(self, view: type[View], method: str, path: str, **request: Any) -> View:
-        return view.model_validate_json((self.send(method, path, **request)).content)
+        answer = self.send(method, path, **request)
+        try:
+            return view.model_validate_json(answer.content)
+        except ValidationError as problem:
+            detail = f"What answers at {self.url} is no Nabla service, or one of another version."
+            raise ServiceFailed(answer.status_code, {"detail": detail}) from problem
 
     def send(self, method: str, path: str, *, repeatable: bool | None = None, **request: Any) -> httpx.Response:
         """`repeatable`: whether the request may arrive twice, where that is not for its method and its key to say.
@@ -59,7 +71,7 @@ class Connection:
                 if not (sent_before and method == "DELETE" and answer.status_code == 404):
                     _check(answer)
                 return answer
-            except (httpx.TransportError, Unavailable) as problem:
+            except (httpx.TransportError, Unavailable, InProgress) as problem:
                 pause, sent_before = tries.pause_after(problem), True
             sleep(pause)
 
@@ -77,7 +89,7 @@ class Connection:
 
     def download(self, address: str, path: Path, **query: str) -> Path:
         """A file at `path`, which is there when all of it has arrived. One that breaks off is begun anew."""
-        unfinished, tries = path.with_name(path.name + _UNFINISHED), self.tries()
+        unfinished, tries, furthest = path.with_name(path.name + _UNFINISHED), self.tries(), 0
         try:
             while True:
                 try:
@@ -85,6 +97,10 @@ class Connection:
                         _write(answer, unfinished)
                     return unfinished.rename(path)
                 except (httpx.TransportError, Unavailable) as problem:
+                    reached = unfinished.stat().st_size if unfinished.exists() else 0
+                    if reached > furthest:  # it may have taken long to come so far
+                        furthest = reached
+                        tries.succeeded()
                     pause = tries.pause_after(problem)
                 sleep(pause)
         finally:
@@ -98,6 +114,9 @@ def _write(answer: httpx.Response, path: Path) -> None:
 
 
 def _check(answer: httpx.Response) -> None:
-    if answer.is_error:
+    if answer.is_redirect:
+        to = answer.headers.get("Location", "")
+        raise BadRequest(answer.status_code, {"detail": f"{answer.url} only leads to {to}: give the address there."})
+    if not answer.is_success:
         content = answer.read()
         raise problem_in(answer.status_code, content, answer.headers.get("Retry-After"))

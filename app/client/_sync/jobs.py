@@ -25,6 +25,7 @@ from app.schemas.versions import VersionView
 
 # The service says something at least every 15.
 _SECONDS_OF_SILENCE = 60.0
+_POINTS_OF_A_CURVE = 500
 
 
 class Job(Handle[JobView]):
@@ -72,9 +73,9 @@ class Job(Handle[JobView]):
                 ) as answer:
                     parser = Parser()
                     for part in answer.iter_bytes():
+                        tries.succeeded()
                         for event in parser.feed(part):
                             last_id = event.id
-                            tries.succeeded()
                             yield self._seen(event.kind, event.data)
                             if self.has_ended:
                                 return
@@ -96,12 +97,20 @@ class Job(Handle[JobView]):
 
     def wait(self) -> "Job":
         """Follow it until it has succeeded, also across a restart of the service. Raises JobFailed, JobCancelled."""
-        if not self.has_ended:
+        if self.has_ended:
+            self._see_what_was()
+        else:
             for _ in self.follow():
                 pass
         if self.view.state != "succeeded":
             raise ended(self.view)
         return self
+
+    def _see_what_was(self) -> None:
+        """Of a job that nobody has followed here."""
+        if not self.curve.points:
+            for epoch in self.history_in_brief(_POINTS_OF_A_CURVE):
+                self.curve.add(epoch.epoch, epoch.cost, epoch.validation_cost)
 
     def history(self) -> History:
         """All of it, however many pages it has."""

@@ -1,8 +1,8 @@
 # Generated from uploads.py in _async by tests/synchronous.py. Change that one.
 """Datasets, as a program hands them in."""
 
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,6 +11,7 @@ from app.client._sync.content import made
 from app.client._sync.datasets import BYTES_OF_A_PART, Dataset, prefer
 from app.client.arrays import array_file
 from app.client.encoding import ARROW_STREAM, as_text, told_by_name
+from app.client.errors import ConnectionLost, NablaError
 from app.client.frames import Frame, stream
 from app.client.pausing import here
 from app.client.tries import new_key
@@ -48,8 +49,9 @@ class Uploads:
         path = Path(data)
         if (here(path.stat)).st_size > BYTES_OF_A_PART:
             opened = self.open_dataset("file", **{**told_by_name(path.name), **options})
-            opened.send_parts(path)
-            return opened.close(wait=wait)
+            with _discarded(opened):
+                opened.send_parts(path)
+                return opened.close(wait=wait)
         with here(path.open, "rb") as file:
             files = {"file": (path.name, file)}
             return self._hand_in(wait, files=files, data=as_text(options), headers=new_key())
@@ -69,7 +71,7 @@ class Uploads:
         given = {"inputs": inputs, "targets": targets, "labels": labels, "weights": weights}
         with ExitStack() as stack:
             files = {
-                field: (field, here(stack.enter_context, array_file(array)))
+                field: (field, here(stack.enter_context, array_file(array, field)))
                 for field, array in given.items()
                 if array is not None
             }
@@ -79,4 +81,18 @@ class Uploads:
         headers = {**headers, **prefer(wait, self._connection.timeout)}
         view = self._connection.ask(DatasetView, "POST", "/v1/datasets", headers=headers, **request)
         dataset = Dataset(self._connection, view)
-        return dataset.ready() if wait else dataset
+        with _discarded(dataset):
+            return dataset.ready() if wait else dataset
+
+
+@contextmanager
+def _discarded(dataset: Dataset) -> Iterator[None]:
+    """Nothing is left of what cannot be read, or is broken off: nobody but these lines knows of it."""
+    try:
+        yield
+    except ConnectionLost:
+        raise
+    except BaseException:
+        with suppress(NablaError):
+            dataset.delete()
+        raise
