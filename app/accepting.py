@@ -1,10 +1,11 @@
 """Which of several kinds a client would rather have, by its Accept header (RFC 9110, 12.5.1)."""
 
-from collections.abc import Sequence
 from contextlib import suppress
+from functools import lru_cache
 
 
-def preferred(accept: str, offered: Sequence[str]) -> str:
+@lru_cache(maxsize=256)
+def preferred(accept: str, offered: tuple[str, ...]) -> str:
     """The one that the client wishes most; of equals, and for who does not say, the first."""
     if not accept or accept == "*/*":
         return offered[0]

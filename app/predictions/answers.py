@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -68,9 +69,15 @@ def answered(predictor: Predictor, outputs: Matrix, wishes: Wishes) -> Response:
 
 
 def _npy(array: npt.NDArray[Any]) -> Response:
+    return Response(_npy_header(array.dtype.str, array.shape) + array.tobytes(), media_type=NPY)
+
+
+@lru_cache(maxsize=64)
+def _npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:
+    """Of rows one after the other. Most answers have the same one, and writing it takes as long as a small network."""
     head = io.BytesIO()
-    np.lib.format.write_array_header_1_0(head, np.lib.format.header_data_from_array_1_0(array))
-    return Response(head.getvalue() + array.tobytes(), media_type=NPY)
+    np.lib.format.write_array_header_1_0(head, {"descr": dtype, "fortran_order": False, "shape": shape})
+    return head.getvalue()
 
 
 def _words(predictor: Predictor, outputs: Matrix, wishes: Wishes) -> Iterator[bytes]:

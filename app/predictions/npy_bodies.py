@@ -3,6 +3,7 @@
 import io
 from collections.abc import AsyncIterator
 from functools import lru_cache
+from itertools import cycle
 
 import numpy as np
 
@@ -26,17 +27,24 @@ async def answers_to_npy(stream: AsyncIterator[bytes], model: Model, batching: B
     _check(announced, model)
     at_once = max(1, BLOCK // announced.bytes_per_row)
     if announced.rows <= at_once:
-        rows = _prepared(model, await body.rows(announced, announced.rows), 0)
+        rows = _prepared(model, await body.rows(announced, announced.rows, _room(announced, announced.rows)), 0)
         await body.end()
         return model.answers(await batching.outputs(model.network, rows), FIELD)
     return await answers_to_blocks(_blocks(body, announced, at_once, model), announced.rows, model, batching)
 
 
 async def _blocks(body: "_Body", announced: Announced, at_once: int, model: Model) -> AsyncIterator[Matrix]:
+    # While one is filled the other is worked through. Memory that is new each time takes as long to get as to fill.
+    rooms = cycle([_room(announced, at_once), _room(announced, at_once)])
     for first in range(0, announced.rows, at_once):
-        part = await body.rows(announced, min(at_once, announced.rows - first))
+        part = await body.rows(announced, min(at_once, announced.rows - first), next(rooms))
         yield _prepared(model, part, first)
     await body.end()
+
+
+def _room(announced: Announced, rows: int) -> memoryview:
+    """For so many rows, in bytes."""
+    return np.empty(rows * announced.bytes_per_row, np.uint8).data
 
 
 def _check(announced: Announced, model: Model) -> None:
@@ -77,8 +85,7 @@ class _Body:
 
     def __init__(self, stream: AsyncIterator[bytes]) -> None:
         self._stream = stream
-        self._parts: list[bytes] = []
-        self._length = 0
+        self._left = memoryview(b"")
 
     async def header(self) -> Announced:
         """Raises InvalidInput."""
@@ -91,13 +98,12 @@ class _Body:
             raise InvalidInput(FIELD, f"The header of the .npy file has {length} bytes; it has some hundred.")
         return _announced(start + await self._take(length - len(start)))
 
-    async def rows(self, announced: Announced, count: int) -> Matrix:
-        """The next ones. Raises InvalidInput if there are fewer."""
-        wanted = count * announced.bytes_per_row
-        part = await self._take(wanted)
-        if len(part) < wanted:
+    async def rows(self, announced: Announced, count: int, room: memoryview) -> Matrix:
+        """The next ones, in `room`, where there is enough. Raises InvalidInput if there are fewer."""
+        room = room[: count * announced.bytes_per_row]
+        if await self._fill(room) < len(room):
             raise InvalidInput(FIELD, f"The header announces {announced.rows} rows, and fewer follow.")
-        found: Matrix = np.frombuffer(part, announced.dtype).reshape(count, announced.columns or 1)
+        found: Matrix = np.frombuffer(room, announced.dtype).reshape(count, announced.columns or 1)
         return found
 
     async def end(self) -> None:
@@ -107,16 +113,20 @@ class _Body:
 
     async def _take(self, amount: int) -> bytes:
         """The next bytes; fewer at the end."""
-        while self._length < amount:
-            part = await anext(self._stream, None)
-            if part is None:
-                break
-            self._parts.append(part)
-            self._length += len(part)
-        parts, self._parts = self._parts, []
-        beyond = self._length = max(0, self._length - amount)
-        if beyond:
-            last = parts.pop()  # what came before it was not enough
-            parts.append(last[:-beyond])
-            self._parts.append(last[-beyond:])
-        return b"".join(parts)
+        room = bytearray(amount)
+        return bytes(room[: await self._fill(memoryview(room))])
+
+    async def _fill(self, room: memoryview) -> int:
+        """How many bytes there were for it: all, or what was left."""
+        filled = 0
+        while filled < len(room):
+            if not self._left:
+                part = await anext(self._stream, None)
+                if part is None:
+                    break
+                self._left = memoryview(part)
+            end = min(len(room), filled + len(self._left))
+            room[filled:end] = self._left[: end - filled]
+            self._left = self._left[end - filled :]
+            filled = end
+        return filled

@@ -47,6 +47,9 @@ class _Query(BaseModel):
     probabilities: Probabilities = False
 
 
+_NOTHING_ASKED = _Query()
+
+
 def body_of(rows: type[BaseModel]) -> dict[str, Any]:
     """How a request for predictions is documented: JSON of this model, an array, or a table."""
     json = {"schema": in_one_piece(rows), "example": EXAMPLE}
@@ -94,7 +97,7 @@ async def predicted(request: Request, find: FindPredictor) -> Response:
     given = checked_kind(request, (JSON, NPY, *FORMS, "application/octet-stream"))
     if given == JSON:
         return await _of_json(request, here, find, kind)
-    query = _Query.model_validate(dict(request.query_params))
+    query = _Query.model_validate(dict(request.query_params)) if request.scope["query_string"] else _NOTHING_ASKED
     predictor = await find(query.version)
     wishes = Wishes(kind, query.top_k, query.probabilities)
     wishes.check(predictor)

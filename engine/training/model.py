@@ -35,8 +35,11 @@ class Model:
         else:
             reals = self.preparation.prepare(raw, np.arange(first, first + rows), field_of)
         dtype = self.network.architecture.dtype
-        with np.errstate(over="ignore"):  # seen below
-            inputs = np.ascontiguousarray(reals, dtype)
+        if reals.dtype == dtype and reals.flags.c_contiguous:
+            inputs = reals
+        else:
+            with np.errstate(over="ignore"):  # seen below
+                inputs = np.ascontiguousarray(reals, dtype)
         if not np.isfinite(inputs).all():
             row, place = map(int, np.argwhere(~np.isfinite(inputs))[0])
             ends = np.cumsum([column.inputs for column in self.preparation.columns or ()])
