@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -22,6 +23,10 @@ def uploaded(client: Client, file: Path, version: VersionView, **options: Any) -
     try:
         yield dataset
     finally:
+        # Also one that was asked for a moment before the command was interrupted, and of which it has not heard.
+        for batch in takewhile(lambda one: one.view.created_at >= dataset.view.created_at, client.batch_predictions()):
+            if batch.view.dataset_id == dataset.id:
+                batch.delete()
         dataset.delete()
 
 

@@ -46,11 +46,7 @@ def predict(
         said = version_asked(found, version_of(version))
         with uploaded(client, file, said, unlabeled=True) as rows:
             fields = {"format": kind, "probabilities": probabilities, "version": said.version}
-            batch = found.predict_dataset(rows, **fields)
-            try:
-                _handed_out(batch.wait(), out, json)
-            finally:
-                batch.delete()
+            _handed_out(found.predict_dataset(rows, **fields).wait(), out, json)
 
 
 def _handed_out(batch: BatchPrediction, out: Path | None, json: bool) -> None:
