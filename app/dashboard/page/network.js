@@ -19,6 +19,7 @@ export async function networkScreen({ parts: [id = ""], query, signal }) {
   const path = `/v1/networks/${encodeURIComponent(id)}`;
   /** @type {[Network, Versions]} */
   const [network, versions] = await Promise.all([read(path, signal), read(`${path}/versions?limit=50`, signal)]);
+  const remove = { method: "DELETE", path };
   const place = alertPlace();
   const isTrained = network.version > 0 || versions.data.some((one) => one.origin !== "drawn");
   const dataset = query.get("dataset") ?? (await learnedFrom(versions.data, network.version, signal));
@@ -34,7 +35,7 @@ export async function networkScreen({ parts: [id = ""], query, signal }) {
         button("Delete", async () => {
           if (!confirm("Delete this network for good, with all its versions?")) return;
           try {
-            await ask({ method: "DELETE", path });
+            await ask(remove);
             location.hash = "#/networks";
           } catch (error) {
             showProblem(error, place);
@@ -54,7 +55,7 @@ export async function networkScreen({ parts: [id = ""], query, signal }) {
       section("How good it is", isTrained ? evaluation(network, datasets, dataset, signal) : nothing("It has not been trained yet.", [`#/jobs/new?network=${network.id}`, "Train it"])),
       section("Versions and their weights", versionsOf(network, versions)),
       section("Layers", layersOf(network)),
-      commands(get(path), get(`${path}/versions`), get(`${path}/versions/${network.version}/file`)).place,
+      commands(get(path), get(`${path}/versions`), get(`${path}/versions/${network.version}/file`), remove).place,
     ],
   };
 }
