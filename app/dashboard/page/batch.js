@@ -40,6 +40,7 @@ export function batch(network, version, signal) {
     shown.show(upload(), predict(dataset), get(`/v1/batch-predictions/${id}`), get(`/v1/batch-predictions/${id}/file`), removal(dataset));
   form.addEventListener("input", () => update());
   onSubmit(form, place, async () => {
+    fill(said);
     fill(result);
     const uploaded = await sent.send(upload(), signal);
     /** @type {BatchPrediction} */

@@ -5,7 +5,8 @@
 
 /** @param {DragEvent} event @returns {HTMLInputElement | null} the field that takes it */
 function taker(event) {
-  return event.target instanceof Element ? event.target.closest(".drop")?.querySelector("input[type=file]") ?? null : null;
+  const place = event.target instanceof Element ? event.target.closest(".drop") : null;
+  return place?.querySelector("input") ?? null;
 }
 
 /** A file field takes a file by itself. Text may be dropped into other fields. @param {DragEvent} event */

@@ -63,7 +63,7 @@ function thinned(epochs) {
 /** What an epoch says of its job. @param {Job} job @param {Epoch} epoch */
 export function latest(job, epoch) {
   const elapsed = job.seconds_elapsed + (epoch.epoch - job.epoch) * epoch.seconds;
-  const allowed = job.max_seconds === null ? Infinity : Math.max(job.max_seconds - elapsed, 0);
+  const allowed = job.max_seconds ? Math.max(job.max_seconds - elapsed, 0) : Infinity;
   return {
     epoch: epoch.epoch,
     cost: epoch.cost,

@@ -105,10 +105,11 @@ function controlOf(column, at) {
 
 /** A category may begin with a blank, and is another one without it. @param {string} text @param {Column} column */
 function valueIn(text, { type }) {
-  if (text.trim() === "") return null;
-  if (type === "number") return Number(text);
-  if (type === "boolean") return text === "true";
-  return type === "date" ? text.trim() : text;
+  if (type === "category") return text || null;
+  const value = text.trim();
+  if (value === "") return null;
+  if (type === "number") return Number(value);
+  return type === "boolean" ? value === "true" : value;
 }
 
 /** @param {string} text @returns {unknown[] | null} null if it is none */
