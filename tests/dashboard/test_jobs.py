@@ -42,7 +42,8 @@ def running(service: RunningService) -> Iterator[str]:
 
 def test_a_form_asks_for_what_an_optimizer_takes(service: RunningService, page: Page) -> None:
     """And the screen of its job knows from the start what it will draw."""
-    dataset = stories.dataset(service, labels=None, targets=[[0.0], [1.0], [1.0], [2.0]], name="sums")["id"]
+    sums = {"inputs": stories.XOR_INPUTS, "targets": [[0], [1], [1], [2]], "name": "sums"}
+    dataset = service.post("/v1/datasets", sums, 201)["id"]
     layers = [{"units": 1, "activation": "identity"}]
     network = stories.network(service, layers=layers, cost="quadratic", name="sums")["id"]
     rows = {"inputs": [[0, 1]], "unlabeled": True}
