@@ -48,14 +48,14 @@ export class History {
 }
 
 /**
- * Where there are too many, one of each of the equal parts of the axis, and the last of all. So the past stays as it
- * was drawn, however long a job trains.
+ * Where there are too many, one of each of the equal parts of the axis, and the last of all. Parts that become larger are
+ * made of those that were, so that the past stays evenly drawn however long a job trains.
  * @param {any[]} epochs
  */
 function thinned(epochs) {
   if (epochs.length <= MOST) return epochs;
   const last = epochs[epochs.length - 1];
-  const width = last.epoch / POINTS;
+  const width = 2 ** Math.ceil(Math.log2(last.epoch / POINTS));
   const part = (/** @type {number} */ place) => Math.floor(epochs[place].epoch / width);
   return epochs.filter((one, place) => one === last || place === 0 || part(place) !== part(place - 1));
 }
