@@ -21,18 +21,29 @@ def test_a_job_is_followed_through_a_crash_and_controlled(start_service: StartSe
         story.create_network(page)
         story.start_job(page, Epochs="100000000")
         story.in_state(page, "running")
-        reached = goes_on(page, 10)
+        goes_on(page, 10)
+        other = browser.new_page()
+        other.goto(page.url)
+        goes_on(other, 10)
         service.kill()
         expect(page.locator("#connection")).to_contain_text("lost", timeout=story.MILLISECONDS)
+        expect(other.locator("#connection")).to_contain_text("lost", timeout=story.MILLISECONDS)
+        reached = epoch_of(page)
         service.start()
+        other.get_by_role("link", name="Datasets").click()
+        story.heading(other, "Datasets")
+        expect(other.locator("#connection")).to_be_empty()
+        other.close()
         story.in_state(page, "running")
         expect(page.locator("#connection")).to_be_empty(timeout=story.MILLISECONDS)
         goes_on(page, reached)
         page.get_by_label("Learning rate η from the next epoch on").fill("0.001")
         page.get_by_role("button", name="Change").click()
-        expect(page.locator("dl.facts").first).to_contain_text("0.001", timeout=story.MILLISECONDS)
-        page.get_by_role("button", name="Pause").click()
+        rate = page.locator("dl.facts div").filter(has=page.get_by_text("Learning rate", exact=True)).locator("dd")
+        expect(rate).to_have_text("0.001", timeout=story.MILLISECONDS)
+        page.get_by_role("button", name="Pause").press("Enter")
         story.in_state(page, "paused")
+        expect(page.get_by_role("button", name="Resume")).to_be_focused()
         page.get_by_role("button", name="Resume").click()
         story.in_state(page, "running")
         page.get_by_role("button", name="Cancel …").click()
@@ -44,7 +55,7 @@ def test_a_job_is_followed_through_a_crash_and_controlled(start_service: StartSe
         assert story.draw(page, story.ZERO) == "0"
 
 
-def goes_on(page: Page, epoch: int) -> int:
+def goes_on(page: Page, epoch: int) -> None:
     """Wait until the page shows an epoch that comes after this one."""
     page.wait_for_function(
         """after => [...document.querySelectorAll("dl.facts div")].some(
@@ -53,4 +64,7 @@ def goes_on(page: Page, epoch: int) -> int:
         arg=epoch,
         timeout=story.MILLISECONDS,
     )
+
+
+def epoch_of(page: Page) -> int:
     return int(re.sub(r"\D", "", story.fact(page, "Epoch").split(" of ")[0]))

@@ -125,7 +125,10 @@ def test_the_commands_do_what_the_screens_do(filled: Filled) -> None:
         for screen in screens:
             show(page, service, screen)
             for line in "\n".join(page.locator(".curl code").all_text_contents()).splitlines():
-                if not any(word in line for word in ("/events", "FILE", "DATASET", "BATCH", "/file", "-X", "job_0000")):
+                if not any(
+                    word in line
+                    for word in ("/events", "FILE", "DATASET", "BATCH", "/file", "/cancel", "-X", "job_0000")
+                ):
                     done = subprocess.run(
                         ["sh", "-c", f"{line} --fail-with-body"], capture_output=True, text=True, check=True
                     )

@@ -53,6 +53,7 @@ def test_a_person_with_only_the_page_trains_digits(start_service: StartService, 
         urlsplit(service.url).netloc
     }
     only_asked_by_the_page(service, asked)
+    assert [one["name"] for one in service.get("/v1/datasets")["data"]] == ["digits"]
 
 
 def predict_a_file(page: Page, file: Path) -> None:

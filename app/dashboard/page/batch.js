@@ -5,6 +5,7 @@ import { element, fill } from "./element.js";
 import { alertPlace, checkbox, field, input, onSubmit, select } from "./forms.js";
 import { address, ask, get, pause, post, read } from "./request.js";
 import { table } from "./tables.js";
+import { sending } from "./upload.js";
 import { figure, whole } from "./words.js";
 
 /** @import { BatchPrediction, Dataset, Network, Prediction, Rows, Version } from "./answers.js" */
@@ -19,7 +20,9 @@ export function batch(network, version, signal) {
   const file = input("file", "file", { required: true });
   const format = select("format", ["csv", "parquet", "arrow", "npy"]);
   const place = alertPlace();
-  const result = element("div", { "aria-live": "polite" });
+  const sent = sending();
+  const said = element("p", { role: "status" });
+  const result = element("div");
   const probabilities = network.cost.endsWith("cross_entropy") && version.classes ? input("probabilities", "checkbox") : null;
   const form = element(
     "form",
@@ -33,24 +36,40 @@ export function batch(network, version, signal) {
   const predict = (/** @type {string} */ dataset) =>
     post(`/v1/networks/${network.id}/batch-predictions`, { dataset_id: dataset, format: format.value, ...(probabilities?.checked ? { probabilities: true } : {}) });
   const shown = commands();
-  const update = () => shown.show(upload(), predict("DATASET"), get("/v1/batch-predictions/BATCH"), get("/v1/batch-predictions/BATCH/file"));
-  form.addEventListener("input", update);
+  const update = (dataset = "DATASET", id = "BATCH") =>
+    shown.show(upload(), predict(dataset), get(`/v1/batch-predictions/${id}`), get(`/v1/batch-predictions/${id}/file`), removal(dataset));
+  form.addEventListener("input", () => update());
   onSubmit(form, place, async () => {
-    fill(result, element("p", {}, "Reading the file …"), element("progress", { "aria-label": "Reading" }));
+    fill(said);
+    fill(result);
+    const uploaded = await sent.send(upload(), signal);
+    /** @type {BatchPrediction} */
+    let begun;
     try {
-      const dataset = await ready(await ask(upload(), signal), signal);
-      const begun = await ask(predict(dataset.id), signal);
-      shown.show(upload(), predict(dataset.id), get(`/v1/batch-predictions/${begun.id}`), get(`/v1/batch-predictions/${begun.id}/file`));
-      const preview = await firstRows(network, version, dataset, signal);
-      await done(begun, result, preview, signal);
+      fill(said, "The file is being read …");
+      const dataset = await ready(uploaded, signal);
+      begun = await ask(predict(dataset.id), signal);
+      update(dataset.id, begun.id);
+      fill(said, `All ${whole(begun.rows)} rows are being predicted …`);
+      await followed(begun, result, await firstRows(network, version, dataset, signal), signal);
     } catch (error) {
+      fill(said);
       fill(result);
       throw error;
+    } finally {
+      // It was there for this alone. Where that goes on, because the screen was left, it stays.
+      await ask(removal(uploaded.id)).catch(() => {});
     }
+    fill(said, `All ${whole(begun.rows)} rows are predicted.`);
+    const href = address(`/v1/batch-predictions/${begun.id}/file`).href;
+    result.prepend(element("p", { class: "row" }, element("a", { href, download: true }, "Download the predictions")));
   });
   update();
-  return element("div", {}, form, result, shown.place);
+  return element("div", {}, form, sent.place, said, result, shown.place);
 }
+
+/** @param {string} dataset @returns {Asked} */
+const removal = (dataset) => ({ method: "DELETE", path: `/v1/datasets/${dataset}` });
 
 /** @param {Version} version */
 function columnsInWords(version) {
@@ -100,21 +119,22 @@ async function firstRows(network, version, dataset, signal) {
   );
 }
 
-/** @param {BatchPrediction} begun @param {Element} result @param {Node} preview @param {AbortSignal} signal */
-async function done(begun, result, preview, signal) {
+/**
+ * How far it is, until it has ended.
+ * @param {BatchPrediction} begun @param {Element} result @param {Node} preview @param {AbortSignal} signal
+ */
+async function followed(begun, result, preview, signal) {
+  const share = element("progress", { max: begun.rows, value: 0, "aria-label": "Rows predicted" });
+  const rows = element("span");
+  const way = element("p", { class: "row" }, share, rows);
+  fill(result, way, preview);
   let now = begun;
   while (now.state === "queued" || now.state === "running") {
-    const share = element("progress", { max: now.rows, value: now.rows_done, "aria-label": "Rows predicted" });
-    fill(result, element("p", {}, `${whole(now.rows_done)} of ${whole(now.rows)} rows are predicted.`), share, preview);
+    share.value = now.rows_done;
+    fill(rows, `${whole(now.rows_done)} of ${whole(now.rows)} rows`);
     await pause(SECONDS_BETWEEN_LOOKS, signal);
     now = await read(`/v1/batch-predictions/${now.id}`, signal);
   }
   if (now.state !== "succeeded") throw new Error(now.error?.message ?? `The batch prediction is ${now.state}.`);
-  const href = address(`/v1/batch-predictions/${now.id}/file`).href;
-  fill(
-    result,
-    element("p", { class: "row" }, `All ${whole(now.rows)} rows are predicted.`, element("a", { href, download: true }, "Download the predictions")),
-    preview,
-  );
+  way.remove();
 }
-

@@ -11,6 +11,7 @@ import { duration, figure, moment, size, whole } from "./words.js";
 /** @param {string} id of the job @param {AbortSignal} signal */
 export function checkpoints(id, signal) {
   const path = `/v1/jobs/${id}/checkpoints`;
+  const publication = (/** @type {number | string} */ number) => post(`${path}/${number}/publish`);
   const rows = element("div");
   const place = alertPlace();
   let shown = "";
@@ -47,12 +48,12 @@ export function checkpoints(id, signal) {
   /** @param {number} number */
   async function publish(number) {
     try {
-      const version = await ask(post(`${path}/${number}/publish`));
+      const version = await ask(publication(number));
       fill(place, element("p", { class: "good" }, `It is version ${version.version} of the network now.`));
     } catch (error) {
       showProblem(error, place);
     }
   }
 
-  return { place: element("div", {}, place, rows), load };
+  return { place: element("div", {}, place, rows), load, publication };
 }

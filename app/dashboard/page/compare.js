@@ -3,78 +3,76 @@
 import { commands } from "./curl.js";
 import { MEASURES, curves } from "./curves.js";
 import { element, fill, link } from "./element.js";
-import { field, select } from "./forms.js";
-import { History, historyOf } from "./history.js";
+import { alertPlace, field, select } from "./forms.js";
+import { History, historyOf, latest } from "./history.js";
 import { follow, oneAtATime } from "./live.js";
 import { read } from "./request.js";
 import { badge, table } from "./tables.js";
 import { called, duration, figure, percent, whole } from "./words.js";
 
-/** @import { Job } from "./answers.js" */
+/** @import { Epoch, Job } from "./answers.js" */
+
+/** @typedef {import("./element.js").Child} Child */
+
+/** What is compared, of a job and its last epoch. @type {[string, (job: Job, last: Epoch | undefined) => Child][]} */
+const COLUMNS = [
+  ["State", (job) => badge(job.state)],
+  ["Epoch", (job) => `${whole(job.epoch)} of ${whole(job.epochs)}`],
+  ["Cost", (job) => figure(job.cost)],
+  ["Validation cost", (_, last) => figure(last?.validation_cost)],
+  ["Validation accuracy", (_, last) => percent(last?.validation_accuracy)],
+  ["Validation R²", (_, last) => figure(last?.validation_r2)],
+  ["Optimizer", (job) => job.optimizer?.type],
+  ["Rate", (job) => figure(job.learning_rate)],
+  ["Mini-batch", (job) => whole(job.batch_size)],
+  ["Trained for", (job) => duration(job.seconds_elapsed)],
+];
 
 /** @type {import("./main.js").Screen} */
 export async function compareScreen({ parts: [listed = ""], signal }) {
   const ids = listed.split("+");
-  /** @type {any[]} */
-  let jobs = await Promise.all(ids.map((id) => read(`/v1/jobs/${encodeURIComponent(id)}`, signal)));
-  const histories = new Map(jobs.map((job) => [job.id, new History()]));
-  const rows = element("div");
+  /** @type {Job[]} */
+  const first = await Promise.all(ids.map((id) => read(`/v1/jobs/${encodeURIComponent(id)}`, signal)));
+  const jobs = new Map(first.map((job) => [job.id, { job, history: new History(), cells: COLUMNS.map(() => element("span")) }]));
+  const all = [...jobs.values()];
+  const failed = alertPlace();
   const measure = select("measure", Object.entries(MEASURES), "cost");
-  const shown = () => jobs.map((job) => ({ name: called(job), history: histories.get(job.id) ?? new History() }));
+  const shown = () => all.map(({ job, history }) => ({ name: called(job), history }));
   const { place, draw } = curves(() => measure.value, shown, signal, true);
 
+  /** In the cells that there are, so that what one is about to press stays where it is. */
   const show = () => {
-    fill(rows, comparison(jobs, histories));
+    for (const { job, history, cells } of all) COLUMNS.forEach(([, value], at) => fill(/** @type {Element} */ (cells[at]), value(job, history.last)));
     draw();
   };
   const load = async () => {
-    jobs = await Promise.all(jobs.map((job) => read(`/v1/jobs/${job.id}`, signal)));
-    for (const job of jobs) histories.get(job.id)?.set((await read(historyOf(job.id).path, signal)).data);
+    for (const one of all) {
+      one.job = await read(`/v1/jobs/${one.job.id}`, signal);
+      await one.history.catchUp(one.job, signal);
+    }
     show();
   };
-  const refresh = oneAtATime(load, () => {});
+  const refresh = oneAtATime(load, failed, signal);
   await load();
   measure.addEventListener("change", draw);
   follow(
     {
       opened: () => void refresh(),
-      state: (one) => histories.has(one.id) && void refresh(),
-      epoch: (one) => {
-        const history = histories.get(one.job_id);
-        if (!history) return;
-        history.add(one);
-        jobs = jobs.map((job) => (job.id === one.job_id ? { ...job, epoch: one.epoch, cost: one.cost } : job));
+      state: (one) => jobs.has(one.id) && void refresh(),
+      epoch: (epoch) => {
+        const one = jobs.get(epoch.job_id);
+        if (!one) return;
+        one.history.add(epoch);
+        one.job = { ...one.job, ...latest(one.job, epoch) };
         show();
       },
     },
     signal,
   );
+  const head = ["Job", ...COLUMNS.map(([name]) => name)];
+  const rows = all.map(({ job, cells }) => [link(`#/jobs/${job.id}`, called(job)), ...cells]);
   return {
     title: "Jobs compared",
-    content: [field("Measure", measure), place, rows, commands(...jobs.map((job) => historyOf(job.id))).place],
+    content: [field("Measure", measure), place, failed, table("Jobs compared", head, rows), commands(...all.map(({ job }) => historyOf(job.id))).place],
   };
-}
-
-/** @param {Job[]} jobs @param {Map<string, History>} histories */
-function comparison(jobs, histories) {
-  return table(
-    "Jobs compared",
-    ["Job", "State", "Epoch", "Cost", "Validation cost", "Validation accuracy", "Validation R²", "Optimizer", "Rate", "Mini-batch", "Trained for"],
-    jobs.map((job) => {
-      const last = histories.get(job.id)?.last;
-      return [
-        link(`#/jobs/${job.id}`, called(job)),
-        badge(job.state),
-        `${whole(job.epoch)} of ${whole(job.epochs)}`,
-        figure(job.cost),
-        figure(last?.validation_cost),
-        percent(last?.validation_accuracy),
-        figure(last?.validation_r2),
-        job.optimizer?.type,
-        figure(job.learning_rate),
-        whole(job.batch_size),
-        duration(job.seconds_elapsed),
-      ];
-    }),
-  );
 }

@@ -2,9 +2,9 @@
 
 import { fill } from "./element.js";
 
-/** The service does not answer; whoever says so goes on trying. */
-export function lost() {
-  say("The connection to the service is lost. This page goes on by itself as soon as it answers again.");
+/** The service does not answer, or not with what was asked for; whoever says so goes on trying. */
+export function lost(why = "The connection to the service is lost.") {
+  say(`${why} This page goes on by itself as soon as it can.`);
 }
 
 export function found() {

@@ -16,7 +16,10 @@ export function curl(asked) {
   if (asked.method !== implied) parts.push("-X", asked.method);
   parts.push(quoted(address(asked.path).href));
   for (const [name, value] of Object.entries(asked.headers ?? {})) parts.push("-H", quoted(`${name}: ${value}`));
-  for (const [name, value] of asked.form ?? []) parts.push("-F", quoted(field(name, value)));
+  // What a text says, curl takes as it stands; in a field of any kind some characters mean something to it.
+  for (const [name, value] of asked.form ?? [])
+    if (typeof value === "string") parts.push("--form-string", quoted(`${name}=${value}`));
+    else parts.push("-F", quoted(`${name}=@${nameOf(value)}`));
   if (asked.json !== undefined)
     parts.push("-H", quoted("content-type: application/json"), "-d", quoted(JSON.stringify(asked.json)));
   return parts.join(" ");
@@ -47,11 +50,9 @@ export function commands(...asked) {
   return { place, show };
 }
 
-/** @param {string} name @param {string | File} value */
-function field(name, value) {
-  // What begins with @ or < is a file to curl.
-  if (typeof value === "string") return `${name}=${/^[@<]/.test(value) ? `"${value.replace(/(["\\])/g, "\\$1")}"` : value}`;
-  return `${name}=@${/[;,"]/.test(value.name) ? `"${value.name.replace(/(["\\])/g, "\\$1")}"` : value.name}`;
+/** @param {File} file */
+function nameOf({ name }) {
+  return /[;,"]/.test(name) ? `"${name.replace(/(["\\])/g, "\\$1")}"` : name;
 }
 
 /** @param {string} text */

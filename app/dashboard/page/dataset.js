@@ -3,26 +3,29 @@
 import { chart } from "./charts.js";
 import { commands } from "./curl.js";
 import { learned } from "./datasets.js";
-import { button, element, fill, link } from "./element.js";
+import { underway } from "./dataset_underway.js";
+import { button, element, link } from "./element.js";
 import { alertPlace, field, select, showProblem } from "./forms.js";
-import { ask, get, pause, read } from "./request.js";
-import { badge, facts, section, table } from "./tables.js";
+import { ask, get, read } from "./request.js";
+import { facts, section, table } from "./tables.js";
 import { called, figure, moment, size, whole } from "./words.js";
 
 /** @import { ColumnProfile, Dataset, Profile, Rows } from "./answers.js" */
 
+/** @typedef {import("./request.js").Asked} Asked */
+
 const BINS = 20;
-const SECONDS_BETWEEN_LOOKS = 0.5;
 
 /** @type {import("./main.js").Screen} */
 export async function datasetScreen({ parts: [id = ""], signal }) {
   const path = `/v1/datasets/${encodeURIComponent(id)}`;
   /** @type {Dataset} */
   const dataset = await read(path, signal);
-  if (dataset.state !== "ready") return { title: called(dataset), content: [underway(path, dataset, signal)] };
+  const place = alertPlace();
+  if (dataset.state !== "ready")
+    return { title: called(dataset), content: [underway(path, dataset, signal), element("p", { class: "row" }, removal(path, place)), place, commands(get(path), remove(path)).place] };
   /** @type {[Profile, Rows]} */
   const [profile, rows] = await Promise.all([read(`${path}/profile`, signal), read(`${path}/rows?limit=10`, signal)]);
-  const place = alertPlace();
   return {
     title: called(dataset),
     content: [
@@ -54,47 +57,20 @@ export async function datasetScreen({ parts: [id = ""], signal }) {
           rows.data.map((row, number) => [String(number), ...row.map((cell) => (cell === null ? "–" : String(cell)))]),
         ),
       ),
-      commands(get(path), get(`${path}/profile`), get(`${path}/rows?limit=10`)).place,
+      commands(get(path), get(`${path}/profile`), get(`${path}/rows?limit=10`), remove(path)).place,
     ],
   };
 }
 
-/** @param {string} path @param {Dataset} dataset @param {AbortSignal} signal */
-function underway(path, dataset, signal) {
-  const place = element("div");
-  const showIt = () => {
-    const { progress, errors } = dataset;
-    const share = progress?.bytes_total ? progress.bytes_read / progress.bytes_total : null;
-    fill(
-      place,
-      element("p", {}, badge(dataset.state)),
-      dataset.state === "failed"
-        ? element("div", { class: "alert", role: "alert" }, (errors ?? []).map((one) => element("p", {}, `${one.field}: ${one.message}`)))
-        : element("p", { role: "status" }, `It is being read: ${whole(progress?.rows ?? 0)} rows so far. This page shows it when it is ready.`),
-      dataset.state !== "failed" && element("progress", { "aria-label": "Read", max: 1, ...(share === null ? {} : { value: share }) }),
-      removal(path, place),
-      commands(get(path)).place,
-    );
-  };
-  const look = async () => {
-    while (dataset.state !== "ready" && dataset.state !== "failed") {
-      await pause(SECONDS_BETWEEN_LOOKS, signal);
-      dataset = await read(path, signal);
-      if (dataset.state === "ready") dispatchEvent(new HashChangeEvent("hashchange"));
-      else showIt();
-    }
-  };
-  showIt();
-  look().catch(() => {});
-  return place;
-}
+/** @param {string} path @returns {Asked} */
+const remove = (path) => ({ method: "DELETE", path });
 
 /** @param {string} path @param {Element} place */
 function removal(path, place) {
   return button("Delete", async () => {
     if (!confirm("Delete this dataset for good?")) return;
     try {
-      await ask({ method: "DELETE", path });
+      await ask(remove(path));
       location.hash = "#/datasets";
     } catch (error) {
       showProblem(error, place);

@@ -5,8 +5,9 @@ import { element, fill, link } from "./element.js";
 import { Values, alertPlace, field, group, input, more, onSubmit, select } from "./forms.js";
 import { list } from "./lists.js";
 import { peek } from "./peek.js";
-import { ask, get } from "./request.js";
+import { get } from "./request.js";
 import { badge, nothing, section } from "./tables.js";
+import { sending } from "./upload.js";
 import { called, moment, size, whole } from "./words.js";
 
 /** @import { Dataset } from "./answers.js" */
@@ -37,7 +38,7 @@ export async function datasetsScreen({ signal }) {
   await load();
   return {
     title: "Datasets",
-    content: [section("New dataset", form()), section("All datasets", place, commands(get("/v1/datasets")).place)],
+    content: [section("New dataset", form(signal)), section("All datasets", place, commands(get("/v1/datasets")).place)],
   };
 }
 
@@ -49,7 +50,8 @@ export function learned(dataset) {
   return "–";
 }
 
-function form() {
+/** @param {AbortSignal} signal */
+function form(signal) {
   const file = input("file", "file", { required: true });
   const role = select("role", [
     ["label", "a class, one of a few"],
@@ -59,6 +61,7 @@ function form() {
   const answer = input("answer", "text", { list: "columns" });
   const names = element("datalist", { id: "columns" });
   const seen = element("p", { role: "status", class: "quiet" });
+  const sent = sending();
   const place = alertPlace();
   const made = element(
     "form",
@@ -86,19 +89,24 @@ function form() {
       group("Or arrays in files of their own: .npy, or IDX as MNIST has", ...ARRAYS.map((name) => field(name, input(name, "file")))),
     ),
     place,
-    element("p", { class: "row" }, element("button", { type: "submit", class: "main" }, "Create dataset"), seenSending()),
+    element("p", { class: "row" }, element("button", { type: "submit", class: "main" }, "Create dataset")),
+    sent.place,
   );
-  const shown = commands(asked(made));
+  /** @type {string[]} */
+  let columns = [];
+  const shown = commands(asked(made, columns));
   const update = () => {
     const arrays = ARRAYS.some((name) => fileOf(made, name));
     file.required = !arrays;
     answer.disabled = arrays || role.value === "unlabeled";
-    shown.show(asked(made));
+    shown.show(asked(made, columns));
   };
   file.addEventListener("change", async () => {
     const [chosen] = file.files ?? [];
     if (!chosen) return;
     const found = await peek(chosen);
+    if (file.files?.[0] !== chosen) return;
+    columns = found.names;
     fill(names, found.names.map((value) => element("option", { value })));
     answer.value = found.answer;
     role.value = found.role;
@@ -107,22 +115,15 @@ function form() {
   });
   made.addEventListener("input", update);
   onSubmit(made, place, async () => {
-    made.classList.add("sending");
-    try {
-      const dataset = await ask(asked(made));
-      location.hash = `#/datasets/${dataset.id}`;
-    } finally {
-      made.classList.remove("sending");
-    }
+    const dataset = await sent.send(asked(made, columns), signal);
+    if (!signal.aborted) location.hash = `#/datasets/${dataset.id}`;
   });
   update();
   return element("div", {}, made, shown.place);
 }
 
-const seenSending = () => element("progress", { class: "while-sending", "aria-label": "The file is being sent and read" });
-
-/** @param {HTMLFormElement} form @returns {Asked} */
-function asked(form) {
+/** @param {HTMLFormElement} form @param {string[]} names that columns have @returns {Asked} */
+function asked(form, names) {
   const values = new Values(form);
   /** @type {[string, string | File][]} */
   const fields = [];
@@ -130,18 +131,18 @@ function asked(form) {
   for (const name of arrays.length ? arrays : ["file"]) fields.push([name, fileOf(form, name) ?? new File([], "FILE.csv")]);
   const role = values.text("role");
   if (role === "unlabeled") fields.push(["unlabeled", "true"]);
-  else if (arrays.length === 0 && values.text("answer")) fields.push([role, listed(values.text("answer"), role)]);
+  else if (arrays.length === 0 && values.text("answer")) fields.push([role, role === "label" ? values.text("answer") : listed(values.text("answer"), names)]);
   for (const name of OPTIONS) {
     const text = values.text(name);
-    if (text) fields.push([name, name === "features" ? listed(text, "target") : text]);
+    if (text) fields.push([name, name === "features" ? listed(text, names) : text]);
   }
   return { method: "POST", path: "/v1/datasets", form: fields };
 }
 
-/** Several names go as JSON, so that they may hold anything. @param {string} text @param {string} role */
-function listed(text, role) {
-  if (role === "label" || !/[,"[]/.test(text)) return text;
-  return JSON.stringify(text.split(",").map((name) => name.trim()));
+/** Several names go as JSON, so that they may hold anything. @param {string} text @param {string[]} names that columns have */
+function listed(text, names) {
+  if (!/[,"[]/.test(text)) return text;
+  return JSON.stringify(names.includes(text) ? [text] : text.split(",").map((name) => name.trim()));
 }
 
 /** @param {HTMLFormElement} form @param {string} name */

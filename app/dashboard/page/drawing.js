@@ -1,7 +1,7 @@
 /** A pad to draw on with a pointer, or to fill with numbers: what is on it goes to the network as it is drawn. */
 
 import { button, element } from "./element.js";
-import { field } from "./forms.js";
+import { complain, field, number } from "./forms.js";
 import { pixelsOf } from "./pixels.js";
 
 /** @typedef {import("./pixels.js").Stroke} Stroke */
@@ -9,14 +9,19 @@ import { pixelsOf } from "./pixels.js";
 const SIZE = 280;
 const PEN = 20;
 
+/** @typedef {[number, number]} Range of pixels: the darkest and the brightest */
+
 /**
- * @param {number} side of the images @param {[number, number]} values the darkest and the brightest
- * @param {(pixels: number[]) => void} changed
+ * @param {number} side of the images @param {Range | null} known null where it has to be asked for
+ * @param {(pixels: number[] | null) => void} changed null: there is nothing on the pad
  * @returns {{place: HTMLElement, show: (pixels: number[]) => void}}
  */
-export function drawingPad(side, [darkest, brightest], changed) {
+export function drawingPad(side, known, changed) {
   /** @type {Stroke[]} */
   let strokes = [];
+  const white = number("white", "", { min: 0 });
+  /** @returns {Range} */
+  const range = () => known ?? [0, Number(white.value)];
   const pad = element("canvas", { width: SIZE, height: SIZE, class: "pad", role: "img", "aria-label": "Drawing pad. Without a pointer, fill in the pixels as numbers below." });
   const seen = element("canvas", { width: side, height: side, class: "seen", role: "img", "aria-label": "What the network sees" });
   const numbers = element("textarea", { rows: 8, class: "pixels", spellcheck: "false" });
@@ -38,8 +43,8 @@ export function drawingPad(side, [darkest, brightest], changed) {
     }
   }
 
-  /** @param {number[]} pixels as the network takes them */
-  function see(pixels) {
+  /** @param {number[]} pixels as the network takes them, unless of another range */
+  function see(pixels, [darkest, brightest] = range()) {
     const small = /** @type {CanvasRenderingContext2D} */ (seen.getContext("2d"));
     const image = small.createImageData(side, side);
     pixels.forEach((value, place) => {
@@ -56,7 +61,16 @@ export function drawingPad(side, [darkest, brightest], changed) {
     changed(pixels);
   }
 
-  const drawn = () => show(pixelsOf(strokes, side).map((share) => Math.round(100 * (darkest + share * (brightest - darkest))) / 100));
+  const blank = () => see(new Array(side * side).fill(0), [0, 1]);
+
+  function drawn() {
+    const shares = pixelsOf(strokes, side);
+    const [darkest, brightest] = range();
+    if (known || brightest) return show(shares.map((share) => Math.round(100 * (darkest + share * (brightest - darkest))) / 100));
+    see(shares, [0, 1]);
+    changed(null);
+    complain(white, "Say this first: pixels of another scale than it has learned would be answered wrong.");
+  }
 
   pad.addEventListener("pointerdown", (event) => {
     pad.setPointerCapture(event.pointerId);
@@ -79,20 +93,25 @@ export function drawingPad(side, [darkest, brightest], changed) {
     see(pixels);
     changed(pixels);
   });
-  see(new Array(side * side).fill(darkest));
+  white.addEventListener("input", () => {
+    if (strokes.length && white.value) drawn();
+  });
+  blank();
 
   const clear = button("Clear", () => {
     strokes = [];
     paint();
     numbers.value = "";
-    see(new Array(side * side).fill(darkest));
+    blank();
+    changed(null);
   });
   return {
     place: element(
       "div",
       { class: "pads" },
       element("div", { class: "drawing" }, pad, element("figure", {}, seen, element("figcaption", {}, `What the network sees: ${side} × ${side}`), element("p", { class: "row" }, clear))),
-      element("details", {}, element("summary", {}, "Pixels as numbers"), field("Row by row", numbers, `From ${darkest} to ${brightest}.`)),
+      element("details", {}, element("summary", {}, "Pixels as numbers"), field("Row by row", numbers, known ? `From ${known[0]} to ${known[1]}.` : "")),
+      known === null && field("A white pixel is", white, "The data that the network was trained on are not here to tell: often 1, 16 or 255."),
     ),
     show: (pixels) => {
       strokes = [];

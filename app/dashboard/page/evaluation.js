@@ -10,13 +10,12 @@ import { called, figure, percent, whole } from "./words.js";
 /** @import { Dataset, Evaluation, Network } from "./answers.js" */
 
 /**
- * @param {Network} network @param {Dataset[]} datasets @param {string} chosen @param {AbortSignal} signal
+ * @param {Network} network @param {Dataset[]} datasets that fit it @param {string} chosen @param {AbortSignal} signal
  * @returns {HTMLElement}
  */
 export function evaluation(network, datasets, chosen, signal) {
-  const fitting = datasets.filter((one) => one.state === "ready" && !one.unlabeled && one.inputs === network.inputs);
-  if (fitting.length === 0) return nothing("There is no dataset that fits it.", ["#/datasets", "Make a dataset"]);
-  const choice = select("dataset_id", fitting.map((one) => [one.id, called(one)]), chosen);
+  if (datasets.length === 0) return nothing("There is no dataset that fits it.", ["#/datasets", "Make a dataset"]);
+  const choice = select("dataset_id", datasets.map((one) => [one.id, called(one)]), chosen);
   const place = alertPlace();
   const result = element("div", { "aria-live": "polite" });
   const asked = () => post(`/v1/networks/${network.id}/evaluations`, { dataset_id: choice.value });
@@ -37,7 +36,9 @@ export function evaluation(network, datasets, chosen, signal) {
       throw error;
     }
   });
-  return element("div", {}, form, place, result, shown.place);
+  const isThere = !chosen || datasets.some((one) => one.id === chosen);
+  const instead = !isThere && element("p", { class: "quiet" }, `The dataset ${chosen} is not there any more, or does not fit; this is another one.`);
+  return element("div", {}, instead, form, place, result, shown.place);
 }
 
 /** @param {Evaluation} found */

@@ -68,10 +68,23 @@ export function more(label, ...children) {
   return element("details", { class: "more" }, element("summary", {}, label), ...children);
 }
 
-/** Say what is wrong with a control; "" for nothing. @param {Control} control @param {string} sentence */
+/**
+ * Say what is wrong with a control as it is filled in, and do not send the form as long as it is; "" for nothing. For
+ * checks that are made anew whenever something is filled in.
+ * @param {Control} control @param {string} sentence
+ */
 export function complain(control, sentence) {
-  const place = document.getElementById(`${control.id}-wrong`) ?? control.parentElement?.querySelector(".wrong");
   control.setCustomValidity(sentence);
+  say(control, sentence);
+}
+
+/**
+ * Say what was wrong with a control when the form was sent. It may be sent again: what is to be corrected may be
+ * another control.
+ * @param {Control} control @param {string} sentence
+ */
+function say(control, sentence) {
+  const place = document.getElementById(`${control.id}-wrong`) ?? control.parentElement?.querySelector(".wrong");
   control.toggleAttribute("aria-invalid", Boolean(sentence));
   if (sentence) control.setAttribute("aria-invalid", "true");
   if (place && place.textContent !== sentence) fill(place, sentence);
@@ -90,14 +103,19 @@ export function showProblem(error, place, form) {
   for (const { field: name, message } of error instanceof Problem ? error.errors : []) {
     const control = form && controlFor(form, name);
     if (control) {
-      complain(control, message);
+      say(control, message);
       first ??= control;
     } else sentences.push(`${name}: ${message}`);
   }
   if (!first && sentences.length === 0) sentences.push(error instanceof Error ? error.message : String(error));
   fill(place, sentences.map((sentence) => element("p", {}, sentence)));
-  for (let folded = first?.closest("details"); folded; folded = folded.parentElement?.closest("details")) folded.open = true;
-  first?.focus();
+  show(first);
+}
+
+/** Bring a control into sight, and to it whoever fills in the form. @param {Control | null} control */
+function show(control) {
+  for (let folded = control?.closest("details"); folded; folded = folded.parentElement?.closest("details")) folded.open = true;
+  control?.focus();
 }
 
 /**
@@ -109,14 +127,11 @@ export function onSubmit(form, place, act) {
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     fill(place);
+    for (const control of /** @type {NodeListOf<Control>} */ (form.querySelectorAll("[aria-invalid]:not(:invalid)"))) say(control, "");
     if (!form.checkValidity()) {
       const wrong = /** @type {Control | null} */ (form.querySelector(":invalid:not(fieldset)"));
-      if (wrong && !wrong.validity.customError) {
-        complain(wrong, wrong.validationMessage);
-        wrong.addEventListener("input", () => complain(wrong, ""), { once: true });
-      }
-      for (let folded = wrong?.closest("details"); folded; folded = folded.parentElement?.closest("details")) folded.open = true;
-      wrong?.focus();
+      if (wrong) say(wrong, wrong.validationMessage);
+      show(wrong);
       return;
     }
     const send = form.querySelector("button[type=submit]");
@@ -150,9 +165,13 @@ export class Values {
 
   /** @param {string} name */
   text(name) {
+    return this.raw(name).trim();
+  }
+
+  /** With the blanks around it, which may be part of it. @param {string} name */
+  raw(name) {
     const control = this.form.elements.namedItem(name);
-    if (control instanceof RadioNodeList) return control.value;
-    return control && "value" in control ? String(control.value).trim() : "";
+    return control && "value" in control ? String(control.value) : "";
   }
 
   /** @param {string} name */

@@ -5,16 +5,19 @@ import { announce } from "./connection.js";
 import { commands } from "./curl.js";
 import { curves } from "./curves.js";
 import { element, fill, link } from "./element.js";
-import { History, historyOf } from "./history.js";
-import { controls } from "./job_controls.js";
+import { alertPlace } from "./forms.js";
+import { History, historyOf, latest } from "./history.js";
+import { commandsOf, controls } from "./job_controls.js";
 import { LIVE, follow, oneAtATime } from "./live.js";
 import { get, read } from "./request.js";
 import { badge, facts, section } from "./tables.js";
 import { called, counted, duration, figure, moment, percent, whole } from "./words.js";
 
-/** @import { Dataset, Epoch, Job, Network } from "./answers.js" */
+/** @import { Dataset, Job, Network } from "./answers.js" */
 
 const ENDED = ["succeeded", "failed", "cancelled"];
+/** Of checkpoints, which no event tells of. */
+const SECONDS_BETWEEN_LOOKS = 10;
 /** Why a job ended where it did, in words. @type {Record<string, string>} */
 const STOPPED = {
   epochs: "all epochs are done",
@@ -30,19 +33,25 @@ export async function jobScreen({ parts: [id = ""], signal }) {
   /** @type {Job} */
   let job = await read(path, signal);
   const history = new History();
-  history.set((await read(historyOf(job.id).path, signal)).data);
+  await history.catchUp(job, signal);
   const [network, dataset] = await Promise.all([named(`/v1/networks/${job.network_id}`, signal), named(`/v1/datasets/${job.dataset_id}`, signal)]);
 
+  const failed = alertPlace();
   const state = element("div");
   const progress = element("div");
   const after = element("div");
   const shown = () => [{ name: called(job), history }];
   const cost = curves(() => "cost", shown, signal, true);
-  const isOfClasses = () => !history.has("r2");
-  const quality = curves(() => (isOfClasses() ? "accuracy" : "r2"), shown, signal);
+  const isOfClasses = dataset ? dataset.classes !== null : !history.has("r2");
+  const quality = curves(() => (isOfClasses ? "accuracy" : "r2"), shown, signal);
   const control = controls(() => void refresh());
   const saved = checkpoints(job.id, signal);
-
+  let looked = 0;
+  const look = () => {
+    looked = Date.now();
+    return saved.load();
+  };
+  const lookAgain = oneAtATime(look, failed, signal);
   const show = () => {
     fill(state, stateOf(job));
     fill(progress, progressOf(job, history));
@@ -52,57 +61,47 @@ export async function jobScreen({ parts: [id = ""], signal }) {
   const refresh = oneAtATime(async () => {
     const before = job.state;
     job = await read(path, signal);
-    history.set((await read(historyOf(job.id).path, signal)).data);
-    await saved.load();
+    await history.catchUp(job, signal);
+    await look();
     if (job.state !== before) announce(`The job is ${job.state}.`);
     control.show(job);
     fill(after, whatNext(job));
     show();
-  }, (error) => {
-    if (!signal.aborted) fill(state, element("div", { class: "alert", role: "alert" }, element("p", {}, error instanceof Error ? error.message : String(error))));
-  });
+  }, failed, signal);
 
   follow(
     {
       opened: () => void refresh(),
-      state: (one) => one.id === job.id && void refresh(),
+      // The place in the queue changes with those of others.
+      state: (one) => (one.id === job.id || job.state === "queued") && void refresh(),
       epoch: (one) => {
         if (one.job_id !== job.id || ENDED.includes(job.state)) return;
         history.add(one);
         job = { ...job, ...latest(job, one) };
         show();
+        if (Date.now() > looked + 1000 * SECONDS_BETWEEN_LOOKS) void lookAgain();
       },
     },
     signal,
   );
   control.show(job);
   fill(after, whatNext(job));
-  await saved.load();
+  await look();
   show();
   return {
     title: called(job),
     content: [
+      failed,
       state,
       control.place,
       progress,
       after,
       section("Cost", cost.place),
-      section(isOfClasses() ? "Accuracy" : "R²", quality.place),
+      section(isOfClasses ? "Accuracy" : "R²", quality.place),
       section("Settings", settings(job, network, dataset)),
       section("Checkpoints", saved.place),
-      commands(get(path), historyOf(job.id), LIVE, { method: "POST", path: `${path}/pause` }, { method: "POST", path: `${path}/resume` }, { method: "POST", path: `${path}/cancel` }).place,
+      commands(get(path), historyOf(job.id), LIVE, ...commandsOf(job), saved.publication("NUMBER")).place,
     ],
-  };
-}
-
-/** What an epoch says of the job. @param {Job} job @param {Epoch} epoch */
-function latest(job, epoch) {
-  const elapsed = job.seconds_elapsed + (epoch.epoch - job.epoch) * epoch.seconds;
-  return {
-    epoch: epoch.epoch,
-    cost: epoch.cost,
-    seconds_elapsed: elapsed,
-    seconds_remaining: (elapsed / epoch.epoch) * (job.epochs - epoch.epoch),
   };
 }
 

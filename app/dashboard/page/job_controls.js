@@ -8,6 +8,24 @@ import { ask, post } from "./request.js";
 
 /** @typedef {import("./request.js").Asked} Asked */
 
+/** What can be asked of a job. @param {Job} job */
+function requests({ id }) {
+  const path = `/v1/jobs/${id}`;
+  return {
+    pause: post(`${path}/pause`),
+    resume: post(`${path}/resume`),
+    cancel: (keep = "") => post(`${path}/cancel`, keep ? { keep } : undefined),
+    change: (/** @type {number | undefined} */ rate) => ({ method: "PATCH", path, json: { learning_rate: rate } }),
+    remove: { method: "DELETE", path },
+  };
+}
+
+/** @param {Job} job @returns {Asked[]} */
+export function commandsOf(job) {
+  const { pause, resume, cancel, change, remove } = requests(job);
+  return [pause, resume, ...(job.learning_rate === null ? [] : [change(job.learning_rate)]), cancel(), cancel("last"), remove];
+}
+
 /**
  * @param {() => void} changed
  * @returns {{place: HTMLElement, show: (job: any) => void}}
@@ -34,22 +52,24 @@ export function controls(changed) {
     const now = `${job.state} ${job.pausing}`;
     if (now === shown) return;
     shown = now;
-    const path = `/v1/jobs/${job.id}`;
+    const { pause, resume, remove } = requests(job);
+    const hadFocus = buttons.contains(document.activeElement);
     const canPause = job.state === "queued" || (job.state === "running" && !job.pausing);
     const canResume = job.state === "paused" || job.pausing;
     const hasEnded = ["succeeded", "failed", "cancelled"].includes(job.state);
     fill(
       buttons,
-      canPause && button("Pause", () => act(post(`${path}/pause`))),
-      canResume && button("Resume", () => act(post(`${path}/resume`)), { class: "main" }),
+      canPause && button("Pause", () => act(pause)),
+      canResume && button("Resume", () => act(resume), { class: "main" }),
       !hasEnded && button("Cancel …", () => cancelling(job, act)),
       !hasEnded && job.learning_rate !== null && rate(job, act),
       hasEnded &&
         button("Delete", async () => {
           if (!confirm("Delete this job for good, with its history and its checkpoints?")) return;
-          await ask({ method: "DELETE", path }).then(() => (location.hash = "#/jobs"), (error) => showProblem(error, place));
+          await ask(remove).then(() => (location.hash = "#/jobs"), (error) => showProblem(error, place));
         }),
     );
+    if (hadFocus && !buttons.contains(document.activeElement)) buttons.querySelector("button")?.focus();
   }
 
   return { place: element("div", {}, buttons, place), show };
@@ -63,9 +83,7 @@ function rate(job, act) {
     field("Learning rate η from the next epoch on", number("learning_rate", job.learning_rate ?? "", { min: 0, required: true })),
     element("button", { type: "submit" }, "Change"),
   );
-  onSubmit(form, alertPlace(), () =>
-    act({ method: "PATCH", path: `/v1/jobs/${job.id}`, json: { learning_rate: new Values(form).number("learning_rate") } }),
-  );
+  onSubmit(form, alertPlace(), () => act(requests(job).change(new Values(form).number("learning_rate"))));
   return form;
 }
 
@@ -89,7 +107,7 @@ function cancelling(job, act) {
     ),
   );
   dialog.addEventListener("close", () => {
-    if (dialog.returnValue === "cancel") void act(post(`/v1/jobs/${job.id}/cancel`, keep.value ? { keep: keep.value } : undefined));
+    if (dialog.returnValue === "cancel") void act(requests(job).cancel(keep.value));
     dialog.remove();
   });
   document.body.append(dialog);

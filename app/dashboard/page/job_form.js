@@ -1,6 +1,7 @@
 /** A form that starts a job, with settings that work for most data. */
 
 import { misfits, shape } from "./architecture.js";
+import { include, labeled } from "./choices.js";
 import { commands } from "./curl.js";
 import { element, fill, link } from "./element.js";
 import { Values, alertPlace, checkbox, complain, field, group, input, more, number, onSubmit, select } from "./forms.js";
@@ -8,7 +9,9 @@ import { ask, post, read } from "./request.js";
 import { nothing } from "./tables.js";
 import { called, whole } from "./words.js";
 
-/** @import { Dataset, Job, Network, Page, Ready } from "./answers.js" */
+/** @import { Job, Network, Page, Ready } from "./answers.js" */
+
+/** @typedef {import("./forms.js").Control} Control */
 
 const OPTIMIZERS = ["adam", "adamw", "nadam", "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "l-bfgs"];
 const SCHEDULES = ["constant", "step", "exponential", "cosine", "inverse_scaling", "plateau"];
@@ -18,17 +21,19 @@ const BATCH = 32;
 /** As many steps as small networks need, so that few rows are seen more often. */
 const STEPS = 3500;
 const FEW_ROWS = 50;
-const NUMBERS = ["l1", "l2", "clip_norm", "max_norm", "max_seconds", "target_cost"];
+const NUMBERS = ["l1", "l2", "max_seconds", "target_cost"];
+/** What l-bfgs, which finds its own steps from all rows, does not have. */
+const LIMITS = ["clip_norm", "max_norm"];
+const OF_STEPS = ["batch_size", "learning_rate", "schedule", ...LIMITS];
 
 /** @type {import("./main.js").Screen} */
 export async function newJobScreen({ query, signal }) {
-  /** @type {[Page<Network>, Page<Dataset>]} */
-  const [networks, all] = await Promise.all([
+  /** @type {[Page<Network>, Ready[], Page<Job>]} */
+  const [networks, datasets, jobs] = await Promise.all([
     read("/v1/networks?limit=100", signal),
-    read("/v1/datasets?limit=100", signal),
+    labeled(signal),
+    read("/v1/jobs?limit=100", signal),
   ]);
-  const jobs = await read("/v1/jobs?limit=100", signal);
-  const datasets = /** @type {Ready[]} */ (all.data.filter((one) => one.state === "ready" && !one.unlabeled));
   await include(networks.data, "/v1/networks", query.get("network"), signal);
   await include(datasets, "/v1/datasets", query.get("dataset"), signal);
   const title = "New job";
@@ -36,11 +41,6 @@ export async function newJobScreen({ query, signal }) {
   if (networks.data.length === 0)
     return { title, content: [nothing("There is no network to train yet.", [`#/networks/new?dataset=${query.get("dataset") ?? datasets[0]?.id}`, "Create one"])] };
   return { title, content: [jobForm(networks.data, datasets, jobs.data, query)] };
-}
-
-/** One that the address names may be older than those listed. @param {any[]} listed @param {string} path @param {string | null} id @param {AbortSignal} signal */
-async function include(listed, path, id, signal) {
-  if (id && !listed.some((one) => one.id === id)) listed.unshift(await read(`${path}/${encodeURIComponent(id)}`, signal));
 }
 
 /** @param {Network[]} networks @param {Ready[]} datasets @param {Job[]} jobs @param {URLSearchParams} query */
@@ -87,7 +87,8 @@ function jobForm(networks, datasets, jobs, query) {
   const update = () => {
     const wrong = misfits(chosen().network, chosen().dataset);
     complain(dataset, wrong.map(([, sentence]) => sentence).join(" "));
-    rate.disabled = optimizer.value === "l-bfgs";
+    for (const control of /** @type {Iterable<Control>} */ (form.elements))
+      if (OF_STEPS.includes(control.name)) control.disabled = optimizer.value === "l-bfgs";
     const { rows } = chosen().dataset;
     const trained = rows - Math.round(rows * (Number(fraction.value) || 0));
     fill(
@@ -155,11 +156,11 @@ function bodyOf(form) {
   body.epochs = values.number("epochs");
   if (!isFull) Object.assign(body, { batch_size: values.number("batch_size"), learning_rate: values.number("learning_rate") });
   body.optimizer = values.text("optimizer");
-  if (values.text("schedule") !== "constant") body.schedule = values.text("schedule");
+  if (!isFull && values.text("schedule") !== "constant") body.schedule = values.text("schedule");
   const fraction = values.number("validation.fraction");
   if (fraction) body.validation = { fraction };
   if (values.checked("early")) body.early_stopping = { patience: values.number("early_stopping.patience") };
-  for (const name of NUMBERS) if (values.number(name) !== undefined) body[name] = values.number(name);
+  for (const name of isFull ? NUMBERS : [...NUMBERS, ...LIMITS]) if (values.number(name) !== undefined) body[name] = values.number(name);
   for (const name of ["seed", "priority"]) if (values.number(name)) body[name] = values.number(name);
   if (values.text("device") !== "auto") body.device = values.text("device");
   if (values.checked("balanced")) body.class_weights = "balanced";

@@ -1,8 +1,8 @@
 /** All jobs, newest first, as they go on. */
 
-import { announce } from "./connection.js";
 import { commands } from "./curl.js";
 import { button, element, fill, link } from "./element.js";
+import { alertPlace } from "./forms.js";
 import { list } from "./lists.js";
 import { LIVE, follow, oneAtATime } from "./live.js";
 import { get } from "./request.js";
@@ -17,7 +17,7 @@ const MOST_COMPARED = 8;
 export async function jobsScreen({ signal }) {
   /** @type {Set<string>} */
   const chosen = new Set();
-  /** @type {Map<string, {epoch: Element, cost: Element}>} */
+  /** @type {Map<string, {epochs: number, epoch: Element, cost: Element}>} */
   const cells = new Map();
   const compare = element("p", { class: "row" });
 
@@ -26,7 +26,7 @@ export async function jobsScreen({ signal }) {
     caption: "Jobs",
     head: ["Name", "State", "Epoch", "Cost", "Optimizer", "Rate", "Created", "Compare"],
     row: (job) => {
-      const live = { epoch: element("span", {}, reached(job)), cost: element("span", {}, figure(job.cost)) };
+      const live = { epochs: job.epochs, epoch: element("span", {}, reached(job)), cost: element("span", {}, figure(job.cost)) };
       cells.set(job.id, live);
       return [
         link(`#/jobs/${job.id}`, called(job)),
@@ -64,7 +64,8 @@ export async function jobsScreen({ signal }) {
     );
   }
 
-  const refresh = oneAtATime(load, () => announce("The list of jobs could not be read."));
+  const failed = alertPlace();
+  const refresh = oneAtATime(load, failed, signal);
   await load();
   showCompare();
   follow(
@@ -74,16 +75,16 @@ export async function jobsScreen({ signal }) {
       epoch: (one) => {
         const live = cells.get(one.job_id);
         if (!live) return;
-        fill(live.epoch, reached({ ...one, epochs: live.epoch.textContent?.split(" of ")[1] ?? "" }));
+        fill(live.epoch, reached({ ...one, epochs: live.epochs }));
         fill(live.cost, figure(one.cost));
       },
     },
     signal,
   );
-  return { title: "Jobs", content: [compare, place, commands(get("/v1/jobs"), LIVE).place] };
+  return { title: "Jobs", content: [compare, failed, place, commands(get("/v1/jobs"), LIVE).place] };
 }
 
-/** @param {{epoch: number, epochs: number | string}} job */
+/** @param {{epoch: number, epochs: number}} job */
 function reached({ epoch, epochs }) {
-  return `${whole(epoch)} of ${typeof epochs === "number" ? whole(epochs) : epochs}`;
+  return `${whole(epoch)} of ${whole(epochs)}`;
 }

@@ -12,6 +12,8 @@
  */
 
 import { found, lost } from "./connection.js";
+import { fill } from "./element.js";
+import { showProblem } from "./forms.js";
 import { address, get } from "./request.js";
 
 export const LIVE = get("/v1/events?epochs=last");
@@ -74,9 +76,10 @@ document.addEventListener("visibilitychange", update);
  * One at a time: asked for while it is under way, it is done once more afterwards. So what is shown in the end is no
  * older than the last wish.
  * @param {() => Promise<void>} load
- * @param {(error: unknown) => void} failed
+ * @param {Element} place where it is said when that could not be done
+ * @param {AbortSignal} signal of the screen
  */
-export function oneAtATime(load, failed) {
+export function oneAtATime(load, place, signal) {
   let underway = false;
   let wanted = false;
   return async function run() {
@@ -88,8 +91,9 @@ export function oneAtATime(load, failed) {
         wanted = false;
         await load();
       }
+      if (place.hasChildNodes()) fill(place);
     } catch (error) {
-      failed(error);
+      if (!signal.aborted) showProblem(error, place);
     } finally {
       underway = false;
     }

@@ -4,6 +4,7 @@ import { compareScreen } from "./compare.js";
 import { found } from "./connection.js";
 import { datasetScreen } from "./dataset.js";
 import { datasetsScreen } from "./datasets.js";
+import "./drop.js";
 import { button, element, fill } from "./element.js";
 import { jobScreen } from "./job.js";
 import { newJobScreen } from "./job_form.js";

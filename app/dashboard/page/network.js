@@ -1,30 +1,29 @@
 /** One network: its layers, its versions, and how good it is. */
 
 import { shape } from "./architecture.js";
+import { include, labeled } from "./choices.js";
 import { commands } from "./curl.js";
 import { button, element, link } from "./element.js";
 import { evaluation } from "./evaluation.js";
 import { alertPlace, showProblem } from "./forms.js";
-import { address, ask, get, read } from "./request.js";
+import { Problem, address, ask, get, read } from "./request.js";
 import { facts, nothing, section, table } from "./tables.js";
 import { called, moment, whole } from "./words.js";
 
-/** @import { Dataset, Network, Page, Version, Versions } from "./answers.js" */
+/** @import { Network, Ready, Version, Versions } from "./answers.js" */
 
 const FORMATS = ["safetensors", "npz", "onnx"];
 
 /** @type {import("./main.js").Screen} */
 export async function networkScreen({ parts: [id = ""], query, signal }) {
   const path = `/v1/networks/${encodeURIComponent(id)}`;
-  /** @type {[Network, Versions, Page<Dataset>]} */
-  const [network, versions, datasets] = await Promise.all([
-    read(path, signal),
-    read(`${path}/versions?limit=50`, signal),
-    read("/v1/datasets?limit=100", signal),
-  ]);
+  /** @type {[Network, Versions]} */
+  const [network, versions] = await Promise.all([read(path, signal), read(`${path}/versions?limit=50`, signal)]);
+  const remove = { method: "DELETE", path };
   const place = alertPlace();
   const isTrained = network.version > 0 || versions.data.some((one) => one.origin !== "drawn");
   const dataset = query.get("dataset") ?? (await learnedFrom(versions.data, network.version, signal));
+  const datasets = isTrained ? await fitting(network, dataset, signal) : [];
   return {
     title: called(network),
     content: [
@@ -36,7 +35,7 @@ export async function networkScreen({ parts: [id = ""], query, signal }) {
         button("Delete", async () => {
           if (!confirm("Delete this network for good, with all its versions?")) return;
           try {
-            await ask({ method: "DELETE", path });
+            await ask(remove);
             location.hash = "#/networks";
           } catch (error) {
             showProblem(error, place);
@@ -53,12 +52,22 @@ export async function networkScreen({ parts: [id = ""], query, signal }) {
         ["Start", `${network.initializer}, seed ${network.seed}, ${network.dtype}`],
         ["Created", moment(network.created_at)],
       ]),
-      section("How good it is", isTrained ? evaluation(network, datasets.data, dataset, signal) : nothing("It has not been trained yet.", [`#/jobs/new?network=${network.id}`, "Train it"])),
+      section("How good it is", isTrained ? evaluation(network, datasets, dataset, signal) : nothing("It has not been trained yet.", [`#/jobs/new?network=${network.id}`, "Train it"])),
       section("Versions and their weights", versionsOf(network, versions)),
       section("Layers", layersOf(network)),
-      commands(get(path), get(`${path}/versions`), get(`${path}/versions/${network.version}/file`)).place,
+      commands(get(path), get(`${path}/versions`), get(`${path}/versions/${network.version}/file`), remove).place,
     ],
   };
+}
+
+/** Datasets that it can be measured on. @param {Network} network @param {string} id one that is asked for, which may have been deleted @param {AbortSignal} signal */
+async function fitting(network, id, signal) {
+  const fits = (/** @type {Ready} */ one) => one.inputs === network.inputs;
+  const found = await labeled(signal, fits);
+  await include(found, "/v1/datasets", id, signal).catch((error) => {
+    if (!(error instanceof Problem && error.status === 404)) throw error;
+  });
+  return found.filter((one) => one.state === "ready" && !one.unlabeled && fits(one));
 }
 
 /** The dataset that a version was trained on, if that is still known. @param {Version[]} versions @param {number} number @param {AbortSignal} signal */

@@ -1,6 +1,7 @@
 /** A form that makes a network, proposed from a dataset and checked against it while it is filled in. */
 
 import { COSTS, INITIALIZERS, faults, parameters, proposed, shape } from "./architecture.js";
+import { include, labeled } from "./choices.js";
 import { commands } from "./curl.js";
 import { element, fill } from "./element.js";
 import { Values, alertPlace, complain, field, group, input, more, number, onSubmit, select } from "./forms.js";
@@ -9,7 +10,7 @@ import { ask, post, read } from "./request.js";
 import { nothing } from "./tables.js";
 import { called, whole } from "./words.js";
 
-/** @import { Dataset, Page, Ready } from "./answers.js" */
+/** @import { Ready } from "./answers.js" */
 
 /** @typedef {import("./forms.js").Control} Control */
 
@@ -21,11 +22,9 @@ const PLAIN = { inputs: 2, layers: [{ units: 8, activation: "tanh" }, { units: 1
 
 /** @type {import("./main.js").Screen} */
 export async function newNetworkScreen({ query, signal }) {
-  /** @type {Page<Dataset>} */
-  const page = await read("/v1/datasets?limit=100", signal);
-  const datasets = /** @type {Ready[]} */ (page.data.filter((one) => one.state === "ready" && !one.unlabeled));
+  const datasets = await labeled(signal);
   const wanted = query.get("dataset") ?? "";
-  if (wanted && !datasets.some((one) => one.id === wanted)) datasets.unshift(await read(`/v1/datasets/${encodeURIComponent(wanted)}`, signal));
+  await include(datasets, "/v1/datasets", wanted, signal);
   const { form, propose } = networkForm(datasets, wanted || datasets[0]?.id || "", signal);
   await propose();
   return {

@@ -1,8 +1,8 @@
 /** What the service is doing: the queue, and the slots of its devices. */
 
-import { announce } from "./connection.js";
 import { commands } from "./curl.js";
 import { element, fill, link } from "./element.js";
+import { alertPlace } from "./forms.js";
 import { LIVE, follow, oneAtATime } from "./live.js";
 import { get, pause, read } from "./request.js";
 import { badge, nothing, section, table } from "./tables.js";
@@ -60,7 +60,8 @@ export async function overviewScreen({ signal }) {
       seconds = isWaiting ? SECONDS_UNTIL_READY : SECONDS_BETWEEN_LOOKS;
     }
   };
-  const refresh = oneAtATime(load, () => announce("What the service is doing could not be read."));
+  const failed = alertPlace();
+  const refresh = oneAtATime(load, failed, signal);
   await load();
   watch().catch(() => {}); // it ends with the screen
   follow(
@@ -80,6 +81,7 @@ export async function overviewScreen({ signal }) {
   return {
     title: "Overview",
     content: [
+      failed,
       steps,
       section("Running and paused", running),
       section("Queue", queue),

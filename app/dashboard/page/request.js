@@ -23,8 +23,12 @@ export class Problem extends Error {
   }
 }
 
-/** There is no answer. */
-export class Unreachable extends Error {}
+/** There is no answer, or only one of what stands between. */
+export class Unreachable extends Error {
+  constructor() {
+    super("The service does not answer. Is it running?");
+  }
+}
 
 const SECONDS_BETWEEN_TRIES = [0.3, 0.5, 1, 2, 3];
 
@@ -49,8 +53,13 @@ export async function send(asked, signal) {
     });
   } catch (error) {
     if (signal?.aborted) throw error;
-    throw new Unreachable("The service does not answer. Is it running?");
+    throw new Unreachable();
   }
+  return succeeded(answer);
+}
+
+/** @param {Response} answer @returns {Promise<Response>} the same, if it is one of a success. Throws Problem, Unreachable. */
+export async function succeeded(answer) {
   if (answer.ok) return answer;
   throw await problemIn(answer);
 }
@@ -72,12 +81,12 @@ export async function read(path, signal) {
   for (let tries = 0; ; tries++) {
     try {
       const answer = await ask(get(path), signal);
-      if (tries) found();
+      found();
       return answer;
     } catch (error) {
-      const away = error instanceof Unreachable || (error instanceof Problem && error.status >= 502 && error.status < 505);
-      if (!away || signal?.aborted) throw error;
-      lost();
+      const isLater = error instanceof Problem && error.status === 503;
+      if (signal?.aborted || !(isLater || error instanceof Unreachable)) throw error;
+      lost(isLater ? error.message : undefined);
       await pause(SECONDS_BETWEEN_TRIES[Math.min(tries, SECONDS_BETWEEN_TRIES.length - 1)] ?? 1, signal);
     }
   }
@@ -92,11 +101,15 @@ export const post = (path, json) => (json === undefined ? { method: "POST", path
 /** @param {number} seconds @param {AbortSignal} [signal] @returns {Promise<void>} rejects when it is aborted */
 export function pause(seconds, signal) {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, 1000 * seconds);
-    signal?.addEventListener("abort", () => {
+    const leave = () => {
       clearTimeout(timer);
-      reject(signal.reason);
-    });
+      reject(signal?.reason);
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener("abort", leave);
+      resolve();
+    }, 1000 * seconds);
+    signal?.addEventListener("abort", leave);
   });
 }
 
@@ -106,7 +119,7 @@ function headersOf(asked) {
 }
 
 /** @param {Asked} asked */
-function bodyOf(asked) {
+export function bodyOf(asked) {
   if (asked.json !== undefined) return JSON.stringify(asked.json);
   if (!asked.form) return null;
   const form = new FormData();
@@ -116,10 +129,10 @@ function bodyOf(asked) {
 
 /** @param {Response} answer */
 async function problemIn(answer) {
-  try {
+  if (answer.headers.get("content-type")?.startsWith("application/problem+json")) {
     const { detail, errors } = await answer.json();
     return new Problem(answer.status, detail, errors);
-  } catch {
-    return new Problem(answer.status, `The service answered with the status ${answer.status}.`);
   }
+  if (answer.status >= 502 && answer.status <= 504) return new Unreachable();
+  return new Problem(answer.status, `The service answered with the status ${answer.status}.`);
 }
