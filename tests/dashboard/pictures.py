@@ -7,13 +7,16 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page
 
 from tests.browser import chromium
+from tests.dashboard import story
 from tests.dashboard.screens import THEMES, Screen, context, populate, show
 from tests.running import RunningService
 
 FOLDER = Path(__file__).parents[2] / "docs"
 SHOWN = ("dataset-of-images", "new-network", "network", "drawing", "comparison", "overview")
-# Of the run that is shown as it goes on.
-EPOCHS, MOMENTS = 300, (1, 40, 300)
+# Of the run that is shown as it goes on: large enough to be seen on its way.
+LAYERS = [{"units": 2048, "activation": "relu", "dropout": 0.2}, {"units": 1024, "activation": "relu"}]
+MOMENTS = (1, 8, 30)
+HEIGHT = 570
 
 
 def main() -> None:
@@ -25,21 +28,31 @@ def main() -> None:
                 page = used.new_page()
                 for name in SHOWN:
                     show(page, service, screens[name])
+                    if name == "drawing":
+                        story.draw(page, story.ZERO)
                     page.screenshot(path=FOLDER / f"{name}-{theme}.png")
         service.post("/v1/jobs/people 2/cancel")  # it would keep the slot
         for theme in THEMES:
             with context(browser, theme, 700) as used:
-                moments = _moments(service, used.new_page(), theme)
+                moments = _moments(service, used.new_page())
             (FOLDER / f"training-{theme}.png").write_bytes(_side_by_side(browser, moments))
 
 
-def _moments(service: RunningService, page: Page, theme: str) -> list[bytes]:
+def _moments(service: RunningService, page: Page) -> list[bytes]:
     """Pictures of a job, from its first epoch to its last."""
-    dataset = service.get("/v1/jobs/digits 1")["dataset_id"]
-    digits = {"network_id": "digits", "dataset_id": dataset, "epochs": EPOCHS, "batch_size": 8}
-    fields = {"name": f"digits {theme}", "learning_rate": 0.0001, "optimizer": "adam", "validation": {"fraction": 0.2}}
-    job = service.post("/v1/jobs", {**digits, **fields}, 202)["id"]
-    page.set_viewport_size({"width": 700, "height": 680})
+    outputs = {"units": 10, "activation": "softmax"}
+    network = {"inputs": 64, "layers": [*LAYERS, outputs], "cost": "categorical_cross_entropy"}
+    fields = {
+        "network_id": service.post("/v1/networks", {**network, "initializer": "he_normal"}, 201)["id"],
+        "dataset_id": service.get("/v1/jobs/digits 1")["dataset_id"],
+        "name": "digits",
+        "epochs": MOMENTS[-1],
+        "batch_size": 64,
+        "learning_rate": 0.00002,
+        "optimizer": "adam",
+        "validation": {"fraction": 0.2},
+    }
+    job = service.post("/v1/jobs", fields, 202)["id"]
     found = []
     for epoch in MOMENTS:
         service.trained(job, epoch)
@@ -49,11 +62,11 @@ def _moments(service: RunningService, page: Page, theme: str) -> list[bytes]:
 
 
 def _side_by_side(browser: Browser, pictures: list[bytes]) -> bytes:
-    page = browser.new_page(viewport={"width": 1500, "height": 472})
+    page = browser.new_page(viewport={"width": 1500, "height": HEIGHT})
     sources = (f"data:image/png;base64,{b64encode(picture).decode()}" for picture in pictures)
     page.set_content(
         '<body style="margin:0;display:flex;gap:2px;background:gray">'
-        + "".join(f'<img src="{source}" style="width:calc((100% - 4px) / 3);height:472px">' for source in sources)
+        + "".join(f'<img src="{source}" style="width:calc((100% - 4px) / 3);height:{HEIGHT}px">' for source in sources)
     )
     return page.screenshot()
 
