@@ -25,7 +25,7 @@ def held(start_service: StartService) -> Iterator[Held]:
 
 def test_what_has_not_ended_keeps_what_it_needs_and_nobody_waiting(held: Held) -> None:
     service = held.service
-    assert os.sched_getscheduler(held.process) == os.SCHED_IDLE
+    assert os.getpriority(os.PRIO_PROCESS, held.process) == 19
     first, second, third = (held.begun() for _ in range(3))
     held.running(first)
     assert [held.state(batch) for batch in (first, second, third)] == ["running", "queued", "queued"]
