@@ -71,10 +71,9 @@ def test_screens_keep_up_with_a_job_and_leave_in_place_what_is_there(
     page.goto(f"{service.url}/#/jobs/{running}")
     changes(page.locator("dl.facts dd").first)
     assert re.fullmatch(r"(9|10) min", story.fact(page, "Still to go, about"))
-    page.wait_for_function(
-        "async (path) => (await (await fetch(path)).json()).data.length > 1", arg=f"/v1/jobs/{running}/checkpoints"
-    )
-    newest = service.get(f"/v1/jobs/{running}/checkpoints")["data"][0]["number"]
+    while not (saved := service.get(f"/v1/jobs/{running}/checkpoints")["data"]):
+        assert service.get(f"/v1/jobs/{running}")["state"] == "running"
+    newest = saved[0]["number"]
     page.evaluate("() => { const now = Date.now(); Date.now = () => now + 60_000; }")
     page.wait_for_function(
         "number => Number(document.querySelector('[aria-label=Checkpoints] tbody th')?.textContent) >= number",
