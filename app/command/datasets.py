@@ -1,6 +1,5 @@
 """`nabla dataset`"""
 
-from itertools import islice
 from typing import Annotated, Any
 
 import typer
@@ -9,7 +8,7 @@ from app.command.connecting import connected
 from app.command.failures import Told
 from app.command.lazily import ListedByDefault
 from app.command.options import DEFAULT_URL, File, Json, Label, Limit, Local, Missing, Target, Url
-from app.command.showing import note, page, say, show_json, show_table
+from app.command.showing import note, say, show_deleted, show_json, show_list, show_table
 from app.schemas.datasets import DatasetView
 from app.schemas.profiles import ColumnProfileView
 
@@ -67,15 +66,11 @@ def _answers(view: DatasetView) -> str:
 def list_datasets(url: Url = DEFAULT_URL, local: Local = False, json: Json = False, limit: Limit = 20) -> None:
     """List datasets, newest first."""
     with connected(url, local) as client:
-        views = [dataset.view for dataset in islice(client.datasets(), limit + 1)]
-    if json:
-        show_json(page(views, limit))
-        return
-    rows = [
-        (view.id, view.name, view.state, view.rows, view.inputs, len(view.classes) if view.classes else view.targets)
-        for view in views[:limit]
-    ]
-    show_table(("id", "name", "state", "rows", "inputs", "outputs"), rows, none="There are no datasets.")
+        show_list(client.datasets(), limit, json, ("id", "name", "state", "rows", "inputs", "outputs"), _row)
+
+
+def _row(view: DatasetView) -> tuple[object, ...]:
+    return view.id, view.name, view.state, view.rows, view.inputs, len(view.classes) if view.classes else view.targets
 
 
 @commands.command(cls=Told)
@@ -112,7 +107,4 @@ def delete(dataset: Reference, url: Url = DEFAULT_URL, local: Local = False, jso
     with connected(url, local) as client:
         found = client.dataset(dataset)
         found.delete()
-    if json:
-        show_json(found.view)
-    else:
-        note(f"{found!r} is deleted.")
+    show_deleted(found, json)

@@ -1,6 +1,5 @@
 """`nabla jobs`"""
 
-from itertools import islice
 from typing import Annotated, Literal
 
 import typer
@@ -10,7 +9,8 @@ from app.command.connecting import connected
 from app.command.failures import Told
 from app.command.lazily import ListedByDefault
 from app.command.options import DEFAULT_URL, Json, Limit, Local, Url
-from app.command.showing import page, say, show_json, show_table
+from app.command.showing import say, show_json, show_list, show_table
+from app.schemas.jobs import JobView
 
 commands = typer.Typer(cls=ListedByDefault, add_completion=False)
 Reference = Annotated[str, typer.Argument(metavar="JOB", help="Id or name of a job.")]
@@ -25,15 +25,11 @@ def jobs() -> None:
 def list_jobs(url: Url = DEFAULT_URL, local: Local = False, json: Json = False, limit: Limit = 20) -> None:
     """List jobs, newest first."""
     with connected(url, local) as client:
-        views = [job.view for job in islice(client.jobs(), limit + 1)]
-    if json:
-        show_json(page(views, limit))
-        return
-    rows = [
-        (view.id, view.name, view.state, f"{view.epoch}/{view.epochs}", _figure(view.cost), view.device)
-        for view in views[:limit]
-    ]
-    show_table(("id", "name", "state", "epoch", "cost", "device"), rows, none="There are no jobs.")
+        show_list(client.jobs(), limit, json, ("id", "name", "state", "epoch", "cost", "device"), _row)
+
+
+def _row(view: JobView) -> tuple[object, ...]:
+    return view.id, view.name, view.state, f"{view.epoch}/{view.epochs}", _figure(view.cost), view.device
 
 
 @commands.command(cls=Told)

@@ -1,6 +1,5 @@
 """`nabla network`"""
 
-from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +11,8 @@ from app.command.connecting import connected
 from app.command.failures import Told
 from app.command.lazily import ListedByDefault
 from app.command.options import DEFAULT_URL, Json, Limit, Local, Url, sizes
-from app.command.showing import note, page, say, show_json, show_table
+from app.command.showing import say, show_deleted, show_json, show_list, show_table
+from app.schemas.networks import NetworkView
 
 commands = typer.Typer(cls=ListedByDefault, add_completion=False)
 Reference = Annotated[str, typer.Argument(metavar="NETWORK", help="Id or name of a network.")]
@@ -83,15 +83,12 @@ def _sentence(network: Network) -> str:
 def list_networks(url: Url = DEFAULT_URL, local: Local = False, json: Json = False, limit: Limit = 20) -> None:
     """List networks, newest first."""
     with connected(url, local) as client:
-        views = [network.view for network in islice(client.networks(), limit + 1)]
-    if json:
-        show_json(page(views, limit))
-        return
-    rows = [
-        (view.id, view.name, f"{view.inputs} → {view.outputs}", len(view.layers), view.parameters, view.version)
-        for view in views[:limit]
-    ]
-    show_table(("id", "name", "shape", "layers", "parameters", "version"), rows, none="There are no networks.")
+        show_list(client.networks(), limit, json, ("id", "name", "shape", "layers", "parameters", "version"), _row)
+
+
+def _row(view: NetworkView) -> tuple[object, ...]:
+    shape = f"{view.inputs} → {view.outputs}"
+    return view.id, view.name, shape, len(view.layers), view.parameters, view.version
 
 
 @commands.command(cls=Told)
@@ -118,7 +115,4 @@ def delete(network: Reference, url: Url = DEFAULT_URL, local: Local = False, jso
     with connected(url, local) as client:
         found = client.network(network)
         found.delete()
-    if json:
-        show_json(found.view)
-    else:
-        note(f"{found!r} is deleted.")
+    show_deleted(found, json)

@@ -2,12 +2,23 @@
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Table
+
+View = TypeVar("View", bound=BaseModel, covariant=True)
+
+
+class Held(Protocol[View]):
+    """What a client gives out."""
+
+    @property
+    def view(self) -> View: ...
+
 
 # Where nobody looks, nothing is cut.
 _WIDE = 240
@@ -62,9 +73,23 @@ def _as_json(value: Any) -> Any:
     return value.model_dump(mode="json")
 
 
-def page(views: Sequence[BaseModel], limit: int) -> dict[str, Any]:
-    """A list as the service says it, of which one more than the limit was asked for."""
-    return {"data": list(views[:limit]), "has_more": len(views) > limit}
+def show_list(
+    found: Iterable[Held[View]], limit: int, json: bool, names: Sequence[str], row: Callable[[View], Sequence[object]]
+) -> None:
+    """So many at most, as the service lists them or as a table."""
+    views = [one.view for one in islice(found, limit + 1)]
+    if json:
+        show_json({"data": views[:limit], "has_more": len(views) > limit})
+    else:
+        show_table(names, map(row, views[:limit]))
+
+
+def show_deleted(deleted: Held[Any], json: bool) -> None:
+    """As it was."""
+    if json:
+        show_json(deleted.view)
+    else:
+        note(f"{deleted!r} is deleted.")
 
 
 def printable(text: str) -> str:

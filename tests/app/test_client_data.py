@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ class Foreign:
 
 
 def _pandas() -> Any:
-    return pytest.importorskip("pandas").DataFrame(PEOPLE)
+    return import_module("pandas").DataFrame(PEOPLE)
 
 
 def _pandas_with_categories() -> Any:
@@ -56,18 +57,18 @@ def _pandas_with_categories() -> Any:
 
 def _pandas_of_some_rows() -> Any:
     """Its index is one that does not just count, and so more than a note."""
-    frame = pytest.importorskip("pandas").DataFrame({name: ["?", *values] for name, values in PEOPLE.items()})
+    frame = import_module("pandas").DataFrame({name: ["?", *values] for name, values in PEOPLE.items()})
     frame = frame.iloc[[1, 2, 3, 4]].astype({"age": int})
     frame.index = [5, 3, 9, 7]
     return frame
 
 
 def _polars() -> Any:
-    return pytest.importorskip("polars").DataFrame(PEOPLE)
+    return import_module("polars").DataFrame(PEOPLE)
 
 
 def _polars_with_categories() -> Any:
-    polars = pytest.importorskip("polars")
+    polars = import_module("polars")
     return polars.DataFrame(PEOPLE, schema_overrides={"job": polars.Categorical, "pays": polars.Enum(["no", "yes"])})
 
 
@@ -140,7 +141,7 @@ def test_arrays_and_files_of_arrays(client: Any, tmp_path: Path) -> None:
     assert client.upload_arrays(inputs=inputs, targets=inputs[:, :2]).outputs == 2
     with pytest.raises(ServiceError, match="targets or labels"):
         client.upload_arrays(inputs=inputs)
-    texts = pytest.importorskip("pandas").Series(["a", "b", "a", "b"], dtype="category")
+    texts = import_module("pandas").Series(["a", "b", "a", "b"], dtype="category")
     assert client.upload_arrays(**{**arrays, "labels": texts}, classes=["b", "a"]).view.sha256 == found.view.sha256
     with pytest.raises(ValueError, match=r"^labels: Numbers or texts are expected"):
         client.upload_arrays(inputs=inputs, labels=np.array(["a", None, "a", "b"], object))

@@ -16,7 +16,7 @@ from app.client.tries import Tries, is_repeatable
 View = TypeVar("View", bound=BaseModel)
 
 _SECONDS_TO_CONNECT = 5.0
-_HERE = ("127.0.0.1", "::1", "localhost")
+_THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
 # Of a file that arrives; what has not is not taken for the file.
 _UNFINISHED = ".part"
 
@@ -28,10 +28,11 @@ class AsyncConnection:
         self.url = url
         self.patience = patience
         self.timeout = timeout
+        limits = httpx.Timeout(timeout, connect=min(timeout, _SECONDS_TO_CONNECT))
         try:
-            at, here = httpx.Timeout(timeout, connect=min(timeout, _SECONDS_TO_CONNECT)), httpx.URL(url).host in _HERE
-            # What stands between this machine and others has no business between it and itself.
-            self._http = httpx.AsyncClient(base_url=url, timeout=at, trust_env=not here)
+            # Proxies stand between this machine and others, and not between it and itself.
+            is_elsewhere = httpx.URL(url).host not in _THIS_MACHINE
+            self._http = httpx.AsyncClient(base_url=url, timeout=limits, trust_env=is_elsewhere)
         except (httpx.InvalidURL, ImportError) as problem:  # the latter: a proxy of a kind that httpx needs more for
             raise ConnectionLost(f"There is no way to a service at {url}: {problem}.") from problem
         self._answered = False
