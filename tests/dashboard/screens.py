@@ -88,11 +88,11 @@ def context(browser: Browser, theme: str, width: int) -> BrowserContext:
 def show(page: Page, service: RunningService, screen: Screen) -> None:
     """Wait until all of it is there, charts included."""
     page.goto(f"{service.url}/{screen.address}")
-    expect(page.locator("main:not([aria-busy]) h1")).to_be_visible(timeout=story.MILLISECONDS)
+    expect(page.locator("main:not([aria-busy]) h1")).to_be_visible()
     expect(page.locator("main")).not_to_contain_text("Loading …")
     if screen.press:
         page.get_by_role("button", name=screen.press, exact=True).first.click()
         done = page.locator("[aria-live] dl.facts, .answer strong")
-        expect(done.first).to_be_visible(timeout=story.MILLISECONDS)
+        expect(done.first).to_be_visible()
     for plot in page.locator(".plot").all():
-        expect(plot.locator(".main-svg").first).to_be_visible(timeout=story.MILLISECONDS)
+        expect(plot.locator(".main-svg").first).to_be_visible()

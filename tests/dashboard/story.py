@@ -7,11 +7,8 @@ from pathlib import Path
 from playwright.sync_api import Page, expect
 from sklearn.datasets import load_digits
 
-from tests.running import PATIENCE
-
 Strokes = list[list[tuple[float, float]]]
 """Of a pad of 280 × 280."""
-MILLISECONDS = 1000 * PATIENCE
 
 ZERO: Strokes = [
     [
@@ -37,7 +34,7 @@ def digits_csv(folder: Path) -> Path:
 
 def heading(page: Page, text: str) -> None:
     """Wait for a screen."""
-    expect(page.locator("h1")).to_have_text(text, timeout=MILLISECONDS)
+    expect(page.locator("h1")).to_have_text(text)
 
 
 def make_dataset(page: Page, file: Path) -> None:
@@ -67,7 +64,7 @@ def start_job(page: Page, **fields: str) -> None:
 
 def in_state(page: Page, state: str = "") -> None:
     """Wait for the job that is shown to be in a state, or in any."""
-    expect(page.locator(f"p.state .badge{'.' if state else ''}{state}")).to_be_visible(timeout=MILLISECONDS)
+    expect(page.locator(f"p.state .badge{'.' if state else ''}{state}")).to_be_visible()
 
 
 def fact(page: Page, name: str) -> str:

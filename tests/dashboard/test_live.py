@@ -8,6 +8,7 @@ from playwright.sync_api import Page, expect
 from tests.browser import chromium, needs_chromium
 from tests.conftest import StartService
 from tests.dashboard import story
+from tests.running import PATIENCE
 
 pytestmark = needs_chromium
 
@@ -26,8 +27,8 @@ def test_a_job_is_followed_through_a_crash_and_controlled(start_service: StartSe
         other.goto(page.url)
         goes_on(other, 10)
         service.kill()
-        expect(page.locator("#connection")).to_contain_text("lost", timeout=story.MILLISECONDS)
-        expect(other.locator("#connection")).to_contain_text("lost", timeout=story.MILLISECONDS)
+        expect(page.locator("#connection")).to_contain_text("lost")
+        expect(other.locator("#connection")).to_contain_text("lost")
         reached = epoch_of(page)
         service.start()
         other.get_by_role("link", name="Datasets").click()
@@ -35,12 +36,12 @@ def test_a_job_is_followed_through_a_crash_and_controlled(start_service: StartSe
         expect(other.locator("#connection")).to_be_empty()
         other.close()
         story.in_state(page, "running")
-        expect(page.locator("#connection")).to_be_empty(timeout=story.MILLISECONDS)
+        expect(page.locator("#connection")).to_be_empty()
         goes_on(page, reached)
         page.get_by_label("Learning rate η from the next epoch on").fill("0.001")
         page.get_by_role("button", name="Change").click()
         rate = page.locator("dl.facts div").filter(has=page.get_by_text("Learning rate", exact=True)).locator("dd")
-        expect(rate).to_have_text("0.001", timeout=story.MILLISECONDS)
+        expect(rate).to_have_text("0.001")
         page.get_by_role("button", name="Pause").press("Enter")
         story.in_state(page, "paused")
         expect(page.get_by_role("button", name="Resume")).to_be_focused()
@@ -62,7 +63,7 @@ def goes_on(page: Page, epoch: int) -> None:
             (one) => one.firstChild.textContent === "Epoch"
                 && Number(one.lastChild.textContent.split(" of ")[0].replaceAll(",", "")) > after)""",
         arg=epoch,
-        timeout=story.MILLISECONDS,
+        timeout=1000 * PATIENCE,
     )
 
 

@@ -9,7 +9,6 @@ from playwright.sync_api import Page, Request, expect
 
 from tests.app import stories
 from tests.browser import needs_chromium
-from tests.dashboard import story
 from tests.running import RunningService
 
 pytestmark = needs_chromium
@@ -102,7 +101,7 @@ def body(sent: Request) -> dict[str, Any]:
 def stroke(page: Page, x: float) -> None:
     """From the top of the pad to its bottom."""
     pad = page.locator("canvas.pad")
-    expect(pad).to_be_visible(timeout=story.MILLISECONDS)
+    expect(pad).to_be_visible()
     pad.scroll_into_view_if_needed()
     box = pad.bounding_box()
     assert box is not None

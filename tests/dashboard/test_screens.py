@@ -110,7 +110,7 @@ def test_what_is_shown_anew_leaves_the_focus_where_it_is(filled: Filled) -> None
         page.get_by_role("link", name="people 2").focus()
         row = page.locator("tr").filter(has_text="people 1").element_handle()
         made = stories.job(service, name="another")
-        expect(page.get_by_role("link", name="another")).to_be_visible(timeout=story.MILLISECONDS)
+        expect(page.get_by_role("link", name="another")).to_be_visible()
         assert not row.evaluate("row => row.isConnected")
         expect(page.get_by_role("link", name="people 2")).to_be_focused()
         service.post(f"/v1/jobs/{made['id']}/cancel")

@@ -25,7 +25,7 @@ def test_a_person_with_only_the_page_trains_digits(start_service: StartService, 
         page.on("download", lambda download: asked.append(("GET", download.url)))
         page.goto(service.url)
         story.heading(page, "Overview")
-        expect(page.locator(".slots .badge.idle")).to_be_visible(timeout=story.MILLISECONDS)  # by itself
+        expect(page.locator(".slots .badge.idle")).to_be_visible()  # by itself
         story.make_dataset(page, file)
         assert story.fact(page, "Rows") == "1,797"
         story.create_network(page)
@@ -60,10 +60,12 @@ def predict_a_file(page: Page, file: Path) -> None:
     page.get_by_label("Drop a file here").set_input_files(file)
     page.get_by_role("button", name="Predict the file").click()
     rows = page.get_by_role("region", name="The first 20 rows").locator("tbody tr")
-    expect(rows).to_have_count(20, timeout=story.MILLISECONDS)
+    expect(rows).to_have_count(20)
     assert [row.locator("strong").inner_text() for row in rows.all()[:10]] == list("0123456789")
+    there = page.get_by_role("link", name="Download the predictions")
+    expect(there).to_be_visible()
     with page.expect_download() as download:
-        page.get_by_role("link", name="Download the predictions").click(timeout=story.MILLISECONDS)
+        there.click()
     header, *predicted = download.value.path().read_text().splitlines()
     assert "label" in header
     assert len(predicted) == 1797
