@@ -10,7 +10,7 @@ import mmap
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from io import BufferedReader
@@ -35,6 +35,7 @@ class Sink(Protocol):
     """Where the content of a file goes."""
 
     def write(self, part: Buffer, /) -> object: ...
+    def writelines(self, parts: Sequence[Buffer], /) -> object: ...
 
 
 class _Plain:
@@ -48,12 +49,16 @@ class _Plain:
         while left:
             left = left[os.write(self._descriptor, left) :]
 
+    def writelines(self, parts: Sequence[Buffer], /) -> None:
+        for part in parts:
+            self.write(part)
+
 
 class Unfinished:
     """A new file under another name, which gets its own when all of it is there. Raises StorageFailed.
 
-    Large parts are hashed in another thread while they are written. The disk is told of them as they come, so that it
-    is not idle until the end, when everything is synced.
+    Large parts, and many that come together, are hashed in another thread while they are written. The disk is told of
+    them as they come, so that it is not idle until the end, when everything is synced.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
@@ -68,27 +73,38 @@ class Unfinished:
         self._sink = _Plain(self._descriptor)
 
     def write(self, part: Buffer, /) -> None:
-        content = memoryview(part).cast("B")
-        if len(content) < _LARGE:
-            self._hash.update(content)
-            self._put(content)
+        self.writelines((part,))
+
+    def writelines(self, parts: Sequence[Buffer], /) -> None:
+        contents = [memoryview(part).cast("B") for part in parts]
+        if sum(map(len, contents)) < _LARGE:
+            self._digest(contents)
+            self._put(contents)
             return
         if self._beside is None:
             self._beside = ThreadPoolExecutor(1, "hashing")
-        hashed = self._beside.submit(self._hash.update, content)
+        hashed = self._beside.submit(self._digest, contents)
         try:
-            self._put(content)
+            self._put(contents)
         finally:
-            hashed.result()  # the part is its owner's again when this returns
+            hashed.result()  # the parts are their owner's again when this returns
 
-    def _put(self, content: memoryview) -> None:
+    def _digest(self, contents: Sequence[memoryview]) -> None:
+        for content in contents:
+            self._hash.update(content)
+
+    def _put(self, contents: Sequence[memoryview]) -> None:
         with reporting(self._name):
-            self._sink.write(content)
-            self.bytes += len(content)
-            if self.bytes - self._told >= _TOLD_AT_ONCE:
-                # Linux begins to write out what it is told is not needed; what is not on the disk yet stays in memory.
-                os.posix_fadvise(self._descriptor, self._told, self.bytes - self._told, os.POSIX_FADV_DONTNEED)
-                self._told = self.bytes
+            for content in contents:
+                self._sink.write(content)
+                self.bytes += len(content)
+                self._tell()
+
+    def _tell(self) -> None:
+        if self.bytes - self._told >= _TOLD_AT_ONCE:
+            # Linux begins to write out what it is told is not needed; what is not on the disk yet stays in memory.
+            os.posix_fadvise(self._descriptor, self._told, self.bytes - self._told, os.POSIX_FADV_DONTNEED)
+            self._told = self.bytes
 
     @property
     def sha256(self) -> str:

@@ -8,7 +8,7 @@ import pyarrow.csv
 import pyarrow.ipc
 import pyarrow.parquet
 
-from engine.durable import Sink
+from engine.durable import Buffer, Sink
 
 # Rows of a stored batch.
 _ROWS = 2**16
@@ -16,20 +16,27 @@ _ROWS = 2**16
 
 def write_batches(sink: Sink, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
     """Raises StorageFailed."""
-    with pa.ipc.new_file(_file_over(sink), schema) as writer:
-        _write_in_parts(writer, batches)
+    file = _Gathering(sink)
+    with pa.ipc.new_file(pa.PythonFile(file, "w"), schema) as writer:
+        _write_in_parts(writer, file, batches)
+    file.pass_on()
 
 
 def write_stream(sink: Sink, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
     """The same as an Arrow stream. Raises StorageFailed."""
-    with pa.ipc.new_stream(_file_over(sink), schema) as writer:
-        _write_in_parts(writer, batches)
+    file = _Gathering(sink)
+    with pa.ipc.new_stream(pa.PythonFile(file, "w"), schema) as writer:
+        _write_in_parts(writer, file, batches)
+    file.pass_on()
 
 
-def _write_in_parts(writer: pa.ipc.RecordBatchStreamWriter, batches: Iterable[pa.RecordBatch]) -> None:
+def _write_in_parts(
+    writer: pa.ipc.RecordBatchStreamWriter, file: "_Gathering", batches: Iterable[pa.RecordBatch]
+) -> None:
     for batch in batches:
         for start in range(0, len(batch), _ROWS):
             writer.write_batch(batch.slice(start, _ROWS))
+            file.pass_on()
 
 
 def write_csv(sink: Sink, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
@@ -69,3 +76,18 @@ class _File:
 
     def close(self) -> None:
         pass
+
+
+class _Gathering(_File):
+    """The many parts of a batch go to the sink together. Arrow's buffers stay as they are while they are held."""
+
+    def __init__(self, sink: Sink) -> None:
+        super().__init__(sink)
+        self._parts: list[Buffer] = []
+
+    def write(self, part: Any) -> None:
+        self._parts.append(memoryview(part))
+
+    def pass_on(self) -> None:
+        self._sink.writelines(self._parts)
+        self._parts.clear()

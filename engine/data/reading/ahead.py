@@ -1,5 +1,6 @@
 """One stage of reading beside the next."""
 
+import os
 import threading
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,9 @@ from typing import TypeVar
 
 T = TypeVar("T")
 U = TypeVar("U")
+
+# Threads that a stage may have, in which Arrow and NumPy do the work.
+BESIDE = min(4, len(os.sched_getaffinity(0)))
 
 # How long a stage waits before it looks whether anybody still wants what it made, in seconds.
 _PATIENCE = 0.1

@@ -19,8 +19,9 @@ from engine.data.reading.roles import Roles
 from engine.data.sources import NO_ANSWERS, Answers, Reading
 
 
-def store_answers(table: Path, rows: int, roles: Roles, reading: Reading) -> Answers:
-    """Write what a table of so many rows says besides its inputs, beside it. Raises InvalidInput, StorageFailed."""
+def store_answers(table: Path, rows: int, roles: Roles, reading: Reading, classes: Classes | None) -> Answers:
+    """Write what a table of so many rows says besides its inputs, beside it. `classes`: of its labels, if it has
+    any, all of which were looked at. Raises InvalidInput, StorageFailed."""
     with pa.OSFile(str(table)) as file:
         names = pa.ipc.open_file(file).schema.names
     wanted = (*roles.targets, roles.label, roles.weight)
@@ -30,7 +31,8 @@ def store_answers(table: Path, rows: int, roles: Roles, reading: Reading) -> Ans
     if reading.unlabeled:
         return NO_ANSWERS
     if roles.label is not None:
-        return _store_codes(table.parent, rows, roles.label, reading, batches)
+        assert classes is not None
+        return _store_codes(table.parent, rows, roles.label, classes, batches)
     return _store_targets(table.parent, rows, roles.targets, batches)
 
 
@@ -60,11 +62,9 @@ def _store_targets(folder: Path, rows: int, names: tuple[str, ...], batches: _Ba
     return Answers(len(names), None, numbers.smallest, numbers.largest, distributions.are)
 
 
-def _store_codes(folder: Path, rows: int, name: str, reading: Reading, batches: _Batches) -> Answers:
-    classes = Classes("label", reading.classes, in_column(name))
-    for _, batch in batches():
-        classes.see(batch.column(name))
+def _store_codes(folder: Path, rows: int, name: str, classes: Classes, batches: _Batches) -> Answers:
     classes.settle()
+
     codes = (classes.codes(batch.column(name), first_row) for first_row, batch in batches())
     write_array(folder / "codes.npy", np.dtype(np.int32), (rows,), codes)
     return Answers.of_classes(classes.names)

@@ -122,7 +122,7 @@ def _store_codes(given: Given, reading: Reading, folder: Path) -> tuple[str, ...
     classes = Classes("labels", reading.classes, in_array("labels"))
     first_row = 0
     for block in given.blocks():
-        classes.see(_labels(block, first_row))
+        classes.add(classes.look(_labels(block, first_row)))
         first_row += len(block)
     classes.settle()
 

@@ -104,10 +104,11 @@ def _format(source: Source, reading: Reading, meter: Meter) -> DataFormat:
     return found
 
 
-def _stays(source: Source, format: DataFormat) -> Path | None:
-    """The file of a source, where it need not be written anew."""
+def _stays(source: Source, format: DataFormat) -> tuple[Path, pa.Schema] | None:
+    """The file of a source, and its schema, where it need not be written anew."""
     path, *others = source.paths
-    return path if format == "arrow" and not others and arrow.may_stay(path, source.field) else None
+    schema = arrow.staying(path, source.field) if format == "arrow" and not others else None
+    return None if schema is None else (path, schema)
 
 
 def _batches(

@@ -1,5 +1,8 @@
 """Columns to learn from: looked at as they go by."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -9,7 +12,7 @@ from engine.data.categories import LONGEST, in_order, name
 from engine.data.columns import ColumnType
 from engine.data.dates import days
 from engine.data.reading.formats.schema import is_date, is_number, is_text, shown
-from engine.data.reading.missing import Missing
+from engine.data.reading.missing import NONE_MISSING, Missing, Rows, rows_missing
 from engine.data.reading.numbers import as_numpy
 from engine.data.reading.places import in_column
 from engine.errors import InvalidInput
@@ -17,8 +20,17 @@ from engine.errors import InvalidInput
 MOST_FOUND, MOST_ASKED = 1_000, 10_000
 
 
+@dataclass(frozen=True)
+class Look:
+    """What a batch of a column shows."""
+
+    missing: Rows
+    magnitude: float = 0.0
+    values: Sequence[object] = ()
+
+
 class Feature:
-    """A column as its batches go by."""
+    """A column as its batches go by: each is looked at, by whichever thread, and what it shows is added in order."""
 
     def __init__(self, column: pa.Field, asked: ColumnType | None) -> None:
         self.name: str = column.name
@@ -33,36 +45,49 @@ class Feature:
     def categories(self) -> tuple[str, ...]:
         return in_order(name(value) for value in self._seen)
 
-    def see(self, values: pa.Array, first_row: int) -> None:
+    def look(self, values: pa.Array, first_row: int) -> Look:
         """Raises InvalidInput where it cannot be learned from."""
-        present = _present(values) if self.missing.see(values, first_row) else values
+        if self.type == "number":
+            return self._look_at_numbers(values, first_row)
+        missing = rows_missing(values)
+        present = _present(values) if len(missing) else values
         match self.type:
-            case "number":
-                self._see_range(as_numpy(present))
-                if self.magnitude == np.inf:
-                    row = int(np.flatnonzero(np.isinf(as_numpy(values)))[0])
-                    raise self._refuse(first_row + row, "The value is infinite; only finite numbers are accepted.")
             case "date":
-                self._see_range(as_numpy(days(present)))
+                return Look(missing, _magnitude(as_numpy(days(present))))
             case "category":
-                self._see_categories(present)
+                return Look(missing, values=self._categories(present))
+            case _:
+                return Look(missing)
 
-    def _see_range(self, numbers: npt.NDArray[np.generic]) -> None:
-        if len(numbers):
-            self.magnitude = max(self.magnitude, abs(float(numbers.min())), abs(float(numbers.max())))
+    def add(self, look: Look, first_row: int) -> None:
+        """Raises InvalidInput where there are too many categories."""
+        self.missing.add(look.missing, first_row)
+        self.magnitude = max(self.magnitude, look.magnitude)
+        self._seen.update(look.values)
+        if len(self._seen) > self._most:
+            raise InvalidInput("file", self._too_many())
 
-    def _see_categories(self, values: pa.Array) -> None:
-        new = pa.compute.unique(values).to_pylist()
-        self._seen.update(new)
-        longest = max((len(value) for value in new if isinstance(value, str)), default=0)
+    def _look_at_numbers(self, values: pa.Array, first_row: int) -> Look:
+        magnitude = np.nan if values.null_count else _magnitude(as_numpy(values))
+        missing = NONE_MISSING
+        if np.isnan(magnitude):  # as it is where any of them is not a number
+            missing = rows_missing(values)
+            magnitude = _magnitude(as_numpy(_present(values)))
+        if magnitude == np.inf:
+            row = int(np.flatnonzero(np.isinf(as_numpy(values)))[0])
+            raise self._refuse(first_row + row, "The value is infinite; only finite numbers are accepted.")
+        return Look(missing, magnitude)
+
+    def _categories(self, values: pa.Array) -> list[object]:
+        found: list[object] = pa.compute.unique(values).to_pylist()
+        longest = max((len(value) for value in found if isinstance(value, str)), default=0)
         if longest > LONGEST:
             raise InvalidInput(
                 "file",
                 f"The column {shown(self.name)} holds texts of up to {longest} characters; categories have at most "
                 f"{LONGEST}. Leave it out with features.",
             )
-        if len(self._seen) > self._most:
-            raise InvalidInput("file", self._too_many())
+        return found
 
     def _too_many(self) -> str:
         found = f"The column {shown(self.name)} holds more than {self._most} different values"
@@ -72,6 +97,10 @@ class Feature:
             f"{found}, and is text. Leave it out with features; or say "
             f'types={{"{self.name}": "category"}}, which takes up to {MOST_ASKED}.'
         )
+
+
+def _magnitude(numbers: npt.NDArray[np.generic]) -> float:
+    return max(abs(float(numbers.min())), abs(float(numbers.max()))) if len(numbers) else 0.0
 
 
 def _present(values: pa.Array) -> pa.Array:

@@ -1,6 +1,7 @@
 """Rows of a column that have no value."""
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute
 import pyarrow.types as kinds
@@ -8,7 +9,10 @@ import pyarrow.types as kinds
 from engine.data.reading.formats.schema import shown
 from engine.data.reading.numbers import as_numpy
 
+Rows = npt.NDArray[np.int64]
+
 _ROWS_NAMED = 5
+NONE_MISSING: Rows = np.zeros(0, np.int64)
 
 
 class Missing:
@@ -26,14 +30,16 @@ class Missing:
             more = f" and {self.count - len(self._rows)} more"
         return f"The column {shown(self._column)} has no value in {rows} {named}{more}."
 
-    def see(self, values: pa.Array, first_row: int) -> bool:
-        """Whether there are any among these."""
-        if not values.null_count and not _has_nan(values):
-            return False
-        rows = np.flatnonzero(pa.compute.is_null(values, nan_is_null=True).to_numpy(zero_copy_only=False))
+    def add(self, rows: Rows, first_row: int) -> None:
+        """Those of a batch, counted from its first row."""
         self.count += len(rows)
         self._rows += [first_row + int(row) + 1 for row in rows[: _ROWS_NAMED - len(self._rows)]]
-        return True
+
+
+def rows_missing(values: pa.Array) -> Rows:
+    if not values.null_count and not _has_nan(values):
+        return NONE_MISSING
+    return np.flatnonzero(pa.compute.is_null(values, nan_is_null=True).to_numpy(zero_copy_only=False))
 
 
 def _has_nan(values: pa.Array) -> bool:

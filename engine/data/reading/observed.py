@@ -98,8 +98,9 @@ class Classes:
         if self._given is not None and max(map(len, self._given), default=0) > LONGEST:
             raise InvalidInput("classes", f"Classes have at most {LONGEST} characters.")
 
-    def see(self, labels: pa.Array) -> None:
-        """Raises InvalidInput if these cannot be classes."""
+    def look(self, labels: pa.Array) -> pa.Array:
+        """The different ones among some of the labels, by whichever thread. Raises InvalidInput if their type is not
+        one of classes."""
         type = labels.type
         if not (
             kinds.is_string(type)
@@ -109,7 +110,10 @@ class Classes:
             or kinds.is_floating(type)
         ):
             raise InvalidInput(self._field, f"{_WHOLE[:-1]}, got {type}.")
-        new = pa.compute.unique(_comparable(labels))
+        return pa.compute.unique(_comparable(labels))
+
+    def add(self, new: pa.Array) -> None:
+        """Raises InvalidInput if these cannot be classes."""
         self._values = new if self._values is None else pa.compute.unique(pa.concat_arrays((self._values, new)))
         for value in new.to_pylist():
             if isinstance(value, float) and not (value.is_integer() and abs(value) < 2**53):

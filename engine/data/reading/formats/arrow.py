@@ -65,22 +65,24 @@ def mapped(path: Path, columns: Sequence[int] = ()) -> Iterator[pa.RecordBatch]:
                 place += 1
 
 
-def may_stay(path: Path, field: str) -> bool:
-    """Whether the file at `path` is as it would be written: its columns are of types that are stored, and what is
-    mapped of it takes no memory, since it is not packed; and its name has its digest. Raises InvalidInput."""
+def staying(path: Path, field: str) -> pa.Schema | None:
+    """The schema of the file at `path` if it is as it would be written, else None: its columns are of types that are
+    stored, and what is mapped of it takes no memory, since it is not packed; and its name has its digest. Raises
+    InvalidInput."""
     with path.open("rb") as file:
         if digest_in(path.name) is None or file.read(len(FILE_MAGIC)) != FILE_MAGIC:
-            return False
+            return None
     with refusing(field, _SENTENCE), pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as reader:
+        check_names(reader.schema.names, field)  # they need not be UTF-8
         if any(stored(column.type) != column.type for column in reader.schema):
-            return False
+            return None
         before = pa.total_allocated_bytes()
         for place in range(reader.num_record_batches):
             batch = reader.get_batch(place)
             if pa.total_allocated_bytes() > before + _OF_A_BATCH:
-                return False
+                return None
             del batch
-    return True
+        return reader.schema
 
 
 def _of_stream(path: Path, field: str, meter: Meter) -> Iterator[Any]:

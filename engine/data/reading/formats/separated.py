@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.types as kinds
 
-from engine.data.reading.ahead import abreast
+from engine.data.reading.ahead import BESIDE, abreast
 from engine.data.reading.formats.blanks import are_numbers, as_numbers
 from engine.data.reading.formats.lines import Block, blocks
 from engine.data.reading.formats.pieces import as_utf8
@@ -26,8 +26,6 @@ _FILLED = re.compile(rb"[^\r\n]")
 _ROW = re.compile(r"Row #\d+: ")
 # Columns that are read at once.
 _STRIP = 5000
-# Blocks that are parsed at once.
-_THREADS = min(4, pa.cpu_count())
 
 
 def batches(
@@ -53,7 +51,7 @@ def batches(
     if (begin := next(rows, None)) is None:
         return
     table.infer(begin)
-    with closing(abreast(table.parse, chain((begin,), rows), _THREADS)) as parsed:
+    with closing(abreast(table.parse, chain((begin,), rows), BESIDE)) as parsed:
         for part in parsed:
             yield from part
 
