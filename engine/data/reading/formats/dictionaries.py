@@ -24,6 +24,9 @@ def plain(batch: pa.RecordBatch, field: str) -> Iterator[pa.RecordBatch]:
     if not packed or not len(batch):
         yield batch
         return
+    if len(batch) * sum(_longest(batch.column(place)) for place in packed) <= _BYTES_AT_ONCE:
+        yield _written_out(batch)
+        return
     lengths = sum((_lengths(batch.column(place)) for place in packed), np.zeros(len(batch), np.int64))
     ends = lengths.cumsum()
     start = 0
@@ -42,22 +45,34 @@ def _is_packed(type: pa.DataType) -> bool:
     return stored(type) is not None and bool(kinds.is_dictionary(type) or kinds.is_string_view(type))
 
 
+def _longest(column: pa.Array) -> int:
+    """No value has more bytes, once it is written out."""
+    return int(_own_lengths(column.dictionary if kinds.is_dictionary(column.type) else column).max(initial=0))
+
+
 def _lengths(column: pa.Array) -> npt.NDArray[np.int64]:
     """Bytes of each value, once it is written out."""
-    if kinds.is_string_view(column.type):
-        # The length is the first number of each view.
-        views = np.frombuffer(column.buffers()[1], np.int32).reshape(-1, 4)
-        return np.maximum(views[column.offset : column.offset + len(column), 0].astype(np.int64), 0)
-    values = column.dictionary
+    if not kinds.is_dictionary(column.type):
+        return _own_lengths(column)
+    taken = pa.array(_own_lengths(column.dictionary)).take(column.indices)
+    return _whole(taken)
+
+
+def _own_lengths(values: pa.Array) -> npt.NDArray[np.int64]:
+    """Bytes of each value, of a column that is no dictionary."""
     if kinds.is_string_view(values.type):
-        each = pa.array(_lengths(values))
-    elif kinds.is_string(values.type) or kinds.is_large_string(values.type):
-        each = pa.compute.binary_length(values)
-    else:
-        return np.full(len(column), 8, np.int64)
-    taken = each.take(column.indices)
-    lengths: npt.NDArray[np.int64] = as_numpy(taken.fill_null(0) if taken.null_count else taken).astype(np.int64)
-    return lengths
+        # The length is the first number of each view.
+        views = np.frombuffer(values.buffers()[1], np.int32).reshape(-1, 4)
+        return np.maximum(views[values.offset : values.offset + len(values), 0].astype(np.int64), 0)
+    if kinds.is_string(values.type) or kinds.is_large_string(values.type):
+        return _whole(pa.compute.binary_length(values))
+    return np.full(len(values), 8, np.int64)
+
+
+def _whole(lengths: pa.Array) -> npt.NDArray[np.int64]:
+    """What is not there has no length."""
+    numbers: npt.NDArray[np.int64] = as_numpy(lengths.fill_null(0) if lengths.null_count else lengths)
+    return numbers.astype(np.int64, copy=False)
 
 
 def _written_out(batch: pa.RecordBatch) -> pa.RecordBatch:
