@@ -3,8 +3,9 @@
     python -m tests.benchmarks.predictions [--rounds 5] [--seconds 3] [--mlserver PYTHON]
 
 One row of 784 float32 numbers, a network of 784-128-10; the server on one core, wrk with 16 connections on another. All
-take turns; medians, and half the distance between quartiles. Then: the same while two jobs train on the server's core,
-and 10,000 rows as .npy beside the engine called in process.
+take turns; medians, and half the distance between quartiles. Then: the same while every slot trains on the server's
+core, where there is one slot, as by default, and where there are two, one more than cores; and 10,000 rows as .npy
+beside the engine called in process.
 
 PYTHON is that of a virtual environment with mlserver==1.7.1 and mlserver-sklearn==1.7.1.
 """
@@ -210,12 +211,12 @@ def shown(values: list[float]) -> str:
     return f"{statistics.median(values):.4g} ± {(third - first) / 2:.2g}"
 
 
-def while_training(rounds: int, seconds: float) -> Table:
-    """Two jobs train on the core of the server, as all that it starts does."""
-    table = Table("p99 ms of one row", "idle", "while both slots train", "ratio")
+def while_training(rounds: int, seconds: float, slots: int) -> Table:
+    """A job in each slot, on the core of the server, as all that it starts."""
+    table = Table("p99 ms of one row", "idle", f"while {slots} of {slots} slots train", "ratio")
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         with on_core(SERVER):
-            service = stack.enter_context(RunningService(Path(folder) / "data", cpu_slots="2", slot_cores="1"))
+            service = stack.enter_context(RunningService(Path(folder) / "data", cpu_slots=str(slots)))
         service.ready()
         contestants = of_ours(service)[:2]
         found: dict[str, tuple[list[float], list[float]]] = {each.name: ([], []) for each in contestants}
@@ -223,7 +224,7 @@ def while_training(rounds: int, seconds: float) -> Table:
         layers = [{"units": 256, "activation": "relu"}, {"units": 1, "activation": "sigmoid"}]
         for _ in range(rounds):
             measure(contestants, found, 0, seconds)
-            networks = [stories.network(service, layers=layers)["id"] for _ in range(2)]
+            networks = [stories.network(service, layers=layers)["id"] for _ in range(slots)]
             jobs = [
                 stories.endless(service, network_id=each, dataset_id=data, batch_size=64)["id"] for each in networks
             ]
@@ -293,7 +294,8 @@ def main() -> None:
     asked = parser.parse_args()
     console = Console(width=140)
     console.print(rates(asked.rounds, asked.seconds, asked.mlserver))
-    console.print(while_training(asked.rounds, asked.seconds))
+    for slots in (1, 2):
+        console.print(while_training(asked.rounds, asked.seconds, slots))
     console.print(many_rows(asked.rounds, asked.seconds))
 
 
