@@ -4,6 +4,10 @@ predicting datasets, which is what there is always more of, last.
 The scheduler lets a thread that wakes up go first if it wants a shorter slice of time than the one that runs (Linux
 6.12 and later; "EEVDF" in the kernel's documentation). Without that one in a hundred answers waits for the end of a
 slice of training, some 4 ms, even at the lowest priority.
+
+Under SCHED_IDLE training takes a fifth of that from a core that others want all the time. But there a thread that wakes
+up is now and then not eligible before the next tick, so that of single requests one in a hundred takes three times as
+long.
 """
 
 import ctypes

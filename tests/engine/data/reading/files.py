@@ -65,12 +65,18 @@ def parquet(table: Mapping[str, Any] | pa.Table, **options: Any) -> bytes:
     return file.getvalue()
 
 
-def arrow(table: Mapping[str, Any] | pa.Table, *, stream: bool = False, compression: str | None = None) -> bytes:
+def arrow(
+    table: Mapping[str, Any] | pa.Table,
+    *,
+    stream: bool = False,
+    compression: str | None = None,
+    rows_of_batch: int | None = None,
+) -> bytes:
     file = io.BytesIO()
     made = _table(table)
     new = pa.ipc.new_stream if stream else pa.ipc.new_file
     with new(file, made.schema, options=pa.ipc.IpcWriteOptions(compression=compression)) as writer:
-        writer.write_table(made)
+        writer.write_table(made, rows_of_batch)
     return file.getvalue()
 
 

@@ -448,6 +448,20 @@ def test_columns_that_cannot_be_stored_may_be_left_out(
     assert stored(tmp_path, file, target=("y",), features=("x",)).table.to_pydict() == {"x": [1], "y": [2]}
 
 
+@pytest.mark.parametrize("stream", [True, False])
+def test_of_several_wrong_rows_the_first_is_told(tmp_path: Path, stream: bool) -> None:
+    """Although batches are looked at side by side."""
+    numbers, words = np.arange(1000.0), np.array(["a"] * 1000, object)
+    numbers[[120, 121, 130, 999]] = np.inf
+    words[100:110] = [f"{place}" * 10_000 for place in range(10)]
+    content = arrow({"x": numbers, "word": words, "y": np.zeros(1000)}, stream=stream, rows_of_batch=10)
+    with pytest.raises(InvalidInput, match=r"column 'word' holds texts of up to 10000") as refused:
+        stored(tmp_path, content, target=("y",))
+    assert refused.value.problems[0][0] == "file"
+    with pytest.raises(InvalidInput, match="Row 121, column 'x': the value is infinite"):
+        stored(tmp_path, content, target=("y",), features=("x",))
+
+
 def test_text_of_many_values_is_no_category_unless_it_is_said(tmp_path: Path) -> None:
     def file(count: int) -> bytes:
         return b"t,y\n" + b"".join(b"k%d,1\n" % row for row in range(count))
