@@ -64,7 +64,6 @@ def _store_targets(folder: Path, rows: int, names: tuple[str, ...], batches: _Ba
 
 def _store_codes(folder: Path, rows: int, name: str, classes: Classes, batches: _Batches) -> Answers:
     classes.settle()
-
     codes = (classes.codes(batch.column(name), first_row) for first_row, batch in batches())
     write_array(folder / "codes.npy", np.dtype(np.int32), (rows,), codes)
     return Answers.of_classes(classes.names)
