@@ -12,7 +12,7 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 # Threads that a stage may have, in which Arrow and NumPy do the work.
-BESIDE = min(4, len(os.sched_getaffinity(0)))
+THREADS = min(4, len(os.sched_getaffinity(0)))
 
 # How long a stage waits before it looks whether anybody still wants what it made, in seconds.
 _PATIENCE = 0.1

@@ -37,6 +37,7 @@ class Missing:
 
 
 def rows_missing(values: pa.Array) -> Rows:
+    """Those of a batch that have no value, counted from its first."""
     if not values.null_count and not _has_nan(values):
         return NONE_MISSING
     return np.flatnonzero(pa.compute.is_null(values, nan_is_null=True).to_numpy(zero_copy_only=False))

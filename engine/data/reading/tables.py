@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from engine import durable
 from engine.data.reading import answers
-from engine.data.reading.ahead import BESIDE, abreast
+from engine.data.reading.ahead import THREADS, abreast
 from engine.data.reading.fillings import columns
 from engine.data.reading.formats.schema import Types, TypesChanged
 from engine.data.reading.inspection import Feature, Look
@@ -125,7 +125,7 @@ class _Attempt:
 
     def _seen(self) -> Generator[pa.RecordBatch]:
         """What is to be stored. It is read and looked at before, so that hashing and writing need not wait for it."""
-        with closing(abreast(self._look, self._taken(), BESIDE)) as looked:
+        with closing(abreast(self._look, self._taken(), THREADS)) as looked:
             for found in looked:
                 self._add(found)
                 yield found.batch
@@ -156,9 +156,9 @@ class _Attempt:
         missing = {name: rows_missing(batch.column(name)) for name in self._answers}
         labels = None
         if self._classes is not None:
+            # Where something is missing that is what is told.
             given = batch.column(self._roles.label)
-            # Where one is missing that is what is told.
-            labels = self._classes.look(given) if not any(map(len, missing.values())) else None
+            labels = None if any(map(len, missing.values())) else self._classes.look(given)
         return _Looked(batch, features, missing, labels)
 
     def _add(self, found: _Looked) -> None:

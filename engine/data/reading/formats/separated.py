@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.types as kinds
 
-from engine.data.reading.ahead import BESIDE, abreast
+from engine.data.reading.ahead import THREADS, abreast
 from engine.data.reading.formats.blanks import are_numbers, as_numbers
 from engine.data.reading.formats.lines import Block, blocks
 from engine.data.reading.formats.pieces import as_utf8
@@ -51,7 +51,7 @@ def batches(
     if (begin := next(rows, None)) is None:
         return
     table.infer(begin)
-    with closing(abreast(table.parse, chain((begin,), rows), BESIDE)) as parsed:
+    with closing(abreast(table.parse, chain((begin,), rows), THREADS)) as parsed:
         for part in parsed:
             yield from part
 
