@@ -118,16 +118,20 @@ def _outcome(sources: Sequence[Source], asked: _Asked, folder: Path) -> Outcome:
         if asked.hints is not None:
             format, network = files.read(sources[0].paths[0], asked.hints, MOST_PARAMETERS)
             files.keep(folder / "1.safetensors", network)
-            return Outcome("stored", format, _status("VmHWM") - before)
-        content = read(sources, asked.reading, folder, progress)
+            found = Outcome("stored", format)
+        else:
+            content = read(sources, asked.reading, folder, progress)
+            assert isinstance(content, Content)
+            found = Outcome("stored", f"{content.rows} rows")
     except MemoryError:
-        return Outcome("too large", "more memory than there is", _status("VmHWM") - before)
+        found = Outcome("too large", "more memory than there is")
     except TooLarge as problem:
-        return Outcome("too large", str(problem), _status("VmHWM") - before)
+        found = Outcome("too large", str(problem))
     except InvalidInput as problem:
-        return Outcome("refused", str(problem), _status("VmHWM") - before)
-    assert isinstance(content, Content)
-    return Outcome("stored", f"{content.rows} rows", _status("VmHWM") - before)
+        found = Outcome("refused", str(problem))
+    # Measured when what took the memory is let go: that takes some, too.
+    found.bytes_more = _status("VmHWM") - before
+    return found
 
 
 def _status(field: str) -> int:

@@ -1,5 +1,6 @@
 """The process that works datasets through networks."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from engine.data.opening import open_features
@@ -16,11 +17,10 @@ from engine.training.predicting import predict_to_file
 
 def _carry_out(errand: Errand, advanced: Advance) -> Result:
     assert isinstance(errand, Predict)
-    try:
+    with suppress(MemoryError):
         return _predict(errand, advanced)
-    except MemoryError as problem:
-        message = "Predicting this takes more memory than this service has for it."
-        raise TooLarge("dataset_id", message) from problem
+    # What took the memory is let go by now, and there is some to say so.
+    raise TooLarge("dataset_id", "Predicting this takes more memory than this service has for it.")
 
 
 def _predict(errand: Predict, advanced: Advance) -> Predicted:

@@ -1,6 +1,7 @@
 """What the processes do that read files that were handed in, look at datasets, read and write networks, and read and
 make the tables of requests."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -37,10 +38,10 @@ from engine.training.predicting import answers_to_file
 
 
 def _carry_out(errand: Errand, advanced: Advance) -> Result:
-    try:
+    with suppress(MemoryError):
         return _done(errand, advanced)
-    except MemoryError as problem:
-        raise _beyond_memory(errand) from problem
+    # What took the memory is let go by now, and there is some to say so.
+    raise _beyond_memory(errand)
 
 
 def _done(errand: Errand, advanced: Advance) -> Result:

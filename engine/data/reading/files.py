@@ -5,7 +5,7 @@ believed.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,12 +39,12 @@ def read(sources: Sequence[Source], reading: Reading, folder: Path, progress: Ca
     What was written is left there if it fails.
     """
     meter = Meter(sources, reading.largest, progress)
-    try:
+    with suppress(MemoryError):
         if {source.field for source in sources} == {"file"}:
             return _read_files(sources, reading, folder, meter)
         return store_arrays(_arrays(sources, reading, folder, meter), reading, folder, meter)
-    except MemoryError as problem:
-        raise TooLarge("file", "Reading this takes more memory than there is; hand in less at once.") from problem
+    # What took the memory is let go by now, and there is some to say so.
+    raise TooLarge("file", "Reading this takes more memory than there is; hand in less at once.")
 
 
 def _read_files(sources: Sequence[Source], reading: Reading, folder: Path, meter: Meter) -> Content:
