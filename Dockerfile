@@ -6,6 +6,7 @@ RUN python -m venv /nabla
 COPY requirements/ requirements/
 RUN /nabla/bin/pip install --no-cache-dir --require-hashes -r requirements/${EXTRA}.txt
 COPY pyproject.toml README.md LICENSE ./
+COPY nabla/ nabla/
 COPY app/ app/
 COPY engine/ engine/
 RUN python -m venv /packaging \
@@ -15,7 +16,7 @@ RUN python -m venv /packaging \
  && /nabla/bin/pip uninstall --yes pip
 # Machine code for the processor of the build; on another one the service compiles anew into the same folder.
 ENV NUMBA_CACHE_DIR=/compiled
-RUN /nabla/bin/python -c "from engine.training.device import compile_training; compile_training()"
+RUN /nabla/bin/python -c "from nabla.engine.training.warmup import compile_training; compile_training()"
 
 FROM python:3.13-slim-bookworm
 RUN useradd --system --uid 10001 --home-dir /data --shell /usr/sbin/nologin nabla \

@@ -9,76 +9,55 @@ from anyio import CapacityLimiter
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from app import __version__, problems
-from app.bodies import LimitBody
-from app.context import Context, Underway
-from app.dashboard import routes as dashboard
-from app.direct import put_first
-from app.inference.repository import Repository
-from app.live import Changes
-from app.predictions.batching import Batching
-from app.routes import batches as batch_routes
-from app.routes import checkpoints as checkpoint_routes
-from app.routes import (
-    datasets,
-    devices,
-    document_errors,
-    evaluations,
-    events,
-    health,
-    imports,
-    inference,
-    jobs,
-    live_predictions,
-    models,
-    networks,
-    predictions,
-    profiles,
-    tags,
-    versions,
-)
-from app.routes import uploads as upload_routes
-from app.settings import Settings
-from app.streams import Streams
-from engine.jobs.batches import BatchPredictions
-from engine.jobs.catalog import Catalog
-from engine.jobs.checkpoints import Checkpoints
-from engine.jobs.children import Child, Unreadable
-from engine.jobs.exchange import Exchange
-from engine.jobs.executor import Slot
-from engine.jobs.folder import DataFolder
-from engine.jobs.frames import Frames
-from engine.jobs.job import Job
-from engine.jobs.journal import Entry, Journal
-from engine.jobs.looks import Looks
-from engine.jobs.orders import Limits
-from engine.jobs.registry import Registry
-from engine.jobs.service import JobService
-from engine.jobs.uploads import Uploads
-from engine.nn.cuda.discovery import Found, find
-from engine.training.compiled import compile_predictions
+from nabla.app import __version__
+from nabla.app.api import datasets, inference_v2, jobs, networks, predictions, system
+from nabla.app.dashboard import routes as dashboard
+from nabla.app.dependencies import Context, Underway
+from nabla.app.http import errors
+from nabla.app.http.body_limits import LimitBody
+from nabla.app.http.errors import document_errors
+from nabla.app.http.event_stream import Changes, Streams
+from nabla.app.http.raw_route import put_first
+from nabla.app.inference_v2.repository import Repository
+from nabla.app.predictions.batching import Batching
+from nabla.app.settings import Settings
+from nabla.engine.nn.cuda.devices import Found, find
+from nabla.engine.records.job import Job
+from nabla.engine.services.arrow_predictions import Frames
+from nabla.engine.services.batch_predictions import BatchPredictions
+from nabla.engine.services.checkpoints import Checkpoints
+from nabla.engine.services.dataset_analysis import Looks
+from nabla.engine.services.datasets import Uploads
+from nabla.engine.services.jobs import JobService, Limits
+from nabla.engine.services.networks import Catalog, Exchange
+from nabla.engine.storage.data_dir import DataFolder
+from nabla.engine.storage.journal import Entry, Journal
+from nabla.engine.storage.registry import Registry
+from nabla.engine.training.warmup import compile_predictions
+from nabla.engine.workers.task_process import Child, Unreadable
+from nabla.engine.workers.training_pool import Slot
 
 # In the order of the story that their examples tell.
-_ROUTES = (
-    imports,
-    networks,
-    versions,
-    tags,
-    datasets,
-    upload_routes,
-    profiles,
-    jobs,
-    events,
-    checkpoint_routes,
-    predictions,
-    live_predictions,
-    batch_routes,
-    evaluations,
-    devices,
-    health,
+_ROUTERS = (
+    networks.imports_router,
+    networks.networks_router,
+    networks.versions_router,
+    networks.tags_router,
+    datasets.datasets_router,
+    datasets.uploads_router,
+    datasets.profiles_router,
+    jobs.jobs_router,
+    jobs.events_router,
+    jobs.checkpoints_router,
+    predictions.predictions_router,
+    predictions.live_predictions_router,
+    predictions.batch_router,
+    predictions.evaluations_router,
+    system.devices_router,
+    system.health_router,
 )
 # The Open Inference Protocol, whose errors have a form of their own.
-_PROTOCOL = (models, inference)
+_PROTOCOL = (inference_v2.models_router, inference_v2.inference_router)
 
 _DESCRIPTION = """
 Train fully connected neural networks over HTTP. In order: create a network, create a dataset, train, watch the cost
@@ -111,10 +90,11 @@ def create_app(settings: Settings) -> FastAPI:
     # Who looks at a dataset does not wait for files, nor do files wait for looks, nor networks for either, nor
     # predictions for any of them.
     reader, looker, exchanger = (
-        Child("engine.jobs.reader", settings.reader_bytes, settings.hang_seconds, Unreadable) for _ in range(3)
+        Child(role, settings.reader_bytes, settings.hang_seconds, Unreadable)
+        for role in ("ingest", "profile", "model-io")
     )
-    framer = Child("engine.jobs.reader", settings.reader_bytes, settings.hang_seconds)
-    predictor = Child("engine.jobs.predictor", settings.predictor_bytes, settings.hang_seconds)
+    framer = Child("arrow", settings.reader_bytes, settings.hang_seconds)
+    predictor = Child("predict", settings.predictor_bytes, settings.hang_seconds)
     uploads = Uploads(registry, folder, reader, settings.max_uploads, settings.max_open_uploads)
     looks = Looks(registry, folder, looker)
     exchange = Exchange(registry, folder, exchanger, settings.max_parameters)
@@ -177,14 +157,14 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         swagger_ui_parameters={"tryItOutEnabled": True, "displayRequestDuration": True},
     )
-    for module in _ROUTES:
-        document_errors(module.router.routes)
-    routers = [module.router for module in (*_ROUTES, *_PROTOCOL)]
+    for router in _ROUTERS:
+        document_errors(router.routes)
+    routers = [*_ROUTERS, *_PROTOCOL]
     for router in routers:
         app.include_router(router)
     put_first(app, routers)
     app.include_router(dashboard.router)
-    problems.install(app)
+    errors.install(app)
     app.add_middleware(
         LimitBody,
         json_bytes=settings.max_json_bytes,

@@ -9,9 +9,9 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
-from engine.jobs.registry import Registry
-from engine.jobs.service import JobService
-from engine.names import BatchState, State
+from nabla.engine.literals import BatchState, State
+from nabla.engine.services.jobs import JobService
+from nabla.engine.storage.registry import Registry
 
 
 class _Counted(Collector):

@@ -11,9 +11,9 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
-from app.connections import Connection
-from app.main import create_app
-from app.settings import Settings
+from nabla.app.http.connection import Connection
+from nabla.app.main import create_app
+from nabla.app.settings import Settings
 
 # Containers that live at once, beside those from the start, before it is looked which of them are garbage: more than
 # many requests that wait have, which are none.
@@ -74,3 +74,10 @@ def serve(settings: Settings, listening: socket.socket) -> bool:
     _keep_freed_memory()
     server.run([listening])
     return server.started
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens; port 0 takes a free one. Raises OSError."""
+    listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listening.set_inheritable(True)
+    return listening

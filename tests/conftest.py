@@ -9,10 +9,10 @@ from typing import get_args
 
 import pytest
 
-from engine.names import DtypeName
-from tests.app import stories
-from tests.app.stories import Result
-from tests.running import RunningService
+from nabla.engine.literals import DtypeName
+from tests.support import scenarios
+from tests.support.scenarios import Result
+from tests.support.service import RunningService
 
 StartService = Callable[..., RunningService]
 
@@ -24,7 +24,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-        compiling = [subprocess.Popen([sys.executable, "-m", "tests.ahead", dtype]) for dtype in get_args(DtypeName)]
+        compiling = [
+            subprocess.Popen([sys.executable, "-m", "tests.support.precompile", dtype]) for dtype in get_args(DtypeName)
+        ]
         assert [process.wait() for process in compiling] == [0] * len(compiling)
 
 
@@ -42,9 +44,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
 def undisturbed(service: RunningService) -> Result:
     """What a `long` job leaves behind where nothing happens to it. It begins with a seed: so do all that are like it,
     in whatever service."""
-    job = stories.long(service)
+    job = scenarios.long(service)
     assert service.finished(job["id"]).state == "succeeded"
-    return stories.result(service, job)
+    return scenarios.result(service, job)
 
 
 @pytest.fixture

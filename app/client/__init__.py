@@ -1,20 +1,20 @@
 """A typed client of the service, on httpx. Answers are the service's own models; errors are of a kind each.
 
-It is written once, asynchronously; the synchronous one is generated from it (tests/synchronous.py). Whatever asks
-nothing of the network stands here, outside both.
+It is written once, asynchronously; the synchronous one is generated from it by scripts/generate_sync_client.py.
+Whatever asks nothing of the network stands here, outside both.
 """
 
-from app.client._async.batches import AsyncBatchPrediction
-from app.client._async.client import AsyncClient
-from app.client._async.datasets import AsyncDataset
-from app.client._async.jobs import AsyncJob
-from app.client._async.networks import AsyncNetwork
-from app.client._sync.batches import BatchPrediction
-from app.client._sync.client import Client
-from app.client._sync.datasets import Dataset
-from app.client._sync.jobs import Job
-from app.client._sync.networks import Network
-from app.client.errors import (
+from nabla.app.client._async.batch_predictions import AsyncBatchPrediction
+from nabla.app.client._async.client import AsyncClient
+from nabla.app.client._async.datasets import AsyncDataset
+from nabla.app.client._async.jobs import AsyncJob
+from nabla.app.client._async.networks import AsyncNetwork
+from nabla.app.client._sync.batch_predictions import BatchPrediction
+from nabla.app.client._sync.client import Client
+from nabla.app.client._sync.datasets import Dataset
+from nabla.app.client._sync.jobs import Job
+from nabla.app.client._sync.networks import Network
+from nabla.app.client.errors import (
     BadRequest,
     BatchPredictionEnded,
     Conflict,
@@ -32,8 +32,8 @@ from app.client.errors import (
     TooMany,
     Unavailable,
 )
-from app.client.frames import Frame
-from app.client.histories import History
+from nabla.app.client.history import History
+from nabla.app.client.tabular import Frame
 
 __all__ = [
     "AsyncBatchPrediction",

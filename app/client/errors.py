@@ -21,8 +21,8 @@ NablaError
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from app.schemas.batches import BatchPredictionView
-    from app.schemas.jobs import JobView
+    from nabla.app.schemas.jobs import JobView
+    from nabla.app.schemas.predictions import BatchPredictionView
 
 
 class NablaError(Exception):

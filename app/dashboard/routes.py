@@ -6,7 +6,7 @@ from fastapi import APIRouter, Header, Response
 from fastapi.responses import RedirectResponse
 from starlette.exceptions import HTTPException
 
-from app.dashboard.files import Served, library, library_version, names, page_file
+from nabla.app.dashboard.static_files import Served, library, library_version, names, page_file
 
 # Functions and not coroutines: files are read and packed in threads.
 router = APIRouter(include_in_schema=False)

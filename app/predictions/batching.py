@@ -9,9 +9,9 @@ from functools import partial
 
 import numpy as np
 
-from engine.errors import Busy
-from engine.nn.network import Network
-from engine.nn.views import Matrix
+from nabla.engine.errors import Busy
+from nabla.engine.nn.array_views import Matrix
+from nabla.engine.nn.network import Network
 
 # Rows of one batch.
 _ROWS_AT_ONCE = 1024

@@ -1,19 +1,119 @@
 """Datasets in requests and answers."""
 
+import json
+from dataclasses import asdict
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from app.schemas.base import Name, Request
-from app.schemas.reading import UNLABELED, Label, ReadingFields
-from engine.data.columns import Column, ColumnType, Filling
-from engine.names import UploadKind, UploadState
+from nabla.app.schemas.common import Name, Request
+from nabla.engine.data.profile_schema import ColumnProfile, Kind, Named, Profile, Role
+from nabla.engine.data.schema import Column, ColumnType, Filling
+from nabla.engine.literals import LARGEST_SEED, DataFormat, UploadKind, UploadState
 
 if TYPE_CHECKING:
-    from engine.data.dataset import Dataset
-    from engine.data.sources import Progress
-    from engine.jobs.upload import Upload
+    from nabla.engine.data.ingest_options import Reading
+
+
+def _label(value: Any) -> Any:
+    """One sentence, and not one for each kind that it is not."""
+    if not isinstance(value, bool | int | str):
+        raise ValueError("A label is a whole number, a truth value or text")
+    return value
+
+
+Label = Annotated[bool | int | str, Field(union_mode="left_to_right"), BeforeValidator(_label)]
+
+
+def decoded(text: str) -> Any:
+    """JSON. Raises ValueError."""
+    try:
+        return json.loads(text)
+    except ValueError as problem:
+        raise ValueError(f"Not valid JSON: {problem}") from problem
+
+
+def listed(value: Any) -> Any:
+    """Text has commas between names, or is a JSON array of them."""
+    if isinstance(value, str):
+        value = decoded(value) if value.lstrip().startswith("[") else [part.strip() for part in value.split(",")]
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _object(value: Any) -> Any:
+    return decoded(value) if isinstance(value, str) and value.lstrip().startswith("{") else value
+
+
+def _truth(value: Any) -> Any:
+    return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
+
+
+UNLABELED = (
+    "The rows have no answers, and are there for batch predictions: without target, label, targets, labels, classes, "
+    "weight, weights. A value may be missing without more being said: the network fills it as it has learned to."
+)
+_Names = Annotated[tuple[str, ...], BeforeValidator(listed)]
+
+
+class ReadingFields(Request):
+    """How files are read. In forms and queries lists have commas between their items or are JSON, and objects are
+    JSON."""
+
+    name: Name | None = None
+    format: Annotated[DataFormat | None, Field(description="What the files are; by default that is found out.")] = None
+    header: Annotated[
+        bool | None,
+        BeforeValidator(_truth),
+        Field(description="CSV, TSV: whether the first line names the columns; by default that is found out."),
+    ] = None
+    target: Annotated[_Names, Field(description="The columns to learn as numbers.")] = ()
+    label: Annotated[str | None, Field(description="Or the column that holds the class.")] = None
+    weight: Annotated[str | None, Field(description="The column that says how much a row counts.")] = None
+    features: Annotated[
+        _Names | None, Field(description="The columns to learn from; by default all others that there are.")
+    ] = None
+    classes: Annotated[
+        tuple[Label, ...] | None,
+        BeforeValidator(listed),
+        Field(description="All classes in order, if not those that occur."),
+    ] = None
+    types: Annotated[
+        dict[str, ColumnType],
+        BeforeValidator(_object),
+        Field(
+            default_factory=dict,
+            description='What columns hold, where it is not what they look like: {"zip": "category"}.',
+        ),
+    ]
+    missing: Annotated[
+        Filling | dict[str, Filling] | None,
+        BeforeValidator(_object),
+        Field(
+            description="What rows without a value get: a word for all columns (of categories and booleans then the "
+            "most frequent one), or one for each. It is worked out from the rows that are trained on. Without it, such "
+            "rows are refused."
+        ),
+    ] = None
+    constants: Annotated[
+        dict[str, float | str],
+        BeforeValidator(_object),
+        Field(default_factory=dict, description="The values of columns that are filled with a constant."),
+    ]
+    unlabeled: Annotated[bool, BeforeValidator(_truth), Field(description=UNLABELED)] = False
+
+    def reading(self, largest: int) -> "Reading":
+        """`largest`: bytes, once unpacked. Raises InvalidInput if these say one thing and its opposite."""
+        from nabla.engine.data.ingest_options import Reading
+
+        fields = {name: getattr(self, name) for name in ReadingFields.model_fields if name != "name"}
+        return Reading(**fields, largest=largest)
+
+
+if TYPE_CHECKING:
+    from nabla.engine.data.dataset import Dataset
+    from nabla.engine.data.ingest_options import Progress
+    from nabla.engine.records.upload import Upload
 
 Rows = Annotated[list[Annotated[list[float], Field(min_length=1)]], Field(min_length=1)]
 Cell = bool | int | float | str | None
@@ -162,7 +262,7 @@ class DatasetView(BaseModel):
 
     @classmethod
     def of(cls, record: "Dataset | Upload", progress: "Progress | None" = None) -> "DatasetView":
-        from engine.jobs.upload import Upload
+        from nabla.engine.records.upload import Upload
 
         return cls._of_upload(record, progress) if isinstance(record, Upload) else cls._of_dataset(record)
 
@@ -216,3 +316,111 @@ class DatasetView(BaseModel):
 
 def _open_kind(kind: UploadKind) -> Literal["rows", "file"] | None:
     return None if kind == "fields" else kind
+
+
+class FrequentView(BaseModel):
+    value: str
+    rows: int
+
+
+class ColumnProfileView(BaseModel):
+    """`distinct`: how many different values there are, null for more than 1,000 (fewer, where there are more than 4,000
+    columns). `histogram`: how many rows there are in each of 20 equal parts between `min` and `max`. Booleans count as
+    0 and 1, dates as days since 1970-01-01. `frequent`: the most frequent texts, those of more than 100 characters cut.
+    `same_as`: an earlier column of the same values."""
+
+    name: str
+    role: Role
+    type: Kind
+    missing: int
+    distinct: int | None
+    min: float | None
+    max: float | None
+    mean: float | None
+    deviation: float | None
+    histogram: list[int] | None
+    frequent: list[FrequentView] | None
+    same_as: str | None
+
+    @classmethod
+    def of(cls, column: ColumnProfile) -> Self:
+        fields = asdict(column)
+        frequent = fields.pop("frequent")
+        return cls(
+            min=fields.pop("smallest"),
+            max=fields.pop("largest"),
+            frequent=None if frequent is None else [FrequentView(value=value, rows=rows) for value, rows in frequent],
+            **fields,
+        )
+
+
+class ProfileView(BaseModel):
+    """`classes`: how many rows each has. `warnings`: what may stand in the way of training."""
+
+    dataset_id: str
+    rows: int
+    columns: list[ColumnProfileView]
+    classes: dict[str, int] | None
+    warnings: list[str]
+
+    @classmethod
+    def of(cls, dataset_id: str, profile: Profile) -> Self:
+        return cls(
+            dataset_id=dataset_id,
+            rows=profile.rows,
+            columns=[ColumnProfileView.of(column) for column in profile.columns],
+            classes=profile.classes,
+            warnings=list(profile.warnings),
+        )
+
+
+class NamedView(BaseModel):
+    name: str
+    role: Role
+
+
+class RowsView(BaseModel):
+    """Rows as they were handed in, `offset` the number of the first, counted from 0."""
+
+    columns: list[NamedView]
+    data: list[list[Cell]]
+    offset: int
+    rows: int
+
+    @classmethod
+    def of(cls, columns: tuple[Named, ...], data: list[list[Cell]], offset: int, rows: int) -> Self:
+        named = [NamedView(name=column.name, role=column.role) for column in columns]
+        return cls(columns=named, data=data, offset=offset, rows=rows)
+
+
+class PartFields(Request):
+    name: Annotated[Name, Field(description="Of the new dataset.")]
+    share: Annotated[float, Field(gt=0, le=1, description="Of the rows.")]
+
+
+class NewSplit(Request):
+    """Divide a dataset into parts that have no row in common."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"parts": [{"name": "xor-train", "share": 0.5}, {"name": "xor-test", "share": 0.5}], "seed": 7}
+            ]
+        }
+    )
+
+    parts: Annotated[list[PartFields], Field(min_length=1, max_length=100)]
+    seed: Annotated[int, Field(ge=0, le=LARGEST_SEED, description="Draws the rows; the same seed, the same parts.")] = 0
+    stratified: Annotated[bool, Field(description="Give each part of each class its share.")] = True
+
+    @model_validator(mode="after")
+    def _no_more_than_there_are(self) -> Self:
+        if sum(part.share for part in self.parts) > 1 + 1e-9:
+            raise ValueError("The shares of all parts are at most 1 together")
+        return self
+
+
+class PartsView(BaseModel):
+    """The new datasets, in the order of the parts."""
+
+    data: list[DatasetView]

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from app.schemas import optimizers, schedules
-from app.schemas.base import Name, Reference, Request
-from app.schemas.schedules import Constant
-from app.schemas.training import EarlyStoppingFields, TrainingFields, ValidationFields
-from engine.errors import InvalidInput
-from engine.names import DeviceChoice, DeviceKind, ErrorKind, State, StopReason
+from nabla.app.schemas import training
+from nabla.app.schemas.common import Name, Reference, Request
+from nabla.app.schemas.training import Constant, EarlyStoppingFields, TrainingFields, ValidationFields
+from nabla.engine.errors import InvalidInput
+from nabla.engine.literals import DeviceChoice, DeviceKind, ErrorKind, State, StopReason
+from nabla.engine.training.state import Epoch
 
 if TYPE_CHECKING:
-    from engine.jobs.job import Job
-    from engine.training.spec import TrainingSpec
+    from nabla.engine.records.job import Job
+    from nabla.engine.training.config import TrainingSpec
 
 _EPOCHS = 30
 
@@ -98,7 +98,7 @@ class NewJob(Request, TrainingFields):
 
     def spec(self) -> "TrainingSpec":
         """Raises InvalidInput if the settings do not go together."""
-        from engine.training.spec import EarlyStopping, TrainingSpec
+        from nabla.engine.training.config import EarlyStopping, TrainingSpec
 
         if self.optimizer.type == "l-bfgs":
             for field in ("batch_size", "learning_rate"):
@@ -106,7 +106,7 @@ class NewJob(Request, TrainingFields):
                     raise InvalidInput(field, _FULL_BATCH)
         if self.warm_start and self.start_from is not None:
             raise InvalidInput("start_from", "With warm_start a job begins with the current version; give one of them.")
-        stages = schedules.stages_of(self.schedule)
+        stages = training.stages_of(self.schedule)
         rule = Constant(type="constant") if isinstance(self.schedule, list) else self.schedule
         validation, stopping = self.validation, self.early_stopping
         return TrainingSpec(
@@ -114,9 +114,9 @@ class NewJob(Request, TrainingFields):
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             optimizer=self.optimizer.type,
-            optimizer_settings=optimizers.settings_of(self.optimizer),
+            optimizer_settings=training.optimizer_settings(self.optimizer),
             schedule=rule.type,
-            schedule_settings=schedules.settings_of(rule),
+            schedule_settings=training.schedule_settings(rule),
             stages=stages,
             l1=self.l1,
             l2=self.l2,
@@ -238,8 +238,8 @@ class JobView(TrainingFields):
             cost=job.cost,
             batch_size=spec.batch_size if by_steps else None,
             learning_rate=learning_rate if by_steps else None,
-            optimizer=optimizers.view_of(spec.optimizer, spec.optimizer_settings),
-            schedule=schedules.view_of(spec),
+            optimizer=training.optimizer_view(spec.optimizer, spec.optimizer_settings),
+            schedule=training.schedule_view(spec),
             l1=spec.l1,
             l2=spec.l2,
             clip_value=spec.clip_value,
@@ -295,3 +295,79 @@ def _seconds_remaining(job: "Job") -> float | None:
     if job.spec.max_seconds is not None:
         remaining = min(remaining, max(job.spec.max_seconds - job.seconds, 0.0))
     return remaining
+
+
+if TYPE_CHECKING:
+    from nabla.engine.records.job import SavedRun
+
+
+class CheckpointView(BaseModel):
+    """A saved run: after so many whole epochs, with the cost of the last of them."""
+
+    number: int
+    epoch: int
+    cost: float | None
+    seconds_elapsed: float
+    bytes: int
+    created_at: datetime
+
+    @classmethod
+    def of(cls, saved: "SavedRun") -> "CheckpointView":
+        return cls(
+            number=saved.number,
+            epoch=saved.epoch,
+            cost=saved.cost,
+            seconds_elapsed=saved.seconds,
+            bytes=saved.bytes,
+            created_at=saved.created_at,
+        )
+
+
+class CheckpointsView(BaseModel):
+    """Newest first."""
+
+    data: list[CheckpointView]
+
+
+class Publication(Request):
+    """Which weights of a checkpoint to publish."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"weights": "last"}]})
+
+    weights: Annotated[
+        Literal["last", "best"], Field(description="best: those of the best epoch so far, with early stopping.")
+    ] = "last"
+
+
+class EpochView(BaseModel):
+    """One epoch. What does not begin with `validation_` is a mean over it, as each step saw it before its update. Costs
+    are weighted and include penalties. `accuracy` is there for classes and labels; `r2`, `mae` and `rmse` for numbers,
+    the latter in the units of the targets. The costs are those of the targets as they are prepared for training.
+    `learning_rate` and `gradient_norm` (before clipping) are those of the last step."""
+
+    epoch: int
+    cost: float
+    accuracy: float | None
+    r2: float | None
+    mae: float | None
+    rmse: float | None
+    validation_cost: float | None
+    validation_accuracy: float | None
+    validation_r2: float | None
+    validation_mae: float | None
+    validation_rmse: float | None
+    learning_rate: float | None
+    gradient_norm: float | None
+    rows_per_second: float | None
+    seconds: float
+
+    @classmethod
+    def of(cls, epoch: Epoch) -> "EpochView":
+        return cls.model_validate(epoch, from_attributes=True)
+
+
+class HistoryView(BaseModel):
+    """Oldest first; what follows is `?after=` the last epoch of this."""
+
+    data: list[EpochView]
+    has_more: bool

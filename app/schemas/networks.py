@@ -2,17 +2,29 @@
 
 from dataclasses import asdict
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema
 
-from app.schemas.base import Name, Request, VersionReference
-from engine.names import LARGEST_SEED, ActivationName, CostName, DtypeName, InitializerName, ScalingWord
+from nabla.app.schemas.common import Name, Request, VersionReference
+from nabla.app.schemas.datasets import listed
+from nabla.engine.data.schema import ColumnType
+from nabla.engine.literals import (
+    LARGEST_SEED,
+    ActivationName,
+    CostName,
+    DtypeName,
+    InitializerName,
+    NetworkFormat,
+    Origin,
+    ScalingWord,
+)
+from nabla.engine.model_io.bundle import Hints
 
 if TYPE_CHECKING:
-    from engine.data.preparation import PreparationRule
-    from engine.jobs.network import NetworkRecord
-    from engine.nn.architecture import Architecture
+    from nabla.engine.data.preprocessing import PreparationRule
+    from nabla.engine.nn.architecture import Architecture
+    from nabla.engine.records.network import NetworkRecord
 
 
 class LayerFields(Request):
@@ -54,7 +66,7 @@ class PreparationFields(Request):
     ] = "refuse"
 
     def rule(self) -> "PreparationRule":
-        from engine.data.preparation import PreparationRule
+        from nabla.engine.data.preprocessing import PreparationRule
 
         return PreparationRule(self.inputs, self.targets, self.unseen)
 
@@ -112,7 +124,7 @@ class NewNetwork(Request):
     ] = PreparationFields()
 
     def architecture(self) -> "Architecture":
-        from engine.nn.architecture import Architecture, Layer
+        from nabla.engine.nn.architecture import Architecture, Layer
 
         return Architecture(
             self.inputs,
@@ -198,3 +210,165 @@ class NetworkView(BaseModel):
             tags=record.tags,
             created_at=record.created_at,
         )
+
+
+if TYPE_CHECKING:
+    from nabla.engine.records.network import NetworkRecord, Version
+
+
+class ColumnName(BaseModel):
+    name: str
+    type: ColumnType
+
+
+class VersionPreparation(PreparationFields):
+    """How raw inputs become those of this version. `columns`: those of the table that it was trained on, in the order
+    of values in a row; null for plain numbers."""
+
+    columns: list[ColumnName] | None
+
+
+class Source(BaseModel):
+    network_id: str
+    version: int
+
+
+class VersionView(BaseModel):
+    """Published weights. `origin`: whether they were drawn from a seed, trained, or came in a file; `job_id`: the job
+    that trained them; `imported`: the format of the file; `epoch`: after which of the job's epochs, where they were
+    published before its end; `cloned_from`: whose they were before; `classes`: what they tell apart; `preparation`:
+    null where nothing has been trained."""
+
+    network_id: str
+    version: int
+    current: bool
+    tags: list[str]
+    origin: Origin
+    job_id: str | None
+    imported: NetworkFormat | None
+    epoch: int | None
+    cloned_from: Source | None
+    classes: list[str] | None
+    preparation: VersionPreparation | None
+    created_at: datetime
+
+    @classmethod
+    def of(cls, version: "Version", network: "NetworkRecord") -> "VersionView":
+        source = version.cloned_from
+        return cls(
+            network_id=network.id,
+            version=version.number,
+            current=version.number == network.current,
+            tags=network.tags_of(version),
+            origin=version.origin,
+            job_id=version.job_id,
+            imported=version.imported,
+            epoch=version.epoch,
+            cloned_from=Source(network_id=source[0], version=source[1]) if source else None,
+            classes=list(version.classes) if version.classes else None,
+            preparation=None if version.origin == "drawn" else _preparation_of(version, network),
+            created_at=version.created_at,
+        )
+
+
+def _preparation_of(version: "Version", network: "NetworkRecord") -> VersionPreparation:
+    columns = None
+    if version.columns is not None:
+        columns = [ColumnName(name=name, type=type_) for name, type_ in version.columns]
+    return VersionPreparation(**asdict(network.preparation), columns=columns)
+
+
+class VersionsView(BaseModel):
+    """Newest first; what follows is `?before=` the last version of this."""
+
+    data: list[VersionView]
+    has_more: bool
+
+
+class TagFields(Request):
+    """Where a tag is to be."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"version": "current"}]})
+
+    version: Annotated[
+        VersionReference, Field(description="A published version, by its number or another tag; current: as it is now.")
+    ]
+
+
+class TagView(BaseModel):
+    """A name of a version."""
+
+    tag: str
+    version: int
+
+
+class TagsView(BaseModel):
+    """In the order of the alphabet."""
+
+    data: list[TagView]
+
+    @classmethod
+    def of(cls, network: "NetworkRecord") -> "TagsView":
+        return cls(data=[TagView(tag=tag, version=version) for tag, version in network.tags.items()])
+
+
+def _layers(value: Any) -> Any:
+    """Names of activations stand for layers that have them."""
+    found = listed(value)
+    return tuple({"activation": one} if isinstance(one, str) else one for one in found) if found is not value else value
+
+
+class LayerActivation(Request):
+    """What a file of plain arrays does not say of a layer."""
+
+    activation: ActivationName
+
+
+class NetworkFields(Request):
+    """What goes with the file, as fields of the form or in the query. A file that was copied out of a service needs
+    none of them; an ONNX file of another maker may have a cost and classes; plain arrays need the activations. Lists
+    have commas between their items or are JSON."""
+
+    name: Annotated[Name | None, Field(description="By default that of the file, where it can be one.")] = None
+    format: Annotated[
+        NetworkFormat | None, Field(description="What the file is; by default its first bytes tell, and they have to.")
+    ] = None
+    layers: Annotated[
+        tuple[LayerActivation, ...] | None,
+        BeforeValidator(_layers),
+        Field(
+            min_length=1,
+            max_length=1000,
+            description="Plain arrays: the activation of each layer, as JSON or as a list of names.",
+        ),
+        WithJsonSchema(
+            {"type": "string", "examples": ['[{"activation": "relu"}, {"activation": "softmax"}]', "relu, softmax"]}
+        ),
+    ] = None
+    cost: Annotated[
+        CostName | None,
+        Field(
+            description="The cost that jobs go on with, of plain arrays and of ONNX files of other makers. By default "
+            "categorical_cross_entropy behind softmax, binary_cross_entropy behind sigmoid, else quadratic."
+        ),
+    ] = None
+    classes: Annotated[
+        tuple[str, ...] | None,
+        BeforeValidator(listed),
+        Field(
+            min_length=2,
+            description="The names of the classes in the order of the outputs (two for a single output), of plain "
+            "arrays and of ONNX files of other makers.",
+        ),
+        WithJsonSchema({"type": "string", "examples": ['["no", "yes"]', "no, yes"]}),
+    ] = None
+
+    def hints(self) -> Hints:
+        activations = None if self.layers is None else tuple(layer.activation for layer in self.layers)
+        return Hints(self.format, activations, self.cost, self.classes)
+
+
+class NetworkFile(NetworkFields):
+    """A network in `file`: safetensors, npz or ONNX."""
+
+    file: Annotated[str, Field(json_schema_extra={"format": "binary"})]

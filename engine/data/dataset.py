@@ -9,13 +9,13 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from engine import durable
-from engine.data.columns import Column
-from engine.data.examples import Examples
-from engine.data.preparation import PreparationRule
-from engine.data.sources import NO_ANSWERS, Answers, Content
-from engine.errors import InvalidInput
-from engine.nn.architecture import Architecture
+from nabla.engine import durable_files
+from nabla.engine.data.examples import Examples
+from nabla.engine.data.ingest_options import NO_ANSWERS, Answers, Content
+from nabla.engine.data.preprocessing import PreparationRule
+from nabla.engine.data.schema import Column
+from nabla.engine.errors import InvalidInput
+from nabla.engine.nn.architecture import Architecture
 
 Matrix = npt.NDArray[np.floating]
 
@@ -136,7 +136,7 @@ def _listed(classes: tuple[str, ...]) -> str:
 def store(folder: Path, found: Examples, *, id: str, name: str | None, created_at: datetime) -> Dataset:
     """Write examples durably into the new folder `folder`. Raises StorageFailed."""
     targets, answers = found.targets, _answers(found)
-    with durable.new_folder(folder) as place:
+    with durable_files.new_folder(folder) as place:
         _write(place / "inputs.npy", found.inputs)
         if targets is not None:
             _write(place / "targets.npy", targets)
@@ -178,4 +178,4 @@ def _are_distributions(targets: Matrix) -> bool:
 
 
 def _write(path: Path, array: npt.NDArray[np.generic]) -> None:
-    durable.write_file(path, lambda file: np.lib.format.write_array(file, array, allow_pickle=False))
+    durable_files.write_file(path, lambda file: np.lib.format.write_array(file, array, allow_pickle=False))

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from engine.data.categories import LONGEST, in_order, name
-from engine.errors import InvalidInput
+from nabla.engine.data.schema import LONGEST, in_order, name
+from nabla.engine.errors import InvalidInput
 
 Label = str | int | bool
 Array = npt.NDArray[np.generic]

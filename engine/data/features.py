@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from engine.data.columns import Column
+from nabla.engine.data.schema import Column
 
 Rows = npt.NDArray[np.int64]
 Array = npt.NDArray[Any]

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from engine.data.features import Rows
-from engine.names import ScalingWord
+from nabla.engine.data.features import Rows
+from nabla.engine.literals import ScalingWord
 
 Vector = npt.NDArray[np.float64]
 Reals = npt.NDArray[np.float64]

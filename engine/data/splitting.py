@@ -10,16 +10,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.ipc
 
-from engine import durable
-from engine.data.columns import Column
-from engine.data.dataset import Dataset
-from engine.data.looking import cut
-from engine.data.npy_files import rows_at_once, write_array
-from engine.data.shares import Share
-from engine.data.sources import Content, Progress
-from engine.data.strata import Rows, spread_classes
-from engine.data.writing import write_batches
-from engine.errors import Damaged, InvalidInput
+from nabla.engine import durable_files
+from nabla.engine.data.arrow_io import write_batches
+from nabla.engine.data.dataset import Dataset
+from nabla.engine.data.ingest_options import Content, Progress, Share
+from nabla.engine.data.npy_io import rows_at_once, write_array
+from nabla.engine.data.preview import cut
+from nabla.engine.data.schema import Column
+from nabla.engine.data.stratify import Rows, spread_classes
+from nabla.engine.errors import Damaged, InvalidInput
 
 _ARRAYS = ("inputs", "targets", "codes", "weights")
 
@@ -51,7 +50,7 @@ def split(
 ) -> tuple[Content, ...]:
     """Store each part, its rows in the order of the dataset. Raises InvalidInput, StorageFailed."""
     for file in folder.iterdir():
-        durable.check(file)
+        durable_files.check(file)
     files = {file.name.split(".")[0]: file for file in folder.iterdir()}
     codes = np.load(files["codes"], mmap_mode="r") if stratified and dataset.classes is not None else None
     chosen = rows_of_shares(dataset.rows, [part.share for part in parts], seed, codes)
@@ -132,7 +131,7 @@ def _store_table(
                         stored(len(taken))
                     first += len(batch)
 
-            durable.write_file(folder / "table.arrow", lambda sink: write_batches(sink, reader.schema, batches()))
+            durable_files.write_file(folder / "table.arrow", lambda sink: write_batches(sink, reader.schema, batches()))
     except (pa.ArrowException, LookupError) as problem:
         raise Damaged(f"The stored file {file.name} cannot be read.") from problem
     return tuple(replace(column, missing=missing[column.name]) for column in features)

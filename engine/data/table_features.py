@@ -5,12 +5,22 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.compute as pc
+import pyarrow.types as kinds
 
-from engine.data.columns import Column
-from engine.data.dates import days
-from engine.data.features import MISSING, UNSEEN, Array, Rows
-from engine.errors import Damaged
+from nabla.engine.data.features import MISSING, UNSEEN, Array, Rows
+from nabla.engine.data.schema import Column
+from nabla.engine.errors import Damaged
+
+PER_DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
+
+
+def days(values: pa.Array) -> pa.Array:
+    """Days since 1970-01-01, float64, of dates or of times; what is missing stays missing."""
+    if kinds.is_date(values.type):
+        return values.cast(pa.date32()).cast(pa.int32()).cast(pa.float64())
+    return pa.compute.divide(values.cast(pa.int64()).cast(pa.float64(), safe=False), float(PER_DAY[values.type.unit]))
 
 
 class TableFeatures:

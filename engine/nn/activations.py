@@ -7,11 +7,10 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from engine.names import ActivationName
-from engine.nn import elementary
-from engine.nn.compiling import formula, named, scalar
-from engine.nn.kernel import kernel
-from engine.nn.views import Matrix, Vector, whole
+from nabla.engine.literals import ActivationName
+from nabla.engine.nn import vector_math
+from nabla.engine.nn.array_views import Matrix, Vector, whole
+from nabla.engine.nn.jit import formula, kernel, named, scalar
 
 
 @formula
@@ -28,7 +27,7 @@ def identity_slope(a: float) -> float:
 def sigmoid(z: float) -> float:
     """1 / (1 + e⁻ᶻ), written so that it cannot overflow: ½ + ½ tanh(z/2)."""
     half = scalar(0.5, z)
-    return half + half * elementary.tanh(half * z)
+    return half + half * vector_math.tanh(half * z)
 
 
 @formula
@@ -38,7 +37,7 @@ def sigmoid_slope(a: float) -> float:
 
 @formula
 def tanh(z: float) -> float:
-    return elementary.tanh(z)
+    return vector_math.tanh(z)
 
 
 @formula
@@ -75,7 +74,7 @@ def leaky_relu_slope(a: float) -> float:
 @formula
 def elu(z: float) -> float:
     """z, or eᶻ − 1 below 0. Clevert, Unterthiner and Hochreiter, "Fast and accurate deep network learning", 2016."""
-    below = elementary.expm1(z)
+    below = vector_math.expm1(z)
     return below if z < scalar(0.0, z) else z
 
 
@@ -92,7 +91,7 @@ SELU_ALPHA = 1.6732632423543772
 @formula
 def selu(z: float) -> float:
     """λ z, or λ α (eᶻ − 1) below 0. Klambauer et al., "Self-normalizing neural networks", 2017."""
-    below = scalar(SELU_SCALE * SELU_ALPHA, z) * elementary.expm1(z)
+    below = scalar(SELU_SCALE * SELU_ALPHA, z) * vector_math.expm1(z)
     return below if z < scalar(0.0, z) else scalar(SELU_SCALE, z) * z
 
 
@@ -112,7 +111,7 @@ def gelu(z: float) -> float:
 def gelu_slope(z: float) -> float:
     half = scalar(0.5, z)
     share = half * (scalar(1.0, z) + math.erf(z * scalar(math.sqrt(0.5), z)))
-    return share + z * scalar(1 / math.sqrt(2 * math.pi), z) * elementary.exp(-half * z * z)
+    return share + z * scalar(1 / math.sqrt(2 * math.pi), z) * vector_math.exp(-half * z * z)
 
 
 @formula
@@ -131,13 +130,13 @@ def silu_slope(z: float) -> float:
 def softplus(z: float) -> float:
     """ln(1 + eᶻ), written so that eᶻ cannot overflow. Dugas et al., 2000."""
     linear = scalar(0.0, z) if z < scalar(0.0, z) else z
-    return linear + math.log1p(elementary.exp(-abs(z)))
+    return linear + math.log1p(vector_math.exp(-abs(z)))
 
 
 @formula
 def softplus_slope(a: float) -> float:
     """σ(z) = 1 − e⁻ᵃ."""
-    return -elementary.expm1(-a)
+    return -vector_math.expm1(-a)
 
 
 @formula
@@ -220,7 +219,7 @@ def _from_input(value: Callable[[float], float], slope: Callable[[float], float]
 @formula
 def softmax_power(z: float, largest: float) -> float:
     """e^(z − max z): the largest of the row is subtracted so that nothing overflows."""
-    return elementary.exp(z - largest)
+    return vector_math.exp(z - largest)
 
 
 @formula

@@ -7,14 +7,14 @@ from typing import get_args
 import numpy as np
 import numpy.typing as npt
 
-from engine.errors import InvalidInput
-from engine.names import LARGEST_SEED, ActivationName, CostName, DtypeName, InitializerName
-from engine.nn.activations import ACTIVATIONS
-from engine.nn.costs import COSTS
-from engine.nn.dispatch import code_of
-from engine.nn.initializers import INITIALIZERS
-from engine.nn.optimizers import COEFFICIENTS
-from engine.nn.plan import ERRORS, NONE, NUMBERS, Buffers, Plan
+from nabla.engine.errors import InvalidInput
+from nabla.engine.literals import LARGEST_SEED, ActivationName, CostName, DtypeName, InitializerName
+from nabla.engine.nn.activations import ACTIVATIONS
+from nabla.engine.nn.compiled_layout import ERRORS, NONE, NUMBERS, Buffers, Plan
+from nabla.engine.nn.initializers import INITIALIZERS
+from nabla.engine.nn.jit import code_of
+from nabla.engine.nn.losses import COSTS
+from nabla.engine.nn.optimizers import COEFFICIENTS
 
 
 @dataclass(frozen=True)

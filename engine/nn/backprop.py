@@ -16,21 +16,10 @@ Everything works in buffers made once per run: nothing is allocated while steps 
 
 from collections.abc import Callable
 
-from engine.nn.activations import ACTIVATIONS
-from engine.nn.batch_norm import (
-    multiply,
-    remember,
-    standardize,
-    standardize_as_remembered,
-    through_batch_norm,
-)
-from engine.nn.compiling import formula, named
-from engine.nn.costs import COSTS
-from engine.nn.dispatch import by_code
-from engine.nn.dropout import drop
-from engine.nn.kernel import kernel
-from engine.nn.optimizers import Settings
-from engine.nn.plan import (
+from nabla.engine.nn.activations import ACTIVATIONS
+from nabla.engine.nn.array_views import Matrix, Vector, block, span
+from nabla.engine.nn.batch_norm import multiply, remember, standardize, standardize_as_remembered, through_batch_norm
+from nabla.engine.nn.compiled_layout import (
     ACTIVATION,
     BIASES_AT,
     DELTA_AT,
@@ -46,8 +35,11 @@ from engine.nn.plan import (
     Buffers,
     Plan,
 )
-from engine.nn.products import multiply_alike, multiply_by_transpose, multiply_plainly, multiply_transpose
-from engine.nn.views import Matrix, Vector, block, span
+from nabla.engine.nn.jit import by_code, formula, kernel, named
+from nabla.engine.nn.losses import COSTS
+from nabla.engine.nn.matmul import multiply_alike, multiply_by_transpose, multiply_plainly, multiply_transpose
+from nabla.engine.nn.optimizers import Settings
+from nabla.engine.nn.regularization import drop
 
 _activate = by_code("activate", [activation.forward for activation in ACTIVATIONS.values()])
 _through_activation = by_code("through_activation", [activation.backward for activation in ACTIVATIONS.values()])

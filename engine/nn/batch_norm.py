@@ -10,9 +10,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from engine.nn.compiling import formula, scalar
-from engine.nn.kernel import kernel
-from engine.nn.views import Matrix, Vector
+from nabla.engine.nn.array_views import Matrix, Vector
+from nabla.engine.nn.jit import formula, kernel, scalar
 
 EPSILON = 1e-5
 NEWEST = 0.1

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from engine.names import InitializerName
-from engine.nn import random
+from nabla.engine.literals import InitializerName
+from nabla.engine.nn import rng
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,11 @@ class Initializer:
         units, inputs = w.shape
         deviation = math.sqrt(self.variance(inputs, units))
         if self.uniform:  # uniform in ±r has the variance r²/3
-            random.fill_uniform(w.reshape(-1), seed, random.WEIGHTS, layer, math.sqrt(3.0) * deviation)
+            rng.fill_uniform(w.reshape(-1), seed, rng.WEIGHTS, layer, math.sqrt(3.0) * deviation)
         else:
-            random.fill_normal(w.reshape(-1), seed, random.WEIGHTS, layer, deviation)
+            rng.fill_normal(w.reshape(-1), seed, rng.WEIGHTS, layer, deviation)
         if self.biases:
-            random.fill_normal(b, seed, random.BIASES, layer, 1.0)
+            rng.fill_normal(b, seed, rng.BIASES, layer, 1.0)
         else:
             b[:] = 0
 

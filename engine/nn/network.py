@@ -3,14 +3,23 @@
 import numpy as np
 import numpy.typing as npt
 
-from engine.errors import InvalidInput
-from engine.names import DtypeName
-from engine.nn import memory
-from engine.nn.architecture import Architecture
-from engine.nn.initializers import INITIALIZERS
-from engine.nn.loops import predict_rows
-from engine.nn.plan import BIASES_AT, INPUTS, NONE, SCALES_AT, STATISTICS_AT, UNITS, WEIGHTS_AT, Buffers
-from engine.nn.views import Matrix, Vector
+from nabla.engine.errors import InvalidInput
+from nabla.engine.literals import DtypeName
+from nabla.engine.nn import array_views
+from nabla.engine.nn.architecture import Architecture
+from nabla.engine.nn.array_views import Matrix, Vector
+from nabla.engine.nn.compiled_layout import (
+    BIASES_AT,
+    INPUTS,
+    NONE,
+    SCALES_AT,
+    STATISTICS_AT,
+    UNITS,
+    WEIGHTS_AT,
+    Buffers,
+)
+from nabla.engine.nn.initializers import INITIALIZERS
+from nabla.engine.nn.training_step import predict_rows
 
 
 class Network:
@@ -33,7 +42,7 @@ class Network:
         self._plan = architecture.plan()
         self._rooms: list[Buffers] = []
         if parameters is None:
-            self.parameters: Vector = memory.zeros(architecture.parameters, architecture.dtype, 0)
+            self.parameters: Vector = array_views.zeros(architecture.parameters, architecture.dtype, 0)
             self._draw()
         else:
             self.parameters = _fitting(parameters, architecture.parameters, architecture.dtype, "parameters")
@@ -47,7 +56,7 @@ class Network:
     @classmethod
     def blank(cls, architecture: Architecture) -> "Network":
         """With parameters that are yet to be written."""
-        return cls(architecture, memory.zeros(architecture.parameters, architecture.dtype, 0))
+        return cls(architecture, array_views.zeros(architecture.parameters, architecture.dtype, 0))
 
     def _draw(self) -> None:
         initializer = INITIALIZERS[self.architecture.initializer]

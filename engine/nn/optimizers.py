@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.names import OptimizerName
-from engine.nn.compiling import formula, named, scalar
-from engine.nn.kernel import kernel
-from engine.nn.views import Matrix, Vector
+from nabla.engine.literals import OptimizerName
+from nabla.engine.nn.array_views import Matrix, Vector
+from nabla.engine.nn.jit import formula, kernel, named, scalar
 
 Settings = npt.NDArray[np.float64]
 # Of one step, in the type of the parameters.

@@ -5,10 +5,11 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from engine.nn.compiling import formula, named, scalar
-from engine.nn.kernel import kernel
-from engine.nn.plan import COST, INPUTS, UNITS, WEIGHTS_AT
-from engine.nn.views import Matrix, Vector, block, span
+from nabla.engine.nn.array_views import Matrix, Vector, block, span
+from nabla.engine.nn.compiled_layout import COST, INPUTS, UNITS, WEIGHTS_AT
+from nabla.engine.nn.jit import formula, kernel, named, scalar
+from nabla.engine.nn.optimizers import STEP, Settings
+from nabla.engine.nn.rng import DROPOUT, key, unit
 
 Layers = npt.NDArray[np.int64]
 Totals = npt.NDArray[np.float64]
@@ -134,3 +135,20 @@ def limit_rows(w: Matrix, limit: float) -> None:
         if share < scalar(1.0, w[0, 0]):
             for j in range(w.shape[1]):
                 w[i, j] *= share
+
+
+@formula
+def dropped(value: float, mask: np.uint64, at: int, share: float, scale: float) -> float:
+    """0 with probability `share`, else value · scale; `at` is the number of the draw."""
+    return value * (scale if unit(mask, at) >= share else scalar(0.0, value))
+
+
+@kernel("drop")
+def drop(source: Matrix, memory: Settings, out: Matrix, seed: int, first: int, share: float) -> None:
+    """out = source ⊙ mask / (1 − share), element by element; `first` is the number of the first element's draw."""
+    mask = key(seed, DROPOUT, int(memory[STEP]))
+    scale = scalar(1.0 / (1.0 - share), source[0, 0])
+    for i in range(source.shape[0]):
+        at = first + i * source.shape[1]
+        for j in range(source.shape[1]):
+            out[i, j] = dropped(source[i, j], mask, at + j, share, scale)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from engine.names import ScheduleName
+from nabla.engine.literals import ScheduleName
 
 Rates = npt.NDArray[np.float64]
 Settings = dict[str, float]

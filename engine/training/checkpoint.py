@@ -10,23 +10,75 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 import numpy.typing as npt
 import safetensors
 import safetensors.numpy
 
-from engine import durable
-from engine.data.preparation import Preparation
-from engine.errors import Damaged
-from engine.nn.architecture import Architecture
-from engine.nn.network import Network
-from engine.training.model import Model
-from engine.training.position import Position
-from engine.training.stored_preparation import PREFIX, preparation_in, tensors_of, words_of
+from nabla.engine import durable_files
+from nabla.engine.data.preprocessing import Preparation, PreparationRule
+from nabla.engine.data.scaling import Scaling
+from nabla.engine.data.schema import Column
+from nabla.engine.errors import Damaged
+from nabla.engine.nn.architecture import Architecture
+from nabla.engine.nn.network import Network
+from nabla.engine.training.model import Model
+from nabla.engine.training.state import Position
 
-if TYPE_CHECKING:  # the service saves weights, and trains nothing
-    from engine.training.trainer import Trainer
+# Of the names of its tensors.
+PREFIX = "preparation."
+_WORDS = "preparation"
+_FILLS = f"{PREFIX}fills"
+_PARTS = ("inputs", "targets")
 
 Arrays = dict[str, npt.NDArray[Any]]
+
+
+class _Words(msgspec.Struct, frozen=True):
+    rule: PreparationRule
+    columns: tuple[Column, ...] | None
+
+
+def tensors_of(preparation: Preparation) -> Arrays:
+    """`preparation.fills`; and where they are scaled, `preparation.inputs.offsets` and `.scales`, and those of the
+    targets."""
+    found: Arrays = {_FILLS: preparation.fills}
+    for part in _PARTS:
+        scaling: Scaling | None = getattr(preparation, part)
+        if scaling is not None:
+            found |= {f"{PREFIX}{part}.offsets": scaling.offsets, f"{PREFIX}{part}.scales": scaling.scales}
+    return found
+
+
+def words_of(preparation: Preparation) -> dict[str, str]:
+    return {_WORDS: msgspec.json.encode(_Words(preparation.rule, preparation.columns)).decode()}
+
+
+def preparation_in(tensors: Arrays, metadata: dict[str, str]) -> Preparation | None:
+    """Taken out of the tensors of a file; None if there is none. Raises Damaged if it is not whole."""
+    own = {name: tensors.pop(name) for name in [*tensors] if name.startswith(PREFIX)}
+    if _WORDS not in metadata:
+        return None
+    try:
+        words = msgspec.json.decode(metadata[_WORDS], type=_Words)
+        fills = own.pop(_FILLS)
+        inputs, targets = (_scaling(own, part) for part in _PARTS)
+    except (KeyError, msgspec.DecodeError) as problem:
+        raise Damaged("What the network's inputs are prepared by is not complete.") from problem
+    if own or fills.shape != (len(words.columns or ()),) or fills.dtype != np.float64:
+        raise Damaged("What the network's inputs are prepared by does not fit its columns.")
+    return Preparation(words.rule, words.columns, fills, inputs, targets)
+
+
+def _scaling(own: Arrays, part: str) -> Scaling | None:
+    names = (f"{PREFIX}{part}.offsets", f"{PREFIX}{part}.scales")
+    if not any(name in own for name in names):
+        return None
+    return Scaling(*(own.pop(name) for name in names))
+
+
+if TYPE_CHECKING:  # the service saves weights, and trains nothing
+    from nabla.engine.training.trainer import Trainer
 Classes = tuple[str, ...] | None
 
 _CLASSES = "classes"
@@ -41,7 +93,7 @@ def save_weights(path: Path, network: Network, preparation: Preparation | None =
 
 def load_weights(path: Path, architecture: Architecture) -> tuple[Network, Preparation | None]:
     """A network with the weights of `save_weights`, and what was fitted before it was trained. Raises Damaged."""
-    durable.check(path)
+    durable_files.check(path)
     network, preparation, _ = _read_weights(path, architecture)
     return network, preparation
 
@@ -50,7 +102,7 @@ def save_snapshot(folder: Path, network: Network, preparation: Preparation, clas
     """Write the same as `save_weights`, for the service to read at once: see `durable.hand_over`. Raises
     StorageFailed."""
     content = _content(dict(named_tensors(network)), words_of_classes(classes), preparation)
-    return durable.hand_over(folder, lambda file: file.write(content))
+    return durable_files.hand_over(folder, lambda file: file.write(content))
 
 
 def load_snapshot(path: Path, architecture: Architecture) -> tuple[Model, Classes]:
@@ -170,7 +222,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> Path:
 
 def load_checkpoint(path: Path) -> Checkpoint:
     """Raises Damaged."""
-    durable.check(path)
+    durable_files.check(path)
     arrays, metadata = _read(path)
     try:
         preparation = preparation_in(arrays, metadata)
@@ -186,7 +238,7 @@ def _alike(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> bool:
 
 def _save(path: Path, tensors: Arrays, metadata: dict[str, str], preparation: Preparation | None) -> Path:
     content = _content(tensors, metadata, preparation)
-    return durable.write_file(path, lambda file: file.write(content))
+    return durable_files.write_file(path, lambda file: file.write(content))
 
 
 def _content(tensors: Arrays, metadata: dict[str, str], preparation: Preparation | None) -> bytes:

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from engine.data.opening import OpenDataset
-from engine.errors import InvalidInput
-from engine.names import MOST_CLASSES_CONFUSED
-from engine.nn.loops import cost_of_rows
-from engine.nn.network import Network
-from engine.nn.views import Matrix
-from engine.training.determination import mean_r2, r2_of, spread_of
+from nabla.engine.data.loading import OpenDataset
+from nabla.engine.errors import InvalidInput
+from nabla.engine.literals import MOST_CLASSES_CONFUSED
+from nabla.engine.nn.array_views import Matrix
+from nabla.engine.nn.network import Network
+from nabla.engine.nn.training_step import cost_of_rows
+from nabla.engine.training.metrics import mean_r2, r2_of, spread_of
 
 Reals = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from engine.data.cells import Cell, columns_of, named_columns_of, numbers_of
-from engine.data.features import Raw
-from engine.data.preparation import Field, Preparation
-from engine.errors import InvalidInput
-from engine.nn.network import Network
-from engine.nn.views import Matrix
+from nabla.engine.data.features import Raw
+from nabla.engine.data.preprocessing import Field, Preparation
+from nabla.engine.data.request_rows import Cell, columns_of, named_columns_of, numbers_of
+from nabla.engine.errors import InvalidInput
+from nabla.engine.nn.array_views import Matrix
+from nabla.engine.nn.network import Network
 
 Answers = npt.NDArray[np.floating]
 

@@ -8,23 +8,46 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.data.opening import OpenDataset
-from engine.errors import Damaged, Diverged
-from engine.nn import memory
-from engine.nn.network import Network
-from engine.nn.optimizers import OPTIMIZERS, fresh_memory
-from engine.nn.plan import COST, GRADIENT_NORM
-from engine.nn.schedules import SCHEDULES, Moment
-from engine.nn.stepper import CpuStepper, MakeStepper, Setup
-from engine.nn.steps import Optimization
-from engine.training.epoch import Epoch, Measures
-from engine.training.foresight import Foresight
-from engine.training.lbfgs import Lbfgs, Wish
-from engine.training.order import shuffle
-from engine.training.pace import Pace
-from engine.training.parts import Part, measure_for, parts_of
-from engine.training.position import Position
-from engine.training.spec import TrainingSpec
+from nabla.engine.data.loading import OpenDataset
+from nabla.engine.errors import Damaged, Diverged
+from nabla.engine.nn import array_views
+from nabla.engine.nn.backend import CpuStepper, MakeStepper, Setup
+from nabla.engine.nn.compiled_layout import COST, GRADIENT_NORM
+from nabla.engine.nn.network import Network
+from nabla.engine.nn.optimizers import OPTIMIZERS, fresh_memory
+from nabla.engine.nn.schedules import SCHEDULES, Moment
+from nabla.engine.nn.training_step import Optimization
+from nabla.engine.training.config import TrainingSpec
+from nabla.engine.training.data_split import Part, measure_for, parts_of
+from nabla.engine.training.lbfgs import Lbfgs, Wish
+from nabla.engine.training.shuffling import Foresight, shuffle
+from nabla.engine.training.state import Epoch, Measures, Position
+
+# Compiled code is left about this often.
+_SECONDS_AT_ONCE = 0.05
+
+
+class Pace:
+    """Of mini-batches of `rows_at_once` rows, as it was seen last."""
+
+    def __init__(self, rows_at_once: int) -> None:
+        self._rows_at_once = rows_at_once
+        self._seconds_per_row = 0.0
+        self._steps = 1
+
+    def end_of_chunk(self, first: int, rows: int) -> int:
+        """Whole mini-batches for about `_SECONDS_AT_ONCE`; a single one until the pace is known, and then at most four
+        times as many as before: what is timed may be the chunk before."""
+        if self._seconds_per_row:
+            wanted = max(1, int(_SECONDS_AT_ONCE / (self._seconds_per_row * self._rows_at_once)))
+            self._steps = min(wanted, 4 * self._steps)
+        return min(first + self._steps * self._rows_at_once, rows)
+
+    def timed(self, started: float, rows: int) -> float:
+        """The seconds since `started`, which so many rows took."""
+        seconds = time.perf_counter() - started
+        self._seconds_per_row = max(seconds / rows, 1e-9)
+        return seconds
 
 
 class Trainer:
@@ -83,7 +106,7 @@ class Trainer:
         settings = spec.optimizer_in_full
         return spec.optimization(rows)._replace(
             settings=np.array([settings[name] for name in optimizer.settings], np.float64),
-            moments=memory.matrix(optimizer.moments, parameters.size, parameters.dtype, 2),
+            moments=array_views.matrix(optimizer.moments, parameters.size, parameters.dtype, 2),
             memory=fresh_memory(),
             rates=np.zeros(-(-rows // self._rows_at_once)),
         )

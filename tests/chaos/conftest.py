@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.disk import Disk, Operation, build, in_memory, read_log, tree
-from tests.chaos.life import Life
-from tests.running import RunningService
+from tests.chaos.fault_disk import Disk, Operation, build, in_memory, read_log, tree
+from tests.chaos.service_lifecycle import Life
+from tests.support.service import RunningService
 
 
 @pytest.fixture(scope="session")

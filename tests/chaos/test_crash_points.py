@@ -22,19 +22,19 @@ from typing import Any
 import httpx
 import pytest
 
-from app.client import ConnectionLost
-from engine import durable
-from engine.data.opening import open_raw
-from engine.jobs.catalog import Catalog
-from engine.jobs.folder import DataFolder
-from engine.jobs.journal import Journal
-from engine.jobs.registry import Registry
-from engine.training.checkpoint import load_checkpoint
+from nabla.app.client import ConnectionLost
+from nabla.engine import durable_files
+from nabla.engine.data.loading import open_raw
+from nabla.engine.services.networks import Catalog
+from nabla.engine.storage.data_dir import DataFolder
+from nabla.engine.storage.journal import Journal
+from nabla.engine.storage.registry import Registry
+from nabla.engine.training.checkpoint import load_checkpoint
 from tests.chaos import LONG
 from tests.chaos.conftest import watched
-from tests.chaos.disk import Disk, Operation, read_log
-from tests.chaos.life import Life
-from tests.running import RunningService
+from tests.chaos.fault_disk import Disk, Operation, read_log
+from tests.chaos.service_lifecycle import Life
+from tests.support.service import RunningService
 
 LOSSES = 30 if LONG else 1
 
@@ -86,11 +86,11 @@ def everything(registry: Registry, catalog: Catalog, folder: DataFolder) -> dict
         found[f"dataset {upload.id}"] = upload.state
         found[f"pieces {upload.id}"] = len(upload.pieces)
         for piece in upload.pieces:
-            durable.check(folder.of_upload(upload.id) / piece.file)
+            durable_files.check(folder.of_upload(upload.id) / piece.file)
     for batch in registry.batches:
         found[f"batch-prediction {batch.id}"] = batch.state
         if batch.file is not None:
-            durable.check(folder.of_batch(batch.id) / batch.file)
+            durable_files.check(folder.of_batch(batch.id) / batch.file)
     for job in registry.jobs.page(None, 1000)[0]:
         found[f"job {job.id}"] = "unfinished" if job.state in ("queued", "running") else job.state
         history = registry.history(job.id, 0, 10**6)

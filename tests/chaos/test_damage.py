@@ -12,16 +12,16 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine import durable
-from engine.data.looking import viewed
-from engine.errors import StorageFailed
-from engine.jobs.catalog import Catalog
-from engine.jobs.folder import DataFolder
-from engine.jobs.journal import Journal
-from engine.jobs.registry import Registry
-from engine.training.checkpoint import load_checkpoint
+from nabla.engine import durable_files
+from nabla.engine.data.preview import viewed
+from nabla.engine.errors import StorageFailed
+from nabla.engine.services.networks import Catalog
+from nabla.engine.storage.data_dir import DataFolder
+from nabla.engine.storage.journal import Journal
+from nabla.engine.storage.registry import Registry
+from nabla.engine.training.checkpoint import load_checkpoint
 from tests.chaos import LONG
-from tests.chaos.disk import Disk, Operation, lay_out, tree
+from tests.chaos.fault_disk import Disk, Operation, lay_out, tree
 
 TRIALS = 5_000 if LONG else 150
 PAGE = 4096
@@ -81,7 +81,7 @@ def answer(key: str, registry: Registry, catalog: Catalog, folder: DataFolder) -
             case "batch":
                 return msgspec.json.encode(registry.batches.get(id))
             case "predicted":
-                with durable.open_checked(folder.of_batch(id) / str(registry.batches.get(id).file)) as file:
+                with durable_files.open_checked(folder.of_batch(id) / str(registry.batches.get(id).file)) as file:
                     return file.read()
             case "job":
                 return msgspec.json.encode(registry.jobs.get(id))

@@ -5,11 +5,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.app import stories
-from tests.app.stories import Result, long, many_rows, result
 from tests.chaos.test_damage import PAGE
 from tests.conftest import StartService
-from tests.running import PATIENCE, RunningService
+from tests.support import scenarios
+from tests.support.scenarios import Result, long, many_rows, result
+from tests.support.service import PATIENCE, RunningService
 
 
 @contextmanager
@@ -30,12 +30,12 @@ def damaged(*paths: Path, every: int | None = None) -> Iterator[None]:
 
 
 def predict(service: RunningService, network: str, status: int = 200) -> dict[str, Any]:
-    return service.post(f"/v1/networks/{network}/predictions", {"inputs": stories.XOR_INPUTS}, status)
+    return service.post(f"/v1/networks/{network}/predictions", {"inputs": scenarios.XOR_INPUTS}, status)
 
 
 def test_weights(start_service: StartService) -> None:
     service = start_service()
-    job, other = stories.job(service, epochs=20), stories.network(service)
+    job, other = scenarios.job(service, epochs=20), scenarios.network(service)
     assert service.finished(job["id"]).state == "succeeded"
     right = predict(service, job["network_id"])
     (file,) = (service.folder / "networks" / job["network_id"]).glob(f"{job['id']}-*.safetensors")
@@ -49,7 +49,7 @@ def test_weights(start_service: StartService) -> None:
         predict(service, other["id"])
         evaluated = f"/v1/networks/{job['network_id']}/evaluations"
         assert service.post(evaluated, {"dataset_id": job["dataset_id"]}, 500)["type"] == "/problems/damaged"
-        warm = stories.job(service, network_id=job["network_id"], epochs=1, warm_start=True)
+        warm = scenarios.job(service, network_id=job["network_id"], epochs=1, warm_start=True)
         failed = service.finished(warm["id"])
         assert failed.error is not None
         assert (failed.error.kind, failed.retries) == ("damaged_data", 0)
@@ -90,16 +90,16 @@ def test_checkpoints(service: RunningService, undisturbed: Result) -> None:
 
 def test_data(service: RunningService) -> None:
     data, other = many_rows(service), many_rows(service)
-    before = stories.job(service, dataset_id=data["id"], epochs=2)
+    before = scenarios.job(service, dataset_id=data["id"], epochs=2)
     assert service.finished(before["id"]).state == "succeeded"
     folder = service.folder / "datasets" / data["id"]
     with damaged(*folder.iterdir()):
-        failed = service.finished(stories.job(service, dataset_id=data["id"], epochs=2)["id"])
+        failed = service.finished(scenarios.job(service, dataset_id=data["id"], epochs=2)["id"])
         assert failed.error is not None
         assert (failed.state, failed.error.kind, failed.attempts) == ("failed", "damaged_data", 1)
         assert "damaged" in failed.error.message
-        assert service.finished(stories.job(service, dataset_id=other["id"], epochs=2)["id"]).state == "succeeded"
-    again = stories.job(service, dataset_id=data["id"], epochs=2)
+        assert service.finished(scenarios.job(service, dataset_id=other["id"], epochs=2)["id"]).state == "succeeded"
+    again = scenarios.job(service, dataset_id=data["id"], epochs=2)
     assert service.finished(again["id"]).state == "succeeded"
     assert result(service, again) == result(service, before)
 
@@ -107,7 +107,7 @@ def test_data(service: RunningService) -> None:
 def test_the_journal(start_service: StartService) -> None:
     """A service that cannot trust its journal says so and ends; it changes nothing, and starts with the right file."""
     service = start_service()
-    made = [stories.network(service, name=f"network {number}") for number in range(30)]
+    made = [scenarios.network(service, name=f"network {number}") for number in range(30)]
     assert service.terminate() == 0
     files = {path: path.read_bytes() for path in service.folder.rglob("*") if path.is_file()}
     with damaged(service.folder / "journal.sqlite", every=PAGE):

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.data.dataset import Dataset, store
-from engine.data.examples import examples
-from engine.data.opening import open_for_training
-from engine.errors import Damaged
+from nabla.engine.data.dataset import Dataset, store
+from nabla.engine.data.examples import examples
+from nabla.engine.data.loading import open_for_training
+from nabla.engine.errors import Damaged
 
 HEADER = 128
 

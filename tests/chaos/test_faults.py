@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from app.schemas.jobs import JobView
-from tests.app import stories
-from tests.app.batches import begun, ended, file_of, left
-from tests.app.stories import Result, long, many_rows, result
+from nabla.app.schemas.jobs import JobView
 from tests.conftest import StartService
-from tests.running import PATIENCE, RunningService
+from tests.support import scenarios
+from tests.support.batch_predictions import begun, ended, file_of, left
+from tests.support.scenarios import Result, long, many_rows, result
+from tests.support.service import PATIENCE, RunningService
 
 KINDS = ("networks", "datasets", "jobs")
 NETWORK = {"name": "refused", "inputs": 2, "layers": [{"units": 1, "activation": "identity"}]}
@@ -84,7 +84,7 @@ def everything(service: RunningService) -> dict[str, list[dict[str, Any]]]:
 
 def midway(service: RunningService) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
     """A job in the middle, and everything else."""
-    assert service.finished(stories.job(service, epochs=1)["id"]).state == "succeeded"
+    assert service.finished(scenarios.job(service, epochs=1)["id"]).state == "succeeded"
     job = long(service)
     service.trained(job["id"], 300)
     return job, everything(service)
@@ -178,7 +178,7 @@ def test_files_that_cannot_be_synced_are_refused_and_a_run_is_tried_again(start:
 
 def test_what_cannot_be_recorded_for_a_moment_is_no_failure_of_a_job(start: Start) -> None:
     service, faults = start(checkpoint_seconds="0.05")
-    job = stories.endless(service, dataset_id=many_rows(service)["id"])
+    job = scenarios.endless(service, dataset_id=many_rows(service)["id"])
     for attempt in range(2, 5):
         # Long after the last one: then the next try to write comes at once, before the worker is gone.
         service.trained(job["id"], 1000 * attempt)
@@ -212,7 +212,7 @@ def test_a_witness_that_cannot_be_written_is_logged(start: Start) -> None:
 
 def test_a_batch_prediction_ends_when_that_can_be_recorded(start: Start) -> None:
     service, faults = start()
-    network, dataset = stories.network(service)["id"], stories.dataset(service)["id"]
+    network, dataset = scenarios.network(service)["id"], scenarios.dataset(service)["id"]
     file_of(service, begun(service, network, dataset))
     (process,) = service.predictors()
     os.kill(process, signal.SIGSTOP)
@@ -233,7 +233,7 @@ def test_a_batch_prediction_ends_when_that_can_be_recorded(start: Start) -> None
 
 def test_a_batch_prediction_that_cannot_be_written_says_so(start: Start) -> None:
     service, faults = start()
-    network, dataset = stories.network(service)["id"], stories.dataset(service)["id"]
+    network, dataset = scenarios.network(service)["id"], scenarios.dataset(service)["id"]
     with faults.on("write batches"):
         view = ended(service, begun(service, network, dataset))
         assert view.error is not None

@@ -13,12 +13,12 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.app import stories
-from tests.app.batches import begun, ended, file_of, left
-from tests.app.stories import Result, long, many_rows, result
-from tests.app.test_datasets import npy
-from tests.app.test_uploads import create
-from tests.running import PATIENCE, RunningService
+from tests.integration.test_datasets import npy
+from tests.integration.test_uploads import create
+from tests.support import scenarios
+from tests.support.batch_predictions import begun, ended, file_of, left
+from tests.support.scenarios import Result, long, many_rows, result
+from tests.support.service import PATIENCE, RunningService
 
 SIZE = 24 * 2**20
 
@@ -99,7 +99,7 @@ def all_ids(service: RunningService, kind: str) -> set[str]:
 
 def test_a_full_disk_refuses_in_words_and_goes_on_when_there_is_room(disk: Path, undisturbed: Result) -> None:
     with RunningService(disk, checkpoint_seconds="0.05") as service:
-        assert service.finished(stories.job(service, epochs=1)["id"]).state == "succeeded"
+        assert service.finished(scenarios.job(service, epochs=1)["id"]).state == "succeeded"
         job = long(service)
         service.trained(job["id"], 300)
         filler = Filler(disk)
@@ -114,7 +114,7 @@ def test_a_full_disk_refuses_in_words_and_goes_on_when_there_is_room(disk: Path,
             service.finished(other)
         service.http.patch(f"/v1/networks/{job['network_id']}", json={"version": done.network_version})
         assert result(service, job) == undisturbed
-        assert service.finished(stories.job(service)["id"]).state == "succeeded"
+        assert service.finished(scenarios.job(service)["id"]).state == "succeeded"
         assert not list(disk.glob("**/.unfinished*"))
         for kind in ("networks", "datasets"):
             assert {folder.name for folder in (disk / kind).iterdir()} == all_ids(service, kind)
@@ -122,7 +122,7 @@ def test_a_full_disk_refuses_in_words_and_goes_on_when_there_is_room(disk: Path,
 
 def refuse_in_words(service: RunningService, filler: Filler, job: dict[str, Any]) -> None:
     there = {kind: all_ids(service, kind) for kind in ("networks", "datasets", "jobs")}
-    before = service.post(f"/v1/networks/{job['network_id']}/predictions", {"inputs": stories.XOR_INPUTS})
+    before = service.post(f"/v1/networks/{job['network_id']}/predictions", {"inputs": scenarios.XOR_INPUTS})
     small: dict[str, dict[str, Any]] = {
         "networks": {"inputs": 2, "layers": [{"units": 1, "activation": "identity"}]},
         "datasets": {"inputs": [[0, 1]], "targets": [[1]]},
@@ -143,7 +143,7 @@ def refuse_in_words(service: RunningService, filler: Filler, job: dict[str, Any]
     for id in there["jobs"]:
         if service.get(f"/v1/jobs/{id}")["state"] == "queued" and id != job["id"]:
             cancel(service, id)
-    again = service.post(f"/v1/networks/{job['network_id']}/predictions", {"inputs": stories.XOR_INPUTS})
+    again = service.post(f"/v1/networks/{job['network_id']}/predictions", {"inputs": scenarios.XOR_INPUTS})
     assert again == before
     assert service.get("/health/live") == {"status": "live"}
 
@@ -176,7 +176,7 @@ def test_a_batch_prediction_that_there_is_no_room_for_says_so_and_gives_the_room
     rows = 2**15
     with RunningService(disk) as service:
         layers = [{"units": 64, "activation": "sin"}]
-        network = stories.network(service, inputs=1, cost="quadratic", layers=layers)["id"]
+        network = scenarios.network(service, inputs=1, cost="quadratic", layers=layers)["id"]
         targets = np.zeros((rows, 64), np.float16)
         files = {
             "inputs": ("x.npy", npy(np.random.default_rng(8).normal(size=(rows, 1)))),
@@ -190,14 +190,14 @@ def test_a_batch_prediction_that_there_is_no_room_for_says_so_and_gives_the_room
         assert (view.state, view.error.kind) == ("failed", "storage_failed")
         assert f"no space left for predictions.{format}" in view.error.message
         assert not left(service)
-        few = stories.dataset(service, inputs=[[1.0]], labels=None, targets=[[0.0] * 64])["id"]
+        few = scenarios.dataset(service, inputs=[[1.0]], labels=None, targets=[[0.0] * 64])["id"]
         file_of(service, begun(service, network, few, format=format))
 
 
 def test_networks_that_do_not_fit_go_neither_out_nor_in(disk: Path) -> None:
     """There is no room for the file that comes, or for that but not for the weights in it besides."""
     with RunningService(disk) as service:
-        network = stories.network(service, layers=[{"units": 2**18, "activation": "tanh"}], cost="quadratic")["id"]
+        network = scenarios.network(service, layers=[{"units": 2**18, "activation": "tanh"}], cost="quadratic")["id"]
         path = f"/v1/networks/{network}/versions/0/file"
         whole = service.http.get(path).content
         free = os.statvfs(disk).f_bavail

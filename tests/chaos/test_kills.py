@@ -11,13 +11,13 @@ import threading
 import time
 from contextlib import suppress
 
-from app.schemas.jobs import JobView
-from tests.app import stories
+from nabla.app.schemas.jobs import JobView
 from tests.chaos import LONG
-from tests.chaos.client import ChaosClient
-from tests.chaos.runs import RUNS, Run, result
+from tests.chaos.acknowledged_writes_client import ChaosClient
+from tests.chaos.scenarios import RUNS, Run, result
 from tests.conftest import StartService
-from tests.running import PATIENCE, RunningService
+from tests.support import scenarios
+from tests.support.service import PATIENCE, RunningService
 
 KILLS = 1000 if LONG else 12
 CLIENTS = 4
@@ -28,8 +28,8 @@ def test_nothing_that_was_answered_is_lost(start_service: StartService) -> None:
     seed = random.randrange(10**6)
     print(f"seed {seed}")
     service = start_service(cpu_slots="2", slot_cores="1", checkpoint_seconds="1000", max_queued_jobs="10000")
-    inputs = stories.XOR_INPUTS * 100
-    dataset = stories.dataset(service, inputs=inputs, labels=["no", "yes", "yes", "no"] * 100)["id"]
+    inputs = scenarios.XOR_INPUTS * 100
+    dataset = scenarios.dataset(service, inputs=inputs, labels=["no", "yes", "yes", "no"] * 100)["id"]
     undisturbed = {id(run): trained(service, run, dataset) for run in RUNS}
     answered = threading.Semaphore(0)
     clients = [ChaosClient(service.url, seed + number, dataset, answered) for number in range(CLIENTS)]

@@ -2,21 +2,21 @@
 
 import time
 
-from app.schemas.jobs import JobView
-from tests.app import stories
-from tests.app.stories import started
+from nabla.app.schemas.jobs import JobView
 from tests.chaos import LONG
-from tests.running import RunningService
+from tests.support import scenarios
+from tests.support.scenarios import started
+from tests.support.service import RunningService
 
 TRIALS = 500 if LONG else 40
 
 
 def test_cancelling_beside_the_end(service: RunningService) -> None:
-    network, dataset = stories.network(service)["id"], stories.dataset(service)["id"]
+    network, dataset = scenarios.network(service)["id"], scenarios.dataset(service)["id"]
     ends = {"succeeded": 0, "cancelled": 0}
     seconds = 0.02
     for _ in range(TRIALS):
-        job = stories.job(service, network_id=network, dataset_id=dataset, epochs=1000)
+        job = scenarios.job(service, network_id=network, dataset_id=dataset, epochs=1000)
         started(service, job["id"])
         time.sleep(seconds)  # no event tells that the end is near
         answer = service.http.post(f"/v1/jobs/{job['id']}/cancel")

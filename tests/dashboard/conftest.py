@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.browser import chromium
+from tests.support.browser import chromium
 
 
 @pytest.fixture(scope="module")

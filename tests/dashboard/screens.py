@@ -5,9 +5,9 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.app import stories
-from tests.dashboard import story
-from tests.running import RunningService
+from tests.dashboard import flows
+from tests.support import scenarios
+from tests.support.service import RunningService
 
 THEMES = ("light", "dark")
 WIDTHS = {"desk": 1200, "phone": 360}
@@ -26,7 +26,7 @@ class Screen:
 def populate(service: RunningService, folder: Path) -> list[Screen]:
     """Data, networks, and jobs in all states; a table whose columns and classes are called as badly as they can be.
     Its screens."""
-    digits = _upload(service, story.digits_csv(folder), "digit")
+    digits = _upload(service, flows.digits_csv(folder), "digit")
     table = folder / "people.csv"
     rows = [f"{age},{HOSTILE if age % 3 else 'clerk'},{HOSTILE if age % 2 else 'no'}" for age in range(20, 70)]
     table.write_text("\n".join([f"age,{HOSTILE},pays", *rows]))
@@ -34,7 +34,7 @@ def populate(service: RunningService, folder: Path) -> list[Screen]:
     layers = [{"units": 64, "activation": "relu", "dropout": 0.2}, {"units": 10, "activation": "softmax"}]
     cost = {"inputs": 64, "layers": layers, "cost": "categorical_cross_entropy"}
     reader = service.post("/v1/networks", {**cost, "name": "digits"}, 201)["id"]
-    payer = stories.network(service, inputs=3, name="people")["id"]
+    payer = scenarios.network(service, inputs=3, name="people")["id"]
     jobs = [
         {"network_id": reader, "dataset_id": digits, "epochs": 40, "optimizer": "adam", "learning_rate": rate}
         for rate in (0.003, 0.0003)
@@ -43,14 +43,14 @@ def populate(service: RunningService, folder: Path) -> list[Screen]:
         service.post("/v1/jobs", {**job, "validation": {"fraction": 0.2}, "name": f"digits {number}"})["id"]
         for number, job in enumerate(jobs, 1)
     ]
-    last = stories.job(service, network_id=payer, dataset_id=people, epochs=20, name="people 1")["id"]
+    last = scenarios.job(service, network_id=payer, dataset_id=people, epochs=20, name="people 1")["id"]
     for job in (*done, last):
         assert service.finished(job).state == "succeeded"
     batch = service.post(f"/v1/networks/{payer}/batch-predictions", {"dataset_id": people})
-    running = stories.endless(service, network_id=payer, dataset_id=people, name="people 2")["id"]
+    running = scenarios.endless(service, network_id=payer, dataset_id=people, name="people 2")["id"]
     service.trained(running, 3)
     for name in ("xor 1", "xor 2"):
-        stories.job(service, name=name)
+        scenarios.job(service, name=name)
     service.post("/v1/jobs/xor 2/pause")
     assert batch["rows"] == 50
     return [

@@ -7,10 +7,10 @@ from itertools import pairwise
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.app import stories
-from tests.browser import needs_chromium
-from tests.dashboard import story
-from tests.running import RunningService
+from tests.dashboard import flows
+from tests.support import scenarios
+from tests.support.browser import needs_chromium
+from tests.support.service import RunningService
 
 pytestmark = needs_chromium
 _LONG = """async () => {
@@ -34,20 +34,20 @@ _CAUGHT_UP = """async (id) => {
 @pytest.fixture
 def running(service: RunningService) -> Iterator[str]:
     """A job that would take an hour at least, and may take ten minutes."""
-    rows = stories.many_rows(service)["id"]
+    rows = scenarios.many_rows(service)["id"]
     limits = {"max_seconds": 600, "checkpoints": {"seconds": 1}}
-    made = stories.endless(service, name="ten minutes", dataset_id=rows, **limits)["id"]
-    stories.started(service, made)
+    made = scenarios.endless(service, name="ten minutes", dataset_id=rows, **limits)["id"]
+    scenarios.started(service, made)
     yield made
     service.post(f"/v1/jobs/{made}/cancel")
 
 
 def test_a_form_asks_for_what_an_optimizer_takes(service: RunningService, page: Page) -> None:
     """And the screen of its job knows from the start what it will draw."""
-    sums = {"inputs": stories.XOR_INPUTS, "targets": [[0], [1], [1], [2]], "name": "sums"}
+    sums = {"inputs": scenarios.XOR_INPUTS, "targets": [[0], [1], [1], [2]], "name": "sums"}
     dataset = service.post("/v1/datasets", sums, 201)["id"]
     layers = [{"units": 1, "activation": "identity"}]
-    network = stories.network(service, layers=layers, cost="quadratic", name="sums")["id"]
+    network = scenarios.network(service, layers=layers, cost="quadratic", name="sums")["id"]
     rows = {"inputs": [[0, 1]], "unlabeled": True}
     for _ in range(3):
         service.post("/v1/datasets", rows, 201)
@@ -62,9 +62,9 @@ def test_a_form_asks_for_what_an_optimizer_takes(service: RunningService, page: 
     page.get_by_label("Optimizer").select_option("l-bfgs")
     expect(page.get_by_label("Schedule of the rate")).to_be_disabled()
     page.get_by_role("button", name="Start job").click()
-    story.in_state(page, "succeeded")
+    flows.in_state(page, "succeeded")
     expect(page.get_by_role("heading", name="R²")).to_be_visible()
-    assert float(story.fact(page, "R²")) > 0.7
+    assert float(flows.fact(page, "R²")) > 0.7
 
 
 def test_screens_keep_up_with_a_job_and_leave_in_place_what_is_there(
@@ -72,7 +72,7 @@ def test_screens_keep_up_with_a_job_and_leave_in_place_what_is_there(
 ) -> None:
     page.goto(f"{service.url}/#/jobs/{running}")
     changes(page.locator("dl.facts dd").first)
-    assert re.fullmatch(r"(9|10) min", story.fact(page, "Still to go, about"))
+    assert re.fullmatch(r"(9|10) min", flows.fact(page, "Still to go, about"))
     while not (saved := service.get(f"/v1/jobs/{running}/checkpoints")["data"]):
         assert service.get(f"/v1/jobs/{running}")["state"] == "running"
     newest = saved[0]["number"]
@@ -90,7 +90,7 @@ def test_screens_keep_up_with_a_job_and_leave_in_place_what_is_there(
 
 
 def test_a_job_that_waits_says_how_many_are_before_it(service: RunningService, running: str, page: Page) -> None:
-    first, last = (stories.job(service)["id"] for _ in range(2))
+    first, last = (scenarios.job(service)["id"] for _ in range(2))
     page.goto(f"{service.url}/#/jobs/{last}")
     expect(page.locator("p.state")).to_contain_text("1 job before it.")
     service.post(f"/v1/jobs/{first}/cancel")
@@ -99,7 +99,7 @@ def test_a_job_that_waits_says_how_many_are_before_it(service: RunningService, r
 
 
 def test_a_long_history_keeps_its_past_and_forgets_what_was_lost(service: RunningService, page: Page) -> None:
-    done = stories.job(service, epochs=5000)["id"]
+    done = scenarios.job(service, epochs=5000)["id"]
     assert service.finished(done).state == "succeeded"
     page.goto(service.url)
     epochs = page.evaluate(_LONG)

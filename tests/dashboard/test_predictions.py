@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, Request, expect
 
-from tests.app import stories
-from tests.browser import needs_chromium
-from tests.running import RunningService
+from tests.support import scenarios
+from tests.support.browser import needs_chromium
+from tests.support.service import RunningService
 
 pytestmark = needs_chromium
 
@@ -88,8 +88,8 @@ def upload(service: RunningService, table: str, **options: str) -> Mapping[str, 
 
 def trained(service: RunningService, dataset: Mapping[str, str | int]) -> str:
     """A network that has learned a little of it."""
-    network = str(stories.network(service, inputs=dataset["inputs"])["id"])
-    job = stories.job(service, network_id=network, dataset_id=dataset["id"], epochs=5)["id"]
+    network = str(scenarios.network(service, inputs=dataset["inputs"])["id"])
+    job = scenarios.job(service, network_id=network, dataset_id=dataset["id"], epochs=5)["id"]
     assert service.finished(job).state == "succeeded"
     return network
 

@@ -10,11 +10,11 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from tests.app import stories
-from tests.browser import chromium, needs_chromium
-from tests.dashboard import story
+from tests.dashboard import flows
 from tests.dashboard.screens import HOSTILE, THEMES, WIDTHS, Screen, context, populate, show
-from tests.running import RunningService
+from tests.support import scenarios
+from tests.support.browser import chromium, needs_chromium
+from tests.support.service import RunningService
 
 pytestmark = needs_chromium
 _SERIOUS = ("serious", "critical")
@@ -33,7 +33,7 @@ def test_nothing_serious_stands_in_anybodys_way(filled: Filled, theme: str) -> N
     service, screens, browser = filled
     with context(browser, theme, WIDTHS["desk"]) as used:
         page = used.new_page()
-        errors = story.errors_of(page)
+        errors = flows.errors_of(page)
         for screen in screens:
             show(page, service, screen)
             for details in page.locator("details").all():
@@ -109,7 +109,7 @@ def test_what_is_shown_anew_leaves_the_focus_where_it_is(filled: Filled) -> None
         show(page, service, named(screens, "jobs"))
         page.get_by_role("link", name="people 2").focus()
         row = page.locator("tr").filter(has_text="people 1").element_handle()
-        made = stories.job(service, name="another")
+        made = scenarios.job(service, name="another")
         expect(page.get_by_role("link", name="another")).to_be_visible()
         assert not row.evaluate("row => row.isConnected")
         expect(page.get_by_role("link", name="people 2")).to_be_focused()

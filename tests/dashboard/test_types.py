@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.running import RunningService
+from tests.support.service import RunningService
 
 ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / "node_modules" / ".bin"
-PAGE = Path("app/dashboard/page")
+PAGE = Path("app/dashboard/static")
 
 
 @pytest.mark.skipif(not (TOOLS / "tsc").exists(), reason="TypeScript is not installed here: npm ci does it")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.reading_child import ReadingChild
+from tests.support.task_process import ReadingChild
 
 
 @pytest.fixture(scope="module")

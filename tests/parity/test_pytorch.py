@@ -6,14 +6,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from engine.data.opening import OpenDataset
-from engine.names import ActivationName, CostName, OptimizerName
-from engine.nn.activations import ACTIVATIONS
-from engine.nn.architecture import Architecture, Layer
-from engine.nn.network import Network
-from engine.nn.optimizers import OPTIMIZERS
-from engine.training.spec import TrainingSpec
-from engine.training.trainer import Trainer
+from nabla.engine.data.loading import OpenDataset
+from nabla.engine.literals import ActivationName, CostName, OptimizerName
+from nabla.engine.nn.activations import ACTIVATIONS
+from nabla.engine.nn.architecture import Architecture, Layer
+from nabla.engine.nn.network import Network
+from nabla.engine.nn.optimizers import OPTIMIZERS
+from nabla.engine.training.config import TrainingSpec
+from nabla.engine.training.trainer import Trainer
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed; .ci/run installs it")
 

@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from engine.data.opening import OpenDataset
-from engine.nn.architecture import Architecture, Layer
-from engine.nn.network import Network
-from engine.training.spec import TrainingSpec
-from engine.training.trainer import Trainer
+from nabla.engine.data.loading import OpenDataset
+from nabla.engine.nn.architecture import Architecture, Layer
+from nabla.engine.nn.network import Network
+from nabla.engine.training.config import TrainingSpec
+from nabla.engine.training.trainer import Trainer
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed; .ci/run installs it")
 

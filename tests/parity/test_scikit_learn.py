@@ -10,12 +10,12 @@ from sklearn.datasets import load_diabetes, load_digits
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
-from engine.data.opening import OpenDataset
-from engine.names import ActivationName, CostName, OptimizerName
-from engine.nn.architecture import Architecture, Layer
-from engine.nn.network import Network
-from engine.training.spec import TrainingSpec
-from engine.training.trainer import Trainer
+from nabla.engine.data.loading import OpenDataset
+from nabla.engine.literals import ActivationName, CostName, OptimizerName
+from nabla.engine.nn.architecture import Architecture, Layer
+from nabla.engine.nn.network import Network
+from nabla.engine.training.config import TrainingSpec
+from nabla.engine.training.trainer import Trainer
 
 EPOCHS, BATCH, RATE = 20, 64, 0.005
 # scikit-learn adds ε to √v, the paper's algorithm and PyTorch add it to √v̂; this is too small to tell.

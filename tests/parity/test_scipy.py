@@ -8,11 +8,11 @@ import pytest
 from scipy.optimize import minimize  # type: ignore[import-untyped]  # SciPy has no types
 from sklearn.datasets import load_diabetes
 
-from engine.data.opening import OpenDataset
-from engine.nn.architecture import Architecture, Layer
-from engine.nn.network import Network
-from engine.training.spec import TrainingSpec
-from engine.training.trainer import Trainer
+from nabla.engine.data.loading import OpenDataset
+from nabla.engine.nn.architecture import Architecture, Layer
+from nabla.engine.nn.network import Network
+from nabla.engine.training.config import TrainingSpec
+from nabla.engine.training.trainer import Trainer
 
 Array = npt.NDArray[np.float64]
 ARCHITECTURE = Architecture(10, (Layer(8, "tanh"), Layer(1, "identity")), "quadratic", dtype="float64")

@@ -5,22 +5,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from app.client._async.batches import AsyncBatchPrediction
-from app.client._async.connection import AsyncConnection
-from app.client._async.datasets import AsyncDataset
-from app.client._async.handle import pages
-from app.client._async.jobs import AsyncJob
-from app.client._async.networks import AsyncNetwork
-from app.client._async.uploads import AsyncUploads
-from app.client.encoding import as_text, by_id
-from app.client.pausing import aside
-from app.client.tries import new_key
-from app.schemas.base import Page
-from app.schemas.batches import BatchPredictionView
-from app.schemas.datasets import DatasetView
-from app.schemas.devices import DevicesView
-from app.schemas.jobs import JobView
-from app.schemas.networks import NetworkView
+from nabla.app.client._async.batch_predictions import AsyncBatchPrediction
+from nabla.app.client._async.datasets import AsyncDataset, AsyncUploads
+from nabla.app.client._async.http import AsyncConnection
+from nabla.app.client._async.jobs import AsyncJob
+from nabla.app.client._async.networks import AsyncNetwork
+from nabla.app.client._async.resource import pages
+from nabla.app.client.concurrency import aside
+from nabla.app.client.request_encoding import as_text, by_id
+from nabla.app.client.retries import new_key
+from nabla.app.schemas.common import DevicesView, Page
+from nabla.app.schemas.datasets import DatasetView
+from nabla.app.schemas.jobs import JobView
+from nabla.app.schemas.networks import NetworkView
+from nabla.app.schemas.predictions import BatchPredictionView
 
 
 class AsyncClient(AsyncUploads):

@@ -1,17 +1,63 @@
 """A dataset, as a program holds it."""
 
 import hashlib
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
-from app.client._async.content import content_of
-from app.client._async.handle import AsyncHandle
-from app.client.encoding import ARROW_STREAM, BYTES, content_digest
-from app.client.errors import Conflict, Invalid
-from app.client.frames import Frame
-from app.client.pausing import aside, async_sleep
-from app.client.tries import new_key
-from app.schemas.datasets import DatasetView
-from app.schemas.profiles import PartsView, ProfileView, RowsView
+from nabla.app.client._async.http import AsyncConnection
+from nabla.app.client._async.resource import AsyncHandle
+from nabla.app.client.concurrency import aside, async_sleep
+from nabla.app.client.errors import Conflict, ConnectionLost, Invalid, NablaError
+from nabla.app.client.request_encoding import ARROW_STREAM, BYTES, as_text, content_digest, told_by_name
+from nabla.app.client.retries import new_key
+from nabla.app.client.tabular import Frame, array_file, stream
+from nabla.app.schemas.datasets import DatasetView, PartsView, ProfileView, RowsView
+
+_BYTES_AT_ONCE = 2**18
+
+
+class AsyncContent:
+    """A file, as a body that may be sent more than once."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        await aside(self._file.seek, 0)
+        while part := await aside(self._file.read, _BYTES_AT_ONCE):
+            yield part
+
+    async def length(self) -> int:
+        return await aside(self._file.seek, 0, 2)
+
+    async def sha256(self) -> bytes:
+        digest = hashlib.sha256()
+        async for part in self:
+            digest.update(part)
+        return digest.digest()
+
+
+@asynccontextmanager
+async def content_of(rows: Path | str | Frame) -> AsyncIterator[AsyncContent]:
+    """The file at a path; or a frame, which is on disk for that time: its digest goes before it, and it may be sent
+    twice."""
+    if isinstance(rows, Path | str):
+        with await aside(Path(rows).open, "rb") as file:
+            yield AsyncContent(file)
+        return
+    with tempfile.TemporaryFile() as written:
+        await aside(written.writelines, stream(rows))
+        yield AsyncContent(written)
+
+
+async def made(parts: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """As they are made, each when the one before has been sent. Such a body can be sent once."""
+    while (part := await aside(next, parts, None)) is not None:
+        yield part
+
 
 BYTES_OF_A_PART = 2**24
 # Between two looks at what is being read: the first, and the longest.
@@ -147,3 +193,84 @@ class AsyncDataset(AsyncHandle[DatasetView]):
 def prefer(wait: bool, timeout: float) -> dict[str, str]:
     """The service answers before this client would think it dead."""
     return {"Prefer": f"wait={min(30.0, timeout / 2):g}" if wait else "respond-async"}
+
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+
+class AsyncUploads:
+    """What hands in a dataset waits until that is ready, or with `wait=False` until all of it has arrived; then its
+    `ready` waits for the rest. Options are those of POST /v1/datasets: `label="pays"`, `missing={"age": "mean"}`; or
+    `unlabeled=True`, for rows without answers."""
+
+    _connection: AsyncConnection
+
+    async def create_dataset(self, *, wait: bool = True, **fields: Any) -> AsyncDataset:
+        """Small data, in the request itself; fields as in POST /v1/datasets."""
+        return await self._hand_in(wait, json=fields, headers=new_key())
+
+    async def open_dataset(self, kind: Literal["rows", "file"], **options: Any) -> AsyncDataset:
+        """One that takes files of rows (`append`), or the parts of one file (`send_parts`), until it is closed."""
+        return await self._hand_in(False, json={"upload": kind, **options}, headers=new_key())
+
+    async def upload(self, data: Path | str | Frame, *, wait: bool = True, **options: Any) -> AsyncDataset:
+        """A file, of any kind that the service reads; or a table of pandas, Polars or PyArrow.
+
+        A file that is large goes in parts, and goes on where it was when the connection or the service breaks. A table
+        goes out batch by batch, and is never in memory as a whole here, if it is not so already; when the connection
+        breaks, ConnectionLost is raised: it cannot be made again.
+        """
+        if not isinstance(data, Path | str):
+            headers, parameters = {"Content-Type": ARROW_STREAM}, as_text(options)
+            return await self._hand_in(wait, content=made(stream(data)), params=parameters, headers=headers)
+        path = Path(data)
+        if (await aside(path.stat)).st_size > BYTES_OF_A_PART:
+            opened = await self.open_dataset("file", **{**told_by_name(path.name), **options})
+            async with _discarded(opened):
+                await opened.send_parts(path)
+                return await opened.close(wait=wait)
+        with await aside(path.open, "rb") as file:
+            files = {"file": (path.name, file)}
+            return await self._hand_in(wait, files=files, data=as_text(options), headers=new_key())
+
+    async def upload_arrays(
+        self,
+        *,
+        inputs: "Path | npt.ArrayLike",
+        targets: "Path | npt.ArrayLike | None" = None,
+        labels: "Path | npt.ArrayLike | None" = None,
+        weights: "Path | npt.ArrayLike | None" = None,
+        wait: bool = True,
+        **options: Any,
+    ) -> AsyncDataset:
+        """`inputs` (rows, inputs) with `targets` (rows, outputs) or `labels` (rows,), and `weights` (rows,): arrays of
+        NumPy, or paths of .npy or IDX files. `inputs` alone go with `unlabeled=True`."""
+        given = {"inputs": inputs, "targets": targets, "labels": labels, "weights": weights}
+        with ExitStack() as stack:
+            files = {
+                field: (field, await aside(stack.enter_context, array_file(array, field)))
+                for field, array in given.items()
+                if array is not None
+            }
+            return await self._hand_in(wait, files=files, data=as_text(options), headers=new_key())
+
+    async def _hand_in(self, wait: bool, headers: Mapping[str, str], **request: Any) -> AsyncDataset:
+        headers = {**headers, **prefer(wait, self._connection.timeout)}
+        view = await self._connection.ask(DatasetView, "POST", "/v1/datasets", headers=headers, **request)
+        dataset = AsyncDataset(self._connection, view)
+        async with _discarded(dataset):
+            return await dataset.ready() if wait else dataset
+
+
+@asynccontextmanager
+async def _discarded(dataset: AsyncDataset) -> AsyncIterator[None]:
+    """Nothing is left of what cannot be read, or is broken off: nobody but these lines knows of it."""
+    try:
+        yield
+    except ConnectionLost:
+        raise
+    except BaseException:
+        with suppress(NablaError):
+            await dataset.delete()
+        raise

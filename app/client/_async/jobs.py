@@ -5,22 +5,17 @@ from typing import Any, Literal
 
 import httpx
 
-from app.client._async.connection import AsyncConnection
-from app.client._async.handle import AsyncHandle
-from app.client._async.networks import AsyncNetwork
-from app.client.curve import Curve
-from app.client.errors import Unavailable, ended
-from app.client.events import Parser
-from app.client.figures import page
-from app.client.histories import History
-from app.client.pausing import async_sleep
-from app.client.rows import answer_for, request_for
-from app.schemas.checkpoints import CheckpointsView, CheckpointView
-from app.schemas.histories import EpochView, HistoryView
-from app.schemas.jobs import JobView
-from app.schemas.networks import NetworkView
-from app.schemas.predictions import PredictionView
-from app.schemas.versions import VersionView
+from nabla.app.client._async.http import AsyncConnection
+from nabla.app.client._async.networks import AsyncNetwork
+from nabla.app.client._async.resource import AsyncHandle
+from nabla.app.client.concurrency import async_sleep
+from nabla.app.client.errors import Unavailable, ended
+from nabla.app.client.history import Curve, History, page
+from nabla.app.client.sse import Parser
+from nabla.app.client.tabular import answer_for, request_for
+from nabla.app.schemas.jobs import CheckpointsView, CheckpointView, EpochView, HistoryView, JobView
+from nabla.app.schemas.networks import NetworkView, VersionView
+from nabla.app.schemas.predictions import PredictionView
 
 # The service says something at least every 15.
 _SECONDS_OF_SILENCE = 60.0

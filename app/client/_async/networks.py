@@ -4,17 +4,13 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from app.client._async.batches import AsyncBatchPrediction
-from app.client._async.datasets import AsyncDataset
-from app.client._async.handle import AsyncHandle
-from app.client.frames import Frame
-from app.client.rows import answer_for, request_for
-from app.client.tries import new_key
-from app.schemas.batches import BatchPredictionView
-from app.schemas.evaluations import EvaluationView
-from app.schemas.networks import NetworkView
-from app.schemas.predictions import PredictionView
-from app.schemas.versions import TagView, VersionsView, VersionView
+from nabla.app.client._async.batch_predictions import AsyncBatchPrediction
+from nabla.app.client._async.datasets import AsyncDataset
+from nabla.app.client._async.resource import AsyncHandle
+from nabla.app.client.retries import new_key
+from nabla.app.client.tabular import Frame, answer_for, request_for
+from nabla.app.schemas.networks import NetworkView, TagView, VersionsView, VersionView
+from nabla.app.schemas.predictions import BatchPredictionView, EvaluationView, PredictionView
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,4 +1,4 @@
-# Generated from client.py in _async by tests/synchronous.py. Change that one.
+# Generated from client.py in _async by scripts/generate_sync_client.py. Change that one.
 """The client: what there is in one service, and what can be made there."""
 
 from collections.abc import Iterator
@@ -6,22 +6,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from app.client._sync.batches import BatchPrediction
-from app.client._sync.connection import Connection
-from app.client._sync.datasets import Dataset
-from app.client._sync.handle import pages
-from app.client._sync.jobs import Job
-from app.client._sync.networks import Network
-from app.client._sync.uploads import Uploads
-from app.client.encoding import as_text, by_id
-from app.client.pausing import here
-from app.client.tries import new_key
-from app.schemas.base import Page
-from app.schemas.batches import BatchPredictionView
-from app.schemas.datasets import DatasetView
-from app.schemas.devices import DevicesView
-from app.schemas.jobs import JobView
-from app.schemas.networks import NetworkView
+from nabla.app.client._sync.batch_predictions import BatchPrediction
+from nabla.app.client._sync.datasets import Dataset, Uploads
+from nabla.app.client._sync.http import Connection
+from nabla.app.client._sync.jobs import Job
+from nabla.app.client._sync.networks import Network
+from nabla.app.client._sync.resource import pages
+from nabla.app.client.concurrency import here
+from nabla.app.client.request_encoding import as_text, by_id
+from nabla.app.client.retries import new_key
+from nabla.app.schemas.common import DevicesView, Page
+from nabla.app.schemas.datasets import DatasetView
+from nabla.app.schemas.jobs import JobView
+from nabla.app.schemas.networks import NetworkView
+from nabla.app.schemas.predictions import BatchPredictionView
 
 
 class Client(Uploads):

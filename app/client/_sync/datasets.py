@@ -1,18 +1,64 @@
-# Generated from datasets.py in _async by tests/synchronous.py. Change that one.
+# Generated from datasets.py in _async by scripts/generate_sync_client.py. Change that one.
 """A dataset, as a program holds it."""
 
 import hashlib
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
-from app.client._sync.content import content_of
-from app.client._sync.handle import Handle
-from app.client.encoding import ARROW_STREAM, BYTES, content_digest
-from app.client.errors import Conflict, Invalid
-from app.client.frames import Frame
-from app.client.pausing import here, sleep
-from app.client.tries import new_key
-from app.schemas.datasets import DatasetView
-from app.schemas.profiles import PartsView, ProfileView, RowsView
+from nabla.app.client._sync.http import Connection
+from nabla.app.client._sync.resource import Handle
+from nabla.app.client.concurrency import here, sleep
+from nabla.app.client.errors import Conflict, ConnectionLost, Invalid, NablaError
+from nabla.app.client.request_encoding import ARROW_STREAM, BYTES, as_text, content_digest, told_by_name
+from nabla.app.client.retries import new_key
+from nabla.app.client.tabular import Frame, array_file, stream
+from nabla.app.schemas.datasets import DatasetView, PartsView, ProfileView, RowsView
+
+_BYTES_AT_ONCE = 2**18
+
+
+class Content:
+    """A file, as a body that may be sent more than once."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def __iter__(self) -> Iterator[bytes]:
+        here(self._file.seek, 0)
+        while part := here(self._file.read, _BYTES_AT_ONCE):
+            yield part
+
+    def length(self) -> int:
+        return here(self._file.seek, 0, 2)
+
+    def sha256(self) -> bytes:
+        digest = hashlib.sha256()
+        for part in self:
+            digest.update(part)
+        return digest.digest()
+
+
+@contextmanager
+def content_of(rows: Path | str | Frame) -> Iterator[Content]:
+    """The file at a path; or a frame, which is on disk for that time: its digest goes before it, and it may be sent
+    twice."""
+    if isinstance(rows, Path | str):
+        with here(Path(rows).open, "rb") as file:
+            yield Content(file)
+        return
+    with tempfile.TemporaryFile() as written:
+        here(written.writelines, stream(rows))
+        yield Content(written)
+
+
+def made(parts: Iterator[bytes]) -> Iterator[bytes]:
+    """As they are made, each when the one before has been sent. Such a body can be sent once."""
+    while (part := here(next, parts, None)) is not None:
+        yield part
+
 
 BYTES_OF_A_PART = 2**24
 # Between two looks at what is being read: the first, and the longest.
@@ -144,3 +190,84 @@ class Dataset(Handle[DatasetView]):
 def prefer(wait: bool, timeout: float) -> dict[str, str]:
     """The service answers before this client would think it dead."""
     return {"Prefer": f"wait={min(30.0, timeout / 2):g}" if wait else "respond-async"}
+
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+
+class Uploads:
+    """What hands in a dataset waits until that is ready, or with `wait=False` until all of it has arrived; then its
+    `ready` waits for the rest. Options are those of POST /v1/datasets: `label="pays"`, `missing={"age": "mean"}`; or
+    `unlabeled=True`, for rows without answers."""
+
+    _connection: Connection
+
+    def create_dataset(self, *, wait: bool = True, **fields: Any) -> Dataset:
+        """Small data, in the request itself; fields as in POST /v1/datasets."""
+        return self._hand_in(wait, json=fields, headers=new_key())
+
+    def open_dataset(self, kind: Literal["rows", "file"], **options: Any) -> Dataset:
+        """One that takes files of rows (`append`), or the parts of one file (`send_parts`), until it is closed."""
+        return self._hand_in(False, json={"upload": kind, **options}, headers=new_key())
+
+    def upload(self, data: Path | str | Frame, *, wait: bool = True, **options: Any) -> Dataset:
+        """A file, of any kind that the service reads; or a table of pandas, Polars or PyArrow.
+
+        A file that is large goes in parts, and goes on where it was when the connection or the service breaks. A table
+        goes out batch by batch, and is never in memory as a whole here, if it is not so already; when the connection
+        breaks, ConnectionLost is raised: it cannot be made again.
+        """
+        if not isinstance(data, Path | str):
+            headers, parameters = {"Content-Type": ARROW_STREAM}, as_text(options)
+            return self._hand_in(wait, content=made(stream(data)), params=parameters, headers=headers)
+        path = Path(data)
+        if (here(path.stat)).st_size > BYTES_OF_A_PART:
+            opened = self.open_dataset("file", **{**told_by_name(path.name), **options})
+            with _discarded(opened):
+                opened.send_parts(path)
+                return opened.close(wait=wait)
+        with here(path.open, "rb") as file:
+            files = {"file": (path.name, file)}
+            return self._hand_in(wait, files=files, data=as_text(options), headers=new_key())
+
+    def upload_arrays(
+        self,
+        *,
+        inputs: "Path | npt.ArrayLike",
+        targets: "Path | npt.ArrayLike | None" = None,
+        labels: "Path | npt.ArrayLike | None" = None,
+        weights: "Path | npt.ArrayLike | None" = None,
+        wait: bool = True,
+        **options: Any,
+    ) -> Dataset:
+        """`inputs` (rows, inputs) with `targets` (rows, outputs) or `labels` (rows,), and `weights` (rows,): arrays of
+        NumPy, or paths of .npy or IDX files. `inputs` alone go with `unlabeled=True`."""
+        given = {"inputs": inputs, "targets": targets, "labels": labels, "weights": weights}
+        with ExitStack() as stack:
+            files = {
+                field: (field, here(stack.enter_context, array_file(array, field)))
+                for field, array in given.items()
+                if array is not None
+            }
+            return self._hand_in(wait, files=files, data=as_text(options), headers=new_key())
+
+    def _hand_in(self, wait: bool, headers: Mapping[str, str], **request: Any) -> Dataset:
+        headers = {**headers, **prefer(wait, self._connection.timeout)}
+        view = self._connection.ask(DatasetView, "POST", "/v1/datasets", headers=headers, **request)
+        dataset = Dataset(self._connection, view)
+        with _discarded(dataset):
+            return dataset.ready() if wait else dataset
+
+
+@contextmanager
+def _discarded(dataset: Dataset) -> Iterator[None]:
+    """Nothing is left of what cannot be read, or is broken off: nobody but these lines knows of it."""
+    try:
+        yield
+    except ConnectionLost:
+        raise
+    except BaseException:
+        with suppress(NablaError):
+            dataset.delete()
+        raise

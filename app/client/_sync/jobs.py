@@ -1,4 +1,4 @@
-# Generated from jobs.py in _async by tests/synchronous.py. Change that one.
+# Generated from jobs.py in _async by scripts/generate_sync_client.py. Change that one.
 """A job, as a program holds it."""
 
 from collections.abc import Iterator
@@ -6,22 +6,17 @@ from typing import Any, Literal
 
 import httpx
 
-from app.client._sync.connection import Connection
-from app.client._sync.handle import Handle
-from app.client._sync.networks import Network
-from app.client.curve import Curve
-from app.client.errors import Unavailable, ended
-from app.client.events import Parser
-from app.client.figures import page
-from app.client.histories import History
-from app.client.pausing import sleep
-from app.client.rows import answer_for, request_for
-from app.schemas.checkpoints import CheckpointsView, CheckpointView
-from app.schemas.histories import EpochView, HistoryView
-from app.schemas.jobs import JobView
-from app.schemas.networks import NetworkView
-from app.schemas.predictions import PredictionView
-from app.schemas.versions import VersionView
+from nabla.app.client._sync.http import Connection
+from nabla.app.client._sync.networks import Network
+from nabla.app.client._sync.resource import Handle
+from nabla.app.client.concurrency import sleep
+from nabla.app.client.errors import Unavailable, ended
+from nabla.app.client.history import Curve, History, page
+from nabla.app.client.sse import Parser
+from nabla.app.client.tabular import answer_for, request_for
+from nabla.app.schemas.jobs import CheckpointsView, CheckpointView, EpochView, HistoryView, JobView
+from nabla.app.schemas.networks import NetworkView, VersionView
+from nabla.app.schemas.predictions import PredictionView
 
 # The service says something at least every 15.
 _SECONDS_OF_SILENCE = 60.0

@@ -1,21 +1,17 @@
-# Generated from networks.py in _async by tests/synchronous.py. Change that one.
+# Generated from networks.py in _async by scripts/generate_sync_client.py. Change that one.
 """A network, as a program holds it. A version is a number, a tag, or `current`."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from app.client._sync.batches import BatchPrediction
-from app.client._sync.datasets import Dataset
-from app.client._sync.handle import Handle
-from app.client.frames import Frame
-from app.client.rows import answer_for, request_for
-from app.client.tries import new_key
-from app.schemas.batches import BatchPredictionView
-from app.schemas.evaluations import EvaluationView
-from app.schemas.networks import NetworkView
-from app.schemas.predictions import PredictionView
-from app.schemas.versions import TagView, VersionsView, VersionView
+from nabla.app.client._sync.batch_predictions import BatchPrediction
+from nabla.app.client._sync.datasets import Dataset
+from nabla.app.client._sync.resource import Handle
+from nabla.app.client.retries import new_key
+from nabla.app.client.tabular import Frame, answer_for, request_for
+from nabla.app.schemas.networks import NetworkView, TagView, VersionsView, VersionView
+from nabla.app.schemas.predictions import BatchPredictionView, EvaluationView, PredictionView
 
 if TYPE_CHECKING:
     import numpy as np

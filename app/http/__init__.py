@@ -1,0 +1,1 @@
+"""Transport concerns: errors, limits, headers, files and event streams."""

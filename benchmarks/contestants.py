@@ -1,0 +1,215 @@
+"""Who is compared: each trains one epoch of a workload when asked, with a new order of the rows, and knows its cost.
+
+Run as `python -m benchmarks.contestants NAME`: reads the number of a workload from standard input, line by line,
+trains an epoch of it, and answers with the seconds that took.
+"""
+
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from benchmarks.workloads import WORKLOADS, Array, Workload
+
+Epoch = Callable[[], float]
+"""Trains an epoch; its mean cost."""
+
+_FOREVER = 10**6
+
+
+def nabla(workload: Workload) -> Epoch:
+    """The trainer as a job runs it."""
+    import os
+
+    from nabla.engine.data.loading import OpenDataset
+    from nabla.engine.nn.architecture import Architecture, Layer
+    from nabla.engine.nn.blas_threads import BlasThreads, threads_for
+    from nabla.engine.nn.network import Network
+    from nabla.engine.training.config import TrainingSpec
+    from nabla.engine.training.trainer import Trainer
+
+    inputs, *hidden, outputs = workload.units
+    layers = (*(Layer(units, workload.hidden) for units in hidden), Layer(outputs, workload.output))
+    architecture = Architecture(inputs, layers, workload.cost)
+    BlasThreads().set(threads_for(architecture, workload.batch, len(os.sched_getaffinity(0))))
+    x, y = workload.data()
+    classes = tuple(str(unit) for unit in range(outputs)) if outputs > 1 else None
+    spec = TrainingSpec(_FOREVER, workload.batch, workload.rate, workload.optimizer)
+    run = Trainer(Network(architecture), OpenDataset(x, y), spec, classes=classes).run()
+
+    def epoch() -> float:
+        return next(item.cost for item in run if item is not None)
+
+    return epoch
+
+
+def gemm(workload: Workload) -> Epoch:
+    """The matrix products of the steps and nothing else: what no engine on this BLAS can go below."""
+    import os
+
+    from numba import njit
+
+    from nabla.engine.nn.architecture import Architecture, Layer
+    from nabla.engine.nn.blas_threads import BlasThreads, threads_for
+
+    layers = tuple(Layer(units, "identity") for units in workload.units[1:])
+    architecture = Architecture(workload.units[0], layers, "quadratic")
+    BlasThreads().set(threads_for(architecture, workload.batch, len(os.sched_getaffinity(0))))
+
+    @njit(nogil=True)
+    def products(a: Array, w: Array, z: Array, delta: Array, gradient: Array, before: Array, back: bool) -> None:
+        np.dot(a, w.T, z)
+        np.dot(delta.T, a, gradient)
+        if back:
+            np.dot(delta, w, before)
+
+    generator = np.random.default_rng(1)
+    sets = []
+    for place, (inputs, units) in enumerate(architecture.shapes):
+        shapes = [(workload.batch, inputs), (units, inputs), (workload.batch, units), (workload.batch, units)]
+        a, w, z, delta = (generator.random(shape, np.float32) for shape in shapes)
+        sets.append((a, w, z, delta, np.empty_like(w), np.empty_like(a), place > 0))
+
+    def epoch() -> float:
+        for _ in range(workload.steps):
+            for arrays in sets:
+                products(*arrays)
+        return 0.0
+
+    return epoch
+
+
+def pytorch(workload: Workload) -> Epoch:
+    """Eager, as the tutorials write it, with the rows already in one tensor."""
+    import torch
+
+    functions = {"sigmoid": torch.nn.Sigmoid, "relu": torch.nn.ReLU}
+    modules: list[torch.nn.Module] = []
+    for inputs, units in zip(workload.units, workload.units[1:], strict=False):
+        modules += [torch.nn.Linear(inputs, units), functions[workload.hidden]()]
+    modules.pop()
+    if workload.output == "sigmoid":
+        modules.append(torch.nn.Sigmoid())
+    model = torch.nn.Sequential(*modules)
+    loss_of = torch.nn.CrossEntropyLoss() if workload.output == "softmax" else torch.nn.MSELoss()
+    kinds = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
+    optimizer = kinds[workload.optimizer](model.parameters(), lr=workload.rate)
+    x, y = (torch.from_numpy(array) for array in workload.data())
+
+    def epoch() -> float:
+        total = 0.0
+        for rows in torch.randperm(len(x)).split(workload.batch):
+            loss = loss_of(model(x[rows]), y[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.item()
+        return total / workload.steps
+
+    return epoch
+
+
+def jax(workload: Workload) -> Epoch:
+    """A whole epoch compiled, the loop over mini-batches included (jit and scan)."""
+    import jax
+    from jax import numpy as jnp
+
+    hidden = {"sigmoid": jax.nn.sigmoid, "relu": jax.nn.relu}[workload.hidden]
+    x, y = (jnp.asarray(array) for array in workload.data())
+    keys = jax.random.split(jax.random.PRNGKey(1), len(workload.units))
+    shapes = list(zip(workload.units, workload.units[1:], strict=False))
+    parameters = [
+        (jax.random.normal(key, shape) / np.sqrt(shape[0]), jnp.zeros(shape[1]))
+        for key, shape in zip(keys, shapes, strict=False)
+    ]
+
+    def loss_of(parameters, a, y):  # type: ignore[no-untyped-def]  # of jax, which mypy does not look at
+        for w, b in parameters[:-1]:
+            a = hidden(a @ w + b)
+        z = a @ parameters[-1][0] + parameters[-1][1]
+        if workload.output == "softmax":
+            return -jnp.mean(jnp.sum(y * jax.nn.log_softmax(z), axis=1))
+        a = jax.nn.sigmoid(z) if workload.output == "sigmoid" else z
+        return jnp.mean(jnp.sum((a - y) ** 2, axis=1)) / 2
+
+    def step(state, rows):  # type: ignore[no-untyped-def]  # of jax, which mypy does not look at
+        parameters, m, v, t = state
+        loss, g = jax.value_and_grad(loss_of)(parameters, x[rows], y[rows])
+        if workload.optimizer == "sgd":
+            return (jax.tree.map(lambda w, g: w - workload.rate * g, parameters, g), m, v, t), loss
+        t = t + 1
+        m = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, m, g)
+        v = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, v, g)
+        size = workload.rate / (1 - 0.9**t)
+        unbias = 1 / jnp.sqrt(1 - 0.999**t)
+        new = jax.tree.map(lambda w, m, v: w - size * m / (jnp.sqrt(v) * unbias + 1e-8), parameters, m, v)
+        return (new, m, v, t), loss
+
+    @jax.jit
+    def train(state, key):  # type: ignore[no-untyped-def]  # of jax, which mypy does not look at
+        order = jax.random.permutation(key, len(x)).reshape(workload.steps, workload.batch)
+        state, losses = jax.lax.scan(step, state, order)
+        return state, losses.mean()
+
+    zeros = jax.tree.map(jnp.zeros_like, parameters) if workload.optimizer == "adam" else ()
+    state = (parameters, zeros, zeros, jnp.zeros(()))
+    count = 0
+
+    def epoch() -> float:
+        nonlocal state, count
+        count += 1
+        state, cost = train(state, jax.random.PRNGKey(count))
+        return float(cost)
+
+    return epoch
+
+
+def scikit_learn(workload: Workload) -> Epoch:
+    """MLPClassifier (softmax and cross-entropy, whatever the workload says of its output) or MLPRegressor."""
+    from sklearn.neural_network import MLPClassifier, MLPRegressor
+
+    warnings.simplefilter("ignore")
+    kind = MLPRegressor if workload.units[-1] == 1 else MLPClassifier
+    mlp = kind(
+        hidden_layer_sizes=workload.units[1:-1],
+        activation={"sigmoid": "logistic", "relu": "relu"}[workload.hidden],
+        solver=workload.optimizer,
+        batch_size=workload.batch,
+        learning_rate_init=workload.rate,
+        momentum=0.0,
+        alpha=0.0,
+        random_state=1,
+    )
+    x, y = workload.data()
+    answers = y.ravel() if workload.units[-1] == 1 else y.argmax(axis=1)
+    classes = {} if workload.units[-1] == 1 else {"classes": np.arange(workload.units[-1])}
+
+    def epoch() -> float:
+        mlp.partial_fit(x, answers, **classes)
+        return float(mlp.loss_)
+
+    return epoch
+
+
+CONTESTANTS = {"nabla": nabla, "gemm": gemm, "jax": jax, "pytorch": pytorch, "scikit-learn": scikit_learn}
+
+
+def main(name: str, lines: Iterator[str]) -> None:
+    prepared: dict[int, Epoch] = {}
+    for line in lines:
+        number = int(line)
+        if number not in prepared:
+            prepared.clear()  # one workload in memory at a time
+            prepared[number] = CONTESTANTS[name](WORKLOADS[number])
+            prepared[number]()  # what is compiled is compiled here
+        started = time.perf_counter()
+        cost = prepared[number]()
+        seconds = time.perf_counter() - started
+        assert np.isfinite(cost), f"{name} diverged"
+        print(seconds, flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], iter(sys.stdin))

@@ -1,0 +1,1 @@
+"""Persistent records and their state transitions."""

@@ -1,0 +1,1 @@
+"""The in-memory registry, the SQLite journal behind it, and the data directory."""

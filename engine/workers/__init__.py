@@ -1,0 +1,1 @@
+"""Child processes that train models and run tasks, and the protocols they speak."""

@@ -1,0 +1,362 @@
+"""Bad input: the status, the field, a sentence with what is accepted, and nothing stored."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.conftest import StartService
+from tests.support import scenarios
+from tests.support.service import RunningService
+
+LAYERS = [{"units": 3, "activation": "tanh"}, {"units": 1, "activation": "sigmoid"}]
+NETWORK = {"inputs": 2, "layers": LAYERS, "cost": "quadratic"}
+DATASET = {"inputs": [[0, 1], [1, 0]], "targets": [[1], [0]]}
+
+
+def refused(service: RunningService, path: str, status: int, **request: Any) -> dict[str, Any]:
+    """The problem, after checking that it is one and that nothing new exists."""
+
+    def counted() -> list[str]:
+        lists = ("networks", "datasets", "jobs")
+        return [service.get(f"/v1/{kind}?limit=1")["data"][:1] for kind in lists]
+
+    before = counted()
+    answer = service.http.post(path, **request)
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem["status"] == status
+    assert problem["type"].startswith("/problems/")
+    assert problem["title"]
+    assert problem["detail"]
+    assert counted() == before
+    return dict(problem)
+
+
+def check(problem: dict[str, Any], field: str, words: str) -> None:
+    messages = {error["field"]: error["message"] for error in problem["errors"]}
+    assert field in messages, problem
+    assert words in messages[field]
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "words"),
+    [
+        ({"layers": [{"units": 1, "activation": "swoosh"}]}, "layers.0.activation", "'identity', 'sigmoid', 'tanh'"),
+        ({"cost": "hinge"}, "cost", "'quadratic', 'mean_absolute', 'huber'"),
+        ({"layers": []}, "layers", "at least 1 item"),
+        ({"layers": [{"units": 0}]}, "layers.0.units", "greater than or equal to 1"),
+        ({"layers": [{"units": -3}]}, "layers.0.units", "greater than or equal to 1"),
+        ({"layers": [{"units": 1.5}]}, "layers.0.units", "integer"),
+        ({"inputs": 0}, "inputs", "greater than or equal to 1"),
+        ({"inputs": "2"}, "inputs", "integer"),
+        ({"inputs": True}, "inputs", "integer"),
+        ({"colour": "red"}, "colour", "not known"),
+        ({"seed": -1}, "seed", "greater than or equal to 0"),
+        ({"dtype": "int8"}, "dtype", "'float32' or 'float64'"),
+        ({"initializer": "zeros"}, "initializer", "'glorot_uniform'"),
+        ({"name": "net_1"}, "name", "does not begin with net_"),
+        ({"name": "a/b"}, "name", "pattern"),
+        ({"cost": "categorical_cross_entropy"}, "layers.1.activation", "needs softmax"),
+        ({"input_dropout": 1}, "input_dropout", "less than 1"),
+        ({"layers": [{"units": 1, "dropout": 0.5}]}, "layers.0.dropout", "none are dropped"),
+        ({"layers": [{"units": 1, "batch_norm": 1}]}, "layers.0.batch_norm", "boolean"),
+        (
+            {"layers": [{"units": 1, "activation": "relu"}], "cost": "binary_cross_entropy"},
+            "layers.0.activation",
+            "needs sigmoid",
+        ),
+    ],
+)
+def test_networks(service: RunningService, change: dict[str, Any], field: str, words: str) -> None:
+    check(refused(service, "/v1/networks", 422, json={**NETWORK, **change}), field, words)
+
+
+def test_a_network_beyond_the_limit(service: RunningService) -> None:
+    layers = [{"units": 2**20, "activation": "relu"}, {"units": 1000, "activation": "identity"}]
+    problem = refused(service, "/v1/networks", 413, json={**NETWORK, "layers": layers})
+    check(problem, "layers", "at most 200000000")
+
+
+def test_missing_fields(service: RunningService) -> None:
+    problem = refused(service, "/v1/networks", 422, json={})
+    check(problem, "inputs", "required")
+    check(problem, "layers", "required")
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "words"),
+    [
+        ({"inputs": [[0, 1], [1]]}, "inputs.1", "1 numbers, the first has 2"),
+        ({"inputs": []}, "inputs", "at least 1"),
+        ({"inputs": [[], []]}, "inputs.0", "at least 1"),
+        ({"inputs": [[0, "1"], [1, 0]]}, "inputs.0.1", "number"),
+        ({"inputs": [[0, None], [1, 0]]}, "inputs.0.1", "number"),
+        ({"inputs": [[0, True], [1, 0]]}, "inputs.0.1", "number"),
+        ({"targets": None}, "targets", "exactly one"),
+        ({"labels": [0, 1]}, "targets", "exactly one"),
+        ({"targets": [[1]]}, "targets", "1 targets for 2 rows"),
+        ({"targets": None, "labels": ["a", "b"], "classes": ["a", "c"]}, "labels.1", "'b' is not one of the classes"),
+        ({"targets": None, "labels": [1.5, 2]}, "labels.0", "whole number"),
+        ({"weights": [1, 1, 1]}, "weights", "3 weights for 2 rows"),
+        ({"weights": [1, -1]}, "weights.1", "finite number of at least 0"),
+        ({"weights": [0, 0]}, "weights", "All weights are 0"),
+        ({"weights": [1, "1"]}, "weights.1", "number"),
+        ({"colour": "blue"}, "colour", "not known"),
+    ],
+)
+def test_datasets(service: RunningService, change: dict[str, Any], field: str, words: str) -> None:
+    check(refused(service, "/v1/datasets", 422, json={**DATASET, **change}), field, words)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+def test_rows_with_what_json_has_not(service: RunningService, number: str) -> None:
+    body = f'{{"rows": [{{"a": {number}, "y": 1}}], "target": "y"}}'
+    problem = refused(service, "/v1/datasets", 400, content=body, headers={"content-type": "application/json"})
+    assert problem["type"] == "/problems/malformed-json"
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_numbers_that_are_none(service: RunningService, number: str) -> None:
+    body = json.dumps(DATASET).replace("[0, 1]", f"[0, {number}]", 1)
+    headers = {"content-type": "application/json"}
+    problem = refused(service, "/v1/datasets", 422, content=body, headers=headers)
+    check(problem, "inputs.0.1", "finite")
+
+
+def test_a_label_of_the_wrong_kind_is_one_mistake(service: RunningService) -> None:
+    body = {"inputs": [[0], [1]], "labels": [1.0, [2]]}
+    problem = refused(service, "/v1/datasets", 422, json=body)
+    assert [error["field"] for error in problem["errors"]] == ["labels.0", "labels.1"]
+
+
+MALFORMED = [
+    '{"inputs": 2',
+    "",
+    "[" * 200_000,
+    '{"rows": ' + "[" * 200_000,
+    '{"inputs": ' + "9" * 10_000 + "}",
+    "\xff\xfe",
+    "null",
+    '"x"',
+    "[]",
+]
+
+
+@pytest.mark.parametrize("path", ["/v1/networks", "/v1/datasets", "/v1/jobs", "/v1/networks/net_0/evaluations"])
+@pytest.mark.parametrize("body", MALFORMED, ids=range(len(MALFORMED)))
+def test_malformed_json(service: RunningService, path: str, body: str) -> None:
+    """What is no JSON gets 400, what is JSON of another shape 422."""
+    valid = body in ("null", '"x"', "[]") or body.startswith('{"inputs": 9')
+    answer = service.http.post(path, content=body.encode("latin-1"), headers={"content-type": "application/json"})
+    assert answer.status_code in ((422, 400) if valid else (400,)), answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "fields", "field", "words"),
+    [
+        ("data.npz", b"a,b\n1,2\n", {}, "file", "The .npz archive is damaged"),
+        ("data.csv", b"PK\x03\x04\x00\x00", {"target": "a"}, "file", "The .npz archive is damaged"),
+        ("data.csv", b"a,b\n1,2\n3\n", {"target": "a"}, "file", "Line 3 has 1 cells"),
+        ("data.csv", b"a,b\n1,2\n", {}, "target", "The columns are: a, b"),
+        ("data.csv", b"a,b\n1,2\n", {"target": "a", "weight": "w"}, "weight", "no column called 'w'"),
+        ("data.csv", b"a,b\n1,2\n", {"target": "a", "speed": "fast"}, "speed", "not known"),
+        ("photo.jpg", b"\xff\xd8\xff", {}, "file", "Accepted: CSV, TSV, Parquet"),
+        ("", b"", {}, "file", "no file"),
+    ],
+)
+def test_files(
+    service: RunningService, name: str, content: bytes, fields: dict[str, str], field: str, words: str
+) -> None:
+    problem = refused(service, "/v1/datasets", 422, files={"file": (name, content)}, data=fields)
+    messages = {error["field"]: error["message"] for error in problem["errors"]}
+    assert words in messages[field], problem
+
+
+def test_a_form_without_a_file_and_a_body_of_another_kind(service: RunningService) -> None:
+    problem = refused(service, "/v1/datasets", 422, files={"picture": ("x.npy", b"")})
+    check(problem, "picture", "Accepted: file, inputs")
+    problem = refused(service, "/v1/datasets", 415, content=b"a,b", headers={"content-type": "text/html"})
+    assert "accepted: application/json, multipart/form-data, text/csv" in problem["detail"]
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    refused(service, "/v1/datasets", 400, content=b"no parts", headers=headers)
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "words"),
+    [
+        ({"epochs": 0}, "epochs", "greater than or equal to 1"),
+        ({"batch_size": -1}, "batch_size", "greater than or equal to 1"),
+        ({"learning_rate": 0}, "learning_rate", "greater than 0"),
+        ({"learning_rate": "fast"}, "learning_rate", "number"),
+        ({"optimizer": "magic"}, "optimizer", "'sgd', 'momentum'"),
+        ({"optimizer": {"type": "magic"}}, "optimizer", "'sgd', 'momentum'"),
+        ({"optimizer": {"type": "sgd", "beta": 1}}, "optimizer.beta", "not known"),
+        ({"optimizer": {"type": "adam", "beta_1": 1}}, "optimizer.beta_1", "less than 1"),
+        ({"validation": {"fraction": 1}}, "validation.fraction", "less than 1"),
+        ({"validation": {"fraction": 0.9}, "dataset_id": "tiny"}, "validation.fraction", "none would be left"),
+        ({"validation": {}}, "validation", "either fraction or dataset_id"),
+        ({"validation": {"fraction": 0.1, "dataset_id": "fit"}}, "validation", "either fraction or dataset_id"),
+        ({"validation": {"dataset_id": "wide"}}, "validation.dataset_id", "The network has 2 inputs"),
+        ({"validation": {"dataset_id": "tiny"}}, "validation.dataset_id", "the classes no, yes"),
+        ({"schedule": "magic"}, "schedule", "'constant', 'step'"),
+        ({"schedule": {"type": "step", "every": 0}}, "schedule.every", "greater than or equal to 1"),
+        ({"schedule": {"type": "step", "power": 1}}, "schedule.power", "not known"),
+        ({"schedule": [[0, {}]]}, "schedule.0.0", "greater than or equal to 1"),
+        ({"schedule": [[5, {"learning_rate": -1}]]}, "schedule.0.1.learning_rate", "greater than 0"),
+        ({"schedule": [[5, {"speed": 1}]]}, "schedule.0.1.speed", "not known"),
+        ({"schedule": [[5, {"momentum": 0.5}]]}, "schedule.0.1.momentum", "sgd has no momentum"),
+        ({"schedule": [[5, {}]], "epochs": 6}, "epochs", "5 epochs together, the job 6"),
+        ({"l1": -1}, "l1", "greater than or equal to 0"),
+        ({"l2": "much"}, "l2", "number"),
+        ({"clip_norm": 0}, "clip_norm", "greater than 0"),
+        ({"clip_value": 0}, "clip_value", "greater than 0"),
+        ({"max_norm": 0}, "max_norm", "greater than 0"),
+        ({"max_seconds": 0}, "max_seconds", "greater than 0"),
+        ({"class_weights": "even"}, "class_weights", "'balanced'"),
+        ({"class_weights": {"no": -1}}, "class_weights.no", "greater than or equal to 0"),
+        ({"class_weights": {"maybe": 1}}, "class_weights.maybe", "the classes no, yes"),
+        ({"class_weights": "balanced", "dataset_id": "numbers"}, "class_weights", "no classes"),
+        ({"early_stopping": {"patience": 0}}, "early_stopping.patience", "greater than or equal to 1"),
+        ({"early_stopping": True}, "early_stopping", "JSON object"),
+        ({"optimizer": "l-bfgs", "learning_rate": 1}, "learning_rate", "leave this out"),
+        ({"optimizer": "l-bfgs", "batch_size": 1}, "batch_size", "leave this out"),
+        ({"optimizer": "l-bfgs", "schedule": "cosine"}, "schedule", "no learning rate"),
+        ({"optimizer": "l-bfgs", "network_id": "dropping"}, "optimizer", "dropout"),
+        ({"batch_size": 1, "network_id": "normalized"}, "batch_size", "at least 2 rows"),
+        ({"device": "tpu"}, "device", "'auto', 'cpu' or 'cuda'"),
+        ({"device": "cuda"}, "device", "Accepted here: auto, cpu"),
+        ({"dataset_id": "wide"}, "dataset_id", "The network has 2 inputs, the dataset 3"),
+        ({"dataset_id": "many"}, "dataset_id", "needs 3"),
+        ({"dataset_id": "large"}, "dataset_id", "needs targets from 0 to 1"),
+    ],
+)
+def test_jobs(service: RunningService, change: dict[str, Any], field: str, words: str) -> None:
+    scenarios.network(service, name="fit")
+    output = {"units": 1, "activation": "sigmoid"}
+    scenarios.network(service, name="dropping", layers=[{"units": 3, "dropout": 0.5}, output])
+    scenarios.network(service, name="normalized", layers=[{"units": 3, "batch_norm": True}, output])
+    scenarios.dataset(service, name="numbers", inputs=[[0, 0], [1, 1]], labels=None, targets=[[0], [1]])
+    scenarios.dataset(service, name="fit")
+    scenarios.dataset(service, name="tiny", inputs=[[0, 0], [1, 1]], labels=[0, 1])
+    scenarios.dataset(service, name="wide", inputs=[[0, 0, 0], [1, 1, 1]], labels=[0, 1])
+    scenarios.dataset(service, name="many", inputs=[[0, 0], [1, 1], [0, 1]], labels=[0, 1, 2])
+    scenarios.dataset(service, name="large", inputs=[[0, 0], [1, 1]], labels=None, targets=[[0], [2]])
+    body = {"network_id": "fit", "dataset_id": "fit", **change}
+    check(refused(service, "/v1/jobs", 422, json=body), field, words)
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "words"),
+    [
+        ({"inputs": [[1, 2, 3]]}, "inputs.0", "3 numbers; the network has 2 inputs"),
+        ({"inputs": [[1, 2], [1]]}, "inputs.1", "1 numbers; the network has 2 inputs"),
+        ({"inputs": []}, "inputs", "at least 1"),
+        ({"inputs": [[1, "x"]]}, "inputs.0.1", "number"),
+        ({"inputs": [[1, 1], [1, 1e300]]}, "inputs.1.1", "too large for float32"),
+        ({"inputs": [[1, True]]}, "inputs.0.1", "A number is expected, not true"),
+        ({"inputs": [[1, None]]}, "inputs.0.1", "A number is expected, not null"),
+        ({}, "inputs", "required"),
+        ({"inputs": [[1, 2]], "rows": [{}]}, "inputs", "Exactly one of inputs and rows"),
+        ({"rows": [{"a": 1, "b": 2}]}, "rows", "plain numbers, which have no names"),
+        ({"rows": [[1, 2]]}, "rows.0", "JSON object"),
+        ({"rows": []}, "rows", "at least 1"),
+    ],
+)
+def test_predictions(service: RunningService, body: dict[str, Any], field: str, words: str) -> None:
+    network = scenarios.network(service)
+    check(refused(service, f"/v1/networks/{network['id']}/predictions", 422, json=body), field, words)
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "words"),
+    [
+        ({"dataset_id": "ev-wide"}, "dataset_id", "The network has 2 inputs, the dataset 3"),
+        ({"dataset_id": "ev-many"}, "dataset_id", "a dataset of 2 targets needs 2"),
+        ({"dataset_id": "ev-large"}, "dataset_id", "needs targets from 0 to 1"),
+        ({"dataset_id": None}, "dataset_id", "string"),
+        ({"version": -1}, "version", "greater than or equal to 0"),
+        ({"version": "1"}, "version", "integer"),
+        ({"metrics": ["r2"]}, "metrics", "not known"),
+    ],
+)
+def test_evaluations(service: RunningService, change: dict[str, Any], field: str, words: str) -> None:
+    network = scenarios.network(service)
+    scenarios.dataset(service, name="ev-fit")
+    scenarios.dataset(service, name="ev-wide", inputs=[[0, 0, 0], [1, 1, 1]], labels=[0, 1])
+    scenarios.dataset(service, name="ev-many", inputs=[[0, 0], [1, 1]], labels=None, targets=[[0, 1], [1, 0]])
+    scenarios.dataset(service, name="ev-large", inputs=[[0, 0], [1, 1]], labels=None, targets=[[0], [2]])
+    body = {"dataset_id": "ev-fit", **change}
+    check(refused(service, f"/v1/networks/{network['id']}/evaluations", 422, json=body), field, words)
+
+
+def test_unknown_ids(service: RunningService) -> None:
+    network, dataset = scenarios.network(service)["id"], scenarios.dataset(service)["id"]
+    for method, path, kind in (
+        ("GET", "/v1/networks/net_0", "network"),
+        ("DELETE", "/v1/networks/net_0", "network"),
+        ("GET", "/v1/datasets/ds_0", "dataset"),
+        ("DELETE", "/v1/datasets/ds_0", "dataset"),
+        ("GET", "/v1/jobs/job_0", "job"),
+        ("GET", "/v1/jobs/job_0/history", "job"),
+        ("GET", "/v1/jobs/job_0/events", "job"),
+        ("POST", "/v1/jobs/job_0/cancel", "job"),
+        ("POST", "/v1/jobs/job_0/pause", "job"),
+        ("POST", "/v1/jobs/job_0/resume", "job"),
+        ("DELETE", "/v1/jobs/job_0", "job"),
+    ):
+        answer = service.http.request(method, path)
+        assert (answer.status_code, answer.json()["type"]) == (404, f"/problems/unknown-{kind}")
+        assert path.split("/")[3] in answer.json()["detail"]
+    for body, kind in (
+        ({"network_id": "net_0", "dataset_id": dataset}, "network"),
+        ({"network_id": network, "dataset_id": "ds_0"}, "dataset"),
+    ):
+        assert refused(service, "/v1/jobs", 404, json=body)["type"] == f"/problems/unknown-{kind}"
+    path = f"/v1/networks/{network}/predictions"
+    assert refused(service, path, 404, json={"inputs": [[0, 0]], "version": 5})["type"] == "/problems/unknown-version"
+    for id, body, kind in (
+        ("net_0", {"dataset_id": dataset}, "network"),
+        (network, {"dataset_id": "ds_0"}, "dataset"),
+        (network, {"dataset_id": dataset, "version": 5}, "version"),
+    ):
+        assert refused(service, f"/v1/networks/{id}/evaluations", 404, json=body)["type"] == f"/problems/unknown-{kind}"
+    nowhere = service.http.get("/v9/nothing")
+    assert (nowhere.status_code, nowhere.headers["content-type"]) == (404, "application/problem+json")
+    wrong = service.http.put("/v1/networks")
+    assert (wrong.status_code, wrong.headers["content-type"]) == (405, "application/problem+json")
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=1001", "limit=x"])
+def test_pages(service: RunningService, query: str) -> None:
+    answer = service.http.get(f"/v1/jobs?{query}")
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"] == "limit"
+
+
+@pytest.mark.parametrize("path", ["/v1/networks", "/v1/jobs", "/v1/networks/net_0/evaluations"])
+def test_json_that_is_not_called_so(service: RunningService, path: str) -> None:
+    """As curl -d sends it by itself."""
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    problem = refused(service, path, 415, content=b"{}", headers=headers)
+    assert "JSON is expected, as application/json" in problem["detail"]
+    problem = refused(service, path, 422, json=[1])
+    check(problem, "body", "A JSON object is expected")
+
+
+def test_bodies_beyond_the_limits(start_service: StartService) -> None:
+    service = start_service(max_json_bytes="2000", max_upload_bytes="5000")
+    spaces = {"content-type": "application/json"}
+    for path in ("/v1/networks", "/v1/datasets", "/v1/jobs"):
+        problem = refused(service, path, 413, content=b" " * 3000, headers=spaces)
+        assert problem["type"] == "/problems/too-large"
+        assert "2000 bytes" in problem["detail"]
+    upload = {"file": ("data.csv", b"a,b\n" + b"1,2\n" * 3000)}
+    problem = refused(service, "/v1/datasets", 413, files=upload, data={"target": "b"})
+    assert "5000 bytes" in problem["detail"]
+    endless = (b" " * 1000 for _ in range(1000))  # without a Content-Length
+    assert refused(service, "/v1/networks", 413, content=endless, headers=spaces)["status"] == 413
+    answer = service.http.post("/v1/datasets", files={"file": ("data.csv", b"a,b\n1,2\n")}, data={"target": "b"})
+    assert answer.status_code == 201

@@ -1,0 +1,294 @@
+"""The Open Inference Protocol, as a stock client speaks it and as it stands in the specification."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import tritonclient.http as triton
+
+from tests.conftest import StartService
+from tests.support import scenarios
+from tests.support.service import RunningService
+
+JOBS = ("clerk", "nurse", "cook")
+TABLE = "age,job,member,since,risk\n" + "\n".join(
+    f"{20 + row % 40},{JOBS[row % 3]},{['false', 'true'][row % 2]},2024-01-{1 + row % 28:02d},"
+    f"{['low', 'high'][row % 2]}"
+    for row in range(60)
+)
+
+
+@pytest.fixture(scope="module")
+def client(service: RunningService) -> Iterator[Any]:
+    with triton.InferenceServerClient(service.url.removeprefix("http://")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def xor(service: RunningService) -> str:
+    network = scenarios.network(service, name="protocol-xor")
+    job = scenarios.job(service, network_id=network["id"])
+    assert service.finished(job["id"]).state == "succeeded"
+    return "protocol-xor"
+
+
+@pytest.fixture(scope="module")
+def table(service: RunningService) -> str:
+    """The name of a model that was trained on a table."""
+    answer = service.http.post(
+        "/v1/datasets", files={"file": ("risk.csv", TABLE)}, data={"label": "risk", "types": '{"since": "date"}'}
+    )
+    assert answer.status_code == 201, answer.text
+    data = answer.json()
+    layers = [{"units": 4, "activation": "tanh"}, {"units": 2, "activation": "softmax"}]
+    network = scenarios.network(
+        service,
+        name="protocol-table",
+        inputs=data["inputs"],
+        layers=layers,
+        cost="categorical_cross_entropy",
+        preparation={"inputs": "standardize"},
+    )
+    job = scenarios.job(service, network_id=network["id"], dataset_id=data["id"], learning_rate=0.1, epochs=5)
+    assert service.finished(job["id"]).state == "succeeded"
+    return "protocol-table"
+
+
+def test_health_and_metadata(client: Any, xor: str) -> None:
+    assert client.is_server_live()
+    assert client.is_server_ready()
+    assert client.is_model_ready(xor)
+    assert client.is_model_ready(xor, "1")
+    assert not client.is_model_ready("nothing")
+    server = client.get_server_metadata()
+    assert server["name"] == "nabla"
+    assert "binary_tensor_data" in server["extensions"]
+    assert client.get_model_metadata(xor, "1") == {
+        "name": xor,
+        "versions": ["0", "1"],
+        "platform": "nabla",
+        "inputs": [{"name": "inputs", "datatype": "FP32", "shape": [-1, 2]}],
+        "outputs": [
+            {"name": "outputs", "datatype": "FP32", "shape": [-1, 1]},
+            {"name": "labels", "datatype": "BYTES", "shape": [-1]},
+            {"name": "probabilities", "datatype": "FP32", "shape": [-1, 2]},
+        ],
+    }
+
+
+def test_the_repository(service: RunningService, client: Any, xor: str) -> None:
+    scaling = scenarios.network(service, preparation={"inputs": "standardize"})["id"]
+    index = {(each["name"], each["version"]): each for each in client.get_model_repository_index()}
+    assert index[xor, "1"] == {"name": xor, "version": "1", "state": "READY", "reason": ""}
+    assert index[scaling, "0"]["state"] == "UNAVAILABLE"
+    assert "not been trained" in index[scaling, "0"]["reason"]
+    client.unload_model(xor)
+    assert not client.is_model_ready(xor)
+    with pytest.raises(triton.InferenceServerException, match="is unloaded; POST") as refused:
+        client.infer(xor, [numbers("inputs", scenarios.XOR_INPUTS)])
+    assert refused.value.status() == "409"
+    assert service.post(f"/v1/networks/{xor}/predictions", {"inputs": [[0, 1]]})["labels"] == ["yes"]
+    client.load_model(xor)
+    assert client.is_model_ready(xor)
+
+
+def numbers(name: str, values: Any, datatype: str = "FP32", *, binary: bool = True) -> Any:
+    array: npt.NDArray[Any] = np.array(
+        values, {"FP32": np.float32, "FP64": np.float64, "INT64": np.int64, "BOOL": np.bool_}[datatype]
+    )
+    tensor = triton.InferInput(name, array.shape, datatype)
+    tensor.set_data_from_numpy(array, binary_data=binary)
+    return tensor
+
+
+def texts(name: str, values: list[str], *, binary: bool = True) -> Any:
+    tensor = triton.InferInput(name, [len(values)], "BYTES")
+    tensor.set_data_from_numpy(np.array(values, object), binary_data=binary)
+    return tensor
+
+
+@pytest.mark.parametrize("sent", [True, False], ids=["binary in", "json in"])
+@pytest.mark.parametrize("wanted", [True, False], ids=["binary out", "json out"])
+@pytest.mark.parametrize("datatype", ["FP32", "FP64"])
+def test_the_same_bits_as_predictions(
+    service: RunningService, client: Any, xor: str, sent: bool, wanted: bool, datatype: str
+) -> None:
+    rows = np.random.default_rng(1).normal(size=(300, 2)).astype(np.float32)
+    expected = service.post(f"/v1/networks/{xor}/predictions", {"inputs": rows.tolist(), "probabilities": True})
+    names = ["outputs", "labels", "probabilities"]
+    found = client.infer(
+        xor,
+        [numbers("inputs", rows, datatype, binary=sent)],
+        outputs=[triton.InferRequestedOutput(name, binary_data=wanted) for name in names],
+        request_id="mine",
+    )
+    assert found.get_response()["id"] == "mine"
+    assert found.get_response()["model_version"] == "1"
+    for name in ("outputs", "probabilities"):
+        assert found.as_numpy(name).tobytes() == np.array(expected[name], np.float32).tobytes()
+    labels = [text.decode() if isinstance(text, bytes) else text for text in found.as_numpy("labels").tolist()]
+    assert labels == expected["labels"]
+
+
+def test_a_version_and_the_likeliest_classes(client: Any, xor: str) -> None:
+    rows = numbers("inputs", scenarios.XOR_INPUTS)
+    now, start = (client.infer(xor, [rows], model_version=version).as_numpy("outputs") for version in ("1", "0"))
+    assert not np.array_equal(now, start)
+    found = client.infer(xor, [rows], outputs=[triton.InferRequestedOutput("outputs", class_count=1)])
+    likeliest = [text.decode().split(":")[1:] for (text,) in found.as_numpy("outputs").tolist()]
+    assert likeliest == [["0", "no"], ["1", "yes"], ["1", "yes"], ["0", "no"]]
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_a_table(service: RunningService, client: Any, table: str, binary: bool) -> None:
+    shapes = {each["name"]: each["datatype"] for each in client.get_model_metadata(table)["inputs"]}
+    assert shapes == {"age": "FP64", "job": "BYTES", "member": "BOOL", "since": "BYTES"}
+    rows = [
+        {"age": 31, "job": "clerk", "member": True, "since": "2024-01-03"},
+        {"age": 57, "job": "cook", "member": False, "since": "2024-01-20"},
+    ]
+    tensors = [
+        numbers("age", [31, 57], "FP64", binary=binary),
+        texts("job", ["clerk", "cook"], binary=binary),
+        numbers("member", [True, False], "BOOL", binary=binary),
+        texts("since", ["2024-01-03", "2024-01-20"], binary=binary),
+    ]
+    expected = service.post(f"/v1/networks/{table}/predictions", {"rows": rows})
+    found = client.infer(table, tensors, outputs=[triton.InferRequestedOutput("outputs")])
+    assert found.as_numpy("outputs").tobytes() == np.array(expected["outputs"], np.float32).tobytes()
+    with pytest.raises(
+        triton.InferenceServerException, match=r"since: This input is missing\. The inputs are age, job"
+    ):
+        client.infer(table, tensors[:3])
+    with pytest.raises(triton.InferenceServerException, match="All inputs have as many elements"):
+        client.infer(table, [numbers("age", [31], "FP64"), *tensors[1:]])
+    with pytest.raises(triton.InferenceServerException, match=r"job: .*categories; BYTES is expected"):
+        client.infer(table, [tensors[0], numbers("job", [True, False], "BOOL"), *tensors[2:]])
+
+
+def request(**change: Any) -> dict[str, Any]:
+    tensor = {"name": "inputs", "shape": [1, 2], "datatype": "FP32", "data": [0, 1]}
+    return {"inputs": [{**tensor, **change}]}
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (request(name="x"), "x: There is no such input. The inputs are inputs."),
+        (request(shape=[1, 3]), "inputs: The shape [1, 3] means 3 elements; there are 2."),
+        (request(shape=[2, 1]), "inputs: The shape is [2, 1]; [rows, 2] is expected."),
+        (request(shape=[2]), "inputs: The shape is [2]; [rows, 2] is expected."),
+        (request(shape=[-1, 2]), "A size of the shape is below 0 or above 2147483647."),
+        (request(shape=[10**18, 10**18]), "A size of the shape is below 0 or above 2147483647."),
+        (request(shape=[2**31 - 1, 2**31 - 1]), "means 4611686014132420609 elements; there are 2."),
+        (request(shape=[2**62] * 100_000), "The tensor has 100000 dimensions; [rows, columns] is expected"),
+        (request(shape=[1] * 69 + [2]), "The tensor has 70 dimensions"),
+        (request(shape=[0, 2**62], data=[]), "A size of the shape is"),
+        (request(shape=[0, 2], data=[]), "There are no rows"),
+        (request(datatype="FP8"), "The datatype is FP8; known are BOOL"),
+        (request(datatype="BYTES", data=["a", "b"]), "Numbers are expected: FP32 or FP64"),
+        (request(datatype="BOOL", data=[True, False]), "Numbers are expected"),
+        (request(data=["0", "1"]), "Element 0 is not as FP32 has it: numbers"),
+        (request(data=[0, None]), "Element 1 is not as FP32 has it: numbers"),
+        (request(data=[0, True]), "Element 1 is not as FP32 has it: numbers"),
+        (request(data=[[0], [1, 2]]), "means 2 elements; there are 3"),
+        (request(data=[0, 1e300]), "inputs: Element 1 is 1e+300, which FP32 does not have."),
+        (request(datatype="FP16", data=[1e6, 1]), "Element 0 is 1e+06, which FP16 does not have."),
+        (request(datatype="INT8", data=[0, 300]), "Element 1 is 300, which INT8 does not have."),
+        (request(datatype="INT8", data=[1.5, 0]), "Element 0 is 1.5, which INT8 does not have."),
+        (request(datatype="UINT8", data=[[-1, 2]]), "Element 0 is -1, which UINT8 does not have."),
+        (request(data=[0, int("9" * 401)]), "inputs: "),
+        (request(parameters={"binary_data_size": 8}), "binary_data_size is 8; 0 bytes are left"),
+        ({"inputs": [request()["inputs"][0]] * 2}, "more than one tensor of this name"),
+        ({"inputs": []}, "inputs: This input is missing"),
+        ({}, "not as the protocol has it"),
+        ([], "not as the protocol has it"),
+        ({**request(), "outputs": [{"name": "x"}]}, "x: There is no such output. The outputs are outputs, labels"),
+        ({**request(), "outputs": [{"name": "outputs"}] * 2000}, "outputs: This output is asked for twice."),
+        (
+            {**request(), "outputs": [{"name": "outputs", "parameters": {"classification": 0}}]},
+            "an integer of at least 1 is expected",
+        ),
+    ],
+)
+def test_what_is_refused(service: RunningService, xor: str, body: Any, words: str) -> None:
+    answer = service.http.post(f"/v2/models/{xor}/infer", json=body)
+    assert answer.status_code == 422, answer.text
+    assert [*answer.json()] == ["error"]
+    assert words in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("json_length", "binary", "words"),
+    [
+        ("", b"", "It is ''"),
+        ("-1", b"", "It is '-1'"),
+        ("99999", b"", "It is '99999'"),
+        ("1" * 5000, b"", "It is '11111"),
+        (None, b"1234", "not as the protocol has it"),
+        ("right", b"1234", "There are 4 bytes of data; 2 elements of FP32 are 8."),
+        ("right", b"12345678901", "There are 11 bytes of data; 2 elements of FP32 are 8."),
+        ("right", np.array([np.nan, 1], np.float32).tobytes(), "inputs.0.0: Only finite numbers are accepted"),
+    ],
+)
+def test_binary_tensors_that_are_refused(
+    service: RunningService, xor: str, json_length: str | None, binary: bytes, words: str
+) -> None:
+    tensor = {"name": "inputs", "shape": [1, 2], "datatype": "FP32", "parameters": {"binary_data_size": len(binary)}}
+    head = json.dumps({"inputs": [tensor]}).encode()
+    headers = {"Content-Type": "application/octet-stream"}
+    if json_length is not None:
+        headers["Inference-Header-Content-Length"] = str(len(head)) if json_length == "right" else json_length
+    answer = service.http.post(f"/v2/models/{xor}/infer", content=head + binary, headers=headers)
+    assert (answer.status_code, [*answer.json()]) == (422, ["error"])
+    assert words in answer.json()["error"]
+
+
+@pytest.mark.parametrize("content", [b"\x05\0\0\0ab", b"\x01\0", b"\xff\xff\xff\xffa", b"\x01\0\0\0\xff"])
+def test_texts_that_are_refused(service: RunningService, table: str, content: bytes) -> None:
+    tensor = {"name": "job", "shape": [1], "datatype": "BYTES", "parameters": {"binary_data_size": len(content)}}
+    head = json.dumps({"inputs": [tensor]}).encode()
+    headers = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(len(head))}
+    answer = service.http.post(f"/v2/models/{table}/infer", content=head + content, headers=headers)
+    assert answer.status_code == 422
+    assert answer.json()["error"].startswith("job: ")
+
+
+def test_models_that_cannot_infer(service: RunningService, xor: str) -> None:
+    scaling = scenarios.network(service, preparation={"inputs": "standardize"})["id"]
+    for path, status, words in (
+        (f"/v2/models/{scaling}/infer", 409, "has not been trained"),
+        ("/v2/models/nothing/infer", 404, "no network with the id or name 'nothing'"),
+        (f"/v2/models/{xor}/versions/7/infer", 404, "has no version 7"),
+        (f"/v2/models/{xor}/versions/x!/infer", 404, "has no version x!"),
+        ("/v2/nothing", 404, "There is nothing at /v2/nothing"),
+    ):
+        answer = service.http.post(path, json=request())
+        assert (answer.status_code, [*answer.json()]) == (status, ["error"]), answer.text
+        assert words in answer.json()["error"]
+
+
+def test_answers_that_are_too_large_for_json(service: RunningService) -> None:
+    layers = [{"units": 4200, "activation": "identity"}]
+    network = scenarios.network(service, cost="quadratic", inputs=1, layers=layers)["id"]
+    tensor = {"name": "inputs", "shape": [1000, 1], "datatype": "FP32", "data": [0] * 1000}
+    answer = service.http.post(f"/v2/models/{network}/infer", json={"inputs": [tensor]})
+    assert answer.status_code == 413
+    assert "4200000 numbers; at most 4194304 are given in JSON. Ask for binary data." in answer.json()["error"]
+    binary = {"inputs": [tensor], "parameters": {"binary_data_output": True}}
+    answer = service.http.post(f"/v2/models/{network}/infer", json=binary)
+    assert (answer.status_code, len(answer.content) > 4200 * 4000) == (200, True)
+
+
+def test_a_body_with_binary_tensors_needs_no_content_type(start_service: StartService) -> None:
+    service = start_service(max_json_bytes="2000")
+    network = scenarios.network(service, cost="quadratic")["id"]
+    rows = np.ones((1000, 2), np.float32).tobytes()
+    tensor = {"name": "inputs", "shape": [1000, 2], "datatype": "FP32", "parameters": {"binary_data_size": len(rows)}}
+    head = json.dumps({"inputs": [tensor]}).encode()
+    path, headers = f"/v2/models/{network}/infer", {"Inference-Header-Content-Length": str(len(head))}
+    assert service.http.post(path, content=head + rows, headers=headers).status_code == 200
+    assert service.http.post(path, content=b" " * 2001).status_code == 413
