@@ -83,23 +83,23 @@ def create_app(settings: Settings) -> FastAPI:
     slots = [Slot(f"cpu-{number}", settings.cores_per_slot) for number in range(settings.cpu_slots)]
     slots += [Slot(f"cuda-{gpu.index}", 1, gpu.index) for gpu in found.gpus]
     limits = Limits(
-        settings.max_queued_jobs, settings.job_bytes, settings.slot_bytes(len(slots)), settings.max_data_bytes
+        settings.max_queued_jobs, settings.job_bytes, settings.slot_bytes(len(slots)), settings.data_memory_limit
     )
-    service = JobService(registry, folder, slots, found, limits, settings.hang_seconds)
+    service = JobService(registry, folder, slots, found, limits, settings.worker_timeout)
     service.recover()
     # Who looks at a dataset does not wait for files, nor do files wait for looks, nor networks for either, nor
     # predictions for any of them.
     reader, looker, exchanger = (
-        Child(role, settings.reader_bytes, settings.hang_seconds, Unreadable)
+        Child(role, settings.task_memory_limit, settings.worker_timeout, Unreadable)
         for role in ("ingest", "profile", "model-io")
     )
-    framer = Child("arrow", settings.reader_bytes, settings.hang_seconds)
-    predictor = Child("predict", settings.predictor_bytes, settings.hang_seconds)
+    framer = Child("arrow", settings.task_memory_limit, settings.worker_timeout)
+    predictor = Child("predict", settings.predictor_bytes, settings.worker_timeout)
     uploads = Uploads(registry, folder, reader, settings.max_uploads, settings.max_open_uploads)
     looks = Looks(registry, folder, looker)
     exchange = Exchange(registry, folder, exchanger, settings.max_parameters)
     batches = BatchPredictions(registry, folder, catalog, predictor, settings.max_batch_predictions)
-    frames = Frames(folder, framer, settings.max_upload_bytes, settings.max_waiting_predictions)
+    frames = Frames(folder, framer, settings.max_upload_bytes, settings.max_pending_predictions)
     last_event = registry.last_event()
 
     @asynccontextmanager
@@ -127,7 +127,7 @@ def create_app(settings: Settings) -> FastAPI:
             changes,
             streams,
             Underway(),
-            Batching(settings.max_waiting_predictions, settings.max_waiting_bytes),
+            Batching(settings.max_pending_predictions, settings.max_inflight_bytes),
             Repository(registry),
             CapacityLimiter(settings.max_uploads),
             CapacityLimiter(settings.max_uploads),
@@ -145,7 +145,7 @@ def create_app(settings: Settings) -> FastAPI:
             await asyncio.to_thread(frames.close)
             await asyncio.to_thread(batches.end)
             await asyncio.to_thread(uploads.end)
-            await asyncio.to_thread(service.stop, settings.drain_seconds)
+            await asyncio.to_thread(service.stop, settings.shutdown_timeout)
             journal.close()
             folder.close()
 
@@ -170,7 +170,7 @@ def create_app(settings: Settings) -> FastAPI:
         json_bytes=settings.max_json_bytes,
         tensor_bytes=settings.max_tensor_bytes,
         upload_bytes=settings.max_upload_bytes,
-        all_bytes=settings.max_waiting_bytes,
+        all_bytes=settings.max_inflight_bytes,
     )
     return app
 

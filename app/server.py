@@ -65,7 +65,7 @@ def serve(settings: Settings, listening: socket.socket) -> bool:
     app = create_app(settings)
     config = uvicorn.Config(
         app,
-        http=type("LimitedConnection", (Connection,), {"silence_seconds": settings.silence_seconds}),
+        http=type("LimitedConnection", (Connection,), {"client_idle_timeout": settings.client_idle_timeout}),
         log_config=None,
         access_log=settings.log_level == "debug",
         timeout_graceful_shutdown=_SECONDS_FOR_ANSWERS,

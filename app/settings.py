@@ -67,7 +67,7 @@ class Settings(BaseSettings):
     checkpoints_kept: Annotated[
         int, Field(ge=1, le=1000, description="How many checkpoints of a job are kept, the newest ones.")
     ] = 2
-    hang_seconds: Annotated[
+    worker_timeout: Annotated[
         float,
         Field(
             gt=0,
@@ -75,10 +75,10 @@ class Settings(BaseSettings):
             "arithmetic comes on top.",
         ),
     ] = 60.0
-    drain_seconds: Annotated[
+    shutdown_timeout: Annotated[
         float, Field(gt=0, description="How long jobs may take to save themselves when the service is stopped.")
     ] = 5.0
-    silence_seconds: Annotated[
+    client_idle_timeout: Annotated[
         float,
         Field(
             gt=0,
@@ -100,7 +100,7 @@ class Settings(BaseSettings):
     max_open_uploads: Annotated[
         int, Field(ge=1, description="Datasets that may be open, to arrive in several requests.")
     ] = 1000
-    reader_bytes: Annotated[
+    task_memory_limit: Annotated[
         int,
         Field(
             ge=256 * MiB,
@@ -112,10 +112,10 @@ class Settings(BaseSettings):
     max_batch_predictions: Annotated[
         int, Field(ge=1, description="Batch predictions that may wait or run at the same time.")
     ] = 100
-    max_waiting_predictions: Annotated[
+    max_pending_predictions: Annotated[
         int, Field(ge=1, description="Requests for predictions that may wait for each other at the same time.")
     ] = 1000
-    max_waiting_bytes: Annotated[
+    max_inflight_bytes: Annotated[
         int,
         Field(
             ge=MiB,
@@ -125,14 +125,14 @@ class Settings(BaseSettings):
     ] = 1024 * MiB
     max_parameters: Annotated[int, Field(ge=1, description="Most weights and biases of one network.")] = 200_000_000
     max_queued_jobs: Annotated[int, Field(ge=1, description="Jobs that may wait at the same time.")] = 1000
-    max_job_bytes: Annotated[
+    job_memory_limit: Annotated[
         int | None,
         Field(
             ge=1,
             description="Most memory of a run: parameters, gradient, moments, a mini-batch. Default: the machine's.",
         ),
     ] = None
-    max_data_bytes: Annotated[
+    data_memory_limit: Annotated[
         int | None,
         Field(
             ge=1,
@@ -150,13 +150,13 @@ class Settings(BaseSettings):
     @property
     def job_bytes(self) -> int:
         """Most memory of one run, as set or as the machine has it for this process."""
-        return self.max_job_bytes or memory_allowed()
+        return self.job_memory_limit or memory_allowed()
 
     @property
     def predictor_bytes(self) -> int:
         """Of the process that predicts datasets: blocks of rows, and the largest network, as it is read and as it
         calculates."""
-        return self.reader_bytes + 2 * 8 * self.max_parameters
+        return self.task_memory_limit + 2 * 8 * self.max_parameters
 
     def slot_bytes(self, slots: int) -> int:
         """Memory of each of so many slots, as the machine has it for this process."""

@@ -5,7 +5,7 @@
 The service is in a memory control group that leaves it `--spare` GiB beside what it holds when it is ready. Rows are
 made while they are sent. Meanwhile, and before, when nothing else goes on, another process asks for /health/live and
 /v1/jobs in turn. FOLDER has to be on a disk and to have twice the room. Without the right to make control groups what
-reading may take is limited by NABLA_READER_BYTES alone, and that is said.
+reading may take is limited by NABLA_TASK_MEMORY_LIMIT alone, and that is said.
 """
 
 import argparse
@@ -67,7 +67,7 @@ def _group(stack: ExitStack) -> ControlGroup | None:
     try:
         return stack.enter_context(control_group())
     except OSError as problem:
-        print(f"No memory control group can be made here ({problem}); NABLA_READER_BYTES is the only limit.")
+        print(f"No memory control group can be made here ({problem}); NABLA_TASK_MEMORY_LIMIT is the only limit.")
         return None
 
 

@@ -58,9 +58,9 @@ def main() -> None:
         for _ in range(asked.rounds):
             for kind, found in rates.items():
                 load = os.getloadavg()[0]
-                rate, shuffled_by = _measured(folder, group if kind == "with it" else None, asked.seconds)
+                rate, shuffle_mode = _measured(folder, group if kind == "with it" else None, asked.seconds)
                 found.append(rate)
-                print(f"{kind}: {rate:.0f} rows per second, shuffled by {shuffled_by}; load {load:.1f}", flush=True)
+                print(f"{kind}: {rate:.0f} rows per second, shuffled by {shuffle_mode}; load {load:.1f}", flush=True)
     known = statistics.median(rates["without the limit"])
     for kind, found in rates.items():
         print(f"{kind}: {statistics.median(found):.0f} rows per second, {statistics.median(found) / known:.0%}")
@@ -109,7 +109,7 @@ def _measured(folder: Path, group: ControlGroup | None, seconds: float) -> tuple
         began, first = _saved(service, job, _AFTER)
         ended, last = _saved(service, job, began + timedelta(seconds=seconds))
         job.cancel()
-        return (last - first) / (ended - began).total_seconds(), job.view.shuffled_by
+        return (last - first) / (ended - began).total_seconds(), job.view.shuffle_mode
 
 
 def _saved(service: RunningService, job: Job, after: datetime | int) -> tuple[datetime, int]:

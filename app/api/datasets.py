@@ -49,15 +49,15 @@ from nabla.app.schemas.datasets import (
     NewSplit,
     NewTable,
     NewUpload,
-    PartsView,
     ProfileView,
     ReadingFields,
     RowsView,
+    SplitsView,
 )
 from nabla.engine.data.dataset import Dataset
 from nabla.engine.data.examples import Examples, examples, from_rows
 from nabla.engine.errors import InvalidInput, NablaError
-from nabla.engine.records.upload import Piece, Upload
+from nabla.engine.records.upload import Upload, UploadChunk
 from nabla.engine.storage.registry import Receipt
 
 datasets_router = APIRouter(prefix="/v1/datasets", tags=["2 datasets"])
@@ -178,8 +178,8 @@ async def _from_rows(new: NewTable, body: bytes, here: Context, once: Once, seco
     async with arriving(here, "fields") as upload:
         with closing(here.uploads.incoming(upload)) as file:
             await run_in_threadpool(lambda: file.write(msgspec.json.encode(new.rows)))
-            piece = await run_in_threadpool(here.uploads.kept, upload, file, Piece(content_type=JSON))
-        return await _read(here, once, replace(upload, pieces=(piece,)), new, body, seconds)
+            chunk = await run_in_threadpool(here.uploads.kept, upload, file, UploadChunk(content_type=JSON))
+        return await _read(here, once, replace(upload, chunks=(chunk,)), new, body, seconds)
 
 
 async def _from_files(request: Request, kind: str, here: Context, once: Once, seconds: float) -> Response:
@@ -188,14 +188,14 @@ async def _from_files(request: Request, kind: str, here: Context, once: Once, se
         if kind == FORM:
             form = Form(here.uploads, upload, request.headers["content-type"])
             await form.receive(request)
-            options, pieces = [*options, *form.options], tuple(form.pieces)
+            options, chunks = [*options, *form.options], tuple(form.chunks)
         else:
-            pieces = (await receive_file(request, here.uploads, upload),)
+            chunks = (await receive_file(request, here.uploads, upload),)
         fields = ReadingFields.model_validate(each_once(options))
-        if not pieces:
+        if not chunks:
             raise InvalidInput("file", "There is no file: one comes with a file name, in the field file.")
-        sent = [fields.model_dump_json(), *(f"{piece.field} {piece.name} {piece.sha256}" for piece in pieces)]
-        return await _read(here, once, replace(upload, pieces=pieces), fields, "\n".join(sent).encode(), seconds)
+        sent = [fields.model_dump_json(), *(f"{chunk.field} {chunk.name} {chunk.sha256}" for chunk in chunks)]
+        return await _read(here, once, replace(upload, chunks=chunks), fields, "\n".join(sent).encode(), seconds)
 
 
 async def _read(
@@ -203,7 +203,7 @@ async def _read(
 ) -> Response:
     """`content`: all that was sent, or a digest of it."""
     named = replace(
-        upload, name=name_for(fields.name, upload.pieces), reading=fields.reading(here.settings.max_upload_bytes)
+        upload, name=name_for(fields.name, upload.chunks), reading=fields.reading(here.settings.max_upload_bytes)
     )
     return await created(here, once, content, lambda receipt: here.uploads.read(named, seconds, receipt))
 
@@ -255,9 +255,9 @@ async def append_rows(
         upload = here.uploads.opened(dataset_id, "rows")
     except NablaError:
         return await _answered_before(request, here, once, dataset_id)
-    async with _piece(request, here, upload) as piece:
+    async with _chunk(request, here, upload) as chunk:
         return await created(
-            here, once, piece.sha256.encode(), lambda receipt: here.uploads.append(upload, piece, receipt)
+            here, once, chunk.sha256.encode(), lambda receipt: here.uploads.append(upload, chunk, receipt)
         )
 
 
@@ -273,7 +273,7 @@ async def _answered_before(request: Request, here: Context, once: Once, dataset_
 
 
 @uploads_router.put(
-    "/{dataset_id}/parts/{number}",
+    "/{dataset_id}/chunks/{number}",
     summary="Send a part of a file",
     responses=problems(404, 409, 413, 415, 422),
     openapi_extra={"requestBody": FILE},
@@ -285,23 +285,23 @@ async def put_part(
     here: Here,
     digest: Digest = None,
 ) -> DatasetView:
-    """Parts may come in any order and be sent again, as long as the dataset is open: `pieces` of the dataset shows
+    """Parts may come in any order and be sent again, as long as the dataset is open: `chunks` of the dataset shows
     which have arrived, with their digests. They are put together when it is closed."""
     upload = here.uploads.opened(dataset_id, "file")
     if request.headers.get("content-type", "").lower().startswith(FORM):
         raise HTTPException(415, "The body is a form; a part is the body itself, as application/octet-stream.")
-    async with _piece(request, here, upload) as piece:
-        return view(here, await run_in_threadpool(here.uploads.add, upload, replace(piece, number=number)))
+    async with _chunk(request, here, upload) as chunk:
+        return view(here, await run_in_threadpool(here.uploads.add, upload, replace(chunk, number=number)))
 
 
 @asynccontextmanager
-async def _piece(request: Request, here: Context, upload: Upload) -> AsyncIterator[Piece]:
+async def _chunk(request: Request, here: Context, upload: Upload) -> AsyncIterator[UploadChunk]:
     """The body; nothing is left of it unless the upload has it when the block ends."""
-    piece = await receive_file(request, here.uploads, upload)
+    chunk = await receive_file(request, here.uploads, upload)
     try:
-        yield piece
+        yield chunk
     finally:
-        await run_in_threadpool(here.uploads.discard_piece, upload, piece)
+        await run_in_threadpool(here.uploads.discard_chunk, upload, chunk)
 
 
 @uploads_router.post(
@@ -360,18 +360,18 @@ def get_rows(
     "/{dataset_id}/split",
     status_code=201,
     summary="Divide a dataset",
-    response_model=PartsView,
+    response_model=SplitsView,
     responses=problems(400, 404, 409, 422),
 )
 async def split_dataset(dataset_id: DatasetId, new: NewSplit, here: Here, once: ToCreate) -> Response:
     """Into datasets of their own. Which row goes where depends on the seed alone."""
-    parts = [(part.name, part.share) for part in new.parts]
+    parts = [(part.name, part.share) for part in new.splits]
 
     def create() -> Response:
         return once.create(
             lambda: new.model_dump_json().encode(),
             lambda receipt: here.looks.split(here.uploads.ready(dataset_id), parts, new.seed, new.stratified, receipt),
-            lambda found: PartsView(data=[DatasetView.of(part) for part in found.datasets]),
+            lambda found: SplitsView(data=[DatasetView.of(part) for part in found.datasets]),
             lambda found: f"/v1/datasets/{found.id}",
         )
 

@@ -93,7 +93,7 @@ def _order(new: NewJob, here: Context) -> Order:
         new.name,
         validation,
         new.priority,
-        tuple(_before(here, number, reference) for number, reference in enumerate(new.after)),
+        tuple(_before(here, number, reference) for number, reference in enumerate(new.depends_on)),
         Checkpointing(
             new.checkpoints.seconds or settings.checkpoint_seconds,
             new.checkpoints.epochs,
@@ -104,21 +104,21 @@ def _order(new: NewJob, here: Context) -> Order:
 
 
 def _before(here: Context, number: int, reference: str) -> Job:
-    with spoken_of_in(f"after.{number}"):
+    with spoken_of_in(f"depends_on.{number}"):
         return here.registry.jobs.find(reference)
 
 
 def _start(new: NewJob, here: Context, network_id: str) -> tuple[Job, SavedRun] | None:
-    if new.start_from is None:
+    if new.resume_from is None:
         return None
-    with spoken_of_in("start_from.job_id"):
-        job = here.registry.jobs.find(new.start_from.job_id)
+    with spoken_of_in("resume_from.job_id"):
+        job = here.registry.jobs.find(new.resume_from.job_id)
     if job.network_id != network_id:
-        raise InvalidInput("start_from.job_id", f"The job {job.id} trained another network, {job.network_id}.")
+        raise InvalidInput("resume_from.job_id", f"The job {job.id} trained another network, {job.network_id}.")
     try:
-        return job, here.checkpoints.find(job, new.start_from.checkpoint)
+        return job, here.checkpoints.find(job, new.resume_from.checkpoint)
     except NotFound as problem:
-        raise InvalidInput("start_from.checkpoint", str(problem)) from problem
+        raise InvalidInput("resume_from.checkpoint", str(problem)) from problem
 
 
 @jobs_router.get("", summary="List jobs", responses=problems(422))

@@ -30,7 +30,7 @@ from nabla.app.schemas.networks import (
 from nabla.engine.errors import InvalidInput
 from nabla.engine.literals import NetworkFormat
 from nabla.engine.records.network import NetworkRecord
-from nabla.engine.records.upload import Piece, Upload
+from nabla.engine.records.upload import Upload, UploadChunk
 from nabla.engine.storage.registry import Receipt
 
 versions_router = APIRouter(prefix="/v1/networks", tags=["1 networks"])
@@ -82,7 +82,7 @@ async def copy_out(
       categories as text, "" where there is none; truth values as bool, or as float64 (0, 1, NaN) where missing ones are
       filled. Its outputs are `outputs` (batch, outputs), and `label` (batch) where there are classes; an _ follows
       where a column has that name. It cannot refuse: a number that is missing and that nothing fills gives NaN, a
-      category that was not learned has all inputs 0, as with `unseen: ignore`.
+      category that was not learned has all inputs 0, as with `handle_unknown: ignore`.
     """
     network = here.registry.networks.find(network_id)
     file = await to_thread.run_sync(here.exchange.copy_out, network, version, format, limiter=here.waiting)
@@ -172,32 +172,32 @@ async def import_network(request: Request, here: Here, once: ToCreate, digest: D
         if request.headers["content-type"].lower().startswith(FORM):
             form = Form(here.uploads, upload, request.headers["content-type"])
             await form.receive(request)
-            options, pieces = [*options, *form.options], form.pieces
+            options, chunks = [*options, *form.options], form.chunks
         else:
-            pieces = [await receive_file(request, here.uploads, upload)]
+            chunks = [await receive_file(request, here.uploads, upload)]
         fields = NetworkFields.model_validate(each_once(options))
-        return await _created(here, once, upload, _only(pieces), fields)
+        return await _created(here, once, upload, _only(chunks), fields)
 
 
-def _only(pieces: list[Piece]) -> Piece:
+def _only(chunks: list[UploadChunk]) -> UploadChunk:
     """Raises InvalidInput."""
-    for piece in pieces:
-        if piece.field != "file":
-            raise InvalidInput(piece.field, "There is no such field for a network. Accepted: file.")
-    if len(pieces) != 1:
-        raise InvalidInput("file", f"There are {len(pieces)} files; one is expected, with a file name.")
-    return pieces[0]
+    for chunk in chunks:
+        if chunk.field != "file":
+            raise InvalidInput(chunk.field, "There is no such field for a network. Accepted: file.")
+    if len(chunks) != 1:
+        raise InvalidInput("file", f"There are {len(chunks)} files; one is expected, with a file name.")
+    return chunks[0]
 
 
-async def _created(here: Context, once: Once, upload: Upload, piece: Piece, fields: NetworkFields) -> Response:
-    name = name_for(fields.name, [piece])
-    path = here.uploads.path(upload, piece)
+async def _created(here: Context, once: Once, upload: Upload, chunk: UploadChunk, fields: NetworkFields) -> Response:
+    name = name_for(fields.name, [chunk])
+    path = here.uploads.path(upload, chunk)
 
     def take_in(receipt: Receipt | None) -> NetworkRecord:
         return here.exchange.take_in(path, name, fields.hints(), receipt)
 
     def create() -> Response:
-        content = f"{fields.model_dump_json()}\n{piece.name} {piece.sha256}".encode()
+        content = f"{fields.model_dump_json()}\n{chunk.name} {chunk.sha256}".encode()
         return once.create(lambda: content, take_in, NetworkView.of, lambda network: f"/v1/networks/{network.id}")
 
     return await to_thread.run_sync(create, limiter=here.waiting)
@@ -220,7 +220,7 @@ def create_network(new: NewNetwork, here: Here, once: ToCreate) -> Response:
 
     - **JSON**: the layers, and how data are prepared.
     - **A file** in the field `file` of a form, or as the body itself with the options in the query, is published as
-      version 1: it predicts at once, with its preparation and its classes, and jobs with `warm_start` go on from it.
+      version 1: it predicts at once, with its preprocessing and its classes, and jobs with `warm_start` go on from it.
 
     Files are safetensors, npz or ONNX. Those that were copied out of a service (`/versions/{version}/file`) need no
     options; predictions have the same bits then. **ONNX** of other makers: a chain of Gemm, or MatMul and Add, with
@@ -232,7 +232,7 @@ def create_network(new: NewNetwork, here: Here, once: ToCreate) -> Response:
     architecture = new.architecture()
     return once.create(
         lambda: new.model_dump_json().encode(),
-        lambda receipt: here.catalog.create_network(architecture, new.name, receipt, new.preparation.rule()),
+        lambda receipt: here.catalog.create_network(architecture, new.name, receipt, new.preprocessing.rule()),
         NetworkView.of,
         lambda network: f"/v1/networks/{network.id}",
     )

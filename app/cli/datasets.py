@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from nabla.app.cli.main import ListedByDefault
-from nabla.app.cli.options import DEFAULT_URL, File, Json, Label, Limit, Local, Missing, Target, Told, Url
+from nabla.app.cli.options import DEFAULT_URL, File, Imputation, Json, Label, Limit, Local, Target, Told, Url
 from nabla.app.cli.output import note, say, show_deleted, show_json, show_list, show_table
 from nabla.app.cli.service import connected
 from nabla.app.schemas.datasets import ColumnProfileView, DatasetView
@@ -29,7 +29,7 @@ def upload(
     ] = False,
     features: Annotated[list[str] | None, typer.Option(help="A column to learn from; by default all others.")] = None,
     weight: Annotated[str | None, typer.Option(help="The column that says how much a row counts.")] = None,
-    missing: Missing = None,
+    imputation: Imputation = None,
     name: Annotated[str | None, typer.Option(help="By default that of the file.")] = None,
     url: Url = DEFAULT_URL,
     local: Local = False,
@@ -42,7 +42,7 @@ def upload(
         "label": label,
         "features": features,
         "weight": weight,
-        "missing": missing,
+        "imputation": imputation,
         "name": name,
         "unlabeled": True if unlabeled else None,
     }

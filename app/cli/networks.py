@@ -134,7 +134,7 @@ def export(
     local: Local = False,
     json: Json = False,
 ) -> None:
-    """Copy a network out to a file, with its preparation and its classes."""
+    """Copy a network out to a file, with its preprocessing and its classes."""
     with connected(url, local) as client:
         found = client.network(network)
         path = out or Path(f"{found.name or found.id}.{format or 'safetensors'}")

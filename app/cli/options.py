@@ -23,7 +23,7 @@ Target = Annotated[
     list[str] | None, typer.Option(help="The column to learn as a number; may be given several times. See --label.")
 ]
 Label = Annotated[str | None, typer.Option(help="The column that holds the class.")]
-Missing = Annotated[
+Imputation = Annotated[
     str | None,
     typer.Option(help="What a missing value gets: mean, median, most_frequent; without it such rows are refused."),
 ]
@@ -47,7 +47,7 @@ def sizes(given: str) -> list[int]:
 
 FAILED, NO_SERVICE, INTERRUPTED = 1, 3, 130
 # Fields whose options have another name; a job's network is a network's name here.
-_OPTIONS = {"network_id": "network", "dataset_id": "dataset", "parts": "held_out"}
+_OPTIONS = {"network_id": "network", "dataset_id": "dataset", "splits": "held_out"}
 
 
 class Told(TyperCommand):

@@ -13,7 +13,19 @@ from uuid import uuid4
 
 import typer
 
-from nabla.app.cli.options import DEFAULT_URL, File, Json, Label, Local, Missing, Target, Told, Url, Version, version_of
+from nabla.app.cli.options import (
+    DEFAULT_URL,
+    File,
+    Imputation,
+    Json,
+    Label,
+    Local,
+    Target,
+    Told,
+    Url,
+    Version,
+    version_of,
+)
 from nabla.app.cli.output import note, say, show_json, show_json_rows, show_table
 from nabla.app.cli.service import connected
 from nabla.app.client import BatchPrediction, Client, Dataset, Network, NotFound
@@ -25,8 +37,8 @@ from nabla.app.schemas.predictions import EvaluationView
 def uploaded(client: Client, file: Path, version: VersionView, **options: Any) -> Iterator[Dataset]:
     """Of a table the columns that the version has learned from, of the types that they had there, whatever others there
     are. By a name of its own: that of the file may stand for what was learned from it."""
-    if version.preparation is not None and version.preparation.columns is not None:
-        columns = version.preparation.columns
+    if version.preprocessing is not None and version.preprocessing.columns is not None:
+        columns = version.preprocessing.columns
         known = {"features": [column.name for column in columns], "types": {one.name: one.type for one in columns}}
         options = {**known, **options}
     dataset = client.upload(file, name=f"asked-{uuid4().hex}", **options)
@@ -44,7 +56,7 @@ def answers_of(client: Client, version: VersionView) -> dict[str, Any]:
     """The option that names what it has learned, as its job's dataset had it. Raises NotFound if nobody knows."""
     answers = None
     if version.job_id is not None:
-        answers = client.dataset(client.job(version.job_id).view.dataset_id).view.answers
+        answers = client.dataset(client.job(version.job_id).view.dataset_id).view.target_columns
     if not answers:
         unknown = "It has not learned from a table by a job: say with --target or --label what to measure it by."
         raise NotFound(404, {"detail": unknown})
@@ -119,7 +131,7 @@ def evaluate(
     dataset: Annotated[str, typer.Argument(help="Id or name of a dataset; or a file, with answers.")],
     target: Target = None,
     label: Label = None,
-    missing: Missing = None,
+    imputation: Imputation = None,
     version: Version = None,
     url: Url = DEFAULT_URL,
     local: Local = False,
@@ -132,7 +144,7 @@ def evaluate(
         if path.is_file():
             said = version_asked(found, version_of(version))
             asked = {"target": target} if target else {"label": label} if label else answers_of(client, said)
-            filled = {"missing": missing} if missing else {}
+            filled = {"imputation": imputation} if imputation else {}
             with uploaded(client, path, said, classes=said.classes, **asked, **filled) as rows:
                 measured = found.evaluate(rows, said.version)
         else:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nabla.app.cli.options import DEFAULT_URL, File, Json, Label, Local, Missing, Target, Told, Url, sizes
+from nabla.app.cli.options import DEFAULT_URL, File, Imputation, Json, Label, Local, Target, Told, Url, sizes
 from nabla.app.cli.output import note, say, show_json
 from nabla.app.cli.predict import sentence
 from nabla.app.cli.progress import follow
@@ -27,7 +27,7 @@ def train(
     target: Target = None,
     label: Label = None,
     features: Annotated[list[str] | None, typer.Option(help="A column to learn from; by default all others.")] = None,
-    missing: Missing = None,
+    imputation: Imputation = None,
     hidden: Annotated[str, typer.Option(help="Sizes of the hidden layers.")] = _DEFAULT_HIDDEN,
     epochs: Annotated[int, typer.Option(min=1, help="At most; it ends when the cost has stopped falling.")] = 200,
     learning_rate: Annotated[float | None, typer.Option(help="Of adam.")] = None,
@@ -48,7 +48,7 @@ def train(
     """
     if not target and not label:
         raise typer.BadParameter("Name the column to learn: --target COLUMN, or --label COLUMN for classes.")
-    options = {"features": features, "missing": missing, "name": name}
+    options = {"features": features, "imputation": imputation, "name": name}
     asked = {"learning_rate": learning_rate, "batch_size": batch_size, "device": device}
     layers = sizes(hidden)
     with connected(url, local) as client:

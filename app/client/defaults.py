@@ -15,21 +15,21 @@ def network_for(dataset: DatasetView, hidden: Sequence[int] = HIDDEN) -> dict[st
     for what the answers are: classes (one output for two of them), or numbers, which are standardized too."""
     classes = dataset.classes or ()
     layers: list[dict[str, Any]] = [{"units": units, "activation": "relu", "dropout": _DROPOUT} for units in hidden]
-    preparation = {"inputs": "standardize", "unseen": "ignore"}
+    preprocessing = {"inputs": "standardize", "handle_unknown": "ignore"}
     if len(classes) == 2:
         output, cost = {"units": 1, "activation": "sigmoid"}, "binary_cross_entropy"
     elif classes:
         output, cost = {"units": len(classes), "activation": "softmax"}, "categorical_cross_entropy"
     else:
         output, cost = {"units": dataset.targets, "activation": "identity"}, "quadratic"
-        preparation["targets"] = "standardize"
+        preprocessing["targets"] = "standardize"
     return {
         "inputs": dataset.inputs,
         "layers": [*layers, output],
         "cost": cost,
         "label_smoothing": _LABEL_SMOOTHING if cost == "categorical_cross_entropy" else 0.0,
         "initializer": "he_normal",
-        "preparation": preparation,
+        "preprocessing": preprocessing,
     }
 
 
@@ -38,5 +38,5 @@ def job_for(dataset: DatasetView, epochs: int = 200) -> dict[str, Any]:
     there are too few rows to keep some of them for that, as many epochs as were asked for."""
     fields: dict[str, Any] = {"epochs": epochs, "optimizer": "adam", "learning_rate": 0.001, "batch_size": 32}
     if (dataset.rows or 0) >= 50:
-        fields |= {"validation": {"fraction": 0.1}, "early_stopping": {"patience": 20, "restore_best": True}}
+        fields |= {"validation": {"fraction": 0.1}, "early_stopping": {"patience": 20, "restore_best_weights": True}}
     return fields

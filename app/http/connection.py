@@ -18,7 +18,7 @@ class Connection(HttpToolsProtocol):
     answers; and when one from which something is expected, or that is to read its answer, does nothing for so many
     seconds. Between requests uvicorn's own limit holds, unless something came that is no request yet."""
 
-    silence_seconds = 60.0
+    client_idle_timeout = 60.0
     _reads_head = False
     _head_bytes = 0
     _silence: asyncio.TimerHandle | None = None
@@ -87,7 +87,7 @@ class Connection(HttpToolsProtocol):
             self._silence = None
 
     def _listen(self) -> None:
-        self._silence = self.loop.call_later(self.silence_seconds, self._drop)
+        self._silence = self.loop.call_later(self.client_idle_timeout, self._drop)
 
     def _drop(self) -> None:
         answering = self.cycle is not None and not self.cycle.response_complete
@@ -99,7 +99,7 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
 
     def _watch_reading(self, unsent: int) -> None:
-        self._unread = self.loop.call_later(self.silence_seconds, self._drop_unless_read, unsent)
+        self._unread = self.loop.call_later(self.client_idle_timeout, self._drop_unless_read, unsent)
 
     def _drop_unless_read(self, unsent: int) -> None:
         now = self.transport.get_write_buffer_size()

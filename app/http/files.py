@@ -27,7 +27,7 @@ from nabla.engine.data.dataset import Dataset
 from nabla.engine.data.ingest_options import FieldName
 from nabla.engine.errors import InvalidInput
 from nabla.engine.literals import UploadKind
-from nabla.engine.records.upload import Piece, Upload
+from nabla.engine.records.upload import Upload, UploadChunk
 from nabla.engine.services.datasets import Uploads
 from nabla.engine.storage.registry import Receipt
 
@@ -39,8 +39,8 @@ _FIELDS: dict[str, FieldName] = {name: name for name in get_args(FieldName)}
 FORM = "multipart/form-data"
 
 
-async def receive_file(request: Request, uploads: Uploads, upload: Upload) -> Piece:
-    """The body as a piece of the upload. Raises InvalidInput if it is empty, or not what its `Content-Digest` says."""
+async def receive_file(request: Request, uploads: Uploads, upload: Upload) -> UploadChunk:
+    """The body as a chunk of the upload. Raises InvalidInput if it is empty, or not what its `Content-Digest` says."""
     digest = ContentDigest(request)
     file = await run_in_threadpool(uploads.incoming, upload)
     try:
@@ -48,8 +48,8 @@ async def receive_file(request: Request, uploads: Uploads, upload: Upload) -> Pi
             await run_in_threadpool(file.write, part)
         if not file.bytes:
             raise InvalidInput("body", "There is no data: the body is empty.")
-        piece = Piece(content_type=request.headers.get("content-type", ""))
-        return await run_in_threadpool(uploads.kept, upload, file, piece)
+        chunk = UploadChunk(content_type=request.headers.get("content-type", ""))
+        return await run_in_threadpool(uploads.kept, upload, file, chunk)
     finally:
         await run_in_threadpool(file.close)
 
@@ -75,11 +75,11 @@ async def large(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 class Form:
-    """A form as it arrives: `options` are its fields; its files become pieces of the upload."""
+    """A form as it arrives: `options` are its fields; its files become chunks of the upload."""
 
     def __init__(self, uploads: Uploads, upload: Upload, content_type: str) -> None:
         self.options: list[tuple[str, str]] = []
-        self.pieces: list[Piece] = []
+        self.chunks: list[UploadChunk] = []
         self._uploads = uploads
         self._upload = upload
         _, parameters = parse_options_header(content_type)
@@ -121,7 +121,7 @@ class Form:
             raise HTTPException(400, "The form ends in the middle of a part.")
 
     def _part_begin(self) -> None:
-        if len(self.options) + len(self.pieces) >= _MOST_FIELDS:
+        if len(self.options) + len(self.chunks) >= _MOST_FIELDS:
             raise InvalidInput("file", f"A form has at most {_MOST_FIELDS} fields.")
         self._disposition, self._kind, self._ended = {}, "", False
         self._value = bytearray()
@@ -165,10 +165,10 @@ class Form:
             accepted = ", ".join(_FIELDS)
             raise InvalidInput(self._name, f"There is no such field for a file. Accepted: {accepted}.")
         name = self._disposition[b"filename"].decode("utf-8", "replace")
-        piece = Piece(len(self.pieces) + 1, name, self._kind, _FIELDS[self._name])
+        chunk = UploadChunk(len(self.chunks) + 1, name, self._kind, _FIELDS[self._name])
         file, self._file = self._file, None
         try:
-            self.pieces.append(self._uploads.kept(self._upload, file, piece))
+            self.chunks.append(self._uploads.kept(self._upload, file, chunk))
         finally:
             file.close()
 
@@ -240,12 +240,12 @@ def each_once(options: Sequence[tuple[str, str]]) -> dict[str, str]:
     return found
 
 
-def name_for(name: str | None, pieces: Sequence[Piece]) -> str | None:
+def name_for(name: str | None, chunks: Sequence[UploadChunk]) -> str | None:
     """As asked for; or that of the file, where it can be one."""
-    if name is not None or len(pieces) != 1:
+    if name is not None or len(chunks) != 1:
         return name
     try:
-        return _NAME.validate_python(PurePath(pieces[0].name).stem)
+        return _NAME.validate_python(PurePath(chunks[0].name).stem)
     except ValidationError:
         return None
 

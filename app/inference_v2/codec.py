@@ -84,7 +84,7 @@ def arrays_in(inference: Inference[Any], binary: bytes, *, known: bool) -> dict[
 
 def prepared(arrays: dict[str, Array], model: Model) -> Matrix:
     """Rows as the network takes them. Raises InvalidInput naming the tensor."""
-    columns = model.preparation.columns
+    columns = model.preprocessor.columns
     names = [INPUTS] if columns is None else [column.name for column in columns]
     for name in arrays:
         if name not in names:

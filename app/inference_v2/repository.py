@@ -33,7 +33,7 @@ class Repository:
         """Why it cannot predict; empty if it can."""
         if network.id in self._unloaded:
             return "unloaded"
-        if network.preparation.scales and version.origin == "drawn":
+        if network.preprocessing.scales and version.origin == "drawn":
             return "it scales, and has not been trained"
         return ""
 

@@ -28,7 +28,7 @@ async def answers_to_table(stream: AsyncIterator[bytes], model: Model, here: Con
         async for part in large(stream):
             await run_in_threadpool(here.frames.append, folder, part)
         read = partial(
-            here.frames.read, folder, model.preparation.columns, architecture.inputs, most_rows(architecture)
+            here.frames.read, folder, model.preprocessor.columns, architecture.inputs, most_rows(architecture)
         )
         given = await to_thread.run_sync(read, limiter=here.at_frames)
         with given.file:
@@ -68,7 +68,7 @@ async def _blocks(given: Given, model: Model) -> AsyncIterator[Matrix]:
 
 def _prepared(given: Given, model: Model, first: int, rows: int) -> Matrix:
     """The next rows of the file."""
-    columns, width = model.preparation.columns, _width(model)
+    columns, width = model.preprocessor.columns, _width(model)
     block = np.fromfile(given.file, np.float64, rows * width).reshape(rows, width)
 
     def field(row: int, column: int) -> str:
@@ -79,7 +79,7 @@ def _prepared(given: Given, model: Model, first: int, rows: int) -> Matrix:
 
 def _width(model: Model) -> int:
     """Columns of raw rows."""
-    columns = model.preparation.columns
+    columns = model.preprocessor.columns
     return model.network.architecture.inputs if columns is None else len(columns)
 
 

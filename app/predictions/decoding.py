@@ -68,7 +68,7 @@ def wanted_in(body: bytes) -> Wanted:
 def prepared(wanted: Wanted, model: Model) -> Matrix:
     """Its rows as the network takes them. Raises InvalidInput naming row and column."""
     if isinstance(wanted, Numbers):
-        if model.preparation.columns is None:
+        if model.preprocessor.columns is None:
             raw = matrix_of(wanted.inputs, model.network.architecture.inputs, "inputs")
             return model.prepared(raw, len(raw), lambda row, column: f"inputs.{row}.{column}")
         return model.prepared_rows(wanted.inputs, "inputs")
@@ -163,7 +163,7 @@ def _room(announced: Announced, rows: int) -> memoryview:
 
 def _check(announced: Announced, model: Model) -> None:
     """Raises InvalidInput, TooLarge."""
-    if model.preparation.columns is not None:
+    if model.preprocessor.columns is not None:
         raise InvalidInput(
             FIELD,
             "These weights were trained on a table; give JSON with inputs or rows, which may hold any values, or an "

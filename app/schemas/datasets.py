@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from nabla.app.schemas.common import Name, Request
 from nabla.engine.data.profile_schema import ColumnProfile, Kind, Named, Profile, Role
-from nabla.engine.data.schema import Column, ColumnType, Filling
+from nabla.engine.data.schema import Column, ColumnType, ImputationStrategy
 from nabla.engine.literals import LARGEST_SEED, DataFormat, UploadKind, UploadState
 
 if TYPE_CHECKING:
@@ -86,8 +86,8 @@ class ReadingFields(Request):
             description='What columns hold, where it is not what they look like: {"zip": "category"}.',
         ),
     ]
-    missing: Annotated[
-        Filling | dict[str, Filling] | None,
+    imputation: Annotated[
+        ImputationStrategy | dict[str, ImputationStrategy] | None,
         BeforeValidator(_object),
         Field(
             description="What rows without a value get: a word for all columns (of categories and booleans then the "
@@ -190,14 +190,14 @@ class DatasetFile(ReadingFields):
 
 class ColumnView(BaseModel):
     """A column that is learned from. `inputs`: how many of a network's it takes; `missing`: rows without a value, which
-    get what `fill` says."""
+    get what `imputation` says."""
 
     name: str
     type: ColumnType
     inputs: int
     categories: list[str] | None
     missing: int
-    fill: Filling | None
+    imputation: ImputationStrategy | None
 
     @classmethod
     def of(cls, column: Column) -> "ColumnView":
@@ -207,7 +207,7 @@ class ColumnView(BaseModel):
             inputs=column.inputs,
             categories=list(column.categories) if column.type == "category" else None,
             missing=column.missing,
-            fill=column.fill,
+            imputation=column.imputation,
         )
 
 
@@ -219,7 +219,7 @@ class ProgressView(BaseModel):
     rows: int
 
 
-class PieceView(BaseModel):
+class ChunkView(BaseModel):
     """What has come: a file of rows, or a part of a file."""
 
     number: int
@@ -234,11 +234,11 @@ class DatasetProblem(BaseModel):
 
 class DatasetView(BaseModel):
     """A dataset. `inputs` counts those of a network; with `classes`, `targets` is their number. `columns`: what is
-    learned from, where it came as a table, and `answers`: the columns to learn; `weighted`: each row has a weight.
-    `unlabeled`: the rows have no answers, `targets` is 0, and there is nothing to learn from it, but to predict.
+    learned from, where it came as a table, and `target_columns`: the columns to learn; `weighted`: each row has a
+    weight. `unlabeled`: the rows have no answers, `targets` is 0, and there is nothing to learn from it, but to predict.
     `sha256` is the same for the same content.
 
-    Until it is `ready` most of it is not known: then `progress` tells how far reading has come, `pieces` what has been
+    Until it is `ready` most of it is not known: then `progress` tells how far reading has come, `chunks` what has been
     sent of an open one, and `errors` why one has failed."""
 
     id: str
@@ -249,14 +249,14 @@ class DatasetView(BaseModel):
     targets: int | None
     classes: list[str] | None
     columns: list[ColumnView] | None
-    answers: list[str] | None
+    target_columns: list[str] | None
     weighted: bool | None
     unlabeled: bool
     bytes: int
     sha256: str | None
     created_at: datetime
     upload: Literal["rows", "file"] | None
-    pieces: list[PieceView] | None
+    chunks: list[ChunkView] | None
     progress: ProgressView | None
     errors: list[DatasetProblem] | None
 
@@ -277,21 +277,21 @@ class DatasetView(BaseModel):
             targets=dataset.targets,
             classes=list(dataset.classes) if dataset.classes else None,
             columns=None if dataset.features is None else [ColumnView.of(column) for column in dataset.features],
-            answers=list(dataset.answers) or None,
+            target_columns=list(dataset.target_columns) or None,
             weighted=dataset.weighted,
             unlabeled=dataset.unlabeled,
             bytes=dataset.bytes,
             sha256=dataset.sha256,
             created_at=dataset.created_at,
             upload=None,
-            pieces=None,
+            chunks=None,
             progress=None,
             errors=None,
         )
 
     @classmethod
     def _of_upload(cls, upload: "Upload", progress: "Progress | None") -> "DatasetView":
-        pieces = [PieceView(number=one.number, bytes=one.bytes, sha256=one.sha256) for one in upload.pieces]
+        chunks = [ChunkView(number=one.number, bytes=one.bytes, sha256=one.sha256) for one in upload.chunks]
         return cls(
             id=upload.id,
             name=upload.name,
@@ -301,14 +301,14 @@ class DatasetView(BaseModel):
             targets=None,
             classes=None,
             columns=None,
-            answers=None,
+            target_columns=None,
             weighted=None,
             unlabeled=upload.reading.unlabeled,
             bytes=upload.bytes,
             sha256=None,
             created_at=upload.created_at,
             upload=_open_kind(upload.kind),
-            pieces=pieces if upload.state == "receiving" else None,
+            chunks=chunks if upload.state == "receiving" else None,
             progress=ProgressView(**vars(progress)) if progress else None,
             errors=[DatasetProblem(field=field, message=text) for field, text in upload.problems] or None,
         )
@@ -393,7 +393,7 @@ class RowsView(BaseModel):
         return cls(columns=named, data=data, offset=offset, rows=rows)
 
 
-class PartFields(Request):
+class SplitFields(Request):
     name: Annotated[Name, Field(description="Of the new dataset.")]
     share: Annotated[float, Field(gt=0, le=1, description="Of the rows.")]
 
@@ -404,23 +404,23 @@ class NewSplit(Request):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
-                {"parts": [{"name": "xor-train", "share": 0.5}, {"name": "xor-test", "share": 0.5}], "seed": 7}
+                {"splits": [{"name": "xor-train", "share": 0.5}, {"name": "xor-test", "share": 0.5}], "seed": 7}
             ]
         }
     )
 
-    parts: Annotated[list[PartFields], Field(min_length=1, max_length=100)]
+    splits: Annotated[list[SplitFields], Field(min_length=1, max_length=100)]
     seed: Annotated[int, Field(ge=0, le=LARGEST_SEED, description="Draws the rows; the same seed, the same parts.")] = 0
     stratified: Annotated[bool, Field(description="Give each part of each class its share.")] = True
 
     @model_validator(mode="after")
     def _no_more_than_there_are(self) -> Self:
-        if sum(part.share for part in self.parts) > 1 + 1e-9:
+        if sum(part.share for part in self.splits) > 1 + 1e-9:
             raise ValueError("The shares of all parts are at most 1 together")
         return self
 
 
-class PartsView(BaseModel):
+class SplitsView(BaseModel):
     """The new datasets, in the order of the parts."""
 
     data: list[DatasetView]

@@ -48,7 +48,7 @@ class CheckpointFields(Request):
     ] = None
 
 
-class StartFields(Request):
+class ResumeFields(Request):
     job_id: Annotated[Reference, Field(description="Id or name of a job of the same network.")]
     checkpoint: Annotated[int, Field(ge=1, description="The number of one of its checkpoints.")]
 
@@ -82,14 +82,14 @@ class NewJob(Request, TrainingFields):
         DeviceChoice, Field(description="Where to train; auto: where a step takes less time, by arithmetic.")
     ] = "auto"
     priority: Priority = 0
-    after: list[Reference] = Field(
+    depends_on: list[Reference] = Field(
         default=[],
         max_length=100,
         description="Ids or names of jobs that must have succeeded before this one starts.",
     )
     checkpoints: Annotated[CheckpointFields, Field(description="When to save the job.")] = CheckpointFields()
-    start_from: Annotated[
-        StartFields | None,
+    resume_from: Annotated[
+        ResumeFields | None,
         Field(
             description="Begin with the weights of a checkpoint, and with what the optimizer had gathered if it is the "
             "same one."
@@ -104,8 +104,10 @@ class NewJob(Request, TrainingFields):
             for field in ("batch_size", "learning_rate"):
                 if field in self.model_fields_set:
                     raise InvalidInput(field, _FULL_BATCH)
-        if self.warm_start and self.start_from is not None:
-            raise InvalidInput("start_from", "With warm_start a job begins with the current version; give one of them.")
+        if self.warm_start and self.resume_from is not None:
+            raise InvalidInput(
+                "resume_from", "With warm_start a job begins with the current version; give one of them."
+            )
         stages = training.stages_of(self.schedule)
         rule = Constant(type="constant") if isinstance(self.schedule, list) else self.schedule
         validation, stopping = self.validation, self.early_stopping
@@ -170,8 +172,8 @@ class ErrorView(BaseModel):
 
 class JobView(TrainingFields):
     """A job. `cost` is that of the last finished epoch; `queue_position` 0 is the next to run on its kind of device;
-    `waits_for`: those of `after` that have not ended; `pausing`: it runs until it has been saved. `attempts` counts
-    its starts, `retries` those after a failure. `start_version`: the version of the network it began with, if not with
+    `blocked_by`: those of `depends_on` that have not ended; `pausing`: it runs until it has been saved. `attempts`
+    counts its starts, `retries` those after a failure. `start_version`: the version of the network it began with, if not with
     a checkpoint, `network_version` the one it has published; `stopped`: why it ended where it did; `best_epoch`: with
     early stopping, the one whose weights are published. l-bfgs has no batch size and no learning rate."""
 
@@ -180,8 +182,8 @@ class JobView(TrainingFields):
     state: State
     queue_position: int | None = None
     priority: int
-    after: list[str]
-    waits_for: list[str] = Field(default=[])
+    depends_on: list[str]
+    blocked_by: list[str] = Field(default=[])
     pausing: bool = False
     network_id: str
     dataset_id: str
@@ -193,7 +195,7 @@ class JobView(TrainingFields):
     device: Annotated[str | None, Field(description="The one that it was given.", examples=["cpu", "cuda:0"])]
     device_kind: Annotated[DeviceKind, Field(description="The kind of slot that it runs in.")]
     device_reason: Annotated[str | None, Field(description="Why there.")]
-    shuffled_by: Annotated[
+    shuffle_mode: Annotated[
         Literal["rows", "blocks", "none"],
         Field(
             description="What is put into a new order in every epoch: rows; or blocks of neighbouring rows, and then "
@@ -206,7 +208,7 @@ class JobView(TrainingFields):
     seconds_elapsed: float
     seconds_remaining: float | None
     start_version: int | None
-    start_from: StartFields | None
+    resume_from: ResumeFields | None
     network_version: int | None
     stopped: StopReason | None
     best_epoch: int | None
@@ -217,7 +219,7 @@ class JobView(TrainingFields):
 
     @classmethod
     def of(
-        cls, job: "Job", queue_position: int | None = None, waits_for: Sequence[str] = (), pausing: bool = False
+        cls, job: "Job", queue_position: int | None = None, blocked_by: Sequence[str] = (), pausing: bool = False
     ) -> "JobView":
         spec = job.spec
         learning_rate = spec.new_rates[-1].learning_rate if spec.new_rates else spec.learning_rate
@@ -228,8 +230,8 @@ class JobView(TrainingFields):
             state=job.state,
             queue_position=queue_position,
             priority=job.priority,
-            after=list(job.after),
-            waits_for=list(waits_for),
+            depends_on=list(job.depends_on),
+            blocked_by=list(blocked_by),
             pausing=pausing,
             network_id=job.network_id,
             dataset_id=job.dataset_id,
@@ -253,7 +255,7 @@ class JobView(TrainingFields):
             warm_start=spec.warm_start,
             seed=spec.seed,
             shuffle=spec.shuffle,
-            shuffled_by=("rows" if spec.shuffle_block is None else "blocks") if spec.shuffle else "none",
+            shuffle_mode=("rows" if spec.shuffle_block is None else "blocks") if spec.shuffle else "none",
             precision=spec.precision,
             device=job.device,
             device_kind=job.device_kind,
@@ -263,8 +265,10 @@ class JobView(TrainingFields):
             checkpoints=CheckpointFields(**asdict(job.checkpointing)),
             seconds_elapsed=job.seconds,
             seconds_remaining=_seconds_remaining(job),
-            start_version=job.start_version if job.start_from is None else None,
-            start_from=StartFields(job_id=job.start_from[0], checkpoint=job.start_from[1]) if job.start_from else None,
+            start_version=job.start_version if job.resume_from is None else None,
+            resume_from=ResumeFields(job_id=job.resume_from[0], checkpoint=job.resume_from[1])
+            if job.resume_from
+            else None,
             network_version=job.network_version,
             stopped=job.stopped,
             best_epoch=job.best_epoch,
@@ -275,7 +279,7 @@ class JobView(TrainingFields):
         )
 
 
-OF_THE_MOMENT = {"queue_position", "waits_for", "pausing"}
+OF_THE_MOMENT = {"queue_position", "blocked_by", "pausing"}
 """Fields that depend on more than the job itself, which no record of the past has."""
 
 

@@ -22,7 +22,7 @@ from nabla.engine.literals import (
 from nabla.engine.model_io.bundle import Hints
 
 if TYPE_CHECKING:
-    from nabla.engine.data.preprocessing import PreparationRule
+    from nabla.engine.data.preprocessing import PreprocessingConfig
     from nabla.engine.nn.architecture import Architecture
     from nabla.engine.records.network import NetworkRecord
 
@@ -42,7 +42,7 @@ class LayerFields(Request):
     ] = False
 
 
-class PreparationFields(Request):
+class PreprocessingFields(Request):
     """How inputs and targets are prepared, in training, predictions and evaluations alike."""
 
     inputs: Annotated[
@@ -60,15 +60,15 @@ class PreparationFields(Request):
             "outputs and errors come in the units of the targets all the same."
         ),
     ] = "none"
-    unseen: Annotated[
-        Literal["refuse", "ignore"],
+    handle_unknown: Annotated[
+        Literal["error", "ignore"],
         Field(description="A category that was not learned: refuse the row, or leave all its inputs 0."),
-    ] = "refuse"
+    ] = "error"
 
-    def rule(self) -> "PreparationRule":
-        from nabla.engine.data.preprocessing import PreparationRule
+    def rule(self) -> "PreprocessingConfig":
+        from nabla.engine.data.preprocessing import PreprocessingConfig
 
-        return PreparationRule(self.inputs, self.targets, self.unseen)
+        return PreprocessingConfig(self.inputs, self.targets, self.handle_unknown)
 
 
 Layers = Annotated[list[LayerFields], Field(min_length=1, max_length=1000)]
@@ -115,13 +115,13 @@ class NewNetwork(Request):
     ] = "glorot_uniform"
     seed: Annotated[int, Field(ge=0, le=LARGEST_SEED, description="The same seed draws the same weights.")] = 0
     dtype: Annotated[DtypeName, Field(description="Precision of parameters and training.")] = "float32"
-    preparation: Annotated[
-        PreparationFields,
+    preprocessing: Annotated[
+        PreprocessingFields,
         Field(
             description="What is done to raw inputs and targets. It is found in the rows that are trained on, belongs "
             "to the version that was trained, and is applied wherever that is used."
         ),
-    ] = PreparationFields()
+    ] = PreprocessingFields()
 
     def architecture(self) -> "Architecture":
         from nabla.engine.nn.architecture import Architecture, Layer
@@ -182,7 +182,7 @@ class NetworkView(BaseModel):
     initializer: InitializerName
     seed: int
     dtype: DtypeName
-    preparation: PreparationFields
+    preprocessing: PreprocessingFields
     parameters: int
     version: int
     tags: dict[str, int]
@@ -204,7 +204,7 @@ class NetworkView(BaseModel):
             initializer=architecture.initializer,
             seed=architecture.seed,
             dtype=architecture.dtype,
-            preparation=PreparationFields(**asdict(record.preparation)),
+            preprocessing=PreprocessingFields(**asdict(record.preprocessing)),
             parameters=architecture.parameters,
             version=record.current,
             tags=record.tags,
@@ -221,7 +221,7 @@ class ColumnName(BaseModel):
     type: ColumnType
 
 
-class VersionPreparation(PreparationFields):
+class VersionPreprocessing(PreprocessingFields):
     """How raw inputs become those of this version. `columns`: those of the table that it was trained on, in the order
     of values in a row; null for plain numbers."""
 
@@ -236,7 +236,7 @@ class Source(BaseModel):
 class VersionView(BaseModel):
     """Published weights. `origin`: whether they were drawn from a seed, trained, or came in a file; `job_id`: the job
     that trained them; `imported`: the format of the file; `epoch`: after which of the job's epochs, where they were
-    published before its end; `cloned_from`: whose they were before; `classes`: what they tell apart; `preparation`:
+    published before its end; `cloned_from`: whose they were before; `classes`: what they tell apart; `preprocessing`:
     null where nothing has been trained."""
 
     network_id: str
@@ -249,7 +249,7 @@ class VersionView(BaseModel):
     epoch: int | None
     cloned_from: Source | None
     classes: list[str] | None
-    preparation: VersionPreparation | None
+    preprocessing: VersionPreprocessing | None
     created_at: datetime
 
     @classmethod
@@ -266,16 +266,16 @@ class VersionView(BaseModel):
             epoch=version.epoch,
             cloned_from=Source(network_id=source[0], version=source[1]) if source else None,
             classes=list(version.classes) if version.classes else None,
-            preparation=None if version.origin == "drawn" else _preparation_of(version, network),
+            preprocessing=None if version.origin == "drawn" else _preparation_of(version, network),
             created_at=version.created_at,
         )
 
 
-def _preparation_of(version: "Version", network: "NetworkRecord") -> VersionPreparation:
+def _preparation_of(version: "Version", network: "NetworkRecord") -> VersionPreprocessing:
     columns = None
     if version.columns is not None:
         columns = [ColumnName(name=name, type=type_) for name, type_ in version.columns]
-    return VersionPreparation(**asdict(network.preparation), columns=columns)
+    return VersionPreprocessing(**asdict(network.preprocessing), columns=columns)
 
 
 class VersionsView(BaseModel):

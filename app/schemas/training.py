@@ -252,7 +252,9 @@ class EarlyStoppingFields(Request):
 
     patience: Annotated[int, Field(ge=1, description="Epochs to wait for a lower cost.")] = 10
     min_delta: Annotated[float, Field(ge=0, description="A fall by no more than this does not count.")] = 0.0
-    restore_best: Annotated[bool, Field(description="Publish the weights of the best epoch, not the last.")] = True
+    restore_best_weights: Annotated[bool, Field(description="Publish the weights of the best epoch, not the last.")] = (
+        True
+    )
 
 
 def _kind_of_weights(value: Any) -> str:

@@ -12,14 +12,14 @@ import numpy.typing as npt
 from nabla.engine import durable_files
 from nabla.engine.data.examples import Examples
 from nabla.engine.data.ingest_options import NO_ANSWERS, Answers, Content
-from nabla.engine.data.preprocessing import PreparationRule
+from nabla.engine.data.preprocessing import PreprocessingConfig
 from nabla.engine.data.schema import Column
 from nabla.engine.errors import InvalidInput
 from nabla.engine.nn.architecture import Architecture
 
 Matrix = npt.NDArray[np.floating]
 
-_UNPREPARED = PreparationRule()
+_NO_PREPROCESSING = PreprocessingConfig()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,13 +34,13 @@ class Dataset(Content):
     @classmethod
     def of(cls, id: str, name: str | None, created_at: datetime, content: Content, folder: Path) -> "Dataset":
         """The dataset whose content is stored in `folder`."""
-        digest = content_digest(folder, content.features, content.answers, content.classes)
+        digest = content_digest(folder, content.features, content.target_columns, content.classes)
         return cls(id=id, name=name, created_at=created_at, sha256=digest, **vars(content))
 
     def check_fits(
         self,
         architecture: Architecture,
-        rule: PreparationRule = _UNPREPARED,
+        rule: PreprocessingConfig = _NO_PREPROCESSING,
         columns: tuple[Column, ...] | None = None,
     ) -> None:
         """Raises InvalidInput (field `dataset_id`) if the network cannot be trained on this, or be measured with it.
@@ -73,7 +73,7 @@ class Dataset(Content):
     def check_inputs(
         self,
         architecture: Architecture,
-        rule: PreparationRule = _UNPREPARED,
+        rule: PreprocessingConfig = _NO_PREPROCESSING,
         columns: tuple[Column, ...] | None = None,
     ) -> None:
         """Raises InvalidInput (field `dataset_id`) if the network cannot predict these rows. `columns`: those of a

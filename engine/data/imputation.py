@@ -19,16 +19,16 @@ def fills_of(features: Features, rows: Rows) -> Vector:
 
 
 def _fill(features: Features, column: Column, rows: Rows) -> float:
-    if column.fill is None:
+    if column.imputation is None:
         return np.nan
-    if column.fill == "constant":
+    if column.imputation == "constant":
         return _constant(column)
     if column.type == "category":
         return _most_frequent_category(features, column, rows)
-    if column.fill == "mean":
+    if column.imputation == "mean":
         return _mean(features, column, rows)
     known = _all_known(features, column, rows)
-    if column.fill == "median":
+    if column.imputation == "median":
         return float(np.median(known))
     values, counts = np.unique(known, return_counts=True)
     return float(values[counts.argmax()])  # of several the smallest
@@ -59,11 +59,11 @@ def _value(column: Column) -> float | None:
 
 
 def _most_frequent_category(features: Features, column: Column, rows: Rows) -> float:
-    if column.fill != "most_frequent":
+    if column.imputation != "most_frequent":
         raise InvalidInput(
             "dataset_id",
-            f"The column {column.name!r} has categories, which have no {column.fill}; fill it with most_frequent or "
-            "constant.",
+            f"The column {column.name!r} has categories, which have no {column.imputation}; fill it with "
+            "most_frequent or constant.",
         )
     counts = np.zeros(len(column.categories), np.int64)
     for block in blocks_of(rows, 1):

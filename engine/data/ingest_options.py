@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from nabla.engine.data.examples import Label, refuse_beside_unlabeled
-from nabla.engine.data.schema import Column, ColumnType, Filling
+from nabla.engine.data.schema import Column, ColumnType, ImputationStrategy
 from nabla.engine.errors import InvalidInput
 from nabla.engine.literals import DataFormat
 
@@ -30,7 +30,7 @@ class Reading:
     `format`: None finds out. `header`: whether the first line of CSV names the columns; None finds out. `target` names
     the columns to learn as numbers, `label` the one of classes, `weight` the one that says how much a row counts,
     `features` the inputs: by default all other columns. `classes`: their order, where it is not that of their names.
-    `types`: what columns are, where that is not what they look like. `missing`: what rows without a value get; where
+    `types`: what columns are, where that is not what they look like. `imputation`: what rows without a value get; where
     it says nothing they are refused. `constants`: the values for the filling `constant`. `unlabeled`: the rows have
     nothing to be learned, and are there to be predicted; what is missing stays so, until a network fills it. `largest`:
     bytes, once unpacked.
@@ -46,7 +46,7 @@ class Reading:
     features: tuple[str, ...] | None = None
     classes: tuple[Label, ...] | None = None
     types: dict[str, ColumnType] = field(default_factory=dict)
-    missing: Filling | dict[str, Filling] | None = None
+    imputation: ImputationStrategy | dict[str, ImputationStrategy] | None = None
     constants: dict[str, float | str] = field(default_factory=dict)
     largest: int = 2**33
     unlabeled: bool = False
@@ -55,7 +55,7 @@ class Reading:
         if not self.unlabeled:
             return
         refuse_beside_unlabeled(option for option in ("target", "label", "classes", "weight") if getattr(self, option))
-        for option in ("missing", "constants"):
+        for option in ("imputation", "constants"):
             if getattr(self, option):
                 raise InvalidInput(
                     option,
@@ -102,8 +102,8 @@ class Content:
 
     `inputs` counts those of a network; `targets` the columns of the answers: for labels it is the number of classes,
     and 0 where the rows have no answers. `features`: the columns behind the inputs, where it came as a table; None for
-    plain numbers. `answers`, `weight`: the names of the columns to learn, and of the one of weights, where they have
-    names.
+    plain numbers. `target_columns`, `weight`: the names of the columns to learn, and of the one of weights, where they
+    have names.
 
     `smallest`, `largest`: over all targets; `distributions`: each row of targets is ≥ 0 and sums to 1;
     `magnitude`: the largest absolute value of all inputs and targets; `weighted`: each row has a weight.
@@ -120,7 +120,7 @@ class Content:
     magnitude: float
     weighted: bool = False
     features: tuple[Column, ...] | None = None
-    answers: tuple[str, ...] = ()
+    target_columns: tuple[str, ...] = ()
     weight: str | None = None
 
     @property

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from nabla.engine import durable_files
 from nabla.engine.data.dataset import Dataset, Matrix
 from nabla.engine.data.features import ArrayFeatures, Features
-from nabla.engine.data.preprocessing import Preparation
+from nabla.engine.data.preprocessing import Preprocessor
 from nabla.engine.data.scaling import Vector
 from nabla.engine.data.schema import Column
 from nabla.engine.errors import Damaged, InvalidInput
@@ -58,34 +58,34 @@ class RawDataset:
     codes: npt.NDArray[np.int32] | None
     weights: npt.NDArray[np.float64] | None
 
-    def prepared(self, preparation: Preparation, outputs: int, dtype: str) -> OpenDataset:
+    def prepared(self, preprocessor: Preprocessor, outputs: int, dtype: str) -> OpenDataset:
         """For a network of so many outputs. Labels become one-hot targets, or 0 and 1 for a single output.
 
         Raises StorageFailed, and InvalidInput where a row cannot be prepared.
         """
-        x, units = self._inputs(preparation, dtype), None
+        x, units = self._inputs(preprocessor, dtype), None
         if self.codes is not None:
             codes = self.codes
             y = self._made((len(codes), outputs), dtype, lambda rows: _one_hot(codes[rows], outputs, dtype))
             return OpenDataset(x, y, codes, self.weights)
         assert self.targets is not None
         y, targets = self.targets, self.targets
-        if preparation.targets is not None:
-            units = preparation.targets.scales
-        if preparation.targets is not None or y.dtype != dtype:
+        if preprocessor.targets is not None:
+            units = preprocessor.targets.scales
+        if preprocessor.targets is not None or y.dtype != dtype:
             y = self._made(
                 targets.shape,
                 dtype,
-                lambda rows: _in(dtype, preparation.prepare_targets(targets[rows]), rows, "targets"),
+                lambda rows: _in(dtype, preprocessor.prepare_targets(targets[rows]), rows, "targets"),
             )
         return OpenDataset(x, y, None, self.weights, units)
 
-    def _inputs(self, preparation: Preparation, dtype: str) -> Matrix:
+    def _inputs(self, preprocessor: Preprocessor, dtype: str) -> Matrix:
         features = self.features
-        if isinstance(features, ArrayFeatures) and preparation.keeps_inputs and features.matrix.dtype == dtype:
+        if isinstance(features, ArrayFeatures) and preprocessor.keeps_inputs and features.matrix.dtype == dtype:
             return features.matrix
         return self._made(
-            (features.rows, features.inputs), dtype, lambda rows: inputs_of(features, preparation, dtype, rows)
+            (features.rows, features.inputs), dtype, lambda rows: inputs_of(features, preprocessor, dtype, rows)
         )
 
     def _made(self, shape: tuple[int, int], dtype: str, block: Callable[[slice], Matrix]) -> Matrix:
@@ -105,10 +105,10 @@ class RawDataset:
         return np.frombuffer(durable_files.map_scratch(self.folder, write), dtype).reshape(shape)
 
 
-def inputs_of(features: Features, preparation: Preparation, dtype: str, rows: slice) -> Matrix:
+def inputs_of(features: Features, preprocessor: Preprocessor, dtype: str, rows: slice) -> Matrix:
     """Rows (rows, inputs), prepared. Raises InvalidInput where one cannot be."""
     numbers = np.arange(rows.start, rows.stop)
-    return _in(dtype, preparation.prepare(features.read(numbers), numbers, _no_field), rows, "inputs")
+    return _in(dtype, preprocessor.prepare(features.read(numbers), numbers, _no_field), rows, "inputs")
 
 
 def open_features(
@@ -140,12 +140,12 @@ def open_raw(dataset: Dataset, folder: Path, columns: tuple[Column, ...] | None 
 
 
 def open_for_training(
-    dataset: Dataset, folder: Path, outputs: int, dtype: str, preparation: Preparation | None = None
+    dataset: Dataset, folder: Path, outputs: int, dtype: str, preprocessor: Preprocessor | None = None
 ) -> OpenDataset:
     """The dataset stored in `folder`, for a network of so many outputs; by default as the plain numbers that it is.
     Raises StorageFailed; Damaged if any byte of it is not what was written; InvalidInput where a row cannot be
     prepared."""
-    prepared_by = preparation or Preparation.plain()
+    prepared_by = preprocessor or Preprocessor.plain()
     return open_raw(dataset, folder, prepared_by.columns).prepared(prepared_by, outputs, dtype)
 
 

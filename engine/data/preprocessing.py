@@ -26,13 +26,13 @@ _COSTS_OF_SCALED_TARGETS = ("quadratic", "mean_absolute", "huber")
 
 
 @dataclass(frozen=True)
-class PreparationRule:
-    """What a network is created with. `unseen`: whether a category that is none of those learned is refused, or has no
-    input of its own."""
+class PreprocessingConfig:
+    """What a network is created with. `handle_unknown`: whether a category that is none of those learned is refused,
+    or has no input of its own."""
 
     inputs: ScalingWord = "none"
     targets: ScalingWord = "none"
-    unseen: Literal["refuse", "ignore"] = "refuse"
+    handle_unknown: Literal["error", "ignore"] = "error"
 
     @property
     def scales(self) -> bool:
@@ -44,12 +44,12 @@ class PreparationRule:
         if self.targets != "none" and cost not in _COSTS_OF_SCALED_TARGETS:
             accepted = ", ".join(_COSTS_OF_SCALED_TARGETS)
             raise InvalidInput(
-                "preparation.targets",
+                "preprocessing.targets",
                 f"The cost {cost} looks at probabilities or counts, which scaled targets are not. Accepted: none, or "
                 f"one of the costs {accepted}.",
             )
 
-    def check_classes(self, classes: tuple[str, ...] | None, field: str = "preparation.targets") -> None:
+    def check_classes(self, classes: tuple[str, ...] | None, field: str = "preprocessing.targets") -> None:
         """Raises InvalidInput if targets are to be scaled and there are none."""
         if self.targets != "none" and classes is not None:
             raise InvalidInput(
@@ -60,7 +60,7 @@ class PreparationRule:
 
 
 @dataclass(frozen=True, eq=False)
-class Preparation:
+class Preprocessor:
     """What was found in the rows that a network was trained on.
 
     `columns`: those of a table; None for plain numbers. `fills`: what a row without a value gets, column by column: a
@@ -68,16 +68,16 @@ class Preparation:
     scaled.
     """
 
-    rule: PreparationRule
+    rule: PreprocessingConfig
     columns: tuple[Column, ...] | None
     fills: Vector
     inputs: Scaling | None
     targets: Scaling | None
 
     @classmethod
-    def plain(cls, rule: PreparationRule | None = None) -> "Preparation":
+    def plain(cls, rule: PreprocessingConfig | None = None) -> "Preprocessor":
         """Plain numbers, as they are."""
-        return cls(rule or PreparationRule(), None, np.zeros(0), None, None)
+        return cls(rule or PreprocessingConfig(), None, np.zeros(0), None, None)
 
     @property
     def keeps_inputs(self) -> bool:
@@ -132,7 +132,7 @@ class Preparation:
 
     def _check_seen(self, place: int, codes: Array, rows: Rows, field: Field) -> None:
         unseen = codes == UNSEEN
-        if self.rule.unseen == "refuse" and unseen.any():
+        if self.rule.handle_unknown == "error" and unseen.any():
             assert self.columns is not None
             column, row = self.columns[place], int(unseen.argmax())
             raise InvalidInput(
@@ -151,21 +151,21 @@ class Preparation:
             )
 
 
-def fit(rule: PreparationRule, features: Features, targets: Array | None, rows: Rows) -> Preparation:
+def fit(rule: PreprocessingConfig, features: Features, targets: Array | None, rows: Rows) -> Preprocessor:
     """Found in these rows, which ascend; `targets`: None where there are classes. Raises InvalidInput where a value is
     missing and nothing says what to fill it with, or numbers reach too far."""
     fills = np.zeros(0) if features.columns is None else fills_of(features, rows)
-    found = Preparation(rule, features.columns, fills, None, None)
+    found = Preprocessor(rule, features.columns, fills, None, None)
     inputs = None if rule.inputs == "none" else _fit_inputs(found, features, rows)
     answers = None
     if targets is not None and rule.targets != "none":
         width = targets.shape[1]
         answers = fit_scaling(rule.targets, lambda block: np.asarray(targets[block], np.float64), rows, width)
         _check_finite(answers, "targets", [str(column) for column in range(width)])
-    return Preparation(rule, features.columns, fills, inputs, answers)
+    return Preprocessor(rule, features.columns, fills, inputs, answers)
 
 
-def _fit_inputs(found: Preparation, features: Features, rows: Rows) -> Scaling:
+def _fit_inputs(found: Preprocessor, features: Features, rows: Rows) -> Scaling:
     """Numbers and dates of a table, one column after the other; plain numbers all at once. Missing values count as what
     they are filled with."""
     word = found.rule.inputs
@@ -180,9 +180,9 @@ def _fit_inputs(found: Preparation, features: Features, rows: Rows) -> Scaling:
     for place, column in enumerate(features.columns):
         if column.type in ("number", "date"):
             single = features.only(place)
-            alone = Preparation(found.rule, (column,), found.fills[place : place + 1], None, None)
+            alone = Preprocessor(found.rule, (column,), found.fills[place : place + 1], None, None)
 
-            def read(block: Rows, single: Features = single, alone: Preparation = alone) -> Reals:
+            def read(block: Rows, single: Features = single, alone: Preprocessor = alone) -> Reals:
                 return alone.prepare(single.read(block), block, _no_field)
 
             scaling = fit_scaling(word, read, rows, 1)

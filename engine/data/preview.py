@@ -112,7 +112,7 @@ def _roles(dataset: Dataset, names: list[str]) -> tuple[Named, ...]:
     def role(name: str) -> Role:
         if name in features:
             return "feature"
-        return answer if name in dataset.answers else "weight" if name == dataset.weight else "unused"
+        return answer if name in dataset.target_columns else "weight" if name == dataset.weight else "unused"
 
     return tuple(Named(name, role(name)) for name in names)
 

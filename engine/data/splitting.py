@@ -36,7 +36,7 @@ def rows_of_shares(rows: int, shares: Sequence[float], seed: int, codes: npt.NDA
     found = [np.sort(order[first:last]) for first, last in zip([0, *ends[:-1]], ends, strict=True)]
     for place, part in enumerate(found):
         if not len(part):
-            raise InvalidInput(f"parts.{place}.share", f"Of {rows} rows this part would get none.")
+            raise InvalidInput(f"splits.{place}.share", f"Of {rows} rows this part would get none.")
     return found
 
 
@@ -91,7 +91,7 @@ def _store(
         magnitude=dataset.magnitude,
         weighted=dataset.weighted,
         features=features,
-        answers=dataset.answers,
+        target_columns=dataset.target_columns,
         weight=dataset.weight,
     )
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 import numpy as np
 
-from nabla.engine.data.preprocessing import Preparation, PreparationRule
+from nabla.engine.data.preprocessing import PreprocessingConfig, Preprocessor
 from nabla.engine.data.scaling import Scaling
 from nabla.engine.data.schema import Column
 from nabla.engine.errors import Damaged, InvalidInput, TooLarge
@@ -48,15 +48,15 @@ class Portable:
     """`preparation`: what was found for the `rule`; None where nothing has been trained."""
 
     network: Network
-    rule: PreparationRule
-    preparation: Preparation | None = None
+    rule: PreprocessingConfig
+    preprocessor: Preprocessor | None = None
     classes: Classes = None
 
     @property
     def arrays(self) -> Arrays:
-        """Views of the network's, and what was found for its preparation."""
+        """Views of the network's, and what was found for its preprocessor."""
         found: Arrays = dict(named_tensors(self.network))
-        return found if self.preparation is None else found | tensors_of(self.preparation)
+        return found if self.preprocessor is None else found | tensors_of(self.preprocessor)
 
     @property
     def words(self) -> dict[str, str]:
@@ -65,7 +65,7 @@ class Portable:
             "rule": msgspec.json.encode(self.rule).decode(),
             **words_of_classes(self.classes),
         }
-        return found if self.preparation is None else found | words_of(self.preparation)
+        return found if self.preprocessor is None else found | words_of(self.preprocessor)
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ _MOST_COLUMNS = 100_000
 _LONGEST = 1_000
 
 
-def check_classes(classes: Classes, architecture: Architecture, rule: PreparationRule) -> None:
+def check_classes(classes: Classes, architecture: Architecture, rule: PreprocessingConfig) -> None:
     """Raises InvalidInput (field `classes`) unless there is one for each output, or two for a single one."""
     if classes is None:
         return
@@ -103,16 +103,16 @@ def check_classes(classes: Classes, architecture: Architecture, rule: Preparatio
     rule.check_classes(classes)
 
 
-def check_preparation(preparation: Preparation, architecture: Architecture, rule: PreparationRule) -> None:
+def check_preparation(preprocessor: Preprocessor, architecture: Architecture, rule: PreprocessingConfig) -> None:
     """Raises InvalidInput."""
-    if preparation.rule != rule:
-        raise refused("What the file says under preparation and under rule differs; both are how data are prepared.")
-    if preparation.columns is not None:
-        _check_columns(preparation.columns, architecture)
-        for fill, column in zip(preparation.fills, preparation.columns, strict=True):
+    if preprocessor.rule != rule:
+        raise refused("What the file says under preprocessor and under rule differs; both are how data are prepared.")
+    if preprocessor.columns is not None:
+        _check_columns(preprocessor.columns, architecture)
+        for fill, column in zip(preprocessor.fills, preprocessor.columns, strict=True):
             _check_fill(float(fill), column)
-    _check_scaling(rule.inputs, preparation.inputs, architecture.inputs, "inputs")
-    _check_scaling(rule.targets, preparation.targets, architecture.outputs, "targets")
+    _check_scaling(rule.inputs, preprocessor.inputs, architecture.inputs, "inputs")
+    _check_scaling(rule.targets, preprocessor.targets, architecture.outputs, "targets")
 
 
 def _check_columns(columns: Sequence[Column], architecture: Architecture) -> None:
@@ -177,7 +177,7 @@ def restore(found: Found, most: int) -> Portable:
         architecture = _decoded(found, "architecture", Architecture)
         check_size(architecture, most)
     with _speaking_of("rule"):
-        rule = _decoded(found, "rule", PreparationRule)
+        rule = _decoded(found, "rule", PreprocessingConfig)
         rule.check_cost(architecture.cost)
     try:
         classes = classes_in(dict(found.words))
@@ -185,10 +185,10 @@ def restore(found: Found, most: int) -> Portable:
         raise refused("What the file says of its classes cannot be read; expected a JSON array of names.") from problem
     with _speaking_of("classes"):
         check_classes(classes, architecture, rule)
-    preparation = preparation_of(found, architecture)
-    if preparation is not None:
-        check_preparation(preparation, architecture, rule)
-    return Portable(network_with(found, architecture), rule, preparation, classes)
+    preprocessor = preparation_of(found, architecture)
+    if preprocessor is not None:
+        check_preparation(preprocessor, architecture, rule)
+    return Portable(network_with(found, architecture), rule, preprocessor, classes)
 
 
 def network_with(found: Found, architecture: Architecture) -> Network:
@@ -209,7 +209,7 @@ def network_with(found: Found, architecture: Architecture) -> Network:
     return network
 
 
-def preparation_of(found: Found, architecture: Architecture) -> Preparation | None:
+def preparation_of(found: Found, architecture: Architecture) -> Preprocessor | None:
     """What was found for the rule of the network. Raises InvalidInput."""
     own = {name: tensor for name, tensor in found.tensors.items() if name.startswith(PREFIX)}
     for name, tensor in own.items():

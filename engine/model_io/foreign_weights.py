@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from nabla.engine.data.preprocessing import PreparationRule
+from nabla.engine.data.preprocessing import PreprocessingConfig
 from nabla.engine.errors import InvalidInput
 from nabla.engine.literals import ActivationName, CostName, DtypeName
 from nabla.engine.model_io.bundle import Hints, Portable, check_classes
@@ -100,7 +100,7 @@ def network_of(layers: Sequence[Dense], hints: Hints, most: int) -> Portable:
             )
     architecture = _architecture(layers, hints, dtype)
     check_size(architecture, most)
-    check_classes(hints.classes, architecture, PreparationRule())
+    check_classes(hints.classes, architecture, PreprocessingConfig())
     network = Network.blank(architecture)
     for index, (layer, (w, b)) in enumerate(zip(layers, network.layers, strict=True)):
         copy_into(w, *layer.weights, transposed=layer.transposed)
@@ -108,7 +108,7 @@ def network_of(layers: Sequence[Dense], hints: Hints, most: int) -> Portable:
             copy_into(b, *layer.biases)
         if layer.normalization is not None:
             _normalize(network, index, layer.normalization)
-    return Portable(network, PreparationRule(), None, hints.classes)
+    return Portable(network, PreprocessingConfig(), None, hints.classes)
 
 
 def _architecture(layers: Sequence[Dense], hints: Hints, dtype: DtypeName) -> Architecture:

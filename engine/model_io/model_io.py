@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from nabla.engine import durable_files
-from nabla.engine.data.preprocessing import PreparationRule
+from nabla.engine.data.preprocessing import PreprocessingConfig
 from nabla.engine.errors import Damaged, InvalidInput
 from nabla.engine.literals import NetworkFormat
 from nabla.engine.model_io import npz_format, safetensors_format
@@ -39,7 +39,7 @@ def keep(path: Path, portable: Portable) -> Path:
     return durable_files.write_file(path, lambda sink: safetensors_format.write(sink, portable))
 
 
-def stored(path: Path, architecture: Architecture, rule: PreparationRule, classes: Classes) -> Portable:
+def stored(path: Path, architecture: Architecture, rule: PreprocessingConfig, classes: Classes) -> Portable:
     """A version as it is kept here. Raises Damaged."""
     durable_files.check(path)
     try:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from nabla.engine.data.preprocessing import Preparation
+from nabla.engine.data.preprocessing import Preprocessor
 from nabla.engine.data.schema import Column
 from nabla.engine.durable_files import Sink
 from nabla.engine.errors import Conflict, InvalidInput
@@ -209,31 +209,31 @@ _OF_FLOAT64: dict[ActivationName, _Make] = {
 _REAL = element_type(np.float64)
 
 
-def raw_inputs(graph: Graph, preparation: Preparation, architecture: Architecture) -> str:
+def raw_inputs(graph: Graph, preprocessor: Preprocessor, architecture: Architecture) -> str:
     """The network's inputs in its own type, by their name in the graph."""
     own = element_type(architecture.dtype)
-    if preparation.columns is None:
+    if preprocessor.columns is None:
         x = graph.input("inputs", own, architecture.inputs)
-        if preparation.inputs is None:
+        if preprocessor.inputs is None:
             return x
         x = graph.node("Cast", x, to=_REAL)
     else:
-        fills = map(float, preparation.fills)
-        parts = [_column(graph, column, fill) for column, fill in zip(preparation.columns, fills, strict=True)]
+        fills = map(float, preprocessor.fills)
+        parts = [_column(graph, column, fill) for column, fill in zip(preprocessor.columns, fills, strict=True)]
         x = graph.node("Concat", *parts, axis=1)
-    if preparation.inputs is not None:
-        offsets = graph.array("preparation.inputs.offsets", preparation.inputs.offsets)
-        scales = graph.array("preparation.inputs.scales", preparation.inputs.scales)
+    if preprocessor.inputs is not None:
+        offsets = graph.array("preprocessing.inputs.offsets", preprocessor.inputs.offsets)
+        scales = graph.array("preprocessing.inputs.scales", preprocessor.inputs.scales)
         x = graph.node("Mul", graph.node("Sub", x, offsets), graph.node("Reciprocal", scales))
     return graph.node("Cast", x, to=own)
 
 
-def answers(graph: Graph, preparation: Preparation, outputs: str, architecture: Architecture) -> str:
+def answers(graph: Graph, preprocessor: Preprocessor, outputs: str, architecture: Architecture) -> str:
     """Outputs in the units of the targets."""
-    if preparation.targets is None:
+    if preprocessor.targets is None:
         return outputs
-    offsets = graph.array("preparation.targets.offsets", preparation.targets.offsets)
-    scales = graph.array("preparation.targets.scales", preparation.targets.scales)
+    offsets = graph.array("preprocessing.targets.offsets", preprocessor.targets.offsets)
+    scales = graph.array("preprocessing.targets.scales", preprocessor.targets.scales)
     scaled = graph.node("Mul", graph.node("Cast", outputs, to=_REAL), scales)
     return graph.node("Cast", graph.node("Add", scaled, offsets), to=element_type(architecture.dtype))
 
@@ -273,31 +273,31 @@ _MOST_BYTES, _BESIDES = 2**31 - 1, 2**24
 
 def write(sink: Sink, portable: Portable) -> None:
     """Raises InvalidInput if it is too large for the format; Conflict if it scales what nothing was fitted to."""
-    preparation = portable.preparation
-    if preparation is None:
+    preprocessor = portable.preprocessor
+    if preprocessor is None:
         if portable.rule.scales:
             raise Conflict(
                 "This version has not been trained: what its inputs and targets are scaled by is found by the first "
                 "job, and an ONNX file needs it. Train it, or ask for safetensors or npz."
             )
-        preparation = Preparation.plain(portable.rule)
+        preprocessor = Preprocessor.plain(portable.rule)
     size = sum(array.nbytes for array in portable.arrays.values())
     if size > _MOST_BYTES - _BESIDES:
         raise InvalidInput(
             "format", f"The network has {size} bytes; an ONNX file holds less than 2 GiB. Accepted: safetensors, npz."
         )
     # Missing values are no numbers of JSON: NaN is written as null.
-    fills = [None if np.isnan(fill) else fill for fill in preparation.fills.tolist()]
+    fills = [None if np.isnan(fill) else fill for fill in preprocessor.fills.tolist()]
     words = {**portable.words, "fills": msgspec.json.encode(fills).decode()}
-    _graph(portable, preparation).write(sink, words)
+    _graph(portable, preprocessor).write(sink, words)
 
 
-def _graph(portable: Portable, preparation: Preparation) -> Graph:
+def _graph(portable: Portable, preprocessor: Preprocessor) -> Graph:
     network = portable.network
     architecture = network.architecture
-    graph = Graph({column.name for column in preparation.columns or ()} or {"inputs"})
-    x = raw_inputs(graph, preparation, architecture)
-    outputs = answers(graph, preparation, _layers(graph, network, x), architecture)
+    graph = Graph({column.name for column in preprocessor.columns or ()} or {"inputs"})
+    x = raw_inputs(graph, preprocessor, architecture)
+    outputs = answers(graph, preprocessor, _layers(graph, network, x), architecture)
     graph.output("outputs", outputs, element_type(architecture.dtype), "batch", architecture.outputs)
     if portable.classes is not None:
         label = graph.node("Gather", graph.texts(portable.classes), _codes(graph, outputs, network))

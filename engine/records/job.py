@@ -46,10 +46,10 @@ class Checkpointing:
 class Job:
     """`attempt` counts starts; what a worker says under an older attempt is not believed. `retries` counts those that
     were made because something outside the job failed. `cost` is that of the last finished epoch; `seconds` that of
-    all of them. `start_version`: the version of the network that it began with; `start_from`: the job and the number
+    all of them. `start_version`: the version of the network that it began with; `resume_from`: the job and the number
     of the checkpoint that it was told to begin with instead, and `start_file`: its own name for it. `stopped`: why a
     job that succeeded ended, and `best_epoch` whose weights it published, where it looked for the best. `device_kind`:
-    where it trains, and why; `device`: the one that it was given. `after`: jobs that must have succeeded before it
+    where it trains, and why; `device`: the one that it was given. `depends_on`: jobs that must have succeeded before it
     starts. `checkpoints`: oldest first."""
 
     id: str
@@ -77,9 +77,9 @@ class Job:
     device_kind: DeviceKind = "cpu"
     device_reason: str | None = None
     priority: int = 0
-    after: tuple[str, ...] = ()
+    depends_on: tuple[str, ...] = ()
     checkpointing: Checkpointing = Checkpointing()
-    start_from: tuple[str, int] | None = None
+    resume_from: tuple[str, int] | None = None
     start_file: str | None = None
 
     @property

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from nabla.engine.data.preprocessing import PreparationRule
+from nabla.engine.data.preprocessing import PreprocessingConfig
 from nabla.engine.data.schema import ColumnType
 from nabla.engine.errors import Conflict, NotFound
 from nabla.engine.literals import CURRENT, NetworkFormat, Origin, VersionReference
@@ -11,7 +11,7 @@ from nabla.engine.nn.architecture import Architecture
 from nabla.engine.training.config import TrainingSpec
 
 _MOST_TAGS = 100
-_UNPREPARED = PreparationRule()
+_NO_PREPROCESSING = PreprocessingConfig()
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Version:
 
 @dataclass(frozen=True)
 class NetworkRecord:
-    """`preparation`: how its data are prepared; `current`: the number of the version that predicts, unless another is
+    """`preprocessing`: how its data are prepared; `current`: the number of the version that predicts, unless another is
     asked for; `tags`: the numbers of versions, by the names that were given to them."""
 
     id: str
@@ -47,7 +47,7 @@ class NetworkRecord:
     versions: tuple[Version, ...]
     created_at: datetime
     current: int = 0
-    preparation: PreparationRule = _UNPREPARED
+    preprocessing: PreprocessingConfig = _NO_PREPROCESSING
     tags: dict[str, int] = field(default_factory=dict)
 
     def version(self, number: int) -> Version | None:

@@ -9,7 +9,7 @@ from nabla.engine.literals import UploadKind, UploadState
 
 
 @dataclass(frozen=True)
-class Piece:
+class UploadChunk:
     """A file as it came, called `name` by its sender, and `file` in the upload's folder. Numbers begin at 1."""
 
     number: int = 1
@@ -23,7 +23,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Upload:
-    """`pieces` are in the order of their numbers. `problems`: why it failed, as fields and sentences."""
+    """`chunks` are in the order of their numbers. `problems`: why it failed, as fields and sentences."""
 
     id: str
     kind: UploadKind
@@ -31,22 +31,22 @@ class Upload:
     name: str | None = None
     reading: Reading = field(default_factory=Reading)
     state: UploadState = "receiving"
-    pieces: tuple[Piece, ...] = ()
+    chunks: tuple[UploadChunk, ...] = ()
     problems: tuple[tuple[str, str], ...] = ()
 
     @property
     def bytes(self) -> int:
-        return sum(piece.bytes for piece in self.pieces)
+        return sum(chunk.bytes for chunk in self.chunks)
 
-    def piece(self, number: int) -> Piece | None:
-        return next((piece for piece in self.pieces if piece.number == number), None)
+    def chunk(self, number: int) -> UploadChunk | None:
+        return next((chunk for chunk in self.chunks if chunk.number == number), None)
 
     def sources(self, folder: Path) -> tuple[Source, ...]:
-        """What there is to read; `folder` has the pieces."""
+        """What there is to read; `folder` has the chunks."""
         if self.kind == "file":
-            first = self.pieces[0]
-            paths = tuple(folder / piece.file for piece in self.pieces)
+            first = self.chunks[0]
+            paths = tuple(folder / chunk.file for chunk in self.chunks)
             return (Source(paths, first.name, first.content_type),)
         return tuple(
-            Source((folder / piece.file,), piece.name, piece.content_type, piece.field) for piece in self.pieces
+            Source((folder / chunk.file,), chunk.name, chunk.content_type, chunk.field) for chunk in self.chunks
         )

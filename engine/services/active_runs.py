@@ -38,10 +38,10 @@ class Attempt:
 class Runs:
     """Those who call it hold the registry's lock."""
 
-    def __init__(self, registry: Registry, folder: DataFolder, hang_seconds: float) -> None:
+    def __init__(self, registry: Registry, folder: DataFolder, worker_timeout: float) -> None:
         self._registry = registry
         self._folder = folder
-        self._hang_seconds = hang_seconds
+        self._hang_seconds = worker_timeout
         self._attempts: dict[Slot, Attempt] = {}
         self._looked_at = time.monotonic()
 
@@ -95,7 +95,7 @@ class Runs:
             job_id=job.id,
             attempt=job.attempt,
             architecture=network.architecture,
-            preparation=network.preparation,
+            preprocessing=network.preprocessing,
             spec=job.spec,
             dataset=dataset,
             dataset_folder=str(self._folder.of_dataset(dataset.id)),

@@ -212,7 +212,7 @@ class BatchPredictions:
                 str(self._folder.of_dataset(batch.dataset_id)),
                 network.architecture,
                 str(self._folder.of_network(network.id) / version.file),
-                network.preparation,
+                network.preprocessing,
                 version.classes,
                 batch.format,
                 batch.probabilities,

@@ -17,8 +17,8 @@ from nabla.engine.training.checkpoint import load_checkpoint, save_weights
 Weights = Literal["last", "best"]
 
 _NO_BEST = (
-    "There are no best weights: only jobs with early stopping and restore_best keep them, from their first epoch on. "
-    "Ask for the last ones."
+    "There are no best weights: only jobs with early stopping and restore_best_weights keep them, from their first epoch "
+    "on. Ask for the last ones."
 )
 
 
@@ -60,7 +60,7 @@ class Checkpoints:
     def check_keeps(self, job: Job, weights: Weights) -> None:
         """Raises Conflict if the job's settings say that it will have no such weights."""
         stopping = job.spec.early_stopping
-        if weights == "best" and (stopping is None or not stopping.restore_best):
+        if weights == "best" and (stopping is None or not stopping.restore_best_weights):
             raise Conflict(_NO_BEST)
 
     def cancel(self, job: Job, weights: Weights) -> Job:
@@ -91,7 +91,7 @@ class Checkpoints:
             network = found.network(architecture, best=weights == "best")
             # Extracted again it gets the same name, and is the same.
             path = folder / f"{job.id}-{checkpoint.number}-{weights}.safetensors"
-            return save_weights(path, network, found.preparation, found.classes).name
+            return save_weights(path, network, found.preprocessor, found.classes).name
 
     @contextmanager
     def _noticing_it_is_gone(self, job: Job, checkpoint: SavedRun) -> Iterator[None]:

@@ -13,7 +13,7 @@ from nabla.engine.data.ingest_options import Content, Progress
 from nabla.engine.errors import Conflict, InvalidInput, NablaError, NotFound, TooLarge, TooMany, Unavailable
 from nabla.engine.literals import UploadKind
 from nabla.engine.records import ids
-from nabla.engine.records.upload import Piece, Upload
+from nabla.engine.records.upload import Upload, UploadChunk
 from nabla.engine.storage.data_dir import DataFolder
 from nabla.engine.storage.registry import Receipt, Registry
 from nabla.engine.workers.task_process import Child, GivenUp
@@ -124,7 +124,7 @@ class Readings:
             if not isinstance(problem, InvalidInput):
                 log.error("%s could not be read: %s", upload.id, problem)
             problems = problem.problems if isinstance(problem, InvalidInput) else (("file", str(problem)),)
-            self._registry.change(self._registry.uploads, replace(upload, state="failed", pieces=(), problems=problems))
+            self._registry.change(self._registry.uploads, replace(upload, state="failed", chunks=(), problems=problems))
             # It is known for its reason alone; nothing reads its files any more.
             self._folder.remove(self._folder.of_upload(upload.id))
 
@@ -221,14 +221,14 @@ class Uploads:
         """A file of the upload, to be written."""
         return durable_files.Unfinished(self._folder.of_upload(upload.id), "the upload")
 
-    def kept(self, upload: Upload, file: durable_files.Unfinished, piece: Piece) -> Piece:
+    def kept(self, upload: Upload, file: durable_files.Unfinished, chunk: UploadChunk) -> UploadChunk:
         """A file that has come, whole and for good."""
         path = file.keep(self._folder.of_upload(upload.id) / f"{uuid.uuid4().hex}.part")
-        return replace(piece, file=path.name, bytes=file.bytes, sha256=file.sha256)
+        return replace(chunk, file=path.name, bytes=file.bytes, sha256=file.sha256)
 
-    def path(self, upload: Upload, piece: Piece) -> Path:
+    def path(self, upload: Upload, chunk: UploadChunk) -> Path:
         """Where a file that has come is, until the upload is discarded."""
-        return self._folder.of_upload(upload.id) / piece.file
+        return self._folder.of_upload(upload.id) / chunk.file
 
     def discard(self, upload: Upload) -> None:
         """Forget an upload, unless the journal knows it."""
@@ -236,11 +236,11 @@ class Uploads:
         if self._registry.uploads.peek(upload.id) is None:
             self._folder.remove(self._folder.of_upload(upload.id))
 
-    def discard_piece(self, upload: Upload, piece: Piece) -> None:
+    def discard_chunk(self, upload: Upload, chunk: UploadChunk) -> None:
         """Forget a file that has come, unless the upload has it."""
         now = self._registry.uploads.peek(upload.id)
-        if now is None or all(other.file != piece.file for other in now.pieces):
-            (self._folder.of_upload(upload.id) / piece.file).unlink(missing_ok=True)
+        if now is None or all(other.file != chunk.file for other in now.chunks):
+            (self._folder.of_upload(upload.id) / chunk.file).unlink(missing_ok=True)
 
     def open(self, upload: Upload, receipt: Receipt | None) -> Upload:
         """Let it come in several requests."""
@@ -248,7 +248,7 @@ class Uploads:
         return upload
 
     def opened(self, reference: str, kind: UploadKind) -> Upload:
-        """One that takes more pieces of a kind. Raises NotFound, Conflict."""
+        """One that takes more chunks of a kind. Raises NotFound, Conflict."""
         found = self.find(reference)
         state = "ready" if isinstance(found, Dataset) else found.state
         if isinstance(found, Dataset) or state != "receiving":
@@ -257,25 +257,25 @@ class Uploads:
             raise Conflict(f"The dataset was opened for {_COMES_AS[found.kind]}.")
         return found
 
-    def append(self, upload: Upload, piece: Piece, receipt: Receipt | None) -> Upload:
-        """A piece behind all others. Raises as `add`."""
+    def append(self, upload: Upload, chunk: UploadChunk, receipt: Receipt | None) -> Upload:
+        """A chunk behind all others. Raises as `add`."""
         with self._registry.lock:
-            number = max((one.number for one in self.opened(upload.id, upload.kind).pieces), default=0) + 1
-            return self.add(upload, replace(piece, number=number), receipt)
+            number = max((one.number for one in self.opened(upload.id, upload.kind).chunks), default=0) + 1
+            return self.add(upload, replace(chunk, number=number), receipt)
 
-    def add(self, upload: Upload, piece: Piece, receipt: Receipt | None = None) -> Upload:
-        """A piece more; one of its number takes the place of the one before. Raises Conflict if no more are taken,
+    def add(self, upload: Upload, chunk: UploadChunk, receipt: Receipt | None = None) -> Upload:
+        """A chunk more; one of its number takes the place of the one before. Raises Conflict if no more are taken,
         TooLarge if all of it is more than may be."""
         with self._registry.lock:
             now = self.opened(upload.id, upload.kind)
-            before = now.piece(piece.number)
-            others = [other for other in now.pieces if other is not before]
-            changed = replace(now, pieces=tuple(sorted((*others, piece), key=lambda one: one.number)))
+            before = now.chunk(chunk.number)
+            others = [other for other in now.chunks if other is not before]
+            changed = replace(now, chunks=tuple(sorted((*others, chunk), key=lambda one: one.number)))
             if changed.bytes > upload.reading.largest:
                 raise TooLarge("file", f"At most {upload.reading.largest} bytes are accepted in one dataset.")
             self._registry.change(self._registry.uploads, changed, receipt, changed)
         if before is not None:
-            self.discard_piece(upload, before)
+            self.discard_chunk(upload, before)
         return changed
 
     def read(self, upload: Upload, seconds: float, receipt: Receipt | None) -> Dataset | Upload:
@@ -303,7 +303,7 @@ class Uploads:
 
     def close(self, upload: Upload, seconds: float) -> Dataset | Upload:
         """Let an upload of several requests be read: the dataset, or the upload if that takes longer than so many
-        seconds. Raises Conflict if it has no pieces or lacks some, and what is wrong with it, which stays known."""
+        seconds. Raises Conflict if it has no chunks or lacks some, and what is wrong with it, which stays known."""
         with self._registry.lock:
             now = self.opened(upload.id, upload.kind)
             _check_complete(now)
@@ -332,9 +332,9 @@ _COMES_AS: dict[UploadKind, str] = {"rows": "rows, in files", "file": "one file,
 
 
 def _check_complete(upload: Upload) -> None:
-    if not upload.pieces:
+    if not upload.chunks:
         raise Conflict("Nothing has been sent yet; there is nothing to close.")
     if upload.kind == "file":
-        missing = set(range(1, upload.pieces[-1].number)) - {piece.number for piece in upload.pieces}
+        missing = set(range(1, upload.chunks[-1].number)) - {chunk.number for chunk in upload.chunks}
         if missing:
             raise Conflict(f"Parts are missing: {', '.join(map(str, sorted(missing)[:20]))}.")

@@ -11,7 +11,7 @@ from nabla.engine.records.network import NetworkRecord, Version
 from nabla.engine.services.active_runs import Attempt
 from nabla.engine.storage.data_dir import DataFolder
 from nabla.engine.storage.registry import Registry
-from nabla.engine.training.checkpoint import load_classes, load_preparation
+from nabla.engine.training.checkpoint import load_classes, load_preprocessor
 
 
 class Endings:
@@ -25,10 +25,10 @@ class Endings:
         """The job's network with a new version, current from then on, and that version. Raises Damaged."""
         network = self._registry.networks.get(job.network_id)
         path = self._folder.of_network(network.id) / file
-        preparation, classes = load_preparation(path), load_classes(path)
+        preprocessor, classes = load_preprocessor(path), load_classes(path)
         columns = None
-        if preparation is not None and preparation.columns is not None:
-            columns = tuple((column.name, column.type) for column in preparation.columns)
+        if preprocessor is not None and preprocessor.columns is not None:
+            columns = tuple((column.name, column.type) for column in preprocessor.columns)
         number = network.versions[-1].number + 1
         version = Version(number, file, job.id, classes, datetime.now(UTC), epoch, columns)
         return network.with_version(version), version
@@ -46,7 +46,7 @@ class Endings:
     def end_those_that_wait_in_vain(self) -> None:
         """Fail the jobs that wait for one that has ended without success."""
         for job in self._registry.jobs:
-            failed = next((other for id in job.after if (other := self._without_success(id))), None)
+            failed = next((other for id in job.depends_on if (other := self._without_success(id))), None)
             if failed is not None and not self._registry.jobs.get(job.id).finished:
                 message = f"It was to start when the job {failed.id} has succeeded, but that is {failed.state}."
                 self.fail(job, "dependency_failed", message)

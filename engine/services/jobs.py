@@ -7,7 +7,7 @@ import numpy as np
 
 from nabla.engine import durable_files
 from nabla.engine.data.dataset import Dataset
-from nabla.engine.data.preprocessing import Preparation
+from nabla.engine.data.preprocessing import Preprocessor
 from nabla.engine.data.schema import Column, difference
 from nabla.engine.errors import Conflict, Damaged, InvalidInput, TooMany
 from nabla.engine.nn.architecture import Architecture
@@ -30,7 +30,7 @@ from nabla.engine.services.job_finalizer import Endings
 from nabla.engine.services.scheduler import Dispatcher
 from nabla.engine.storage.data_dir import DataFolder
 from nabla.engine.storage.registry import Receipt, Registry
-from nabla.engine.training.checkpoint import load_preparation
+from nabla.engine.training.checkpoint import load_preprocessor
 from nabla.engine.training.config import TrainingSpec
 from nabla.engine.training.device_selection import Choice, choose, demand_of
 from nabla.engine.training.shuffling import block_for
@@ -55,8 +55,8 @@ class Limits:
 
 @dataclass(frozen=True)
 class Order:
-    """A job to be. `validation` is measured after every epoch, in place of a fraction of the dataset; `after`: jobs
-    that must have succeeded before; `begin_with`: a checkpoint of a job of the same network."""
+    """A job to be. `validation` is measured after every epoch, in place of a fraction of the dataset; `depends_on`:
+    jobs that must have succeeded before; `begin_with`: a checkpoint of a job of the same network."""
 
     network: NetworkRecord
     dataset: Dataset
@@ -64,20 +64,20 @@ class Order:
     name: str | None = None
     validation: Dataset | None = None
     priority: int = 0
-    after: tuple[Job, ...] = ()
+    depends_on: tuple[Job, ...] = ()
     checkpointing: Checkpointing = field(default_factory=Checkpointing)
     begin_with: tuple[Job, SavedRun] | None = None
 
 
-def check_data(order: Order, fitted: Preparation | None) -> None:
+def check_data(order: Order, fitted: Preprocessor | None) -> None:
     """Raises InvalidInput if the network cannot be trained on the data, as its rule says, or as was `fitted` before
     what it begins with."""
     network, dataset, columns = order.network, order.dataset, order.dataset.features
-    network.preparation.check_classes(dataset.classes)
+    network.preprocessing.check_classes(dataset.classes)
     if fitted is not None:
         fitted.check_columns(columns)
         columns = fitted.columns
-    dataset.check_fits(network.architecture, network.preparation, columns)
+    dataset.check_fits(network.architecture, network.preprocessing, columns)
     if order.validation is not None:
         _check_validation(order.validation, dataset, network, columns)
 
@@ -101,7 +101,7 @@ def _check_validation(
     if differs is not None:
         raise InvalidInput(field, f"The dataset is not of the columns that are trained on: {differs}.")
     try:
-        validation.check_fits(network.architecture, network.preparation, columns)
+        validation.check_fits(network.architecture, network.preprocessing, columns)
     except InvalidInput as refused:
         raise InvalidInput(field, refused.problems[0][1]) from refused
     if validation.classes != dataset.classes:
@@ -122,14 +122,14 @@ class JobService:
         slots: list[Slot],
         found: Found,
         limits: Limits,
-        hang_seconds: float = 60.0,
+        worker_timeout: float = 60.0,
     ) -> None:
         self.registry = registry
         self.found = found
         self._folder = folder
         self._limits = limits
         self._endings = Endings(registry, folder)
-        self._dispatcher = Dispatcher(registry, folder, self._endings, slots, hang_seconds)
+        self._dispatcher = Dispatcher(registry, folder, self._endings, slots, worker_timeout)
         self.ready = self._dispatcher.ready
         """Set when the first worker has been ready."""
         self.snapshots = self._dispatcher.snapshots
@@ -200,16 +200,16 @@ class JobService:
                 device_kind=choice.device,
                 device_reason=choice.reason,
                 priority=order.priority,
-                after=tuple(other.id for other in order.after),
+                depends_on=tuple(other.id for other in order.depends_on),
                 checkpointing=order.checkpointing,
-                start_from=(order.begin_with[0].id, order.begin_with[1].number) if order.begin_with else None,
+                resume_from=(order.begin_with[0].id, order.begin_with[1].number) if order.begin_with else None,
                 start_file=start_file,
             )
             self.registry.add(self.registry.jobs, job, receipt)
             self._dispatcher.dispatch()
             return job
 
-    def _fitted(self, order: Order) -> Preparation | None:
+    def _fitted(self, order: Order) -> Preprocessor | None:
         """What the data of a job are prepared by, where it does not begin with weights that were only drawn."""
         network = order.network
         if order.begin_with is not None:
@@ -222,7 +222,7 @@ class JobService:
         path = self._folder.of_network(network.id) / file
         try:
             durable_files.check(path)
-            return load_preparation(path)
+            return load_preprocessor(path)
         except Damaged:
             return None  # the run says so
 
@@ -244,8 +244,8 @@ class JobService:
             raise TooMany(
                 f"{waiting} jobs are queued or paused already, as many as this service takes. Submit it again later."
             )
-        for number, other in enumerate(order.after):
-            _check_may_succeed(self.registry.jobs.get(other.id), f"after.{number}")
+        for number, other in enumerate(order.depends_on):
+            _check_may_succeed(self.registry.jobs.get(other.id), f"depends_on.{number}")
         self.registry.networks.get(order.network.id)
         self.registry.datasets.get(order.dataset.id)
         if order.validation is not None:
@@ -253,7 +253,7 @@ class JobService:
         if order.begin_with is not None:
             job, checkpoint = order.begin_with
             if checkpoint not in self.registry.jobs.get(job.id).checkpoints:
-                raise InvalidInput("start_from.checkpoint", f"The job {job.id} has dropped this checkpoint meanwhile.")
+                raise InvalidInput("resume_from.checkpoint", f"The job {job.id} has dropped this checkpoint meanwhile.")
 
     def _keep_start(self, id: str, order: Order) -> str | None:
         """A name of the new job's own for the checkpoint that it begins with: the old job may go."""

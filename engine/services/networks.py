@@ -15,7 +15,7 @@ from nabla.engine.data.dataset import Dataset, store
 from nabla.engine.data.examples import Examples
 from nabla.engine.data.ingest_options import Progress
 from nabla.engine.data.loading import OpenDataset, open_for_training
-from nabla.engine.data.preprocessing import Preparation, PreparationRule
+from nabla.engine.data.preprocessing import PreprocessingConfig, Preprocessor
 from nabla.engine.errors import Conflict, Damaged, StorageFailed, TooLarge
 from nabla.engine.literals import NetworkFormat, VersionReference
 from nabla.engine.model_io.bundle import Hints
@@ -27,7 +27,7 @@ from nabla.engine.records.job import Job
 from nabla.engine.records.network import NetworkRecord, Version
 from nabla.engine.storage.data_dir import DataFolder
 from nabla.engine.storage.registry import Receipt, Registry
-from nabla.engine.training.checkpoint import load_preparation, load_weights, save_weights
+from nabla.engine.training.checkpoint import load_preprocessor, load_weights, save_weights
 from nabla.engine.training.evaluation import Evaluation, evaluate
 from nabla.engine.training.model import Model
 from nabla.engine.workers.task_process import Child
@@ -35,7 +35,7 @@ from nabla.engine.workers.task_protocol import CopyOut, TakeIn, TakenIn
 
 # Networks that stay loaded for the next prediction: so many at most, and so many parameters; one in any case.
 _NETWORKS_KEPT, _PARAMETERS_KEPT = 16, 2**26
-_UNPREPARED = PreparationRule()
+_NO_PREPROCESSING = PreprocessingConfig()
 
 
 class Catalog:
@@ -66,11 +66,11 @@ class Catalog:
         architecture: Architecture,
         name: str | None,
         receipt: Receipt | None = None,
-        preparation: PreparationRule = _UNPREPARED,
+        preprocessing: PreprocessingConfig = _NO_PREPROCESSING,
     ) -> NetworkRecord:
-        """Draw its start and keep it. Raises TooLarge beyond the service's limit, InvalidInput if preparation and cost
-        do not go together."""
-        preparation.check_cost(architecture.cost)
+        """Draw its start and keep it. Raises TooLarge beyond the service's limit, InvalidInput if preprocessing and
+        cost do not go together."""
+        preprocessing.check_cost(architecture.cost)
         if architecture.parameters > self._max_parameters:
             raise TooLarge(
                 "layers",
@@ -82,7 +82,7 @@ class Catalog:
         with durable_files.new_folder(self._folder.of_network(id)) as folder:
             file = save_weights(folder / "0.safetensors", Network(architecture)).name
         start = Version(0, file, None, None, now, origin="drawn")
-        network = NetworkRecord(id, name, architecture, (start,), now, preparation=preparation)
+        network = NetworkRecord(id, name, architecture, (start,), now, preprocessing=preprocessing)
         with self._folder.given_back(self._folder.of_network(id)):
             self._registry.add(self._registry.networks, network, receipt)
         return network
@@ -108,7 +108,7 @@ class Catalog:
             self._registry.networks.get(source.id)  # it may have been deleted since it was found
             raise
         start = replace(version, number=0, file=file, created_at=now, cloned_from=(source.id, version.number))
-        network = NetworkRecord(id, name, source.architecture, (start,), now, preparation=source.preparation)
+        network = NetworkRecord(id, name, source.architecture, (start,), now, preprocessing=source.preprocessing)
         with self._folder.given_back(self._folder.of_network(id)):
             self._registry.add(self._registry.networks, network, receipt)
         return network
@@ -209,7 +209,7 @@ class Catalog:
         classes than the version was trained on.
         """
         version, model = self.load(record, reference)
-        _check_fits(record, version, model.preparation, dataset)
+        _check_fits(record, version, model.preprocessor, dataset)
         return version, evaluate(model.network, self._open(dataset, model))
 
     def check_predicts(self, record: NetworkRecord, version: Version, dataset: Dataset) -> None:
@@ -218,14 +218,14 @@ class Catalog:
         path = self._folder.of_network(record.id) / version.file
         try:
             durable_files.check(path)
-            fitted = load_preparation(path)
+            fitted = load_preprocessor(path)
         except Damaged:
             return  # whoever reads them says so
-        preparation = fitted or _unfitted(record, version)
+        preprocessor = fitted or _unfitted(record, version)
         if dataset.unlabeled:
-            _check_inputs(record, preparation, dataset)
+            _check_inputs(record, preprocessor, dataset)
         else:
-            _check_fits(record, version, preparation, dataset)
+            _check_fits(record, version, preprocessor, dataset)
 
     def _open(self, dataset: Dataset, model: Model) -> OpenDataset:
         architecture = model.network.architecture
@@ -235,36 +235,36 @@ class Catalog:
                 self._folder.of_dataset(dataset.id),
                 architecture.outputs,
                 architecture.dtype,
-                model.preparation,
+                model.preprocessor,
             )
         except StorageFailed:
             self._registry.datasets.get(dataset.id)  # it may have been deleted since it was found
             raise
 
 
-def _check_fits(record: NetworkRecord, version: Version, preparation: Preparation, dataset: Dataset) -> None:
+def _check_fits(record: NetworkRecord, version: Version, preprocessor: Preprocessor, dataset: Dataset) -> None:
     """Raises InvalidInput."""
-    preparation.check_columns(dataset.features)
-    dataset.check_fits(record.architecture, record.preparation, preparation.columns)
-    record.preparation.check_classes(dataset.classes, "dataset_id")
+    preprocessor.check_columns(dataset.features)
+    dataset.check_fits(record.architecture, record.preprocessing, preprocessor.columns)
+    record.preprocessing.check_classes(dataset.classes, "dataset_id")
     if version.classes is not None:
         dataset.check_classes(version.classes)
 
 
-def _check_inputs(record: NetworkRecord, preparation: Preparation, dataset: Dataset) -> None:
+def _check_inputs(record: NetworkRecord, preprocessor: Preprocessor, dataset: Dataset) -> None:
     """Raises InvalidInput."""
-    preparation.check_columns(dataset.features)
-    dataset.check_inputs(record.architecture, record.preparation, preparation.columns)
+    preprocessor.check_columns(dataset.features)
+    dataset.check_inputs(record.architecture, record.preprocessing, preprocessor.columns)
 
 
-def _unfitted(record: NetworkRecord, version: Version) -> Preparation:
+def _unfitted(record: NetworkRecord, version: Version) -> Preprocessor:
     """Raises Conflict if it takes training to know."""
-    if record.preparation.scales:
+    if record.preprocessing.scales:
         raise Conflict(
             f"Version {version.number} of the network has not been trained: what its inputs and targets are scaled by "
             "is found by the first job. Train it, then ask again."
         )
-    return Preparation.plain(record.preparation)
+    return Preprocessor.plain(record.preprocessing)
 
 
 class Exchange:
@@ -287,7 +287,7 @@ class Exchange:
         folder = self._folder.of_network(network.id)
         path = folder / f"{durable_files.UNFINISHED}{uuid.uuid4().hex}"
         weights = str(folder / version.file)
-        errand = CopyOut(weights, network.architecture, network.preparation, version.classes, format, str(path))
+        errand = CopyOut(weights, network.architecture, network.preprocessing, version.classes, format, str(path))
         try:
             self._exchanger.carry_out(path.name, errand, _unheard)
             with durable_files.reporting("the network's file"):

@@ -153,7 +153,7 @@ class Dispatcher:
     """Those who call it hold the registry's lock."""
 
     def __init__(
-        self, registry: Registry, folder: DataFolder, endings: Endings, slots: list[Slot], hang_seconds: float
+        self, registry: Registry, folder: DataFolder, endings: Endings, slots: list[Slot], worker_timeout: float
     ) -> None:
         self.ready = threading.Event()
         """Set when the first worker has been ready."""
@@ -161,7 +161,7 @@ class Dispatcher:
         self._endings = endings
         self._executor = ProcessExecutor(slots, heard=self._heard, died=self._died, look=self._look)
         self._storage = Storage(registry, folder)
-        self._runs = Runs(registry, folder, hang_seconds)
+        self._runs = Runs(registry, folder, worker_timeout)
         self._wishes = Wishes(self._tell)
         self.snapshots = Snapshots(registry, folder, self._wishes, self._say)
         self._reports = Reports(registry, endings, self._wishes, self.snapshots, self._storage)

@@ -184,7 +184,7 @@ class Jobs(Collection[Job]):
 
     def unfinished_before(self, job: Job) -> tuple[str, ...]:
         """Ids of the jobs that `job` still waits for."""
-        return tuple(id for id in job.after if id in self._by_id)
+        return tuple(id for id in job.depends_on if id in self._by_id)
 
     def queue(self, kind: DeviceKind) -> tuple[str, ...]:
         """Ids of the jobs that wait for nothing but a slot of this kind, the next one first: the highest priority, and

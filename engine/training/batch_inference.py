@@ -75,7 +75,7 @@ def _answers(model: Model, features: Features, advanced: Callable[[int], object]
         parts = []
         for start in range(first, last, at_once):
             rows = slice(start, min(last, start + at_once))
-            inputs = inputs_of(features, model.preparation, architecture.dtype, rows)
+            inputs = inputs_of(features, model.preprocessor, architecture.dtype, rows)
             parts.append(model.predict(inputs, "dataset_id"))
             advanced(rows.stop)
         yield parts[0] if len(parts) == 1 else np.concatenate(parts)

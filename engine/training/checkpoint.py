@@ -16,7 +16,7 @@ import safetensors
 import safetensors.numpy
 
 from nabla.engine import durable_files
-from nabla.engine.data.preprocessing import Preparation, PreparationRule
+from nabla.engine.data.preprocessing import PreprocessingConfig, Preprocessor
 from nabla.engine.data.scaling import Scaling
 from nabla.engine.data.schema import Column
 from nabla.engine.errors import Damaged
@@ -35,26 +35,26 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 
 class _Words(msgspec.Struct, frozen=True):
-    rule: PreparationRule
+    rule: PreprocessingConfig
     columns: tuple[Column, ...] | None
 
 
-def tensors_of(preparation: Preparation) -> Arrays:
+def tensors_of(preprocessor: Preprocessor) -> Arrays:
     """`preparation.fills`; and where they are scaled, `preparation.inputs.offsets` and `.scales`, and those of the
     targets."""
-    found: Arrays = {_FILLS: preparation.fills}
+    found: Arrays = {_FILLS: preprocessor.fills}
     for part in _PARTS:
-        scaling: Scaling | None = getattr(preparation, part)
+        scaling: Scaling | None = getattr(preprocessor, part)
         if scaling is not None:
             found |= {f"{PREFIX}{part}.offsets": scaling.offsets, f"{PREFIX}{part}.scales": scaling.scales}
     return found
 
 
-def words_of(preparation: Preparation) -> dict[str, str]:
-    return {_WORDS: msgspec.json.encode(_Words(preparation.rule, preparation.columns)).decode()}
+def words_of(preprocessor: Preprocessor) -> dict[str, str]:
+    return {_WORDS: msgspec.json.encode(_Words(preprocessor.rule, preprocessor.columns)).decode()}
 
 
-def preparation_in(tensors: Arrays, metadata: dict[str, str]) -> Preparation | None:
+def preparation_in(tensors: Arrays, metadata: dict[str, str]) -> Preprocessor | None:
     """Taken out of the tensors of a file; None if there is none. Raises Damaged if it is not whole."""
     own = {name: tensors.pop(name) for name in [*tensors] if name.startswith(PREFIX)}
     if _WORDS not in metadata:
@@ -67,7 +67,7 @@ def preparation_in(tensors: Arrays, metadata: dict[str, str]) -> Preparation | N
         raise Damaged("What the network's inputs are prepared by is not complete.") from problem
     if own or fills.shape != (len(words.columns or ()),) or fills.dtype != np.float64:
         raise Damaged("What the network's inputs are prepared by does not fit its columns.")
-    return Preparation(words.rule, words.columns, fills, inputs, targets)
+    return Preprocessor(words.rule, words.columns, fills, inputs, targets)
 
 
 def _scaling(own: Arrays, part: str) -> Scaling | None:
@@ -84,47 +84,49 @@ Classes = tuple[str, ...] | None
 _CLASSES = "classes"
 
 
-def save_weights(path: Path, network: Network, preparation: Preparation | None = None, classes: Classes = None) -> Path:
+def save_weights(
+    path: Path, network: Network, preprocessor: Preprocessor | None = None, classes: Classes = None
+) -> Path:
     """Write the tensors of every layer: `layers.N.weights` and `layers.N.biases`, and with batch normalization
     `layers.N.scales`, `layers.N.means` and `layers.N.variances`; and what was fitted before it was trained, and the
     classes that it was trained to tell apart, if it was. Raises StorageFailed."""
-    return _save(path, dict(named_tensors(network)), words_of_classes(classes), preparation)
+    return _save(path, dict(named_tensors(network)), words_of_classes(classes), preprocessor)
 
 
-def load_weights(path: Path, architecture: Architecture) -> tuple[Network, Preparation | None]:
+def load_weights(path: Path, architecture: Architecture) -> tuple[Network, Preprocessor | None]:
     """A network with the weights of `save_weights`, and what was fitted before it was trained. Raises Damaged."""
     durable_files.check(path)
-    network, preparation, _ = _read_weights(path, architecture)
-    return network, preparation
+    network, preprocessor, _ = _read_weights(path, architecture)
+    return network, preprocessor
 
 
-def save_snapshot(folder: Path, network: Network, preparation: Preparation, classes: Classes) -> Path:
+def save_snapshot(folder: Path, network: Network, preprocessor: Preprocessor, classes: Classes) -> Path:
     """Write the same as `save_weights`, for the service to read at once: see `durable.hand_over`. Raises
     StorageFailed."""
-    content = _content(dict(named_tensors(network)), words_of_classes(classes), preparation)
+    content = _content(dict(named_tensors(network)), words_of_classes(classes), preprocessor)
     return durable_files.hand_over(folder, lambda file: file.write(content))
 
 
 def load_snapshot(path: Path, architecture: Architecture) -> tuple[Model, Classes]:
     """What `save_snapshot` wrote. Raises Damaged."""
-    network, preparation, classes = _read_weights(path, architecture)
-    if preparation is None:
+    network, preprocessor, classes = _read_weights(path, architecture)
+    if preprocessor is None:
         raise Damaged("The weights of the run come without what its data are prepared by.")
-    return Model(network, preparation), classes
+    return Model(network, preprocessor), classes
 
 
-def _read_weights(path: Path, architecture: Architecture) -> tuple[Network, Preparation | None, Classes]:
+def _read_weights(path: Path, architecture: Architecture) -> tuple[Network, Preprocessor | None, Classes]:
     stored, metadata = _read(path)
-    preparation = preparation_in(stored, metadata)
+    preprocessor = preparation_in(stored, metadata)
     network = Network.blank(architecture)
     for name, tensor in named_tensors(network):
         if name not in stored or not _alike(stored[name], tensor):
             raise Damaged(f"The weights file {path.name} does not fit its network ({name}).")
         tensor[:] = stored[name]
-    return network, preparation, classes_in(metadata)
+    return network, preprocessor, classes_in(metadata)
 
 
-def load_preparation(path: Path) -> Preparation | None:
+def load_preprocessor(path: Path) -> Preprocessor | None:
     """What was saved with weights or in a checkpoint, and nothing else of them; the digest is not looked at. Raises
     Damaged."""
     with _opened(path) as file:
@@ -169,13 +171,13 @@ class Checkpoint:
     arrays: Arrays
     position: Position
     optimizer: str
-    preparation: Preparation | None = None
+    preprocessor: Preprocessor | None = None
     classes: Classes = None
 
     @classmethod
-    def of(cls, trainer: "Trainer", preparation: Preparation | None = None, classes: Classes = None) -> "Checkpoint":
+    def of(cls, trainer: "Trainer", preprocessor: Preprocessor | None = None, classes: Classes = None) -> "Checkpoint":
         """The run as it is now; views, to be saved before it goes on."""
-        return cls(trainer.arrays, trainer.position, trainer.spec.optimizer, preparation, classes)
+        return cls(trainer.arrays, trainer.position, trainer.spec.optimizer, preprocessor, classes)
 
     def restore(self, trainer: "Trainer") -> None:
         """Put a new run where this one was. Raises Damaged if it is another run's."""
@@ -217,7 +219,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> Path:
     """Raises StorageFailed."""
     position = msgspec.json.encode(checkpoint.position).decode()
     metadata = {"position": position, "optimizer": checkpoint.optimizer, **words_of_classes(checkpoint.classes)}
-    return _save(path, checkpoint.arrays, metadata, checkpoint.preparation)
+    return _save(path, checkpoint.arrays, metadata, checkpoint.preprocessor)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -225,9 +227,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
     durable_files.check(path)
     arrays, metadata = _read(path)
     try:
-        preparation = preparation_in(arrays, metadata)
+        preprocessor = preparation_in(arrays, metadata)
         position = msgspec.json.decode(metadata["position"], type=Position)
-        return Checkpoint(arrays, position, metadata["optimizer"], preparation, classes_in(metadata))
+        return Checkpoint(arrays, position, metadata["optimizer"], preprocessor, classes_in(metadata))
     except (KeyError, msgspec.DecodeError) as problem:
         raise Damaged(f"The checkpoint {path.name} is not complete.") from problem
 
@@ -236,14 +238,14 @@ def _alike(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> bool:
     return one.shape == other.shape and one.dtype == other.dtype
 
 
-def _save(path: Path, tensors: Arrays, metadata: dict[str, str], preparation: Preparation | None) -> Path:
-    content = _content(tensors, metadata, preparation)
+def _save(path: Path, tensors: Arrays, metadata: dict[str, str], preprocessor: Preprocessor | None) -> Path:
+    content = _content(tensors, metadata, preprocessor)
     return durable_files.write_file(path, lambda file: file.write(content))
 
 
-def _content(tensors: Arrays, metadata: dict[str, str], preparation: Preparation | None) -> bytes:
-    if preparation is not None:
-        tensors, metadata = tensors | tensors_of(preparation), metadata | words_of(preparation)
+def _content(tensors: Arrays, metadata: dict[str, str], preprocessor: Preprocessor | None) -> bytes:
+    if preprocessor is not None:
+        tensors, metadata = tensors | tensors_of(preprocessor), metadata | words_of(preprocessor)
     return safetensors.numpy.save(tensors, metadata=metadata)
 
 

@@ -112,12 +112,12 @@ def moved(at_start: Moving, stages: Sequence[Stage], new_rates: Sequence[NewRate
 
 @dataclass(frozen=True)
 class EarlyStopping:
-    """End when the cost has not fallen by more than `min_delta` for `patience` epochs. With `restore_best` the weights
-    of the best epoch are the result."""
+    """End when the cost has not fallen by more than `min_delta` for `patience` epochs. With `restore_best_weights` the
+    weights of the best epoch are the result."""
 
     patience: int = 10
     min_delta: float = 0.0
-    restore_best: bool = True
+    restore_best_weights: bool = True
 
 
 @dataclass(frozen=True)

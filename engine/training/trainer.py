@@ -96,7 +96,7 @@ class Trainer:
             )
         )
         self._lbfgs = Lbfgs(network.parameters, spec.optimizer_in_full) if spec.optimizer == "l-bfgs" else None
-        self._restores = spec.early_stopping is not None and spec.early_stopping.restore_best
+        self._restores = spec.early_stopping is not None and spec.early_stopping.restore_best_weights
         self._best = [array.copy() for array in (network.parameters, network.statistics) if self._restores]
         self._pace = Pace(self._rows_at_once)
 

@@ -24,7 +24,7 @@ from nabla.engine.data.ingest.prediction_rows import write_rows
 from nabla.engine.data.ingest.progress import Meter
 from nabla.engine.data.ingest_options import Progress, Source
 from nabla.engine.data.loading import open_features
-from nabla.engine.data.preprocessing import Preparation
+from nabla.engine.data.preprocessing import Preprocessor
 from nabla.engine.data.profiling import profile
 from nabla.engine.data.splitting import split
 from nabla.engine.errors import NablaError, TooLarge
@@ -162,8 +162,8 @@ def _done(errand: Errand, advanced: Advance) -> Result:
 def _take_in(errand: TakeIn) -> TakenIn:
     format, network = model_io.read(Path(errand.path), errand.hints, errand.most_parameters)
     columns = None
-    if network.preparation is not None and network.preparation.columns is not None:
-        columns = tuple((column.name, column.type) for column in network.preparation.columns)
+    if network.preprocessor is not None and network.preprocessor.columns is not None:
+        columns = tuple((column.name, column.type) for column in network.preprocessor.columns)
     file = model_io.keep(Path(errand.weights), network).name
     return TakenIn(format, file, network.network.architecture, network.rule, network.classes, columns)
 
@@ -227,8 +227,8 @@ def _predict(errand: Predict, advanced: Advance) -> Predicted:
 
     done(0)
     network, fitted = load_weights(Path(errand.weights), errand.architecture)
-    model = Model(network, fitted or Preparation.plain(errand.rule))
-    columns = model.preparation.columns
+    model = Model(network, fitted or Preprocessor.plain(errand.rule))
+    columns = model.preprocessor.columns
     features = open_features(errand.dataset, Path(errand.dataset_folder), columns, lambda: done(0))
     path = predict_to_file(
         model, features, errand.classes, errand.format, errand.probabilities, Path(errand.folder), done

@@ -8,7 +8,7 @@ import msgspec
 from nabla.engine.data.dataset import Dataset
 from nabla.engine.data.export import ArrowForm
 from nabla.engine.data.ingest_options import Content, Progress, Reading, Share, Source
-from nabla.engine.data.preprocessing import PreparationRule
+from nabla.engine.data.preprocessing import PreprocessingConfig
 from nabla.engine.data.profile_schema import Profile
 from nabla.engine.data.schema import Column, ColumnType
 from nabla.engine.errors import Conflict, Damaged, InvalidInput, NablaError, StorageFailed, StorageFull, TooLarge
@@ -76,7 +76,7 @@ class CopyOut(msgspec.Struct, frozen=True, tag=True):
 
     weights: str
     architecture: Architecture
-    rule: PreparationRule
+    rule: PreprocessingConfig
     classes: tuple[str, ...] | None
     format: NetworkFormat
     path: str
@@ -94,7 +94,7 @@ class Predict(msgspec.Struct, frozen=True, tag=True):
     dataset_folder: str
     architecture: Architecture
     weights: str
-    rule: PreparationRule
+    rule: PreprocessingConfig
     classes: tuple[str, ...] | None
     format: FileFormat
     probabilities: bool
@@ -168,7 +168,7 @@ class TakenIn(msgspec.Struct, frozen=True, tag=True):
     format: NetworkFormat
     file: str
     architecture: Architecture
-    rule: PreparationRule
+    rule: PreprocessingConfig
     classes: tuple[str, ...] | None
     columns: tuple[tuple[str, ColumnType], ...] | None
 

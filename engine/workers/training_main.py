@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nabla.engine.data.loading import OpenDataset, open_for_training, open_raw
-from nabla.engine.data.preprocessing import Preparation, fit
+from nabla.engine.data.preprocessing import Preprocessor, fit
 from nabla.engine.errors import Damaged, Diverged, InvalidInput, StorageFailed
 from nabla.engine.literals import ErrorKind
 from nabla.engine.nn.cuda.devices import is_out_of_memory
@@ -39,17 +39,17 @@ class CheckpointDamaged(Exception):
     """The run may go on from an older one."""
 
 
-def begin(run: training_protocol.Run, device: Device) -> tuple[Trainer, Preparation]:
+def begin(run: training_protocol.Run, device: Device) -> tuple[Trainer, Preprocessor]:
     """A trainer where the run is to go on, and what its data are prepared by: what was fitted before, where it
     does not begin with weights that were only drawn."""
     architecture = run.architecture
     network, fitted = load_weights(Path(run.weights), architecture)
     saved = _saved(run)
-    dataset, preparation = _opened(run, fitted if saved is None else saved.preparation)
+    dataset, preprocessor = _opened(run, fitted if saved is None else saved.preprocessor)
     validation = None
     if run.validation is not None and run.validation_folder is not None:
         validation = open_for_training(
-            run.validation, Path(run.validation_folder), architecture.outputs, architecture.dtype, preparation
+            run.validation, Path(run.validation_folder), architecture.outputs, architecture.dtype, preprocessor
         )
     trainer = Trainer(
         network,
@@ -66,7 +66,7 @@ def begin(run: training_protocol.Run, device: Device) -> tuple[Trainer, Preparat
             raise CheckpointDamaged(str(problem)) from problem
     elif saved is not None:
         saved.begin(trainer)
-    return trainer, preparation
+    return trainer, preprocessor
 
 
 def _saved(run: training_protocol.Run) -> Checkpoint | None:
@@ -79,17 +79,17 @@ def _saved(run: training_protocol.Run) -> Checkpoint | None:
     return None if run.begin_with is None else load_checkpoint(Path(run.begin_with))
 
 
-def _opened(run: training_protocol.Run, fitted: Preparation | None) -> tuple[OpenDataset, Preparation]:
+def _opened(run: training_protocol.Run, fitted: Preprocessor | None) -> tuple[OpenDataset, Preprocessor]:
     """The data prepared by what was fitted, or by what is found in the rows that are trained on."""
     architecture = run.architecture
     if fitted is not None:
         fitted.check_columns(run.dataset.features)
     columns = None if fitted is None else fitted.columns
-    run.dataset.check_fits(architecture, run.preparation, columns)
+    run.dataset.check_fits(architecture, run.preprocessing, columns)
     raw = open_raw(run.dataset, Path(run.dataset_folder), columns)
     if fitted is None:
         training, _ = divide(raw.features.rows, raw.codes, run.spec)
-        fitted = fit(run.preparation, raw.features, raw.targets, training)
+        fitted = fit(run.preprocessing, raw.features, raw.targets, training)
     return raw.prepared(fitted, architecture.outputs, architecture.dtype), fitted
 
 
@@ -189,8 +189,8 @@ class Worker:
         return f"The run needs more {whose} than is free; try a smaller batch_size."
 
     def _train(self, run: training_protocol.Run) -> training_protocol.Finished | None:
-        trainer, preparation = begin(run, self._device)
-        record = _Record(run, trainer, preparation, self._say)
+        trainer, preprocessor = begin(run, self._device)
+        record = _Record(run, trainer, preprocessor, self._say)
         try:
             for epoch in trainer.run():
                 record.note(epoch)
@@ -205,7 +205,7 @@ class Worker:
         finally:
             record.report()
         path = Path(run.folder) / f"{run.job_id}-{run.attempt}.safetensors"
-        file = save_weights(path, trainer.network, preparation, run.dataset.classes).name
+        file = save_weights(path, trainer.network, preprocessor, run.dataset.classes).name
         position = trainer.position
         assert position.stopped is not None
         return training_protocol.Finished(run.job_id, run.attempt, file, position.stopped, position.best_epoch)
@@ -239,12 +239,12 @@ class _Record:
         self,
         run: training_protocol.Run,
         trainer: Trainer,
-        preparation: Preparation,
+        preprocessor: Preprocessor,
         say: Callable[[training_protocol.FromWorker], None],
     ) -> None:
         self._run = run
         self._trainer = trainer
-        self._preparation = preparation
+        self._preparation = preprocessor
         self._say = say
         self._pending: list[Epoch] = []
         self._reported = self._saved = time.monotonic()

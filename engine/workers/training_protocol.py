@@ -8,7 +8,7 @@ import socket
 import msgspec
 
 from nabla.engine.data.dataset import Dataset
-from nabla.engine.data.preprocessing import PreparationRule
+from nabla.engine.data.preprocessing import PreprocessingConfig
 from nabla.engine.literals import ErrorKind, StopReason
 from nabla.engine.nn.architecture import Architecture
 from nabla.engine.records.job import Checkpointing
@@ -36,7 +36,7 @@ class Run(OfAttempt, frozen=True):
     go into `folder`."""
 
     architecture: Architecture
-    preparation: PreparationRule
+    preprocessing: PreprocessingConfig
     spec: TrainingSpec
     dataset: Dataset
     dataset_folder: str

@@ -147,7 +147,7 @@ class ChaosClient(threading.Thread):
         for number in (1, 2):
             answer = self.ask("POST", f"{path}/rows", "text/csv", content=_ROWS)
             assert answer.status_code == 201, answer.text
-            assert len(answer.json()["pieces"]) == number
+            assert len(answer.json()["chunks"]) == number
         self.ask("POST", f"{path}/close")
         while (made := self.ask("GET", path).json())["state"] == "reading":
             time.sleep(0.05)  # a crash fell into the reading, and no event tells when it is done

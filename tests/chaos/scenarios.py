@@ -37,7 +37,7 @@ RUNS = (
         {
             **_NETWORK,
             "layers": [{"units": 16, "activation": "gelu", "dropout": 0.2}, _OUTPUT],
-            "preparation": {"inputs": "standardize"},
+            "preprocessing": {"inputs": "standardize"},
         },
         _job(learning_rate=0.1, schedule={"type": "cosine"}),
     ),

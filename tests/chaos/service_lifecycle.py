@@ -51,7 +51,7 @@ class Life:
         self.did(f"job {second}", "unfinished")
         self.service.trained(second, 10)
         self.control(second, "cancel", "cancelled")
-        third = scenarios.job(self.service, **both, after=[first], epochs=1)["id"]
+        third = scenarios.job(self.service, **both, depends_on=[first], epochs=1)["id"]
         self.did(f"job {third}", "unfinished")
         self.will(f"job {third}", "succeeded")
         self.will(f"versions {network}", 4)
@@ -100,19 +100,19 @@ class Life:
         """A dataset that comes in two files, and is read when it is closed."""
         id = str(self.service.post("/v1/datasets", {"upload": "rows", "label": "y"})["id"])
         self.did(f"dataset {id}", "receiving")
-        self.did(f"pieces {id}", 0)
+        self.did(f"chunks {id}", 0)
         for number in (1, 2):
-            self.will(f"pieces {id}", number)
+            self.will(f"chunks {id}", number)
             answer = self.service.http.post(
                 f"/v1/datasets/{id}/rows", content=b"x,y\n1,no\n2,yes\n", headers={"Content-Type": "text/csv"}
             )
             assert answer.status_code == 201, answer.text
-            self.did(f"pieces {id}", number)
+            self.did(f"chunks {id}", number)
         self.will(f"dataset {id}", "reading", True)
-        self.will(f"pieces {id}", None)
+        self.will(f"chunks {id}", None)
         assert self.service.post(f"/v1/datasets/{id}/close")["rows"] == 4
         self.did(f"dataset {id}", True)
-        self.did(f"pieces {id}", None)
+        self.did(f"chunks {id}", None)
         return id
 
     def exchange(self, network: str) -> str:

@@ -84,8 +84,8 @@ def everything(registry: Registry, catalog: Catalog, folder: DataFolder) -> dict
         open_raw(dataset, folder.of_dataset(dataset.id))
     for upload in registry.uploads:
         found[f"dataset {upload.id}"] = upload.state
-        found[f"pieces {upload.id}"] = len(upload.pieces)
-        for piece in upload.pieces:
+        found[f"chunks {upload.id}"] = len(upload.chunks)
+        for piece in upload.chunks:
             durable_files.check(folder.of_upload(upload.id) / piece.file)
     for batch in registry.batches:
         found[f"batch-prediction {batch.id}"] = batch.state

@@ -30,7 +30,7 @@ def test_a_row_is_predicted_as_it_was_learned(service: RunningService, page: Pag
         )
         for row, value in enumerate(values)
     ]
-    dataset = upload(service, "\n".join([head, *rows]), label="pays", missing="mean", types='{"since": "date"}')
+    dataset = upload(service, "\n".join([head, *rows]), label="pays", imputation="mean", types='{"since": "date"}')
     network = trained(service, dataset)
     page.goto(f"{service.url}/#/networks/{network}/predict")
     for row, work in ((0, " Private"), (1, " State gov")):

@@ -37,7 +37,7 @@ def test_a_dropped_file_that_was_refused_is_corrected_and_sent(service: RunningS
     create.click()
     flows.heading(page, "homes")
     (made,) = (one for one in service.get("/v1/datasets")["data"] if one["name"] == "homes")
-    assert made["answers"] == ["price, USD"]
+    assert made["target_columns"] == ["price, USD"]
     assert [column["name"] for column in made["columns"]] == ["rooms", "town"]
 
 

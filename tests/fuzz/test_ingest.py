@@ -52,7 +52,7 @@ FILES: dict[str, tuple[DataFormat, bytes]] = {
     "npy by column": ("npy", npy(np.asfortranarray(X))),
     "idx": ("idx", idx(X)),
 }
-READING: dict[str, Any] = {"label": "y", "missing": "most_frequent"}
+READING: dict[str, Any] = {"label": "y", "imputation": "most_frequent"}
 
 
 @pytest.mark.parametrize("name", FILES)

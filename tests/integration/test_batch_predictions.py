@@ -102,14 +102,14 @@ def test_two_classes_by_one_output(service: RunningService) -> None:
 @pytest.fixture(scope="module")
 def people(service: RunningService) -> tuple[str, str]:
     """A network that has learned numbers from a table, both scaled, and that table."""
-    options = {"target": "pays", "missing": '{"age": "mean", "job": "most_frequent"}'}
+    options = {"target": "pays", "imputation": '{"age": "mean", "job": "most_frequent"}'}
     dataset = create(service, files={"file": ("people.csv", PEOPLE)}, data=options)
     network = scenarios.network(
         service,
         inputs=dataset["inputs"],
         cost="quadratic",
         layers=[{"units": 4, "activation": "tanh"}, {"units": 1, "activation": "identity"}],
-        preparation={"inputs": "standardize", "targets": "standardize"},
+        preprocessing={"inputs": "standardize", "targets": "standardize"},
     )["id"]
     job = scenarios.job(service, network_id=network, dataset_id=dataset["id"], epochs=50, learning_rate=0.1)
     assert service.finished(job["id"]).state == "succeeded"
@@ -152,10 +152,10 @@ def test_what_does_not_fit_is_refused_before_anything_is_stored(
     other = create(
         service,
         files={"file": ("other.csv", PEOPLE.replace(b"job", b"trade"))},
-        data={"target": "pays", "missing": "mean"},
+        data={"target": "pays", "imputation": "mean"},
     )
     classes = scenarios.dataset(service, inputs=X[:3].tolist(), labels=["a", "b", "c"])["id"]
-    untrained = scenarios.network(service, preparation={"inputs": "standardize"})["id"]
+    untrained = scenarios.network(service, preprocessing={"inputs": "standardize"})["id"]
     opened = service.post("/v1/datasets", {"upload": "rows", "target": "y"}, 201)["id"]
     before = service.get("/v1/batch-predictions?limit=1"), left(service)
     for network, body, status, field in (
@@ -242,7 +242,7 @@ def test_rows_that_cannot_be_answered_are_said(service: RunningService) -> None:
 @pytest.mark.parametrize("format", ["npy", "parquet"])
 def test_memory_is_bounded(start_service: StartService, format: str) -> None:
     """The file is larger than what the process may take."""
-    service = start_service(reader_bytes=str(2**28), max_parameters="1000")
+    service = start_service(task_memory_limit=str(2**28), max_parameters="1000")
     layers = [{"units": 64, "activation": "sin"}]
     network = scenarios.network(service, inputs=1, dtype="float64", cost="quadratic", layers=layers)["id"]
     x = np.random.default_rng(7).normal(size=(600_000, 1))

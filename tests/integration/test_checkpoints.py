@@ -120,7 +120,7 @@ def test_starting_from_one_goes_on_with_weights_and_moments(service: RunningServ
         network_id=half["network_id"],
         dataset_id=whole["dataset_id"],
         epochs=10,
-        start_from={"job_id": half["id"], "checkpoint": 1},
+        resume_from={"job_id": half["id"], "checkpoint": 1},
         **ADAM,
     )
     if deleted:
@@ -140,13 +140,13 @@ def test_starts_that_cannot_be(service: RunningService) -> None:
     service.finished(job["id"])
     body = {"network_id": job["network_id"], "dataset_id": job["dataset_id"]}
     wrong: list[tuple[dict[str, Any], str, str]] = [
-        ({"start_from": {"job_id": job["id"], "checkpoint": 7}}, "start_from.checkpoint", "It has: 1, 2"),
+        ({"resume_from": {"job_id": job["id"], "checkpoint": 7}}, "resume_from.checkpoint", "It has: 1, 2"),
         (
-            {"start_from": {"job_id": job["id"], "checkpoint": 1}, "network_id": scenarios.network(service)["id"]},
-            "start_from.job_id",
+            {"resume_from": {"job_id": job["id"], "checkpoint": 1}, "network_id": scenarios.network(service)["id"]},
+            "resume_from.job_id",
             "another network",
         ),
-        ({"start_from": {"job_id": job["id"], "checkpoint": 1}, "warm_start": True}, "start_from", "one of them"),
+        ({"resume_from": {"job_id": job["id"], "checkpoint": 1}, "warm_start": True}, "resume_from", "one of them"),
     ]
     for change, field, words in wrong:
         problem = service.post("/v1/jobs", {**body, **change}, 422)

@@ -152,7 +152,7 @@ def test_jobs_that_do_not_succeed(client: Any) -> None:
     assert job.change(learning_rate=1e-5).view.learning_rate == 1e-5
     assert job.pause().state == "paused"
     assert job.resume().state in ("queued", "running")
-    after = client.create_job(network, dataset, after=[job.id])
+    after = client.create_job(network, dataset, depends_on=[job.id])
     waiting = threading.Thread(target=job.cancel)
     waiting.start()
     with pytest.raises(JobCancelled, match="is cancelled") as cancelled:
@@ -332,7 +332,7 @@ def test_a_large_file_arrives_whole_whatever_happens(start_service: StartService
         sending = threading.Thread(target=lambda: found.append(client.upload(file, target="y")))
         sending.start()
         http = httpx.Client(base_url=service.url, timeout=PATIENCE)
-        while not any(one["pieces"] for one in http.get("/v1/datasets").json()["data"]):
+        while not any(one["chunks"] for one in http.get("/v1/datasets").json()["data"]):
             assert sending.is_alive()
         http.close()
         service.kill()

@@ -37,7 +37,7 @@ def what_it_is(dataset: Dataset) -> Any:
     view = dataset.view
     assert view.columns is not None
     columns = [(column.name, column.type, column.categories) for column in view.columns]
-    return view.state, view.rows, view.inputs, view.classes, view.answers, columns
+    return view.state, view.rows, view.inputs, view.classes, view.target_columns, columns
 
 
 class Foreign:
@@ -86,7 +86,7 @@ def _polars_with_categories() -> Any:
     ],
 )
 def test_frames(client: Any, make: Callable[[], Frame]) -> None:
-    found = client.upload(make(), name="people", label="pays", missing={"job": "most_frequent"})
+    found = client.upload(make(), name="people", label="pays", imputation={"job": "most_frequent"})
     assert found.name == "people"
     assert what_it_is(found) == (
         "ready",
@@ -167,14 +167,14 @@ def test_nothing_is_left_of_what_cannot_be_read(client: Any, tmp_path: Path) -> 
 def test_rows_a_file_or_a_frame_at_a_time(client: Any, tmp_path: Path) -> None:
     file = tmp_path / "people.csv"
     pa.csv.write_csv(TABLE, file)
-    opened = client.open_dataset("rows", label="pays", missing="most_frequent")
+    opened = client.open_dataset("rows", label="pays", imputation="most_frequent")
     assert opened.state == "receiving"
     with pytest.raises(Conflict, match="not closed"):
         opened.ready()
     opened.append(file)
-    pieces = opened.append(TABLE).view.pieces
-    assert pieces is not None
-    assert [piece.number for piece in pieces] == [1, 2]
+    chunks = opened.append(TABLE).view.chunks
+    assert chunks is not None
+    assert [piece.number for piece in chunks] == [1, 2]
     closed = opened.close().view
     assert (closed.state, closed.rows) == ("ready", 8)
     assert closed == opened.ready().view == opened.close().view
@@ -192,18 +192,18 @@ def test_parts_that_are_there_are_not_sent_again(service: RunningService, client
     size = 1 + file.stat().st_size // 4
     opened = client.open_dataset("file", target="y")
     for number, part in ((3, file.read_bytes()[2 * size : 3 * size]), (2, b"something else"), (5, b"of another file")):
-        assert service.http.put(f"/v1/datasets/{opened.id}/parts/{number}", content=part).status_code == 200
+        assert service.http.put(f"/v1/datasets/{opened.id}/chunks/{number}", content=part).status_code == 200
     there = sorted((service.folder / "uploads" / opened.id).iterdir(), key=lambda path: path.stat().st_size)
     with pytest.raises(ValueError, match=r"has 4 parts; the dataset .* has parts up to 5"):
-        opened.send_parts(file, bytes_of_a_part=size)
+        opened.send_chunks(file, bytes_of_a_part=size)
     assert there[-1].exists()
     assert not there[0].exists()
     opened.delete()
     whole = client.upload(file, target="y")
     again = client.open_dataset("file", target="y")
     for _ in range(2):
-        sent = again.send_parts(file, bytes_of_a_part=size)
-        assert [piece.number for piece in sent.view.pieces or ()] == [1, 2, 3, 4]
+        sent = again.send_chunks(file, bytes_of_a_part=size)
+        assert [piece.number for piece in sent.view.chunks or ()] == [1, 2, 3, 4]
     assert again.close().view.sha256 == whole.view.sha256
 
 
@@ -213,9 +213,9 @@ def test_parts_go_on_after_a_crash(start_service: StartService, tmp_path: Path, 
     file = numbers(tmp_path, 50_000)
     with client_of(kind, service.url, timeout=PATIENCE) as client:
         opened = client.open_dataset("file", target="y")
-        sending = threading.Thread(target=opened.send_parts, args=(file,), kwargs={"bytes_of_a_part": 2**14})
+        sending = threading.Thread(target=opened.send_chunks, args=(file,), kwargs={"bytes_of_a_part": 2**14})
         sending.start()
-        while len(service.get(f"/v1/datasets/{opened.id}")["pieces"]) < 3:
+        while len(service.get(f"/v1/datasets/{opened.id}")["chunks"]) < 3:
             assert sending.is_alive()
         service.kill()
         service.start()
@@ -244,7 +244,7 @@ def test_without_waiting_and_then_with(client: Any, tmp_path: Path) -> None:
 
 
 def test_looking_at_a_dataset_and_dividing_it(client: Any) -> None:
-    whole = client.upload(TABLE, label="pays", missing="most_frequent")
+    whole = client.upload(TABLE, label="pays", imputation="most_frequent")
     profile = whole.profile()
     assert (profile.rows, profile.classes) == (4, {"no": 2, "yes": 2})
     one, other = whole.split({"half": 0.5, "other half": 0.5}, seed=3)

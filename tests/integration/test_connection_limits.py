@@ -58,7 +58,7 @@ def test_endless_heads_are_refused(service: RunningService) -> None:
     ],
 )
 def test_who_keeps_silent_is_dropped(start_service: StartService, begun: bytes) -> None:
-    service = start_service(silence_seconds="0.5")
+    service = start_service(client_idle_timeout="0.5")
     with connected(service) as connection:
         connection.sendall(begun)
         answer = rest(connection)
@@ -67,7 +67,7 @@ def test_who_keeps_silent_is_dropped(start_service: StartService, begun: bytes) 
 
 
 def test_who_only_listens_is_not(start_service: StartService) -> None:
-    service = start_service(silence_seconds="0.5")
+    service = start_service(client_idle_timeout="0.5")
     blocking = scenarios.endless(service)
     waiting = scenarios.job(service)
     events = service.follow(waiting["id"])
@@ -102,7 +102,7 @@ def test_who_does_not_wait_for_answers_is_dropped(service: RunningService) -> No
 
 
 def test_who_does_not_read_the_answer_is_dropped(start_service: StartService) -> None:
-    service = start_service(silence_seconds="0.5")
+    service = start_service(client_idle_timeout="0.5")
     layers = [{"units": 2000, "activation": "identity"}]
     network = scenarios.network(service, cost="quadratic", inputs=1, layers=layers)["id"]
     body = b'{"inputs": [' + b"[0], " * 9999 + b"[0]]}"
@@ -118,7 +118,7 @@ def test_who_does_not_read_the_answer_is_dropped(start_service: StartService) ->
 
 @pytest.mark.parametrize("before", [b"", ALIVE])
 def test_line_ends_hold_no_connection(start_service: StartService, before: bytes) -> None:
-    service = start_service(silence_seconds="0.5")
+    service = start_service(client_idle_timeout="0.5")
     with connected(service) as connection:
         connection.sendall(before)
         if before:

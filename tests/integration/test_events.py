@@ -195,5 +195,5 @@ def test_events_leave_out_what_depends_on_other_jobs(service: RunningService) ->
     job = scenarios.job(service, epochs=1)
     with service.http.stream("GET", f"/v1/jobs/{job['id']}/events") as stream:
         first = next(events(stream))["data"]
-    assert set(job) - set(first) == {"queue_position", "waits_for", "pausing"}
+    assert set(job) - set(first) == {"queue_position", "blocked_by", "pausing"}
     assert set(first) < set(job)

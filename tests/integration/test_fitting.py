@@ -31,7 +31,7 @@ def test_settings_come_back_as_they_were_given(service: RunningService) -> None:
         "clip_norm": 1.0,
         "max_norm": 3.0,
         "class_weights": {"no": 2.0, "yes": 1.0},
-        "early_stopping": {"patience": 300, "min_delta": 0.001, "restore_best": False},
+        "early_stopping": {"patience": 300, "min_delta": 0.001, "restore_best_weights": False},
         "target_cost": 0.0001,
         "max_seconds": 100.0,
         "warm_start": True,

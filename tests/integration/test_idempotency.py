@@ -153,7 +153,7 @@ def test_an_answer_is_found_again_when_the_dataset_takes_no_more(service: Runnin
 
 def test_the_parts_of_a_dataset_are_found_again_when_it_is_gone(service: RunningService) -> None:
     dataset, headers = scenarios.dataset(service)["id"], {"Idempotency-Key": uuid4().hex}
-    body = {"parts": [{"name": "a", "share": 0.5}, {"name": "b", "share": 0.5}], "stratified": False}
+    body = {"splits": [{"name": "a", "share": 0.5}, {"name": "b", "share": 0.5}], "stratified": False}
     path = f"/v1/datasets/{dataset}/split"
     first = service.http.post(path, json=body, headers=headers)
     assert first.status_code == 201, first.text

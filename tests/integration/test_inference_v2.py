@@ -50,7 +50,7 @@ def table(service: RunningService) -> str:
         inputs=data["inputs"],
         layers=layers,
         cost="categorical_cross_entropy",
-        preparation={"inputs": "standardize"},
+        preprocessing={"inputs": "standardize"},
     )
     job = scenarios.job(service, network_id=network["id"], dataset_id=data["id"], learning_rate=0.1, epochs=5)
     assert service.finished(job["id"]).state == "succeeded"
@@ -80,7 +80,7 @@ def test_health_and_metadata(client: Any, xor: str) -> None:
 
 
 def test_the_repository(service: RunningService, client: Any, xor: str) -> None:
-    scaling = scenarios.network(service, preparation={"inputs": "standardize"})["id"]
+    scaling = scenarios.network(service, preprocessing={"inputs": "standardize"})["id"]
     index = {(each["name"], each["version"]): each for each in client.get_model_repository_index()}
     assert index[xor, "1"] == {"name": xor, "version": "1", "state": "READY", "reason": ""}
     assert index[scaling, "0"]["state"] == "UNAVAILABLE"
@@ -258,7 +258,7 @@ def test_texts_that_are_refused(service: RunningService, table: str, content: by
 
 
 def test_models_that_cannot_infer(service: RunningService, xor: str) -> None:
-    scaling = scenarios.network(service, preparation={"inputs": "standardize"})["id"]
+    scaling = scenarios.network(service, preprocessing={"inputs": "standardize"})["id"]
     for path, status, words in (
         (f"/v2/models/{scaling}/infer", 409, "has not been trained"),
         ("/v2/models/nothing/infer", 404, "no network with the id or name 'nothing'"),

@@ -175,7 +175,7 @@ def test_pauses_that_come_late_do_not_stop_a_job_that_was_resumed(service: Runni
 
 def test_a_worker_that_hangs_is_replaced(start_service: StartService, undisturbed: Result) -> None:
     """It is told by its silence; and when it wakes up, nothing that it does is seen."""
-    service = start_service(hang_seconds="1", checkpoint_seconds="0.05")
+    service = start_service(worker_timeout="1", checkpoint_seconds="0.05")
     job = long(service)
     service.trained(job["id"], 200)
     (worker,) = service.workers()
@@ -190,7 +190,7 @@ def test_a_worker_that_hangs_is_replaced(start_service: StartService, undisturbe
 
 
 def test_a_worker_that_hangs_again_fails_its_job(start_service: StartService) -> None:
-    service = start_service(hang_seconds="1")
+    service = start_service(worker_timeout="1")
     job, following = scenarios.endless(service), scenarios.job(service, epochs=1)
     for attempt in (1, 2):
         service.replaced(job["id"], attempts=attempt)

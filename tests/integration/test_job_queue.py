@@ -93,11 +93,11 @@ def test_one_job_of_a_network_at_a_time(start_service: StartService) -> None:
 
 def test_a_job_that_waits_for_others(service: RunningService, blocker: dict[str, Any]) -> None:
     first = scenarios.job(service, epochs=1, name="the-first")
-    second = scenarios.job(service, epochs=1, after=["the-first"], priority=10)
-    third = scenarios.job(service, epochs=1, after=[second["id"], first["id"]])
-    assert second["after"] == second["waits_for"] == [first["id"]]
+    second = scenarios.job(service, epochs=1, depends_on=["the-first"], priority=10)
+    third = scenarios.job(service, epochs=1, depends_on=[second["id"], first["id"]])
+    assert second["depends_on"] == second["blocked_by"] == [first["id"]]
     assert second["queue_position"] is None
-    assert service.get(f"/v1/jobs/{third['id']}")["waits_for"] == [second["id"], first["id"]]
+    assert service.get(f"/v1/jobs/{third['id']}")["blocked_by"] == [second["id"], first["id"]]
     end(service, blocker)
     done = [service.finished(job["id"]) for job in (first, second, third)]
     assert [job.state for job in done] == ["succeeded"] * 3
@@ -105,14 +105,14 @@ def test_a_job_that_waits_for_others(service: RunningService, blocker: dict[str,
         assert before.finished_at is not None
         assert after.started_at is not None
         assert before.finished_at <= after.started_at
-    afterwards = service.finished(scenarios.job(service, epochs=1, after=[first["id"]])["id"])
-    assert (afterwards.state, afterwards.waits_for) == ("succeeded", [])
+    afterwards = service.finished(scenarios.job(service, epochs=1, depends_on=[first["id"]])["id"])
+    assert (afterwards.state, afterwards.blocked_by) == ("succeeded", [])
 
 
 def test_a_job_that_waits_in_vain(service: RunningService, blocker: dict[str, Any]) -> None:
     first = scenarios.job(service, epochs=1)
-    second = scenarios.job(service, epochs=1, after=[first["id"]])
-    third = scenarios.job(service, epochs=1, after=[second["id"]])
+    second = scenarios.job(service, epochs=1, depends_on=[first["id"]])
+    third = scenarios.job(service, epochs=1, depends_on=[second["id"]])
     end(service, first)
     for job, other, state in ((second, first, "cancelled"), (third, second, "failed")):
         now = service.finished(job["id"])
@@ -121,11 +121,11 @@ def test_a_job_that_waits_in_vain(service: RunningService, blocker: dict[str, An
         assert other["id"] in now.error.message
         assert state in now.error.message
     body = {"network_id": first["network_id"], "dataset_id": first["dataset_id"]}
-    late = service.post("/v1/jobs", {**body, "after": [first["id"]]}, 422)["errors"]
-    assert late[0]["field"] == "after.0"
+    late = service.post("/v1/jobs", {**body, "depends_on": [first["id"]]}, 422)["errors"]
+    assert late[0]["field"] == "depends_on.0"
     assert f"{first['id']} is cancelled; a job that comes after it would never start" in late[0]["message"]
-    unknown = service.post("/v1/jobs", {**body, "after": ["nothing"]}, 404)
-    assert (unknown["type"], unknown["errors"][0]["field"]) == ("/problems/unknown-job", "after.0")
+    unknown = service.post("/v1/jobs", {**body, "depends_on": ["nothing"]}, 404)
+    assert (unknown["type"], unknown["errors"][0]["field"]) == ("/problems/unknown-job", "depends_on.0")
 
 
 @pytest.mark.parametrize("keep", [None, "last"])
@@ -133,7 +133,7 @@ def test_that_a_job_has_failed_is_not_forgotten_with_it(
     service: RunningService, blocker: dict[str, Any], keep: str | None
 ) -> None:
     first = scenarios.job(service)
-    second = scenarios.job(service, epochs=1, after=[first["id"]])
+    second = scenarios.job(service, epochs=1, depends_on=[first["id"]])
     service.post(f"/v1/jobs/{first['id']}/cancel", {"keep": keep})
     assert service.http.delete(f"/v1/jobs/{first['id']}").status_code == 204
     now = service.get(f"/v1/jobs/{second['id']}")
@@ -145,11 +145,11 @@ def test_waiting_for_another_survives_a_crash(start_service: StartService) -> No
     service = start_service()
     first = scenarios.endless(service)
     started(service, first["id"])
-    second = scenarios.job(service, epochs=1, after=[first["id"]], priority=3)
+    second = scenarios.job(service, epochs=1, depends_on=[first["id"]], priority=3)
     service.kill()
     service.start()
     now = service.get(f"/v1/jobs/{second['id']}")
-    assert (now["waits_for"], now["priority"], now["state"]) == ([first["id"]], 3, "queued")
+    assert (now["blocked_by"], now["priority"], now["state"]) == ([first["id"]], 3, "queued")
     end(service, first)
     error = service.finished(second["id"]).error
     assert error is not None
@@ -157,7 +157,7 @@ def test_waiting_for_another_survives_a_crash(start_service: StartService) -> No
 
 
 def test_limits_are_said_in_words(start_service: StartService) -> None:
-    service = start_service(max_queued_jobs="2", max_job_bytes="10000")
+    service = start_service(max_queued_jobs="2", job_memory_limit="10000")
     blocking = scenarios.endless(service)
     started(service, blocking["id"])
     waiting = [scenarios.job(service) for _ in range(2)]

@@ -7,7 +7,7 @@ from nabla.app.client import Client
 from tests.conftest import StartService
 from tests.support.service import PATIENCE
 
-READER_BYTES = 2**28
+TASK_MEMORY_LIMIT = 2**28
 ROWS = 2**14
 BLOCK = b"".join(
     b"%d.%d,%d.%d,%d.%d,%s\n" % (row, row + 1, row % 97, row, row % 89, row, b"yes" if row % 3 else b"no")
@@ -25,7 +25,7 @@ def csv() -> Iterator[bytes]:
 
 
 def test_a_file_is_never_in_memory_as_a_whole(start_service: StartService) -> None:
-    service = start_service(reader_bytes=str(READER_BYTES))
+    service = start_service(task_memory_limit=str(TASK_MEMORY_LIMIT))
     with Client(service.url, timeout=PATIENCE) as client:
         client.create_dataset(rows=[{"a": 1, "pays": "yes"}, {"a": 2, "pays": "no"}], label="pays")
         [reader] = service.readers()

@@ -113,11 +113,11 @@ def test_they_are_those_of_the_version_that_the_job_publishes_there(service: Run
 def test_raw_values_are_prepared_as_the_job_has_found(service: RunningService) -> None:
     table = b"age,job,pays\n31,clerk,yes\n52,smith,no\n44,smith,no\n28,clerk,yes\n"
     uploaded = service.http.post(
-        "/v1/datasets?label=pays&missing=mean", content=table, headers={"Content-Type": "text/csv"}
+        "/v1/datasets?label=pays&imputation=mean", content=table, headers={"Content-Type": "text/csv"}
     )
     assert uploaded.status_code == 201, uploaded.text
-    preparation = {"inputs": "standardize"}
-    network = scenarios.network(service, inputs=3, preparation=preparation)["id"]
+    preprocessing = {"inputs": "standardize"}
+    network = scenarios.network(service, inputs=3, preprocessing=preprocessing)["id"]
     job = scenarios.endless(service, network_id=network, dataset_id=uploaded.json()["id"], learning_rate=0.5)
     body = {"rows": [{"age": 31, "job": "clerk"}, {"age": None, "job": "smith"}]}
     live = held_still(service, job, body)

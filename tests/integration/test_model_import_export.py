@@ -81,13 +81,13 @@ def xor(service: RunningService) -> str:
 @pytest.fixture(scope="module")
 def people(service: RunningService) -> str:
     """Trained on a table, which it scales."""
-    options = {"label": "pays", "missing": "mean", "types": '{"since": "date"}'}
+    options = {"label": "pays", "imputation": "mean", "types": '{"since": "date"}'}
     data = create(service, files={"file": ("people.csv", PEOPLE)}, data=options)
     network = scenarios.network(
         service,
         inputs=data["inputs"],
         layers=[{"units": 6, "activation": "gelu", "batch_norm": True}, {"units": 1, "activation": "sigmoid"}],
-        preparation={"inputs": "standardize", "unseen": "ignore"},
+        preprocessing={"inputs": "standardize", "handle_unknown": "ignore"},
     )
     job = scenarios.job(service, network_id=network["id"], dataset_id=data["id"], epochs=30, learning_rate=0.1)
     assert service.finished(job["id"]).state == "succeeded"
@@ -115,8 +115,8 @@ def test_what_is_known_of_a_version_that_came_as_a_file(service: RunningService,
     newest, start = service.get("/v1/networks/from elsewhere/versions")["data"]
     ours = service.get(f"/v1/networks/{people}/versions")["data"][0]
     assert (newest["job_id"], newest["imported"], newest["current"]) == (None, "safetensors", True)
-    assert (ours["imported"], start["imported"], start["classes"], start["preparation"]) == (None, None, None, None)
-    for known in ("classes", "preparation"):
+    assert (ours["imported"], start["imported"], start["classes"], start["preprocessing"]) == (None, None, None, None)
+    for known in ("classes", "preprocessing"):
         assert newest[known] == ours[known] is not None
     fresh = scenarios.network(service, **{name: taken[name] for name in ("inputs", "layers", "cost", "seed")})
     starts = [safetensors.numpy.load(exported(service, each, 0).content) for each in (taken["id"], fresh["id"])]
@@ -232,12 +232,12 @@ def test_what_cannot_be_copied_out(service: RunningService, xor: str) -> None:
     ):
         answer = service.http.get(address)
         assert (answer.status_code, words in answer.json()["detail"]) == (status, True), answer.text
-    scales = scenarios.network(service, preparation={"inputs": "min_max"})["id"]
+    scales = scenarios.network(service, preprocessing={"inputs": "min_max"})["id"]
     refused = service.http.get(f"/v1/networks/{scales}/versions/0/file?format=onnx")
     assert refused.status_code == 409
     assert "has not been trained" in refused.json()["detail"]
     again = imported(service, exported(service, scales, 0).content)
-    assert again["preparation"]["inputs"] == "min_max"
+    assert again["preprocessing"]["inputs"] == "min_max"
     unfitted = service.post(f"/v1/networks/{again['id']}/predictions", {"inputs": scenarios.XOR_INPUTS}, 409)
     assert "Version 1 of the network has not been trained" in unfitted["detail"]
     assert files_of(service, scales) == ["0"]
@@ -438,7 +438,7 @@ def test_told_to_end_as_it_takes_one_in(start_service: StartService) -> None:
 
 def test_more_memory_than_there_is(start_service: StartService) -> None:
     """A file takes more memory than reading may: it is said, and the next one is read."""
-    service = start_service(reader_bytes=str(256 * 2**20))
+    service = start_service(task_memory_limit=str(256 * 2**20))
     problem = imported(service, nodes(50_000_000), 413)
     assert "more memory than there is" in problem["detail"]
     network = scenarios.network(service)["id"]

@@ -106,15 +106,15 @@ def test_without_shuffling_the_order_is_that_of_the_dataset(service: RunningServ
 
 
 def test_data_beyond_the_memory_for_them_are_shuffled_in_blocks(start_service: StartService) -> None:
-    service = start_service(max_data_bytes="8000", checkpoint_seconds="0.05")
+    service = start_service(data_memory_limit="8000", checkpoint_seconds="0.05")
     data = scenarios.dataset(service, inputs=scenarios.XOR_INPUTS * 500, labels=["no", "yes", "yes", "no"] * 500)["id"]
     large = scenarios.job(service, dataset_id=data, epochs=20)
-    assert (large["shuffle"], large["shuffled_by"]) == (True, "blocks")
+    assert (large["shuffle"], large["shuffle_mode"]) == (True, "blocks")
     small = scenarios.job(service)
-    assert small["shuffled_by"] == "rows"
+    assert small["shuffle_mode"] == "rows"
     still = scenarios.job(service, dataset_id=data, epochs=1, shuffle=False)
-    assert (still["shuffle"], still["shuffled_by"]) == (False, "none")
+    assert (still["shuffle"], still["shuffle_mode"]) == (False, "none")
     done = service.finished(large["id"])
-    assert (done.state, done.shuffled_by) == ("succeeded", "blocks")
+    assert (done.state, done.shuffle_mode) == ("succeeded", "blocks")
     answers = service.post(f"/v1/networks/{large['network_id']}/predictions", {"inputs": scenarios.XOR_INPUTS})
     assert answers["labels"] == ["no", "yes", "yes", "no"]

@@ -26,7 +26,7 @@ def people(service: RunningService, rows: list[dict[str, Any]] = PEOPLE) -> str:
 
 
 def network_for_people(service: RunningService) -> str:
-    return str(scenarios.network(service, inputs=3, preparation={"inputs": "standardize"})["id"])
+    return str(scenarios.network(service, inputs=3, preprocessing={"inputs": "standardize"})["id"])
 
 
 def trained(service: RunningService, network: str, **settings: Any) -> None:
@@ -66,7 +66,7 @@ def test_a_clone_predicts_the_same_bits_also_when_its_source_is_gone(start_servi
         assert (new["version"], new["tags"]) == (0, {})
         start = service.get(f"/v1/networks/{new['id']}/versions/0")
         assert (start["origin"], start["cloned_from"]) == ("trained", {"network_id": source, "version": version})
-        for field in ("job_id", "epoch", "classes", "preparation"):
+        for field in ("job_id", "epoch", "classes", "preprocessing"):
             assert start[field] == versions[version][field]
         assert predicted(service, new["id"]) == expected[version]
     assert service.http.delete(f"/v1/networks/{source}").status_code == 204
@@ -113,7 +113,7 @@ def test_a_clone_of_a_start_that_was_drawn_is_like_a_new_network(service: Runnin
     source = network_for_people(service)
     copy = clone(service, source, version=0)["id"]
     start = service.get(f"/v1/networks/{copy}/versions/current")
-    assert (start["origin"], start["preparation"], start["classes"]) == ("drawn", None, None)
+    assert (start["origin"], start["preprocessing"], start["classes"]) == ("drawn", None, None)
     body = {"rows": [{"age": 1, "job": "clerk"}]}
     assert "has not been trained" in service.post(f"/v1/networks/{copy}/predictions", body, 409)["detail"]
     data = people(service, OTHER_AGES)

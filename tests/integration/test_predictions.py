@@ -251,7 +251,7 @@ def test_an_array_that_arrives_slowly_keeps_nobody_waiting(service: RunningServi
 
 
 def test_more_than_may_wait_is_turned_away(start_service: StartService) -> None:
-    service = start_service(max_waiting_bytes=str(2**20))
+    service = start_service(max_inflight_bytes=str(2**20))
     network = scenarios.network(service, inputs=1000, layers=[{"units": 1, "activation": "sigmoid"}])["id"]
     path = f"/v1/networks/{network}/predictions"
     answer = service.http.post(path, json={"inputs": [[0.123456789012] * 1000] * 100})

@@ -77,7 +77,7 @@ def numbers(service: RunningService) -> str:
         inputs=5,
         layers=[{"units": 8, "activation": "tanh"}, {"units": 3, "activation": "softmax"}],
         cost="categorical_cross_entropy",
-        preparation={"inputs": "standardize"},
+        preprocessing={"inputs": "standardize"},
     )["id"]
     labels = [["a", "b", "c"][place % 3] for place in range(60)]
     data = scenarios.dataset(service, inputs=X[:60].tolist(), labels=labels)["id"]
@@ -89,7 +89,7 @@ def numbers(service: RunningService) -> str:
 @pytest.fixture(scope="module")
 def people(service: RunningService) -> str:
     """That of one that has learned from a table with columns of every type, two of which may be empty."""
-    return learned(service, {"missing": '{"age": "mean", "job": "most_frequent"}'})
+    return learned(service, {"imputation": '{"age": "mean", "job": "most_frequent"}'})
 
 
 def learned(service: RunningService, options: dict[str, str], **change: Any) -> str:
@@ -97,7 +97,7 @@ def learned(service: RunningService, options: dict[str, str], **change: Any) -> 
     answer = service.http.post("/v1/datasets", files={"file": ("people.csv", PEOPLE.encode())}, data=form)
     assert answer.status_code == 201, answer.text
     network = scenarios.network(
-        service, inputs=answer.json()["inputs"], **{"preparation": {"inputs": "standardize"}, **change}
+        service, inputs=answer.json()["inputs"], **{"preprocessing": {"inputs": "standardize"}, **change}
     )["id"]
     job = scenarios.job(service, network_id=network, dataset_id=answer.json()["id"], epochs=20, learning_rate=0.5)
     assert service.finished(job["id"]).state == "succeeded"
@@ -367,7 +367,7 @@ def test_parameters_are_in_the_query(service: RunningService, numbers: str) -> N
 
 
 def test_limits(start_service: StartService) -> None:
-    service = start_service(max_upload_bytes="100000", max_waiting_predictions="1")
+    service = start_service(max_upload_bytes="100000", max_pending_predictions="1")
     network = scenarios.network(service, inputs=5, layers=[{"units": 400, "activation": "identity"}], cost="quadratic")
     path = f"/v1/networks/{network['id']}/predictions"
     answer = sent(service, path, stream(pa.concat_tables([NUMBERS] * 10)))
@@ -386,7 +386,7 @@ def test_limits(start_service: StartService) -> None:
 
 
 def test_what_unpacks_to_more_than_there_is_memory(start_service: StartService) -> None:
-    service = start_service(reader_bytes=str(2**28))
+    service = start_service(task_memory_limit=str(2**28))
     path = f"/v1/networks/{scenarios.network(service, inputs=5)['id']}/predictions"
     zeros = pa.array(np.zeros(10**7))
     large = pa.table(dict.fromkeys(NUMBERS.column_names, zeros))
@@ -409,7 +409,7 @@ def stopped(process: int) -> Iterator[None]:
 
 def test_a_process_that_dies_or_hangs(start_service: StartService) -> None:
     """It is replaced: the next one does what it was asked."""
-    service = start_service(hang_seconds="2")
+    service = start_service(worker_timeout="2")
     network = scenarios.network(service)["id"]
     path = f"/v1/networks/{network}/predictions"
     body = stream(pa.table({"a": [0, 1], "b": [1, 0]}))

@@ -20,7 +20,7 @@ NETWORK: dict[str, Any] = {
     "layers": [{"units": 8, "activation": "tanh"}, {"units": 1, "activation": "identity"}],
     "cost": "quadratic",
     "dtype": "float64",
-    "preparation": SCALED,
+    "preprocessing": SCALED,
 }
 X, Y = load_diabetes(return_X_y=True, scaled=False)
 ROWS = np.random.default_rng(0).permutation(len(X))
@@ -66,7 +66,7 @@ def r2_of_scikit_learn(seed: int) -> float:
 
 def test_a_regression_on_raw_numbers_is_as_good_as_scikit_learns(service: RunningService) -> None:
     network = scenarios.network(service, **NETWORK)
-    assert network["preparation"] == {**SCALED, "unseen": "refuse"}
+    assert network["preprocessing"] == {**SCALED, "handle_unknown": "error"}
     others = dataset(service, OTHERS)
     job = trained(service, network["id"], dataset_id=dataset(service, TRAINING), validation={"dataset_id": others})
     found = service.post(f"/v1/networks/{network['id']}/evaluations", {"dataset_id": others})
@@ -96,16 +96,16 @@ def test_what_a_version_is_prepared_by_goes_with_it(service: RunningService) -> 
     expected = predicted(service, network)
     service.post(f"/v1/jobs/{job['id']}/checkpoints/1/publish", {"weights": "last"}, 201)
     trained(service, network, dataset_id=larger, warm_start=True, **STILL)
-    trained(service, network, dataset_id=larger, start_from={"job_id": job["id"], "checkpoint": 1}, **STILL)
+    trained(service, network, dataset_id=larger, resume_from={"job_id": job["id"], "checkpoint": 1}, **STILL)
     for version in (1, 2, 3, 4):
         assert predicted(service, network, version) == expected
     trained(service, network, dataset_id=larger, **STILL)
     assert np.abs(np.array(predicted(service, network, 5))).mean() > 5 * np.abs(expected).mean()
     versions = service.get(f"/v1/networks/{network}/versions")["data"]
     assert [one["version"] for one in versions] == [5, 4, 3, 2, 1, 0]
-    assert versions[-1]["preparation"] is None
+    assert versions[-1]["preprocessing"] is None
     for version in versions[:-1]:
-        assert version["preparation"] == {**SCALED, "unseen": "refuse", "columns": None}
+        assert version["preprocessing"] == {**SCALED, "handle_unknown": "error", "columns": None}
 
 
 def test_what_a_cancelled_job_keeps_is_prepared_as_it_was(service: RunningService) -> None:
@@ -132,7 +132,7 @@ def test_a_job_that_is_killed_ends_with_the_same_bits(start_service: StartServic
     service = start_service(checkpoint_seconds="0.05")
     data = dataset(service, TRAINING)
     rule = {"inputs": "robust", "targets": "min_max"}
-    networks = [scenarios.network(service, **{**NETWORK, "preparation": rule})["id"] for _ in range(2)]
+    networks = [scenarios.network(service, **{**NETWORK, "preprocessing": rule})["id"] for _ in range(2)]
     settings = {**JOB, "epochs": 10_000, "dataset_id": data, "validation": {"fraction": 0.2}}
     undisturbed = trained(service, networks[0], **settings)
     job = scenarios.job(service, network_id=networks[1], **settings)
@@ -154,15 +154,15 @@ def test_a_job_that_is_killed_ends_with_the_same_bits(start_service: StartServic
 @pytest.mark.parametrize(
     ("change", "field", "words"),
     [
-        ({"preparation": {"inputs": "center"}}, "preparation.inputs", "min_max"),
-        ({"preparation": {"scale": True}}, "preparation.scale", "not known"),
+        ({"preprocessing": {"inputs": "center"}}, "preprocessing.inputs", "min_max"),
+        ({"preprocessing": {"scale": True}}, "preprocessing.scale", "not known"),
         (
             {
-                "preparation": {"targets": "robust"},
+                "preprocessing": {"targets": "robust"},
                 "cost": "poisson",
                 "layers": [{"units": 1, "activation": "softplus"}],
             },
-            "preparation.targets",
+            "preprocessing.targets",
             "poisson looks at probabilities or counts",
         ),
     ],
@@ -175,15 +175,15 @@ def test_networks_that_are_refused(service: RunningService, change: Any, field: 
 
 
 def test_classes_are_no_targets_to_scale(service: RunningService) -> None:
-    network = scenarios.network(service, cost="quadratic", preparation={"targets": "standardize"})["id"]
+    network = scenarios.network(service, cost="quadratic", preprocessing={"targets": "standardize"})["id"]
     body = {"network_id": network, "dataset_id": scenarios.dataset(service)["id"]}
     problem = service.post("/v1/jobs", body, 422)
-    assert problem["errors"][0]["field"] == "preparation.targets"
+    assert problem["errors"][0]["field"] == "preprocessing.targets"
     assert "the dataset has classes" in problem["detail"]
 
 
 def test_classes_with_inputs_that_are_scaled(service: RunningService) -> None:
-    network = scenarios.network(service, preparation={"inputs": "min_max"})["id"]
+    network = scenarios.network(service, preprocessing={"inputs": "min_max"})["id"]
     inputs = (1e6 * np.array(scenarios.XOR_INPUTS) - 7e6).tolist()
     data = scenarios.dataset(service, inputs=inputs)["id"]
     trained(service, network, dataset_id=data, epochs=500, batch_size=4, learning_rate=0.1)

@@ -22,7 +22,7 @@ PEOPLE = b"""age,job,member,since,twice,same,pays,counts
 ,smith,true,2019-05-06,,7,3,2
 44,,false,2018-01-01,44,7,4,1
 """
-OPTIONS = {"target": "pays", "weight": "counts", "missing": "mean", "features": "age,job,member,twice,same"}
+OPTIONS = {"target": "pays", "weight": "counts", "imputation": "mean", "features": "age,job,member,twice,same"}
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_parts_have_each_row_once_and_each_class_its_share(service: RunningServi
     else:
         made = create(service, files={"inputs": ("x.npy", npy(x)), "labels": ("y.npy", npy(y))})
     path = f"/v1/datasets/{made['id']}/split"
-    wanted = {"parts": [{"name": "train", "share": 0.75}, {"name": "test", "share": 0.25}], "seed": 3}
+    wanted = {"splits": [{"name": "train", "share": 0.75}, {"name": "test", "share": 0.25}], "seed": 3}
     train, test = service.post(path, wanted)["data"]
     assert (train["name"], train["rows"], test["rows"]) == ("train", 134, 44)
     assert what_it_is(train) == {**what_it_is(made), "rows": 134}
@@ -126,12 +126,12 @@ def test_parts_have_each_row_once_and_each_class_its_share(service: RunningServi
 def test_what_cannot_be_divided(service: RunningService) -> None:
     path = f"/v1/datasets/{scenarios.dataset(service)['id']}/split"
     for parts, field in (
-        ([{"name": "a", "share": 0.01}], "parts.0.share"),
+        ([{"name": "a", "share": 0.01}], "splits.0.share"),
         ([{"name": "a", "share": 0.7}, {"name": "b", "share": 0.7}], "body"),
-        ([], "parts"),
-        ([{"name": "ds_a", "share": 0.5}], "parts.0.name"),
+        ([], "splits"),
+        ([{"name": "ds_a", "share": 0.5}], "splits.0.name"),
     ):
-        assert service.post(path, {"parts": parts}, 422)["errors"][0]["field"] == field
+        assert service.post(path, {"splits": parts}, 422)["errors"][0]["field"] == field
 
 
 def test_files_do_not_wait_for_looks(start_service: StartService) -> None:

@@ -48,7 +48,7 @@ def parts(service: RunningService, content: bytes, **options: str) -> tuple[dict
     """Rows to train on, and rows to test."""
     made = create(service, files={"file": ("data.csv", content)}, data=options)
     shares = [{"name": "train", "share": 0.7}, {"name": "test", "share": 0.3}]
-    train, test = service.post(f"/v1/datasets/{made['id']}/split", {"parts": shares, "seed": 5})["data"]
+    train, test = service.post(f"/v1/datasets/{made['id']}/split", {"splits": shares, "seed": 5})["data"]
     return train, test
 
 
@@ -63,7 +63,7 @@ def trained(service: RunningService, train: dict[str, Any], seed: int) -> str:
             "layers": [{"units": HIDDEN, "activation": "relu"}, {"units": train["targets"], "activation": output}],
             "cost": cost,
             "seed": seed,
-            "preparation": {"inputs": "standardize", "targets": "standardize" if regression else "none"},
+            "preprocessing": {"inputs": "standardize", "targets": "standardize" if regression else "none"},
         },
     )
     job = service.post(
@@ -164,8 +164,8 @@ def people(count: int = 600) -> bytes:
 
 @pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
 def test_a_table_with_texts_and_holes(service: RunningService) -> None:
-    train, test = parts(service, people(), label="pays", missing="mean")
-    assert [(column["name"], column["type"], column["fill"]) for column in train["columns"]] == [
+    train, test = parts(service, people(), label="pays", imputation="mean")
+    assert [(column["name"], column["type"], column["imputation"]) for column in train["columns"]] == [
         ("age", "number", "mean"),
         ("job", "category", "most_frequent"),
         ("member", "boolean", "most_frequent"),
@@ -189,7 +189,7 @@ def test_a_table_with_texts_and_holes(service: RunningService) -> None:
 
 
 def test_what_a_prediction_refuses(service: RunningService) -> None:
-    train, test = parts(service, people(200), label="pays", missing="mean")
+    train, test = parts(service, people(200), label="pays", imputation="mean")
     network = trained(service, train, 1)
     row = {name: value for name, value in rows(service, test)[0].items() if name != "pays"}
     path = f"/v1/networks/{network}/predictions"

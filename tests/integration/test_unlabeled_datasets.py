@@ -31,13 +31,13 @@ def outputs(service: RunningService, network: str, dataset: str) -> list[list[fl
     return [list(map(float, row)) for row in found]
 
 
-def learned(service: RunningService, **preparation: str) -> tuple[str, str]:
+def learned(service: RunningService, **preprocessing: str) -> tuple[str, str]:
     """A network that has learned numbers from a table with missing values, and that table."""
-    options = {"target": "pays", "missing": '{"age": "mean", "job": "most_frequent"}'}
+    options = {"target": "pays", "imputation": '{"age": "mean", "job": "most_frequent"}'}
     table = b"age,job,pays\n31,clerk,1.5\n52,smith,20\n,smith,3\n44,,4\n"
     dataset = create(service, files={"file": ("people.csv", table)}, data=options)
-    rule = {"inputs": "standardize", "targets": "standardize", **preparation}
-    network = scenarios.network(service, inputs=dataset["inputs"], cost="quadratic", layers=NUMBERS, preparation=rule)
+    rule = {"inputs": "standardize", "targets": "standardize", **preprocessing}
+    network = scenarios.network(service, inputs=dataset["inputs"], cost="quadratic", layers=NUMBERS, preprocessing=rule)
     job = scenarios.job(service, network_id=network["id"], dataset_id=dataset["id"], epochs=50, learning_rate=0.1)
     assert service.finished(job["id"]).state == "succeeded"
     return network["id"], dataset["id"]
@@ -59,12 +59,12 @@ def test_wine_without_its_kind_is_predicted_as_by_rows(service: RunningService) 
             inputs=13,
             cost="categorical_cross_entropy",
             layers=[{"units": 8, "activation": "tanh"}, {"units": 3, "activation": "softmax"}],
-            preparation={"inputs": "standardize"},
+            preprocessing={"inputs": "standardize"},
         )["id"]
         job = scenarios.job(service, network_id=network, dataset_id=trained_on.id, epochs=20, batch_size=16)
         assert service.finished(job["id"]).state == "succeeded"
         rows = client.upload(pa.table({name: columns[name] for name in reversed(names)}), unlabeled=True).view
-    assert (rows.targets, rows.classes, rows.answers, rows.unlabeled) == (0, None, None, True)
+    assert (rows.targets, rows.classes, rows.target_columns, rows.unlabeled) == (0, None, None, True)
     assert not trained_on.unlabeled
     given = [dict(zip(names, map(float, row), strict=True)) for row in x]
     expected = service.post(f"/v1/networks/{network}/predictions", {"rows": given})
@@ -76,7 +76,7 @@ def test_wine_without_its_kind_is_predicted_as_by_rows(service: RunningService) 
 
 def test_a_network_fills_what_is_missing(service: RunningService, people: tuple[str, str]) -> None:
     made = create(service, files={"file": ("rows.csv", TABLE)}, data=UNLABELED)
-    assert [(column["name"], column["missing"], column["fill"]) for column in made["columns"]] == [
+    assert [(column["name"], column["missing"], column["imputation"]) for column in made["columns"]] == [
         ("job", 0, None),
         ("age", 1, None),
     ]
@@ -104,11 +104,11 @@ def test_what_a_network_cannot_fill_is_said(service: RunningService) -> None:
     assert view.error.message.startswith("Row 2 has no value in the column 'age'")
 
 
-@pytest.mark.parametrize("unseen", ["refuse", "ignore"])
-def test_a_category_that_was_not_learned_is_what_the_network_says(service: RunningService, unseen: str) -> None:
-    network, _ = learned(service, unseen=unseen)
+@pytest.mark.parametrize("handle_unknown", ["error", "ignore"])
+def test_a_category_that_was_not_learned_is_what_the_network_says(service: RunningService, handle_unknown: str) -> None:
+    network, _ = learned(service, handle_unknown=handle_unknown)
     rows = create(service, files={"file": ("rows.csv", b"age,job\n31,baker\n")}, data=UNLABELED)["id"]
-    if unseen == "ignore":
+    if handle_unknown == "ignore":
         given = {"rows": [{"age": 31, "job": "baker"}]}
         assert outputs(service, network, rows) == service.post(f"/v1/networks/{network}/predictions", given)["outputs"]
         return
@@ -134,7 +134,7 @@ def test_columns_that_do_not_fit_are_named(service: RunningService, people: tupl
     wide = scenarios.dataset(service, inputs=[[1.0, 2.0, 3.0]], labels=None, unlabeled=True)["id"]
     (error,) = service.post(f"/v1/networks/{xor}/batch-predictions", {"dataset_id": wide}, 422)["errors"]
     assert error["message"] == "The network has 2 inputs, the dataset 3."
-    untrained = scenarios.network(service, preparation={"inputs": "standardize"})["id"]
+    untrained = scenarios.network(service, preprocessing={"inputs": "standardize"})["id"]
     service.post(f"/v1/networks/{untrained}/batch-predictions", {"dataset_id": numbers}, 409)
 
 
@@ -169,7 +169,7 @@ def test_inputs_alone(service: RunningService, request_: dict[str, Any]) -> None
 )
 def test_tables(service: RunningService, people: tuple[str, str], request_: dict[str, Any]) -> None:
     made = create(service, **request_)
-    assert (made["rows"], made["targets"], made["answers"], made["unlabeled"]) == (3, 0, None, True)
+    assert (made["rows"], made["targets"], made["target_columns"], made["unlabeled"]) == (3, 0, None, True)
     expected = service.post(f"/v1/networks/{people[0]}/predictions", {"rows": ROWS})["outputs"]
     assert outputs(service, people[0], made["id"]) == expected
 
@@ -181,7 +181,7 @@ def test_in_several_requests(service: RunningService, people: tuple[str, str], t
     with Client(service.url, timeout=PATIENCE) as client:
         opened = client.open_dataset("file", unlabeled=True)
         assert (opened.outputs, opened.view.unlabeled) == (None, True)
-        opened.send_parts(path, bytes_of_a_part=10)
+        opened.send_chunks(path, bytes_of_a_part=10)
         assert outputs(service, people[0], opened.close().id) == expected
         opened = client.open_dataset("rows", unlabeled=True)
         for line in TABLE.splitlines()[1:]:
@@ -194,9 +194,9 @@ def test_in_several_requests(service: RunningService, people: tuple[str, str], t
 
 def test_looked_at_divided_deleted(service: RunningService) -> None:
     table = b"a,b\n" + b"".join(b"%d,5000\n" % row for row in range(40))
-    made = create(service, files={"file": ("parts.csv", table)}, data=UNLABELED)
-    again = create(service, files={"file": ("parts.csv", table)}, data=UNLABELED)
-    other = create(service, files={"file": ("parts.csv", table)}, data={"target": "b"})
+    made = create(service, files={"file": ("splits.csv", table)}, data=UNLABELED)
+    again = create(service, files={"file": ("splits.csv", table)}, data=UNLABELED)
+    other = create(service, files={"file": ("splits.csv", table)}, data={"target": "b"})
     assert made["sha256"] == again["sha256"] != other["sha256"]
     assert service.get("/v1/datasets?limit=2")["data"][1] == again
     for dataset in (made, create(service, json={"inputs": [[row, 5000] for row in range(40)], "unlabeled": True})):
@@ -205,7 +205,7 @@ def test_looked_at_divided_deleted(service: RunningService) -> None:
         assert (profile["classes"], profile["warnings"]) == (None, [])
         parts = service.post(
             f"/v1/datasets/{dataset['id']}/split",
-            {"parts": [{"name": "most", "share": 0.75}, {"name": "rest", "share": 0.25}]},
+            {"splits": [{"name": "most", "share": 0.75}, {"name": "rest", "share": 0.25}]},
         )["data"]
         assert [(part["rows"], part["targets"], part["unlabeled"]) for part in parts] == [(30, 0, True), (10, 0, True)]
         kept = [row[0] for part in parts for row in service.get(f"/v1/datasets/{part['id']}/rows?limit=40")["data"]]
@@ -240,7 +240,7 @@ def test_refused_where_answers_are_needed(service: RunningService, people: tuple
                 ("label", "job"),
                 ("weight", "age"),
                 ("classes", "a,b"),
-                ("missing", "mean"),
+                ("imputation", "mean"),
                 ("constants", '{"age": 1}'),
             )
         ),

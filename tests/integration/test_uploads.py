@@ -88,7 +88,7 @@ def test_a_table_as_a_body_and_in_a_form(service: RunningService, suffix: str) -
     form = create(service, files={"file": (f"people.{suffix}", content)}, data=OPTIONS)
     assert what_it_is(body) == what_it_is(form)
     assert body["sha256"] == form["sha256"]
-    assert (body["rows"], body["inputs"], body["answers"]) == (4, 3, ["pays"])
+    assert (body["rows"], body["inputs"], body["target_columns"]) == (4, 3, ["pays"])
     assert [(column["name"], column["type"], column["inputs"]) for column in body["columns"]] == [
         ("age", "number", 1),
         ("job", "category", 2),
@@ -220,8 +220,8 @@ def test_rows_in_several_requests(service: RunningService) -> None:
         for _ in range(2):
             answer = service.http.post(f"{path}/rows", content=content, headers=headers)
             assert answer.status_code == 201, answer.text
-    assert [piece["number"] for piece in service.get(path)["pieces"]] == [1, 2, 3]
-    assert service.http.put(f"{path}/parts/1", content=b"x").status_code == 409
+    assert [piece["number"] for piece in service.get(path)["chunks"]] == [1, 2, 3]
+    assert service.http.put(f"{path}/chunks/1", content=b"x").status_code == 409
     closed = service.post(f"{path}/close")
     assert (closed["state"], closed["rows"], closed["inputs"]) == ("ready", 12, 3)
     assert service.post(f"{path}/close") == closed
@@ -242,15 +242,15 @@ def test_rows_of_the_wrong_kind_are_refused_on_arrival(service: RunningService) 
         answer = service.http.post(f"{path}/rows", content=content, headers=headers)
         assert answer.status_code == status, answer.text
         assert "empty" in answer.text or "text/csv" in answer.text
-    assert service.get(path)["pieces"] == []
+    assert service.get(path)["chunks"] == []
     rows = json.dumps(TABLE.to_pylist()).encode()
     for kind, content in (("text/csv", csv()), ("application/json", rows)):
         assert service.http.post(f"{path}/rows", content=content, headers={"Content-Type": kind}).status_code == 201
     assert service.post(f"{path}/close")["rows"] == 8
     parts = f"/v1/datasets/{create(service, json={'upload': 'file', **OPTIONS})['id']}"
-    assert service.http.put(f"{parts}/parts/1", content=b"").status_code == 422
+    assert service.http.put(f"{parts}/chunks/1", content=b"").status_code == 422
     form = {"Content-Type": "multipart/form-data; boundary=b"}
-    assert service.http.put(f"{parts}/parts/1", content=FORM, headers=form).status_code == 415
+    assert service.http.put(f"{parts}/chunks/1", content=FORM, headers=form).status_code == 415
     assert service.http.delete(parts).status_code == 204
 
 
@@ -290,7 +290,7 @@ def test_a_file_in_parts_through_a_crash(start_service: StartService) -> None:
     path = f"/v1/datasets/{create(service, json={'upload': 'file', **OPTIONS})['id']}"
 
     def put(number: int, part: bytes) -> dict[str, Any]:
-        answer = service.http.put(f"{path}/parts/{number}", content=part, headers=digest(part))
+        answer = service.http.put(f"{path}/chunks/{number}", content=part, headers=digest(part))
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
 
@@ -298,7 +298,7 @@ def test_a_file_in_parts_through_a_crash(start_service: StartService) -> None:
     put(1, parts[1])
     service.kill()
     service.start()
-    shown = {piece["number"]: piece["sha256"] for piece in service.get(path)["pieces"]}
+    shown = {piece["number"]: piece["sha256"] for piece in service.get(path)["chunks"]}
     assert shown == {1: hashlib.sha256(parts[1]).hexdigest(), 3: hashlib.sha256(b"something else").hexdigest()}
     assert service.post(f"{path}/close", status=409)["detail"] == "Parts are missing: 2."
     put(3, parts[3])

@@ -74,7 +74,7 @@ def in_state(service: RunningService, state: str) -> dict[str, Any]:
             service.finished(found["id"])
         case "failed":
             before = endless(service)
-            found = job(service, after=[before["id"]])
+            found = job(service, depends_on=[before["id"]])
             service.post(f"/v1/jobs/{before['id']}/cancel")
             service.finished(found["id"])
         case _:

@@ -14,7 +14,7 @@ from nabla.app.client.errors import Conflict, ConnectionLost, Invalid, NablaErro
 from nabla.app.client.request_encoding import ARROW_STREAM, BYTES, as_text, content_digest, told_by_name
 from nabla.app.client.retries import new_key
 from nabla.app.client.tabular import Frame, array_file, stream
-from nabla.app.schemas.datasets import DatasetView, PartsView, ProfileView, RowsView
+from nabla.app.schemas.datasets import DatasetView, ProfileView, RowsView, SplitsView
 
 _BYTES_AT_ONCE = 2**18
 
@@ -121,15 +121,15 @@ class AsyncDataset(AsyncHandle[DatasetView]):
     async def split(self, parts: dict[str, float], *, seed: int = 0, stratified: bool = True) -> list["AsyncDataset"]:
         """New datasets, by their names and shares: `{"train": 0.8, "test": 0.2}`. However long it takes."""
         shares = [{"name": name, "share": share} for name, share in parts.items()]
-        fields = {"parts": shares, "seed": seed, "stratified": stratified}
+        fields = {"splits": shares, "seed": seed, "stratified": stratified}
         patience = self._connection.as_long_as_it_takes
         found = await self._connection.ask(
-            PartsView, "POST", f"{self._path}/split", json=fields, headers=new_key(), timeout=patience
+            SplitsView, "POST", f"{self._path}/split", json=fields, headers=new_key(), timeout=patience
         )
         return [AsyncDataset(self._connection, view) for view in found.data]
 
     async def append(self, rows: Path | str | Frame) -> "AsyncDataset":
-        """A file or a frame, as one more of the `pieces` of a dataset that is open for rows. It is there once, also if
+        """A file or a frame, as one more of the `chunks` of a dataset that is open for rows. It is there once, also if
         the connection breaks and it has to be sent again."""
         is_path = isinstance(rows, Path | str)
         async with content_of(rows) as content:
@@ -144,7 +144,7 @@ class AsyncDataset(AsyncHandle[DatasetView]):
             )
         return self
 
-    async def send_parts(self, path: Path | str, *, bytes_of_a_part: int = BYTES_OF_A_PART) -> "AsyncDataset":
+    async def send_chunks(self, path: Path | str, *, bytes_of_a_part: int = BYTES_OF_A_PART) -> "AsyncDataset":
         """A file, in parts, to a dataset that is open for them; those that it has are not sent again. After whatever
         has broken it off the same call goes on.
 
@@ -152,21 +152,21 @@ class AsyncDataset(AsyncHandle[DatasetView]):
         """
         path = Path(path)
         await self.refresh()
-        there = {piece.number: piece.sha256 for piece in self.view.pieces or ()}
+        there = {piece.number: piece.sha256 for piece in self.view.chunks or ()}
         number = 0
         with await aside(path.open, "rb") as file:
             while part := await aside(file.read, bytes_of_a_part):
                 number += 1
                 digest = await aside(hashlib.sha256, part)
                 if there.pop(number, None) != digest.hexdigest():
-                    await self._send_part(number, part, digest.digest())
+                    await self._send_chunk(number, part, digest.digest())
         if there:
             raise ValueError(f"{path.name} has {number} parts; the dataset {self.id} has parts up to {max(there)}.")
         return self
 
-    async def _send_part(self, number: int, part: bytes, digest: bytes) -> None:
+    async def _send_chunk(self, number: int, part: bytes, digest: bytes) -> None:
         headers = {"Content-Type": BYTES, "Content-Digest": content_digest(digest)}
-        path = f"{self._path}/parts/{number}"
+        path = f"{self._path}/chunks/{number}"
         self.view = await self._connection.ask(DatasetView, "PUT", path, content=part, headers=headers)
 
     async def close(self, *, wait: bool = True) -> "AsyncDataset":
@@ -201,7 +201,7 @@ if TYPE_CHECKING:
 
 class AsyncUploads:
     """What hands in a dataset waits until that is ready, or with `wait=False` until all of it has arrived; then its
-    `ready` waits for the rest. Options are those of POST /v1/datasets: `label="pays"`, `missing={"age": "mean"}`; or
+    `ready` waits for the rest. Options are those of POST /v1/datasets: `label="pays"`, `imputation={"age": "mean"}`; or
     `unlabeled=True`, for rows without answers."""
 
     _connection: AsyncConnection
@@ -211,7 +211,7 @@ class AsyncUploads:
         return await self._hand_in(wait, json=fields, headers=new_key())
 
     async def open_dataset(self, kind: Literal["rows", "file"], **options: Any) -> AsyncDataset:
-        """One that takes files of rows (`append`), or the parts of one file (`send_parts`), until it is closed."""
+        """One that takes files of rows (`append`), or the parts of one file (`send_chunks`), until it is closed."""
         return await self._hand_in(False, json={"upload": kind, **options}, headers=new_key())
 
     async def upload(self, data: Path | str | Frame, *, wait: bool = True, **options: Any) -> AsyncDataset:
@@ -228,7 +228,7 @@ class AsyncUploads:
         if (await aside(path.stat)).st_size > BYTES_OF_A_PART:
             opened = await self.open_dataset("file", **{**told_by_name(path.name), **options})
             async with _discarded(opened):
-                await opened.send_parts(path)
+                await opened.send_chunks(path)
                 return await opened.close(wait=wait)
         with await aside(path.open, "rb") as file:
             files = {"file": (path.name, file)}

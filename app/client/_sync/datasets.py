@@ -15,7 +15,7 @@ from nabla.app.client.errors import Conflict, ConnectionLost, Invalid, NablaErro
 from nabla.app.client.request_encoding import ARROW_STREAM, BYTES, as_text, content_digest, told_by_name
 from nabla.app.client.retries import new_key
 from nabla.app.client.tabular import Frame, array_file, stream
-from nabla.app.schemas.datasets import DatasetView, PartsView, ProfileView, RowsView
+from nabla.app.schemas.datasets import DatasetView, ProfileView, RowsView, SplitsView
 
 _BYTES_AT_ONCE = 2**18
 
@@ -120,15 +120,15 @@ class Dataset(Handle[DatasetView]):
     def split(self, parts: dict[str, float], *, seed: int = 0, stratified: bool = True) -> list["Dataset"]:
         """New datasets, by their names and shares: `{"train": 0.8, "test": 0.2}`. However long it takes."""
         shares = [{"name": name, "share": share} for name, share in parts.items()]
-        fields = {"parts": shares, "seed": seed, "stratified": stratified}
+        fields = {"splits": shares, "seed": seed, "stratified": stratified}
         patience = self._connection.as_long_as_it_takes
         found = self._connection.ask(
-            PartsView, "POST", f"{self._path}/split", json=fields, headers=new_key(), timeout=patience
+            SplitsView, "POST", f"{self._path}/split", json=fields, headers=new_key(), timeout=patience
         )
         return [Dataset(self._connection, view) for view in found.data]
 
     def append(self, rows: Path | str | Frame) -> "Dataset":
-        """A file or a frame, as one more of the `pieces` of a dataset that is open for rows. It is there once, also if
+        """A file or a frame, as one more of the `chunks` of a dataset that is open for rows. It is there once, also if
         the connection breaks and it has to be sent again."""
         is_path = isinstance(rows, Path | str)
         with content_of(rows) as content:
@@ -143,7 +143,7 @@ class Dataset(Handle[DatasetView]):
             )
         return self
 
-    def send_parts(self, path: Path | str, *, bytes_of_a_part: int = BYTES_OF_A_PART) -> "Dataset":
+    def send_chunks(self, path: Path | str, *, bytes_of_a_part: int = BYTES_OF_A_PART) -> "Dataset":
         """A file, in parts, to a dataset that is open for them; those that it has are not sent again. After whatever
         has broken it off the same call goes on.
 
@@ -151,21 +151,21 @@ class Dataset(Handle[DatasetView]):
         """
         path = Path(path)
         self.refresh()
-        there = {piece.number: piece.sha256 for piece in self.view.pieces or ()}
+        there = {piece.number: piece.sha256 for piece in self.view.chunks or ()}
         number = 0
         with here(path.open, "rb") as file:
             while part := here(file.read, bytes_of_a_part):
                 number += 1
                 digest = here(hashlib.sha256, part)
                 if there.pop(number, None) != digest.hexdigest():
-                    self._send_part(number, part, digest.digest())
+                    self._send_chunk(number, part, digest.digest())
         if there:
             raise ValueError(f"{path.name} has {number} parts; the dataset {self.id} has parts up to {max(there)}.")
         return self
 
-    def _send_part(self, number: int, part: bytes, digest: bytes) -> None:
+    def _send_chunk(self, number: int, part: bytes, digest: bytes) -> None:
         headers = {"Content-Type": BYTES, "Content-Digest": content_digest(digest)}
-        path = f"{self._path}/parts/{number}"
+        path = f"{self._path}/chunks/{number}"
         self.view = self._connection.ask(DatasetView, "PUT", path, content=part, headers=headers)
 
     def close(self, *, wait: bool = True) -> "Dataset":
@@ -198,7 +198,7 @@ if TYPE_CHECKING:
 
 class Uploads:
     """What hands in a dataset waits until that is ready, or with `wait=False` until all of it has arrived; then its
-    `ready` waits for the rest. Options are those of POST /v1/datasets: `label="pays"`, `missing={"age": "mean"}`; or
+    `ready` waits for the rest. Options are those of POST /v1/datasets: `label="pays"`, `imputation={"age": "mean"}`; or
     `unlabeled=True`, for rows without answers."""
 
     _connection: Connection
@@ -208,7 +208,7 @@ class Uploads:
         return self._hand_in(wait, json=fields, headers=new_key())
 
     def open_dataset(self, kind: Literal["rows", "file"], **options: Any) -> Dataset:
-        """One that takes files of rows (`append`), or the parts of one file (`send_parts`), until it is closed."""
+        """One that takes files of rows (`append`), or the parts of one file (`send_chunks`), until it is closed."""
         return self._hand_in(False, json={"upload": kind, **options}, headers=new_key())
 
     def upload(self, data: Path | str | Frame, *, wait: bool = True, **options: Any) -> Dataset:
@@ -225,7 +225,7 @@ class Uploads:
         if (here(path.stat)).st_size > BYTES_OF_A_PART:
             opened = self.open_dataset("file", **{**told_by_name(path.name), **options})
             with _discarded(opened):
-                opened.send_parts(path)
+                opened.send_chunks(path)
                 return opened.close(wait=wait)
         with here(path.open, "rb") as file:
             files = {"file": (path.name, file)}

@@ -15,7 +15,7 @@ import { whole } from "./words.js";
  * @property {number} inputs
  * @property {Layer[]} layers the last one gives the outputs
  * @property {string} cost
- * @property {{inputs: string, targets: string}} preparation
+ * @property {{inputs: string, targets: string}} preprocessing
  */
 
 export const ACTIVATIONS = ["relu", "tanh", "sigmoid", "leaky_relu", "elu", "selu", "gelu", "silu", "softplus", "sin", "identity", "softmax"];
@@ -43,13 +43,13 @@ export function proposed(dataset, profile) {
   // A few times as many as there are inputs and outputs, within reason.
   const units = 2 ** Math.min(8, Math.max(4, Math.round(Math.log2(dataset.inputs + outputs)) + 2));
   const hidden = { units, activation: "relu", ...(sideOf(dataset.inputs) === null ? {} : { dropout: 0.2, batch_norm: true }) };
-  const preparation = { inputs: scalingOf(dataset, profile), targets: dataset.classes ? "none" : "standardize" };
+  const preprocessing = { inputs: scalingOf(dataset, profile), targets: dataset.classes ? "none" : "standardize" };
   const [activation, cost] = !dataset.classes
     ? ["identity", "quadratic"]
     : dataset.classes.length === 2
       ? ["sigmoid", "binary_cross_entropy"]
       : ["softmax", "categorical_cross_entropy"];
-  return { inputs: dataset.inputs, layers: [hidden, { units: outputs, activation }], cost, preparation };
+  return { inputs: dataset.inputs, layers: [hidden, { units: outputs, activation }], cost, preprocessing };
 }
 
 /** @param {Ready} dataset */

@@ -73,7 +73,7 @@ const removal = (dataset) => ({ method: "DELETE", path: `/v1/datasets/${dataset}
 
 /** @param {Version} version */
 function columnsInWords(version) {
-  const columns = version.preparation?.columns;
+  const columns = version.preprocessing?.columns;
   if (!columns) return "A table with as many columns of numbers as the network has inputs, or an array.";
   const names = columns.slice(0, 8).map((one) => one.name).join(", ");
   return `A table with the columns ${names}${columns.length > 8 ? ` and ${columns.length - 8} more` : ""}, in any order; others are left aside.`;
@@ -83,7 +83,7 @@ function columnsInWords(version) {
 function asked(file, version) {
   /** @type {[string, string | File][]} */
   const form = [["file", file], ["unlabeled", "true"]];
-  if (version.preparation?.columns) form.push(["features", JSON.stringify(version.preparation.columns.map((one) => one.name))]);
+  if (version.preprocessing?.columns) form.push(["features", JSON.stringify(version.preprocessing.columns.map((one) => one.name))]);
   return { method: "POST", path: "/v1/datasets", form };
 }
 
@@ -102,7 +102,7 @@ async function firstRows(network, version, dataset, signal) {
   /** @type {Rows} */
   const { columns, data } = await read(`/v1/datasets/${dataset.id}/rows?limit=${SHOWN}`, signal);
   const used = columns.map((one, at) => ({ ...one, at })).filter((one) => one.role === "feature");
-  const body = version.preparation?.columns
+  const body = version.preprocessing?.columns
     ? { rows: data.map((row) => Object.fromEntries(used.map((one) => [one.name, row[one.at] ?? null]))) }
     : { inputs: data.map((row) => used.map((one) => row[one.at] ?? null)) };
   /** @type {Prediction} */

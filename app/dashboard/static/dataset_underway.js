@@ -45,8 +45,8 @@ export function underway(path, first, signal) {
 }
 
 /** @param {Dataset} dataset */
-function inWords({ state, pieces, progress }) {
+function inWords({ state, chunks, progress }) {
   if (state === "failed") return null;
-  if (state === "receiving") return `It is open: ${counted(pieces?.length ?? 0, "part")} of it came so far. It is read as soon as whoever sends it closes it.`;
+  if (state === "receiving") return `It is open: ${counted(chunks?.length ?? 0, "part")} of it came so far. It is read as soon as whoever sends it closes it.`;
   return `It is being read: ${whole(progress?.rows ?? 0)} rows so far. This page shows it when it is ready.`;
 }

@@ -15,7 +15,7 @@ import { called, moment, size, whole } from "./words.js";
 /** @typedef {import("./request.js").Asked} Asked */
 
 const ARRAYS = ["inputs", "labels", "targets", "weights"];
-const OPTIONS = ["name", "missing", "features", "weight", "format"];
+const OPTIONS = ["name", "imputation", "features", "weight", "format"];
 
 /** @type {import("./main.js").Screen} */
 export async function datasetsScreen({ signal }) {
@@ -32,7 +32,7 @@ export async function datasetsScreen({ signal }) {
       size(one.bytes),
       moment(one.created_at),
     ],
-    empty: nothing("There is no dataset yet. Drop a file above: a table, such as a CSV, needs no preparation."),
+    empty: nothing("There is no dataset yet. Drop a file above: a table, such as a CSV, needs no preprocessing."),
     signal,
   });
   await load();
@@ -74,7 +74,7 @@ function form(signal) {
       field("What is to be learned", role),
       field("In the column", answer, "Several with commas between them, if they are numbers. Files of arrays (.npz) need none."),
       field("Name", input("name", "text", { placeholder: "that of the file" })),
-      field("Where a value is missing", select("missing", [["", "refuse the file"], "mean", "median", "most_frequent"])),
+      field("Where a value is missing", select("imputation", [["", "refuse the file"], "mean", "median", "most_frequent"])),
       names,
     ),
     more(

@@ -109,7 +109,7 @@ export async function jobScreen({ parts: [id = ""], signal }) {
 function stateOf(job) {
   const words = [];
   if (job.state === "queued" && typeof job.queue_position === "number") words.push(job.queue_position === 0 ? "It is the next to run." : `${counted(job.queue_position, "job")} before it.`);
-  if (job.waits_for?.length) words.push(`It waits for ${counted(job.waits_for.length, "other job")} to succeed.`);
+  if (job.blocked_by?.length) words.push(`It waits for ${counted(job.blocked_by.length, "other job")} to succeed.`);
   if (job.pausing) words.push("It is being saved, to be paused.");
   if (job.stopped) words.push(`It ended because ${STOPPED[job.stopped] ?? job.stopped}${job.best_epoch ? `; the best epoch was ${job.best_epoch}` : ""}.`);
   if (job.error) words.push(job.error.message);

@@ -48,7 +48,7 @@ export async function networkScreen({ parts: [id = ""], query, signal }) {
         ["Layers", shape(network)],
         ["Parameters", whole(network.parameters)],
         ["Cost", network.cost],
-        ["Preparation", prepared(network.preparation)],
+        ["Preparation", prepared(network.preprocessing)],
         ["Start", `${network.initializer}, seed ${network.seed}, ${network.dtype}`],
         ["Created", moment(network.created_at)],
       ]),
@@ -80,11 +80,11 @@ export async function learnedFrom(versions, number, signal) {
   );
 }
 
-/** @param {Network["preparation"]} preparation */
-function prepared(preparation) {
+/** @param {Network["preprocessing"]} preprocessing */
+function prepared(preprocessing) {
   const words = [];
-  if (preparation.inputs !== "none") words.push(`inputs ${preparation.inputs}`);
-  if (preparation.targets !== "none") words.push(`targets ${preparation.targets}`);
+  if (preprocessing.inputs !== "none") words.push(`inputs ${preprocessing.inputs}`);
+  if (preprocessing.targets !== "none") words.push(`targets ${preprocessing.targets}`);
   return words.join(", ") || "none";
 }
 

@@ -18,7 +18,7 @@ const SCALINGS = ["none", "standardize", "min_max", "robust"];
 /** What is left out of the request where it is as it would be anyway. @type {Record<string, string | number>} */
 const DEFAULTS = { initializer: "glorot_uniform", seed: 0, dtype: "float32", label_smoothing: 0, huber_delta: 1, input_dropout: 0 };
 /** A start without a dataset. */
-const PLAIN = { inputs: 2, layers: [{ units: 8, activation: "tanh" }, { units: 1, activation: "sigmoid" }], cost: "binary_cross_entropy", preparation: { inputs: "standardize", targets: "none" } };
+const PLAIN = { inputs: 2, layers: [{ units: 8, activation: "tanh" }, { units: 1, activation: "sigmoid" }], cost: "binary_cross_entropy", preprocessing: { inputs: "standardize", targets: "none" } };
 
 /** @type {import("./main.js").Screen} */
 export async function newNetworkScreen({ query, signal }) {
@@ -42,8 +42,8 @@ function networkForm(datasets, chosen, signal) {
   const inputs = number("inputs", 1, { min: 1, step: 1, required: true, inputmode: "numeric" });
   const name = input("name", "text");
   const cost = select("cost", COSTS);
-  const scaling = select("preparation.inputs", SCALINGS);
-  const targets = select("preparation.targets", SCALINGS);
+  const scaling = select("preprocessing.inputs", SCALINGS);
+  const targets = select("preprocessing.targets", SCALINGS);
   const summary = element("p", { role: "status", class: "summary" });
   const place = alertPlace();
   const editor = layersEditor(() => update());
@@ -76,8 +76,8 @@ function networkForm(datasets, chosen, signal) {
     name.value = one?.name ?? "";
     inputs.value = String(network.inputs);
     cost.value = network.cost;
-    scaling.value = network.preparation.inputs;
-    targets.value = network.preparation.targets;
+    scaling.value = network.preprocessing.inputs;
+    targets.value = network.preprocessing.targets;
     editor.show(network.layers);
   }
 
@@ -104,7 +104,7 @@ function moreFields() {
       field("Dropout of inputs", number("input_dropout", 0, { min: 0, max: 0.99 })),
       field("Label smoothing", number("label_smoothing", 0, { min: 0, max: 0.99 }), "With categorical_cross_entropy."),
       field("δ of huber", number("huber_delta", 1, { min: 0 }), "The error up to which the cost is quadratic."),
-      field("Categories that were not learned", select("preparation.unseen", [["refuse", "refuse the row"], ["ignore", "leave their inputs 0"]])),
+      field("Categories that were not learned", select("preprocessing.handle_unknown", [["error", "refuse the row"], ["ignore", "leave their inputs 0"]])),
     ),
   );
 }
@@ -112,14 +112,14 @@ function moreFields() {
 /** @param {HTMLFormElement} form @param {import("./architecture.js").Layer[]} layers */
 function networkIn(form, layers) {
   const values = new Values(form);
-  const preparation = { inputs: values.text("preparation.inputs"), targets: values.text("preparation.targets") };
-  return { inputs: values.number("inputs") ?? 0, layers, cost: values.text("cost"), preparation };
+  const preprocessing = { inputs: values.text("preprocessing.inputs"), targets: values.text("preprocessing.targets") };
+  return { inputs: values.number("inputs") ?? 0, layers, cost: values.text("cost"), preprocessing };
 }
 
 /** @param {HTMLFormElement} form @param {import("./architecture.js").Layer[]} layers */
 function bodyOf(form, layers) {
   const values = new Values(form);
-  const { preparation, ...network } = networkIn(form, layers);
+  const { preprocessing, ...network } = networkIn(form, layers);
   const name = values.text("name");
   /** @type {Record<string, unknown>} */
   const body = { ...(name ? { name } : {}), ...network };
@@ -129,10 +129,10 @@ function bodyOf(form, layers) {
   }
   /** @type {Record<string, string>} */
   const prepared = {};
-  if (preparation.inputs !== "none") prepared.inputs = preparation.inputs;
-  if (preparation.targets !== "none") prepared.targets = preparation.targets;
-  if (values.text("preparation.unseen") === "ignore") prepared.unseen = "ignore";
-  if (Object.keys(prepared).length) body.preparation = prepared;
+  if (preprocessing.inputs !== "none") prepared.inputs = preprocessing.inputs;
+  if (preprocessing.targets !== "none") prepared.targets = preprocessing.targets;
+  if (values.text("preprocessing.handle_unknown") === "ignore") prepared.handle_unknown = "ignore";
+  if (Object.keys(prepared).length) body.preprocessing = prepared;
   return body;
 }
 

@@ -139,7 +139,7 @@ function queuedJobs(jobs) {
       typeof job.queue_position === "number" ? String(job.queue_position + 1) : "–",
       String(job.priority),
       job.device_kind,
-      job.waits_for?.length ? counted(job.waits_for.length, "other job") : "a slot",
+      job.blocked_by?.length ? counted(job.blocked_by.length, "other job") : "a slot",
       moment(job.created_at),
     ]),
   );

@@ -29,7 +29,7 @@ export async function predictScreen({ parts: [id = ""], signal }) {
   const profile = dataset && (await read(`/v1/datasets/${dataset.id}/profile`, signal));
   const columns = columnsOf(version, network, dataset);
   const side = columns.every((one) => one.type === "number") ? sideOf(columns.length) : null;
-  const one = rowForm(network, columns, Boolean(version.preparation?.columns), signal);
+  const one = rowForm(network, columns, Boolean(version.preprocessing?.columns), signal);
   const pad = side === null ? null : drawingPad(side, rangeOf(profile), (pixels) => void (pixels ? one.predict({ inputs: [pixels] }) : one.clear()));
   /** @param {unknown[]} values */
   const take = (values) => {
@@ -59,7 +59,7 @@ async function datasetOf(version, signal) {
 
 /** @param {Version} version @param {Network} network @param {Dataset} dataset @returns {Column[]} */
 function columnsOf(version, network, dataset) {
-  const named = version.preparation?.columns;
+  const named = version.preprocessing?.columns;
   if (!named) return Array.from({ length: network.inputs }, (_, place) => ({ name: `input ${place + 1}`, type: "number", categories: null }));
   const known = new Map((dataset?.columns ?? []).map((one) => [one.name, one]));
   return named.map((one) => ({ ...one, categories: known.get(one.name)?.categories ?? null }));

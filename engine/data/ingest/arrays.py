@@ -56,7 +56,7 @@ def _check(arrays: Mapping[str, Given], reading: Reading) -> None:
         raise InvalidInput(
             "weight", "This names a column of a table; with arrays the weights are an array called weights."
         )
-    for option in ("target", "label", "features", "types", "missing", "constants"):
+    for option in ("target", "label", "features", "types", "imputation", "constants"):
         if getattr(reading, option):
             raise InvalidInput(option, "This is about the columns of a table; arrays have none.")
     if reading.classes is not None and "targets" in arrays:

@@ -37,7 +37,7 @@ from nabla.engine.data.ingest.validation import (
 )
 from nabla.engine.data.ingest_options import NO_ANSWERS, Answers, Content, Reading
 from nabla.engine.data.npy_io import write_array
-from nabla.engine.data.schema import Column, ColumnType, Filling, in_order, name
+from nabla.engine.data.schema import Column, ColumnType, ImputationStrategy, in_order, name
 from nabla.engine.errors import InvalidInput
 
 _COLUMNS_NAMED = 20
@@ -51,7 +51,7 @@ def columns(features: Sequence[Feature], reading: Reading) -> tuple[Column, ...]
     refused = [feature for feature in features if feature.missing.count and fillings[feature.name] is None]
     if refused and not reading.unlabeled:
         first, *others = [("file", feature.missing.sentence) for feature in refused[:_COLUMNS_NAMED]]
-        what = "Say with missing what they get (mean, median, most_frequent, constant), or leave the column out."
+        what = "Say with imputation what they get (mean, median, most_frequent, constant), or leave the column out."
         raise InvalidInput(first[0], f"{first[1]} {what}", *others)
     for constant in reading.constants:
         if fillings.get(constant) != "constant":
@@ -62,29 +62,29 @@ def columns(features: Sequence[Feature], reading: Reading) -> tuple[Column, ...]
     return tuple(_column(feature, fillings[feature.name], reading) for feature in features)
 
 
-def _filling(feature: Feature, reading: Reading) -> Filling | None:
+def _filling(feature: Feature, reading: Reading) -> ImputationStrategy | None:
     of_numbers = feature.type in _OF_NUMBERS
-    if isinstance(reading.missing, dict):
-        filling = reading.missing.get(feature.name)
+    if isinstance(reading.imputation, dict):
+        filling = reading.imputation.get(feature.name)
         if filling in ("mean", "median") and not of_numbers:
             raise InvalidInput(
-                f"missing.{feature.name}",
+                f"imputation.{feature.name}",
                 f"The column {shown(feature.name)} is a {feature.type} and has no {filling}; accepted: "
                 "most_frequent, constant.",
             )
         return filling
-    if reading.missing is None:
+    if reading.imputation is None:
         return None
-    if reading.missing == "constant":
+    if reading.imputation == "constant":
         if feature.name in reading.constants:
             return "constant"
         return None if of_numbers else "most_frequent"
     if not of_numbers:
         return "constant" if feature.name in reading.constants else "most_frequent"
-    return reading.missing
+    return reading.imputation
 
 
-def _column(feature: Feature, filling: Filling | None, reading: Reading) -> Column:
+def _column(feature: Feature, filling: ImputationStrategy | None, reading: Reading) -> Column:
     constant = _constant(feature, reading) if filling == "constant" else None
     categories = feature.categories
     if feature.type == "category":
@@ -261,7 +261,7 @@ class _Attempt:
             magnitude=max(found.magnitude, *(feature.magnitude for feature in self._features)),
             weighted=self._roles.weight is not None,
             features=features,
-            answers=self._roles.targets or ((self._roles.label,) if self._roles.label is not None else ()),
+            target_columns=self._roles.targets or ((self._roles.label,) if self._roles.label is not None else ()),
             weight=self._roles.weight,
             **vars(found),
         )

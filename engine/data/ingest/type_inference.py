@@ -94,14 +94,14 @@ def roles(names: Sequence[str], reading: Reading) -> Roles:
 
 
 def _asked(reading: Reading) -> list[tuple[str, tuple[str, ...]]]:
-    fillings = tuple(reading.missing) if isinstance(reading.missing, dict) else ()
+    fillings = tuple(reading.imputation) if isinstance(reading.imputation, dict) else ()
     return [
         ("target", reading.target),
         ("label", () if reading.label is None else (reading.label,)),
         ("weight", () if reading.weight is None else (reading.weight,)),
         ("features", reading.features or ()),
         ("types", tuple(reading.types)),
-        ("missing", fillings),
+        ("imputation", fillings),
         ("constants", tuple(reading.constants)),
     ]
 

@@ -241,7 +241,9 @@ def source(dtype: DtypeName) -> str:
     formulas = Formulas()
     kernels = [_functions_of(kernel, formulas) for kernel in KERNELS.values()]
     types, primitives = (_text(f"{name}.cuh") for name in _HEADERS)
-    patterns = "namespace pattern {\n\n" + "\n".join(_text(f"{name}.cu") for name in _PATTERNS) + "\n}  // namespace pattern\n"
+    patterns = (
+        "namespace pattern {\n\n" + "\n".join(_text(f"{name}.cu") for name in _PATTERNS) + "\n}  // namespace pattern\n"
+    )
     for name in re.findall(r"formula::(\w+)", patterns):
         formulas.add(formula_called(name))
     constants = [f"const int {name} = {value};" for name, value in _CONSTANTS.items()]

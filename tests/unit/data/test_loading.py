@@ -13,15 +13,15 @@ from nabla.engine.data import loading
 from nabla.engine.data.dataset import Dataset
 from nabla.engine.data.loading import open_for_training, open_raw
 from nabla.engine.data.npy_io import write_array
-from nabla.engine.data.preprocessing import PreparationRule, fit
+from nabla.engine.data.preprocessing import PreprocessingConfig, fit
 from nabla.engine.data.schema import Column
 from nabla.engine.errors import Damaged, InvalidInput, StorageFull
 from tests.unit.data.sample_tables import stored_table
 from tests.unit.data.test_dataset import X, harm, stored
 
-COLUMNS = (Column("kind", "category", ("a", "b")), Column("size", "number", fill="mean"))
+COLUMNS = (Column("kind", "category", ("a", "b")), Column("size", "number", imputation="mean"))
 TABLE = {"size": pa.array([1.0, None, 5.0]), "kind": pa.array(["b", "a", "b"])}
-RULE = PreparationRule(inputs="standardize", targets="min_max")
+RULE = PreprocessingConfig(inputs="standardize", targets="min_max")
 
 
 def table(folder: Path) -> Dataset:
@@ -43,11 +43,11 @@ def test_a_table_is_prepared_the_same_in_memory_and_in_files(
     monkeypatch.setattr(loading, "_NUMBERS_AT_ONCE", numbers_at_once)
     dataset = table(tmp_path)
     raw = open_raw(dataset, tmp_path / "ds")
-    preparation = fit(RULE, raw.features, raw.targets, np.arange(3))
+    preprocessor = fit(RULE, raw.features, raw.targets, np.arange(3))
     files = sorted(tmp_path.rglob("*"))
     for opened in (
-        raw.prepared(preparation, 1, dtype),
-        open_for_training(dataset, tmp_path / "ds", 1, dtype, preparation),
+        raw.prepared(preprocessor, 1, dtype),
+        open_for_training(dataset, tmp_path / "ds", 1, dtype, preprocessor),
     ):
         inputs = np.array([[0, 1, -(1.5**0.5)], [1, 0, 0], [0, 1, 1.5**0.5]])
         np.testing.assert_allclose(opened.x, inputs, rtol=1e-6)

@@ -12,7 +12,7 @@ from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, RobustScaler, Sta
 
 from nabla.engine.data import scaling
 from nabla.engine.data.features import ArrayFeatures
-from nabla.engine.data.preprocessing import Preparation, PreparationRule, fit
+from nabla.engine.data.preprocessing import PreprocessingConfig, Preprocessor, fit
 from nabla.engine.data.schema import Column
 from nabla.engine.data.table_features import TableFeatures
 from nabla.engine.errors import InvalidInput
@@ -44,7 +44,7 @@ def close(found: npt.NDArray[Any], expected: npt.NDArray[Any]) -> bool:
 @pytest.mark.parametrize("word", SCALERS)
 def test_inputs_and_targets_are_scaled_as_by_scikit_learn(word: Any) -> None:
     x = matrix()
-    found = fit(PreparationRule(inputs=word, targets=word), ArrayFeatures(x), x, TRAINING)
+    found = fit(PreprocessingConfig(inputs=word, targets=word), ArrayFeatures(x), x, TRAINING)
     scaler = SCALERS[word]().fit(x[TRAINING])
     expected = scaler.transform(x)
     columns = [0, 1, 2, 4, 5]
@@ -60,7 +60,7 @@ def test_inputs_and_targets_are_scaled_as_by_scikit_learn(word: Any) -> None:
 @pytest.mark.parametrize("word", SCALERS)
 def test_rows_that_are_not_trained_on_change_no_bit(word: Any) -> None:
     x = matrix()
-    rule = PreparationRule(inputs=word, targets=word)
+    rule = PreprocessingConfig(inputs=word, targets=word)
     before = fit(rule, ArrayFeatures(x), x, TRAINING)
     others = np.setdiff1d(ALL, TRAINING)
     x[others] = np.random.default_rng(3).normal(size=(len(others), 6)) * 1e9
@@ -69,7 +69,7 @@ def test_rows_that_are_not_trained_on_change_no_bit(word: Any) -> None:
     assert not same(fit(rule, ArrayFeatures(x), x, TRAINING), before)
 
 
-def same(one: Preparation, other: Preparation) -> bool:
+def same(one: Preprocessor, other: Preprocessor) -> bool:
     """Bit for bit."""
     pairs = [(one.fills, other.fills)]
     for ours, theirs in ((one.inputs, other.inputs), (one.targets, other.targets)):
@@ -87,7 +87,7 @@ def test_many_blocks_are_put_together(word: Any, monkeypatch: pytest.MonkeyPatch
     x = np.random.default_rng(4).normal((0, 1e6, -1e9), 1, (3000, 3))
     monkeypatch.setattr(scaling, "_NUMBERS_OF_BLOCK", 50)
     monkeypatch.setattr(scaling, "_NUMBERS_HELD", 4000)
-    found = fit(PreparationRule(inputs=word), ArrayFeatures(x), None, np.arange(3000)).inputs
+    found = fit(PreprocessingConfig(inputs=word), ArrayFeatures(x), None, np.arange(3000)).inputs
     assert found is not None
     exact = x.astype(np.longdouble)
     offsets, scales = {
@@ -102,18 +102,18 @@ def test_many_blocks_are_put_together(word: Any, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("dtype", ["bool", "int8", "uint16", "int64", "float16", "float32"])
 def test_numbers_of_any_type(dtype: str) -> None:
     x = np.random.default_rng(5).integers(0, 2, (ROWS, 2)).astype(dtype)
-    found = fit(PreparationRule(inputs="standardize"), ArrayFeatures(x), None, TRAINING)
+    found = fit(PreprocessingConfig(inputs="standardize"), ArrayFeatures(x), None, TRAINING)
     expected = StandardScaler().fit(x[TRAINING].astype(float)).transform(x.astype(float))
     assert close(found.prepare(x, ALL, field), expected)
 
 
 COLUMNS = (
-    Column("size", "number", fill="mean"),
-    Column("price", "number", fill="median"),
-    Column("rooms", "number", fill="most_frequent"),
-    Column("floor", "number", fill="constant", constant=-1.0),
-    Column("kind", "category", ("flat", "house", "hut"), fill="most_frequent"),
-    Column("garden", "boolean", fill="constant", constant="true"),
+    Column("size", "number", imputation="mean"),
+    Column("price", "number", imputation="median"),
+    Column("rooms", "number", imputation="most_frequent"),
+    Column("floor", "number", imputation="constant", constant=-1.0),
+    Column("kind", "category", ("flat", "house", "hut"), imputation="most_frequent"),
+    Column("garden", "boolean", imputation="constant", constant="true"),
     Column("built", "date"),
 )
 NUMBERS = [0, 1, 2, 3]
@@ -147,7 +147,7 @@ def table(folder: Path, values: dict[str, list[Any]], rows_of_batch: int | None 
 def test_a_table_is_prepared_as_by_scikit_learn(tmp_path: Path, word: Any) -> None:
     values = houses()
     features = table(tmp_path, values)
-    found = fit(PreparationRule(inputs=word), features, None, TRAINING)
+    found = fit(PreprocessingConfig(inputs=word), features, None, TRAINING)
     prepared = found.prepare(features.read(ALL), ALL, field)
     assert prepared.shape == (ROWS, 9)
 
@@ -168,7 +168,7 @@ def test_a_table_is_prepared_as_by_scikit_learn(tmp_path: Path, word: Any) -> No
 
 
 def test_the_bits_of_a_table_depend_on_its_training_rows_alone(tmp_path: Path) -> None:
-    rule, values = PreparationRule(inputs="standardize"), houses()
+    rule, values = PreprocessingConfig(inputs="standardize"), houses()
     before = fit(rule, table(tmp_path / "1", values), None, TRAINING)
     for row in np.setdiff1d(ALL, TRAINING):
         values["size"][row], values["price"][row], values["rooms"][row] = 1e9, None, 77
@@ -180,26 +180,26 @@ def test_the_bits_of_a_table_depend_on_its_training_rows_alone(tmp_path: Path) -
 
 def test_what_nothing_fills_is_refused(tmp_path: Path) -> None:
     values = houses()
-    found = fit(PreparationRule(), table(tmp_path / "1", values), None, TRAINING)
+    found = fit(PreprocessingConfig(), table(tmp_path / "1", values), None, TRAINING)
     values["built"][TRAINING[3]] = None
     holed = table(tmp_path / "2", values)
     with pytest.raises(InvalidInput, match=rf"Row {TRAINING[3] + 1} has no value in the column 'built'") as refused:
         found.prepare(holed.read(ALL), ALL, field)
     assert refused.value.problems[0][0] == f"rows.{TRAINING[3]}.6"
     with pytest.raises(InvalidInput, match=f"Row {TRAINING[3] + 1} .*'built'") as refused:
-        fit(PreparationRule(inputs="robust"), holed, None, TRAINING)
+        fit(PreprocessingConfig(inputs="robust"), holed, None, TRAINING)
     assert refused.value.problems[0][0] == "dataset_id"
     for row in TRAINING:
         values["size"][row] = None
     with pytest.raises(InvalidInput, match="'size' has no value in any row"):
-        fit(PreparationRule(), table(tmp_path / "3", values), None, TRAINING)
+        fit(PreprocessingConfig(), table(tmp_path / "3", values), None, TRAINING)
 
 
 def test_categories_that_were_not_learned_are_refused_or_ignored(tmp_path: Path) -> None:
     values = houses()
     refusing, ignoring = (
-        fit(PreparationRule(unseen=word), table(tmp_path / "1", values), None, TRAINING)
-        for word in ("refuse", "ignore")
+        fit(PreprocessingConfig(handle_unknown=word), table(tmp_path / "1", values), None, TRAINING)
+        for word in ("error", "ignore")
     )
     values["kind"][17] = "castle"
     raw = table(tmp_path / "2", values).read(ALL)
@@ -214,33 +214,36 @@ def test_categories_that_were_not_learned_are_refused_or_ignored(tmp_path: Path)
 @pytest.mark.parametrize(
     ("column", "words"),
     [
-        (Column("c", "number", fill="constant", constant="x"), "'x'; accepted is a number"),
-        (Column("c", "number", fill="constant"), "None; accepted is a number"),
-        (Column("c", "category", ("a", "b"), fill="constant", constant="z"), "one of its categories: a, b"),
-        (Column("c", "category", ("a", "b"), fill="mean"), "have no mean; fill it with most_frequent or constant"),
-        (Column("c", "boolean", fill="constant", constant="maybe"), "true or false"),
-        (Column("c", "date", fill="constant", constant="never"), "a date"),
+        (Column("c", "number", imputation="constant", constant="x"), "'x'; accepted is a number"),
+        (Column("c", "number", imputation="constant"), "None; accepted is a number"),
+        (Column("c", "category", ("a", "b"), imputation="constant", constant="z"), "one of its categories: a, b"),
+        (
+            Column("c", "category", ("a", "b"), imputation="mean"),
+            "have no mean; fill it with most_frequent or constant",
+        ),
+        (Column("c", "boolean", imputation="constant", constant="maybe"), "true or false"),
+        (Column("c", "date", imputation="constant", constant="never"), "a date"),
     ],
 )
 def test_fills_that_cannot_be(tmp_path: Path, column: Column, words: str) -> None:
     file = stored_table(tmp_path, {"c": pa.array([None, None], pa.date32() if column.type == "date" else pa.string())})
     with pytest.raises(InvalidInput, match=words):
-        fit(PreparationRule(), TableFeatures(file, (column,)), None, np.arange(2))
+        fit(PreprocessingConfig(), TableFeatures(file, (column,)), None, np.arange(2))
 
 
 @pytest.mark.parametrize(
     ("column", "fill"),
     [
-        (Column("c", "category", ("a", "b"), fill="constant", constant="b"), 1),
-        (Column("c", "boolean", fill="constant", constant="False"), 0),
-        (Column("c", "boolean", fill="constant", constant=1.0), 1),
-        (Column("c", "date", fill="constant", constant="1970-01-11"), 10),
-        (Column("c", "date", fill="constant", constant=3.5), 3.5),
+        (Column("c", "category", ("a", "b"), imputation="constant", constant="b"), 1),
+        (Column("c", "boolean", imputation="constant", constant="False"), 0),
+        (Column("c", "boolean", imputation="constant", constant=1.0), 1),
+        (Column("c", "date", imputation="constant", constant="1970-01-11"), 10),
+        (Column("c", "date", imputation="constant", constant=3.5), 3.5),
     ],
 )
 def test_constants(tmp_path: Path, column: Column, fill: float) -> None:
     file = stored_table(tmp_path, {"c": pa.array([None, None], pa.string())})
-    found = fit(PreparationRule(), TableFeatures(file, (column,)), None, np.arange(2))
+    found = fit(PreprocessingConfig(), TableFeatures(file, (column,)), None, np.arange(2))
     assert found.fills.tolist() == [fill]
 
 
@@ -248,15 +251,15 @@ def test_constants(tmp_path: Path, column: Column, fill: float) -> None:
 def test_numbers_that_reach_too_far(word: Any) -> None:
     x = np.array([[1.0, 1e308], [2, -1e308], [3, 0]])
     with pytest.raises(InvalidInput, match="column 1 of the inputs reaches too far"):
-        fit(PreparationRule(inputs=word), ArrayFeatures(x), None, np.arange(3))
+        fit(PreprocessingConfig(inputs=word), ArrayFeatures(x), None, np.arange(3))
 
 
 def test_other_columns_are_named(tmp_path: Path) -> None:
-    found = fit(PreparationRule(), table(tmp_path, houses()), None, TRAINING)
+    found = fit(PreprocessingConfig(), table(tmp_path, houses()), None, TRAINING)
     found.check_columns(COLUMNS[::-1])
-    plain = Preparation.plain()
+    plain = Preprocessor.plain()
     plain.check_columns(None)
-    for preparation, columns, words in (
+    for preprocessor, columns, words in (
         (found, COLUMNS[1:], "trained on: it has no column 'size'"),
         (found, (*COLUMNS, Column("age", "number")), "it also has a column 'age'"),
         (
@@ -268,5 +271,5 @@ def test_other_columns_are_named(tmp_path: Path) -> None:
         (plain, COLUMNS, "it has columns, and not plain numbers"),
     ):
         with pytest.raises(InvalidInput, match=words) as refused:
-            preparation.check_columns(columns)
+            preprocessor.check_columns(columns)
         assert refused.value.problems[0][0] == "dataset_id"

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nabla.engine.data.preprocessing import Preparation, PreparationRule
+from nabla.engine.data.preprocessing import PreprocessingConfig, Preprocessor
 from nabla.engine.data.scaling import Scaling
 from nabla.engine.data.schema import Column
 from nabla.engine.literals import ActivationName, DtypeName, NetworkFormat
@@ -21,11 +21,11 @@ Rows = list[dict[str, Any]]
 MOST = 10**6
 
 COLUMNS = (
-    Column("age", "number", missing=2, fill="mean"),
-    Column("job", "category", ("clerk", "smith", "größer", "7"), missing=1, fill="most_frequent"),
+    Column("age", "number", missing=2, imputation="mean"),
+    Column("job", "category", ("clerk", "smith", "größer", "7"), missing=1, imputation="most_frequent"),
     Column("city", "category", ("Bern", "Ulm")),
     Column("member", "boolean"),
-    Column("paid", "boolean", missing=1, fill="most_frequent"),
+    Column("paid", "boolean", missing=1, imputation="most_frequent"),
     Column("since", "date"),
     Column("outputs", "number"),
 )
@@ -70,33 +70,33 @@ def network(
     return made
 
 
-def scaled(inputs: int, outputs: int) -> Preparation:
+def scaled(inputs: int, outputs: int) -> Preprocessor:
     """Plain numbers, far from 0 and of very different sizes."""
     chance = np.random.default_rng(6)
-    rule = PreparationRule("standardize", "robust")
+    rule = PreprocessingConfig("standardize", "robust")
     found = [Scaling(chance.normal(50, 9, width), 10 ** chance.uniform(-2, 2, width)) for width in (inputs, outputs)]
-    return Preparation(rule, None, np.zeros(0), *found)
+    return Preprocessor(rule, None, np.zeros(0), *found)
 
 
-def table(unseen: Any = "ignore") -> Preparation:
+def table(handle_unknown: Any = "ignore") -> Preprocessor:
     """Of COLUMNS, which take 11 inputs."""
     width = sum(column.inputs for column in COLUMNS)
     offsets, scales = np.zeros(width), np.ones(width)
     for place, offset, scale in ((0, 40.1, 12.3), (9, 19_000.5, 731.0), (10, -3.0, 0.7)):
         offsets[place], scales[place] = offset, scale
     fills = np.array([38.25, 1, np.nan, np.nan, 1, np.nan, np.nan])
-    rule = PreparationRule("standardize", "none", unseen)
-    return Preparation(rule, COLUMNS, fills, Scaling(offsets, scales), None)
+    rule = PreprocessingConfig("standardize", "none", handle_unknown)
+    return Preprocessor(rule, COLUMNS, fills, Scaling(offsets, scales), None)
 
 
-def portable(network: Network, preparation: Preparation | None = None, classes: Classes = None) -> Portable:
-    rule = PreparationRule() if preparation is None else preparation.rule
-    return Portable(network, rule, preparation, classes)
+def portable(network: Network, preprocessor: Preprocessor | None = None, classes: Classes = None) -> Portable:
+    rule = PreprocessingConfig() if preprocessor is None else preprocessor.rule
+    return Portable(network, rule, preprocessor, classes)
 
 
 def predicted(one: Portable, rows: Any) -> npt.NDArray[np.floating]:
     """As the service answers."""
-    model = Model(one.network, one.preparation or Preparation.plain(one.rule))
+    model = Model(one.network, one.preprocessor or Preprocessor.plain(one.rule))
     prepare = model.prepared_named if isinstance(rows[0], dict) else model.prepared_rows
     return model.predict(prepare(rows, "rows"), "rows")
 

@@ -11,7 +11,7 @@ import pytest
 import safetensors
 import safetensors.numpy
 
-from nabla.engine.data.preprocessing import PreparationRule
+from nabla.engine.data.preprocessing import PreprocessingConfig
 from nabla.engine.errors import Conflict, InvalidInput
 from nabla.engine.literals import NetworkFormat
 from nabla.engine.model_io import model_io
@@ -43,7 +43,7 @@ def of_any_kind() -> dict[str, tuple[Portable, Any]]:
         "two classes": (portable(network(5, "elu", "sigmoid", outputs=1), None, ("no", "größer")), PLAIN),
         "scaled": (portable(network(5, "tanh", "identity", batch_norm=True), scaled(5, 3)), PLAIN),
         "table": (portable(network(11, "tanh", "softmax"), table(), ("x", "y", "z")), ROWS),
-        "settings": (Portable(Network(MANY), PreparationRule(), None, None), PLAIN),
+        "settings": (Portable(Network(MANY), PreprocessingConfig(), None, None), PLAIN),
     }
 
 
@@ -64,27 +64,27 @@ def test_the_same_bits(kind: str, format: NetworkFormat, tmp_path: Path) -> None
     content = path.read_bytes()
     assert written(again, format, tmp_path).read_bytes() == content
     kept = model_io.keep(tmp_path / "1.safetensors", again)
-    stored, preparation = load_weights(kept, one.network.architecture)
-    assert bits(Portable(stored, one.rule, preparation, load_classes(kept))) == bits(one)
+    stored, preprocessor = load_weights(kept, one.network.architecture)
+    assert bits(Portable(stored, one.rule, preprocessor, load_classes(kept))) == bits(one)
     assert load_classes(kept) == one.classes
 
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_version_that_nothing_was_fitted_to(format: NetworkFormat, tmp_path: Path) -> None:
-    one = Portable(network(5, "tanh", "identity"), PreparationRule("min_max"))
+    one = Portable(network(5, "tanh", "identity"), PreprocessingConfig("min_max"))
     if format == "onnx":
         with pytest.raises(Conflict, match="safetensors"):
             written(one, format, tmp_path)
         return
     again = read(written(one, format, tmp_path), tmp_path)
-    assert (again.rule, again.preparation) == (one.rule, None)
+    assert (again.rule, again.preprocessor) == (one.rule, None)
     assert bits(again) == bits(one)
 
 
 def test_what_other_programs_find_in_the_files(tmp_path: Path) -> None:
     one, _ = of_any_kind()["table"]
     names = {"layers.0.weights", "layers.0.biases", "layers.1.weights", "layers.1.biases"}
-    scaling = {"preparation.fills", "preparation.inputs.offsets", "preparation.inputs.scales"}
+    scaling = {"preparation.fills", "preprocessing.inputs.offsets", "preprocessing.inputs.scales"}
 
     path = written(one, "safetensors", tmp_path)
     arrays = safetensors.numpy.load_file(path)
@@ -188,18 +188,18 @@ WRONG: dict[str, tuple[str, dict[str, Any], dict[str, Any], str]] = {
     "too few classes": ("plain", {}, {"classes": ["a", "b"]}, "2 classes; a network with 3 outputs tells 3 apart"),
     "classes twice": ("plain", {}, {"classes": ["a", "b", "a"]}, "'a' is there twice"),
     "classes that are numbers": ("plain", {}, {"classes": [1, 2, 3]}, "expected a JSON array of names"),
-    "no scales": ("scaled", {"preparation.inputs.scales": None}, {}, "is not complete"),
+    "no scales": ("scaled", {"preprocessing.inputs.scales": None}, {}, "is not complete"),
     "nothing to scale by": (
         "scaled",
-        {f"preparation.inputs.{part}": None for part in ("offsets", "scales")},
+        {f"preprocessing.inputs.{part}": None for part in ("offsets", "scales")},
         {},
         "has to be there",
     ),
-    "a scale of 0": ("scaled", {"preparation.inputs.scales": np.zeros(5)}, {}, "cannot be divided by"),
-    "a scale that is NaN": ("scaled", {"preparation.inputs.scales": np.full(5, np.nan)}, {}, "scales holds NaN"),
-    "scales of another width": ("scaled", {"preparation.targets.scales": np.ones(2)}, {}, "There are 3 targets"),
-    "scales in a matrix": ("scaled", {"preparation.targets.scales": np.ones((3, 1))}, {}, "of one dimension"),
-    "scales without end": ("scaled", {"preparation.targets.scales": np.ones(9)}, {}, "of at most 5 numbers"),
+    "a scale of 0": ("scaled", {"preprocessing.inputs.scales": np.zeros(5)}, {}, "cannot be divided by"),
+    "a scale that is NaN": ("scaled", {"preprocessing.inputs.scales": np.full(5, np.nan)}, {}, "scales holds NaN"),
+    "scales of another width": ("scaled", {"preprocessing.targets.scales": np.ones(2)}, {}, "There are 3 targets"),
+    "scales in a matrix": ("scaled", {"preprocessing.targets.scales": np.ones((3, 1))}, {}, "of one dimension"),
+    "scales without end": ("scaled", {"preprocessing.targets.scales": np.ones(9)}, {}, "of at most 5 numbers"),
     "a scaling that is unknown": ("scaled", {"preparation.tragets.scales": np.ones(3)}, {}, "does not fit its columns"),
     "a fill that is no category": (
         "table",

@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 
 from nabla.engine.data.features import MISSING
-from nabla.engine.data.preprocessing import Preparation, PreparationRule
+from nabla.engine.data.preprocessing import PreprocessingConfig, Preprocessor
 from nabla.engine.data.request_rows import named_columns_of
 from nabla.engine.data.scaling import Scaling
 from nabla.engine.data.schema import Column
@@ -73,9 +73,9 @@ def test_activations_far_from_0(name: ActivationName, dtype: DtypeName, tmp_path
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_inputs_and_targets_that_are_scaled(dtype: DtypeName, tmp_path: Path) -> None:
     one = portable(network(5, "tanh", "identity", dtype=dtype), scaled(5, 3))
-    assert one.preparation is not None
-    assert one.preparation.inputs is not None
-    raw = one.preparation.inputs.undo(X).astype(dtype)
+    assert one.preprocessor is not None
+    assert one.preprocessor.inputs is not None
+    raw = one.preprocessor.inputs.undo(X).astype(dtype)
     outputs = session(one, tmp_path).run(None, {"inputs": raw})[0]
     expected = predicted(one, raw.tolist())
     assert outputs.dtype == dtype
@@ -94,7 +94,7 @@ def test_labels(outputs: int, classes: tuple[str, ...], tmp_path: Path) -> None:
     assert len(set(labels)) > 1
 
 
-def feed(rows: Rows, columns: tuple[Column, ...], preparation: Preparation) -> dict[str, npt.NDArray[Any]]:
+def feed(rows: Rows, columns: tuple[Column, ...], preprocessor: Preprocessor) -> dict[str, npt.NDArray[Any]]:
     """As somebody would who reads the descriptions."""
     fed: dict[str, npt.NDArray[Any]] = {}
     for place, (column, values) in enumerate(zip(columns, named_columns_of(rows, columns, "rows"), strict=True)):
@@ -104,7 +104,7 @@ def feed(rows: Rows, columns: tuple[Column, ...], preparation: Preparation) -> d
             cells = np.array(
                 ["" if code == MISSING else text for code, text in zip(values, texts, strict=True)], object
             )
-        elif column.type == "boolean" and np.isnan(preparation.fills[place]):
+        elif column.type == "boolean" and np.isnan(preprocessor.fills[place]):
             cells = values.astype(bool)
         else:
             cells = values
@@ -116,7 +116,7 @@ def feed(rows: Rows, columns: tuple[Column, ...], preparation: Preparation) -> d
 def test_a_table(dtype: DtypeName, tmp_path: Path) -> None:
     """With missing values, a category that is unknown, and a column called as an output is."""
     one = portable(network(11, "tanh", "softmax", dtype=dtype), table(), ("a", "b", "c"))
-    assert one.preparation is not None
+    assert one.preprocessor is not None
     ran = session(one, tmp_path)
     kinds = {input.name: (input.type, input.shape) for input in ran.get_inputs()}
     assert kinds == {
@@ -129,7 +129,7 @@ def test_a_table(dtype: DtypeName, tmp_path: Path) -> None:
         "outputs": ("tensor(double)", ["batch", 1]),
     }
     assert [output.name for output in ran.get_outputs()] == ["outputs_", "label"]
-    outputs, labels = ran.run(None, feed(ROWS, COLUMNS, one.preparation))
+    outputs, labels = ran.run(None, feed(ROWS, COLUMNS, one.preprocessor))
     expected = predicted(one, ROWS)
     close(outputs, expected)
     assert labels.tolist() == [("a", "b", "c")[code] for code in expected.argmax(axis=1)]
@@ -137,9 +137,9 @@ def test_a_table(dtype: DtypeName, tmp_path: Path) -> None:
 
 def test_what_cannot_be_refused_gives_nan_or_no_input(tmp_path: Path) -> None:
     one = portable(network(11, "tanh", "identity"), table("refuse"))
-    assert one.preparation is not None
+    assert one.preprocessor is not None
     ran = session(one, tmp_path)
-    fed = feed(ROWS[:1], COLUMNS, one.preparation)
+    fed = feed(ROWS[:1], COLUMNS, one.preprocessor)
     known = ran.run(None, fed)[0]
     assert np.isnan(ran.run(None, {**fed, "since": np.array([[np.nan]])})[0]).all()
     unseen = ran.run(None, {**fed, "city": np.array([["Mars"]], object)})[0]
@@ -151,9 +151,9 @@ def test_what_cannot_be_refused_gives_nan_or_no_input(tmp_path: Path) -> None:
 def test_columns_called_as_things_inside_are(tmp_path: Path) -> None:
     names = ("nabla/0", "nabla//layers.0.weights", "label", "layers.0.weights", "outputs", "größe in m", "inputs")
     columns = tuple(Column(name, "number") for name in names)
-    rule, nothing = PreparationRule("standardize"), np.full(7, np.nan)
-    preparation = Preparation(rule, columns, nothing, Scaling(np.arange(7.0), np.arange(1.0, 8)), None)
-    one = portable(network(7, "identity", outputs=2), preparation, ("a", "b"))
+    rule, nothing = PreprocessingConfig("standardize"), np.full(7, np.nan)
+    preprocessor = Preprocessor(rule, columns, nothing, Scaling(np.arange(7.0), np.arange(1.0, 8)), None)
+    one = portable(network(7, "identity", outputs=2), preprocessor, ("a", "b"))
     rows = [{name: 3.5 * place for place, name in enumerate(names)}]
     ran = session(one, tmp_path)
     fed = {input.name: np.array([[3.5 * place]]) for place, input in enumerate(ran.get_inputs())}

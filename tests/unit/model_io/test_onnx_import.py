@@ -103,7 +103,7 @@ def test_chains(kind: str, tmp_path: Path) -> None:
     one = read(content, tmp_path)
     np.testing.assert_allclose(predicted(one, X.tolist()), expected, rtol=1e-6, atol=1e-6)
     assert one.network.architecture.dtype == "float32"
-    assert (one.preparation, one.classes) == (None, None)
+    assert (one.preprocessor, one.classes) == (None, None)
 
 
 def test_numbers_in_every_place_that_onnx_has_for_them(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from nabla.engine.data.preprocessing import Preparation, PreparationRule
+from nabla.engine.data.preprocessing import PreprocessingConfig, Preprocessor
 from nabla.engine.errors import Conflict, Damaged, StorageFailed
 from nabla.engine.nn.architecture import Architecture, Layer
 from nabla.engine.nn.network import Network
@@ -50,8 +50,8 @@ class Asked:
 
     def write(self) -> str:
         """A file as a worker writes it."""
-        preparation = Preparation.plain(PreparationRule())
-        return save_snapshot(self.folder, Network(self.architecture), preparation, ("no", "yes")).name
+        preprocessor = Preprocessor.plain(PreprocessingConfig())
+        return save_snapshot(self.folder, Network(self.architecture), preprocessor, ("no", "yes")).name
 
     def load(self, job: Job, file: str) -> None:
         with self.registry.lock:

@@ -113,7 +113,7 @@ def test_only_jobs_that_are_not_finished_are_all_in_memory(registry: Registry, j
 
 
 def test_the_queue_goes_by_priority_then_by_age_and_knows_who_waits_for_whom(registry: Registry) -> None:
-    submit(registry, job(1), replace(job(2), priority=5), job(3), replace(job(4), after=("job_0001",)))
+    submit(registry, job(1), replace(job(2), priority=5), job(3), replace(job(4), depends_on=("job_0001",)))
     submit(registry, replace(job(5), priority=5), replace(job(6), priority=-1), replace(job(7), device_kind="cuda"))
     assert registry.jobs.queue("cpu") == ("job_0002", "job_0005", "job_0001", "job_0003", "job_0006")
     assert registry.jobs.queue("cuda") == ("job_0007",)

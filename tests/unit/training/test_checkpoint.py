@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nabla.engine.data.preprocessing import Preparation, PreparationRule
+from nabla.engine.data.preprocessing import PreprocessingConfig, Preprocessor
 from nabla.engine.data.scaling import Scaling
 from nabla.engine.data.schema import Column
 from nabla.engine.durable_files import UNFINISHED
@@ -19,7 +19,7 @@ from nabla.engine.nn.network import Network
 from nabla.engine.training.checkpoint import (
     Checkpoint,
     load_checkpoint,
-    load_preparation,
+    load_preprocessor,
     load_snapshot,
     load_weights,
     save_checkpoint,
@@ -59,10 +59,10 @@ def test_a_snapshot_is_what_a_checkpoint_at_the_same_step_would_be(tmp_path: Pat
     """And it has the name of a file that is not finished, so that it goes as those do."""
     architecture = replace(RUN, layers=(replace(RUN.layers[0], batch_norm=True), *RUN.layers[1:]))
     trainer = Trainer(Network(architecture), corners(40), spec(epochs=2), classes=CLASSES)
-    preparation = Preparation.plain(PreparationRule())
+    preprocessor = Preprocessor.plain(PreprocessingConfig())
     seen = set()
     for _ in trainer.run():
-        file = save_snapshot(tmp_path, trainer.trained_so_far, preparation, CLASSES)
+        file = save_snapshot(tmp_path, trainer.trained_so_far, preprocessor, CLASSES)
         assert file.name.startswith(f"{UNFINISHED}{os.getpid()}-")
         model, classes = load_snapshot(file, architecture)
         expected = Checkpoint.of(trainer).network(architecture)
@@ -90,8 +90,8 @@ def test_checkpoint(tmp_path: Path) -> None:
 
 
 COLUMNS = (Column("job", "category", ("clerk", "cook"), 1, "most_frequent"), Column("age", "number"))
-PREPARATION = Preparation(
-    PreparationRule("standardize", "min_max", "ignore"),
+PREPARATION = Preprocessor(
+    PreprocessingConfig("standardize", "min_max", "ignore"),
     COLUMNS,
     np.array([1.0, np.nan]),
     Scaling(np.array([0, 0, 1 / 3]), np.array([1, 1, 1 / 7])),
@@ -105,11 +105,11 @@ def test_a_preparation_comes_back_bit_for_bit(tmp_path: Path, part: str) -> None
     saved = replace(PREPARATION, **left_out)
     network = Network(ARCHITECTURE)
     weights = save_weights(tmp_path / "w", network, saved)
-    file = save_checkpoint(tmp_path / "c", replace(checkpoint(), preparation=saved))
+    file = save_checkpoint(tmp_path / "c", replace(checkpoint(), preprocessor=saved))
     again, found = load_weights(weights, ARCHITECTURE)
     assert np.array_equal(again.parameters, network.parameters)
     assert load_checkpoint(file).arrays.keys() == checkpoint().arrays.keys()
-    for one in (found, load_checkpoint(file).preparation, load_preparation(weights), load_preparation(file)):
+    for one in (found, load_checkpoint(file).preprocessor, load_preprocessor(weights), load_preprocessor(file)):
         assert one is not None
         assert (one.rule, one.columns) == (saved.rule, COLUMNS)
         assert one.fills.tobytes() == saved.fills.tobytes()
@@ -123,8 +123,8 @@ def test_a_preparation_comes_back_bit_for_bit(tmp_path: Path, part: str) -> None
 def test_what_was_never_fitted_is_none(tmp_path: Path) -> None:
     weights = save_weights(tmp_path / "w", Network(ARCHITECTURE))
     assert load_weights(weights, ARCHITECTURE)[1] is None
-    assert load_preparation(weights) is None
-    assert load_checkpoint(save_checkpoint(tmp_path / "c", checkpoint())).preparation is None
+    assert load_preprocessor(weights) is None
+    assert load_checkpoint(save_checkpoint(tmp_path / "c", checkpoint())).preprocessor is None
 
 
 def test_what_is_missing_cut_short_changed_or_of_another_network_is_refused(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_early_stopping_gives_back_the_best_epoch() -> None:
 
 
 def test_min_delta_counts_small_gains_as_none() -> None:
-    settings = spec(epochs=100, early_stopping=EarlyStopping(patience=3, min_delta=10.0, restore_best=False))
+    settings = spec(epochs=100, early_stopping=EarlyStopping(patience=3, min_delta=10.0, restore_best_weights=False))
     network, history = trained(corners(40), settings)
     assert len(history) == 4  # the first is always the best so far
     assert np.array_equal(network.parameters, trained(corners(40), spec(epochs=4))[0].parameters)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nabla.engine.data.loading import open_raw
-from nabla.engine.data.preprocessing import PreparationRule, fit
+from nabla.engine.data.preprocessing import PreprocessingConfig, fit
 from nabla.engine.errors import Damaged
 from nabla.engine.literals import OptimizerName
 from nabla.engine.nn.architecture import Architecture, Layer
@@ -97,21 +97,21 @@ def test_a_preparation_goes_on_with_the_run(tmp_path: Path) -> None:
     architecture = Architecture(4, (Layer(6, "tanh"), Layer(2, "identity")), "huber")
     raw = open_raw(dataset, tmp_path / "ds")
     rows, _ = divide(64, None, settings)
-    preparation = fit(PreparationRule(inputs="robust", targets="standardize"), raw.features, raw.targets, rows)
+    preprocessor = fit(PreprocessingConfig(inputs="robust", targets="standardize"), raw.features, raw.targets, rows)
     whole = Network(architecture)
-    trainer = Trainer(whole, raw.prepared(preparation, 2, "float32"), settings)
+    trainer = Trainer(whole, raw.prepared(preprocessor, 2, "float32"), settings)
     history: list[Epoch] = []
     file = None
     for item in trainer.run():
         history += [] if item is None else [item]
         if trainer.position.epoch == 1 and file is None:
-            file = save_checkpoint(tmp_path / "checkpoint", Checkpoint.of(trainer, preparation))
+            file = save_checkpoint(tmp_path / "checkpoint", Checkpoint.of(trainer, preprocessor))
     assert file is not None
 
     stop = load_checkpoint(file)
-    assert stop.preparation is not None
+    assert stop.preprocessor is not None
     network = Network(architecture)
-    resumed = Trainer(network, open_raw(dataset, tmp_path / "ds").prepared(stop.preparation, 2, "float32"), settings)
+    resumed = Trainer(network, open_raw(dataset, tmp_path / "ds").prepared(stop.preprocessor, 2, "float32"), settings)
     stop.restore(resumed)
     again = epochs_of(resumed.run())
     assert np.array_equal(network.parameters, whole.parameters)

@@ -11,7 +11,7 @@ import pytest
 
 from nabla.engine.data.dataset import Dataset
 from nabla.engine.data.loading import open_for_training
-from nabla.engine.data.preprocessing import PreparationRule
+from nabla.engine.data.preprocessing import PreprocessingConfig
 from nabla.engine.data.schema import Column
 from nabla.engine.errors import InvalidInput
 from nabla.engine.nn.architecture import Architecture, Layer
@@ -29,12 +29,12 @@ from tests.unit.data.sample_tables import stored_table
 from tests.unit.data.test_dataset import stored
 
 COLUMNS = (
-    Column("age", "number", fill="median"),
+    Column("age", "number", imputation="median"),
     Column("job", "category", ("clerk", "cook", "diver")),
     Column("member", "boolean"),
 )
 ARCHITECTURE = Architecture(5, (Layer(4, "tanh"), Layer(1, "identity")), "quadratic")
-RULE = PreparationRule("standardize", "standardize")
+RULE = PreprocessingConfig("standardize", "standardize")
 SPEC = TrainingSpec(epochs=2, batch_size=4, learning_rate=0.1, validation_fraction=0.25)
 ROWS: list[dict[str, Any]] = [
     {"age": None if number == 3 else 20.0 + number, "job": COLUMNS[1].categories[number % 3], "member": number % 2 == 0}
@@ -49,12 +49,12 @@ def table(folder: Path, columns: tuple[Column, ...] = COLUMNS, rows: list[dict[s
     return replace(dataset, inputs=sum(column.inputs for column in columns), features=columns)
 
 
-def run(folder: Path, dataset: Dataset, weights: Path, rule: PreparationRule = RULE) -> training_protocol.Run:
+def run(folder: Path, dataset: Dataset, weights: Path, rule: PreprocessingConfig = RULE) -> training_protocol.Run:
     return training_protocol.Run(
         job_id="job_1",
         attempt=1,
         architecture=ARCHITECTURE,
-        preparation=rule,
+        preprocessing=rule,
         spec=SPEC,
         dataset=dataset,
         dataset_folder=str(folder / "ds"),
@@ -68,23 +68,23 @@ def run(folder: Path, dataset: Dataset, weights: Path, rule: PreparationRule = R
     )
 
 
-def trained(folder: Path, dataset: Dataset, weights: Path | None = None, rule: PreparationRule = RULE) -> Path:
+def trained(folder: Path, dataset: Dataset, weights: Path | None = None, rule: PreprocessingConfig = RULE) -> Path:
     """The weights of a run that has ended."""
     start = weights or save_weights(folder / "start.safetensors", Network(ARCHITECTURE))
-    trainer, preparation = begin(run(folder, dataset, start, rule), Cpu(1))
+    trainer, preprocessor = begin(run(folder, dataset, start, rule), Cpu(1))
     for _ in trainer.run():
         pass
-    return save_weights(folder / "end.safetensors", trainer.network, preparation)
+    return save_weights(folder / "end.safetensors", trainer.network, preprocessor)
 
 
 def test_what_was_trained_on_a_table_predicts_from_rows(tmp_path: Path) -> None:
     dataset = table(tmp_path)
-    network, preparation = load_weights(trained(tmp_path, dataset), ARCHITECTURE)
-    assert preparation is not None
-    model = Model(network, preparation)
-    data = open_for_training(dataset, tmp_path / "ds", 1, "float32", preparation)
+    network, preprocessor = load_weights(trained(tmp_path, dataset), ARCHITECTURE)
+    assert preprocessor is not None
+    model = Model(network, preprocessor)
+    data = open_for_training(dataset, tmp_path / "ds", 1, "float32", preprocessor)
     assert data.units is not None
-    expected = preparation.answers(network.predict(data.x))
+    expected = preprocessor.answers(network.predict(data.x))
     assert np.array_equal(model.predict(model.prepared_named(ROWS, "rows"), "rows"), expected)
     assert np.array_equal(
         model.predict(model.prepared_rows([[*row.values()] for row in ROWS], "inputs"), "inputs"), expected
@@ -107,18 +107,18 @@ def test_a_warm_start_keeps_to_its_categories(tmp_path: Path) -> None:
     dataset = table(tmp_path / "2", fewer, cooks)
     with pytest.raises(InvalidInput, match=r"the dataset 4: member, job .2 categories., age"):
         dataset.check_fits(ARCHITECTURE, RULE)
-    _, preparation = load_weights(trained(tmp_path / "2", dataset, first), ARCHITECTURE)
+    _, preprocessor = load_weights(trained(tmp_path / "2", dataset, first), ARCHITECTURE)
     _, fitted = load_weights(first, ARCHITECTURE)
-    assert preparation is not None
+    assert preprocessor is not None
     assert fitted is not None
-    assert preparation.columns == fitted.columns == COLUMNS
+    assert preprocessor.columns == fitted.columns == COLUMNS
     other = table(tmp_path / "3", (*COLUMNS[:2], Column("height", "number")), [{**row, "height": 1} for row in ROWS])
     with pytest.raises(InvalidInput, match="it has no column 'member'"):
         trained(tmp_path / "3", other, first)
 
 
 def test_data_are_checked_when_a_job_is_submitted(tmp_path: Path) -> None:
-    network = NetworkRecord("net_1", None, ARCHITECTURE, (), NOW, preparation=RULE)
+    network = NetworkRecord("net_1", None, ARCHITECTURE, (), NOW, preprocessing=RULE)
     dataset = table(tmp_path / "1")
     _, fitted = load_weights(trained(tmp_path / "1", dataset), ARCHITECTURE)
     plain = stored(tmp_path / "2", inputs=np.zeros((4, 5)), targets=np.arange(4.0))

@@ -161,7 +161,7 @@ ONES = np.ones(3)
         ({"inputs": INPUTS, "targets": ONES}, {"classes": (0, 1)}, "classes", "go with labels"),
         ({"inputs": INPUTS, "targets": ONES}, {"weight": "w"}, "weight", "an array called weights"),
         ({"inputs": INPUTS, "targets": ONES}, {"target": ("a",)}, "target", "arrays have none"),
-        ({"inputs": INPUTS, "targets": ONES}, {"missing": "mean"}, "missing", "arrays have none"),
+        ({"inputs": INPUTS, "targets": ONES}, {"imputation": "mean"}, "imputation", "arrays have none"),
         ({"inputs": np.zeros((0, 2)), "targets": np.zeros(0)}, {}, "inputs", "no data"),
         ({"inputs": np.zeros((3, 0)), "targets": ONES}, {}, "inputs", "no data"),
         ({"inputs": np.zeros((3, 2, 2)), "targets": ONES}, {}, "inputs", "got 3; reshape"),

@@ -34,7 +34,7 @@ def test_times_of_every_unit_and_zone_are_shown(tmp_path: Path, write: Any, feat
         "y": Y,
     }
     types = dict.fromkeys(features, "date")
-    found = stored(tmp_path, write(times), target=("y",), features=features, types=types, missing="mean")
+    found = stored(tmp_path, write(times), target=("y",), features=features, types=types, imputation="mean")
     assert [row[0] for row in rows(found)] == ["1970-01-01T00:00:00", "1970-01-01T00:00:00.000001", None]
     assert rows(found)[0][1:3] == ["1970-01-01T00:00:00.000001+00:00", "1970-01-01T00:00:00+00:00"]
     assert [column.distinct for column in looked_at(found).columns] == [2, 3, 1, 3]
@@ -56,7 +56,7 @@ def test_dates_that_no_calendar_has_are_refused(
     types = {"t": "date"} if features == ("t",) else {}
     table = {"t": values, "y": Y, "z": Y}
     with pytest.raises(InvalidInput, match="Row 2, column 't': the date is beyond the years 1 to 9999"):
-        stored(tmp_path, write(table), target=("z",), features=features, types=types, missing="mean")
+        stored(tmp_path, write(table), target=("z",), features=features, types=types, imputation="mean")
 
 
 def test_the_first_and_the_last_day_are_accepted(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def codes(found: Stored) -> list[int]:
 def test_numbers_as_categories_have_one_spelling(tmp_path: Path, write: Any, type: pa.DataType) -> None:
     numbers = [1e-7, 0.1, 1e20, 1e16, -0.0, 0.0, float("nan"), 3.0]
     table = {"a": pa.array(numbers, type), "y": [1.0] * len(numbers)}
-    options: dict[str, Any] = {"target": ("y",), "types": {"a": "category"}, "missing": "most_frequent"}
+    options: dict[str, Any] = {"target": ("y",), "types": {"a": "category"}, "imputation": "most_frequent"}
     found = stored(tmp_path, write(table), **options)
     assert found.content.features is not None
     (column,) = found.content.features
@@ -120,7 +120,7 @@ def test_labels_larger_than_any_number_of_arrow(tmp_path: Path) -> None:
 
 def test_a_dictionary_of_views(tmp_path: Path) -> None:
     values = pa.DictionaryArray.from_arrays(pa.array([0, 1, None]), pa.array(["a", "b" * 50], pa.string_view()))
-    found = stored(tmp_path, arrow({"a": values, "y": Y}), target=("y",), missing="most_frequent")
+    found = stored(tmp_path, arrow({"a": values, "y": Y}), target=("y",), imputation="most_frequent")
     assert found.table.column("a").to_pylist() == ["a", "b" * 50, None]
 
 

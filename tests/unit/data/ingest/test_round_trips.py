@@ -50,7 +50,7 @@ def test_round_trips(kind: str, rows: list[tuple[float | None, str | None, bool 
             (f"t.{kind.split()[0].replace('utf-16', 'csv')}", _WRITTEN[kind](table)),
             target=("y",),
             types={"number": "number", "text": "category", "truth": "boolean"},
-            missing="most_frequent",
+            imputation="most_frequent",
         )
         assert found.table.to_pydict() == table.to_pydict()
         assert found.array("targets")[:, 0].tolist() == table.column("y").to_pylist()

@@ -52,7 +52,7 @@ def the(folder: Path, name: str) -> Path:
 
 def test_an_arrow_file(tmp_path: Path) -> None:
     path = kept(tmp_path, arrow(TABLE))
-    table = the(stored(tmp_path, [path], label="pays", missing="mean"), "table")
+    table = the(stored(tmp_path, [path], label="pays", imputation="mean"), "table")
     assert table.samefile(path)
     assert table.name == f"table.{path.name.split('.')[1]}.arrow"
 
@@ -70,7 +70,7 @@ def test_an_arrow_file_that_is_not_as_it_would_be_stored(
     tmp_path: Path, content: bytes, reading: dict[str, Any]
 ) -> None:
     path = kept(tmp_path, content)
-    table = the(stored(tmp_path, [path], **{"label": "pays", "missing": "mean", **reading}), "table")
+    table = the(stored(tmp_path, [path], **{"label": "pays", "imputation": "mean", **reading}), "table")
     assert not table.samefile(path)
     with pa.memory_map(str(table)) as source:
         assert pa.ipc.open_file(source).read_all().column("age").to_pylist() == TABLE["age"]
@@ -78,7 +78,7 @@ def test_an_arrow_file_that_is_not_as_it_would_be_stored(
 
 def test_two_arrow_files(tmp_path: Path) -> None:
     paths = [kept(tmp_path, arrow(TABLE)) for _ in range(2)]
-    table = the(stored(tmp_path, paths, label="pays", missing="mean"), "table")
+    table = the(stored(tmp_path, paths, label="pays", imputation="mean"), "table")
     with pa.memory_map(str(table)) as source:
         assert pa.ipc.open_file(source).read_all().num_rows == 6000
 

@@ -48,7 +48,7 @@ def test_every_format(tmp_path: Path, kind: str) -> None:
         magnitude=6,
         weighted=False,
         features=(Column("age", "number"), Column("height", "number")),
-        answers=("quality",),
+        target_columns=("quality",),
     )
     assert found.told[-1].rows == 2
     assert found.told[-1].bytes_total == len(FILES[kind])
@@ -117,7 +117,7 @@ def test_headers(tmp_path: Path, content: bytes, header: bool | None, names: lis
 def test_targets_in_the_order_asked_for(tmp_path: Path) -> None:
     found = stored(tmp_path, b"a,b,c\n1,2,3\n4,5,6\n", target=("c", "a"))
     assert found.array("targets").tolist() == [[3, 1], [6, 4]]
-    assert found.content.answers == ("c", "a")
+    assert found.content.target_columns == ("c", "a")
     assert found.content.features == (Column("b", "number"),)
 
 
@@ -177,7 +177,7 @@ EVERYTHING = pa.table(
 @pytest.mark.parametrize("compression", [None, "lz4", "zstd"])
 def test_types_of_columns(tmp_path: Path, stream: bool, compression: str | None) -> None:
     file = arrow(EVERYTHING, stream=stream, compression=compression)
-    found = stored(tmp_path, file, target=("y",), missing="median", types={"day": "date", "number": "category"})
+    found = stored(tmp_path, file, target=("y",), imputation="median", types={"day": "date", "number": "category"})
     assert found.content.features == (
         Column("number", "category", ("1", "3"), 1, "most_frequent"),
         Column("half", "number", (), 1, "median"),
@@ -211,7 +211,7 @@ def test_dictionaries_of_views(tmp_path: Path, words: list[str | None]) -> None:
     values = pa.array(["cut off", *words], pa.string_view())[1:]
     taken = [1, None, 3, 2] if words else [None] * 4
     table = {"t": pa.DictionaryArray.from_arrays(pa.array(taken, pa.uint32()), values), "y": [1.0, 2, 3, 4]}
-    found = stored(tmp_path, arrow(table), target=("y",), missing="constant", constants={"t": "none"})
+    found = stored(tmp_path, arrow(table), target=("y",), imputation="constant", constants={"t": "none"})
     assert found.table.column("t").to_pylist() == [None if place is None else words[place] for place in taken]
 
 
@@ -226,7 +226,7 @@ def test_types_that_were_asked_for(tmp_path: Path, write: Any) -> None:
     }
     types = {"zip": "category", "flag": "boolean", "when": "date", "figure": "number"}
     found = stored(
-        tmp_path, write(table), target=("y",), types=types, missing={"figure": "constant"}, constants={"figure": 7}
+        tmp_path, write(table), target=("y",), types=types, imputation={"figure": "constant"}, constants={"figure": 7}
     )
     assert found.content.features == (
         Column("zip", "category", ("02134", "10115")),
@@ -241,7 +241,7 @@ def test_types_that_were_asked_for(tmp_path: Path, write: Any) -> None:
 
 def test_a_missing_value_may_have_a_category_of_its_own(tmp_path: Path) -> None:
     file = b"x,c,y\n1,a,1\n2,,2\n,b,3\n"
-    found = stored(tmp_path, file, target=("y",), missing="mean", constants={"c": "none"})
+    found = stored(tmp_path, file, target=("y",), imputation="mean", constants={"c": "none"})
     assert found.content.features == (
         Column("x", "number", (), 1, "mean"),
         Column("c", "category", ("a", "b", "none"), 1, "constant", "none"),
@@ -249,7 +249,7 @@ def test_a_missing_value_may_have_a_category_of_its_own(tmp_path: Path) -> None:
 
 
 def test_null_spellings(tmp_path: Path) -> None:
-    found = stored(tmp_path, b'x,c,y\nNA,NULL,1\n,"NA",2\n3,b,3\n', target=("y",), missing="mean")
+    found = stored(tmp_path, b'x,c,y\nNA,NULL,1\n,"NA",2\n3,b,3\n', target=("y",), imputation="mean")
     assert found.table.to_pydict() == {"x": [None, None, 3], "c": [None, "NA", "b"], "y": [1, 2, 3]}
 
 
@@ -258,14 +258,14 @@ def test_null_spellings(tmp_path: Path) -> None:
 def test_blank_cells_among_numbers_are_missing(tmp_path: Path, blank: str, before: int) -> None:
     """Also where the first blocks have none."""
     content = b"a,y\n" + b"1,2\n" * before + f"3,4\n{blank},5\n6.5,6\n".encode()
-    found = stored(tmp_path, content, target=("y",), missing="mean")
+    found = stored(tmp_path, content, target=("y",), imputation="mean")
     assert found.content.features == (Column("a", "number", (), 1, "mean"),)
     assert found.table.slice(before).to_pydict() == {"a": [3, None, 6.5], "y": [4, 5, 6]}
 
 
 def test_blank_cells_among_texts_are_texts(tmp_path: Path) -> None:
     content = b'a,b,y\n1,x,1\n" ",,2\nk,"",3\n2,y,4\n'
-    found = stored(tmp_path, content, target=("y",), missing="most_frequent")
+    found = stored(tmp_path, content, target=("y",), imputation="most_frequent")
     assert found.table.column("a").to_pylist() == ["1", " ", "k", "2"]
     assert found.table.column("b").to_pylist() == ["x", None, "", "y"]
     blank = stored(tmp_path / "blank", b'a,b,y\n" ",1,1\n" ",2,2\n', target=("y",))
@@ -314,7 +314,7 @@ def test_quotation_marks_that_open_no_cell_are_text(tmp_path: Path) -> None:
 def test_ndjson_whose_numbers_widen_and_whose_columns_come_late(tmp_path: Path) -> None:
     rows = 500_000
     lines = b"".join(b'{"a": %d, "y": %d, "t": "x%d"}\n' % (row, row, row % 3) for row in range(rows))
-    found = stored(tmp_path, lines + b'{"a": 0.5, "y": 1, "t": "x", "late": true}\n', target=("y",), missing="mean")
+    found = stored(tmp_path, lines + b'{"a": 0.5, "y": 1, "t": "x", "late": true}\n', target=("y",), imputation="mean")
     assert len(lines) > 2**24
     assert found.content.features == (
         Column("a", "number", (), 0, "mean"),
@@ -325,7 +325,7 @@ def test_ndjson_whose_numbers_widen_and_whose_columns_come_late(tmp_path: Path) 
 
 def test_what_travels_to_another_process(tmp_path: Path) -> None:
     source = Source((tmp_path,), "a.csv", "text/csv", "file")
-    reading = Reading("csv", True, ("a",), types={"b": "date"}, missing={"b": "mean"}, classes=("a", 1, True))
+    reading = Reading("csv", True, ("a",), types={"b": "date"}, imputation={"b": "mean"}, classes=("a", 1, True))
     for sent in (source, reading, stored(tmp_path, FILES["csv"], target=("quality",)).content):
         text = msgspec.json.encode(sent, enc_hook=str)
         assert msgspec.json.decode(text, type=type(sent), dec_hook=lambda type, text: type(text)) == sent
@@ -367,30 +367,35 @@ def test_what_travels_to_another_process(tmp_path: Path) -> None:
         (b"a,b\n1,0\n1,2\n", {"target": ("a",), "types": {"b": "boolean"}}, "file", "Row 2, .* true or false is"),
         (b"a,b\n1,k\n", {"target": ("a",), "types": {"b": "boolean"}}, "file", "Row 1, .* true or false is"),
         (b"a,b\n1,2\n3,k\n", {"target": ("a",), "types": {"b": "number"}}, "file", "Row 2, column 'b': it holds 'k'"),
-        (b"a,b\n1,2\n", {"target": ("a",), "missing": {"x": "mean"}}, "missing", "no column called 'x'"),
-        (b"a,b\n1,k\n", {"target": ("a",), "missing": {"b": "mean"}}, "missing.b", "is a category and has no mean"),
-        (b"a,b\n1,k\n", {"target": ("a",), "missing": {"b": "constant"}}, "constants.b", "Say which constant"),
+        (b"a,b\n1,2\n", {"target": ("a",), "imputation": {"x": "mean"}}, "imputation", "no column called 'x'"),
+        (
+            b"a,b\n1,k\n",
+            {"target": ("a",), "imputation": {"b": "mean"}},
+            "imputation.b",
+            "is a category and has no mean",
+        ),
+        (b"a,b\n1,k\n", {"target": ("a",), "imputation": {"b": "constant"}}, "constants.b", "Say which constant"),
         (b"a,b\n1,k\n", {"target": ("a",), "constants": {"b": "k"}}, "constants.b", "go with the filling constant"),
         (b"a,b\n1,k\n", {"target": ("a",), "constants": {"x": "k"}}, "constants", "no column called 'x'"),
         (
             b"a,b\n1,2\n",
-            {"target": ("a",), "missing": "constant", "constants": {"b": "k"}},
+            {"target": ("a",), "imputation": "constant", "constants": {"b": "k"}},
             "constants.b",
             "holds numbers; the constant is 'k'",
         ),
         (
             b"a,b\n1,true\n",
-            {"target": ("a",), "missing": "constant", "constants": {"b": "k"}},
+            {"target": ("a",), "imputation": "constant", "constants": {"b": "k"}},
             "constants.b",
             "true and false; got 'k'",
         ),
         (
             b"a,b\n1,2020-01-01\n",
-            {"target": ("a",), "types": {"b": "date"}, "missing": "constant", "constants": {"b": "k"}},
+            {"target": ("a",), "types": {"b": "date"}, "imputation": "constant", "constants": {"b": "k"}},
             "constants.b",
             "Expected a date",
         ),
-        (b"a,b\n1,\n", {"target": ("a",), "missing": "constant"}, "file", "'b' has no value in row 1"),
+        (b"a,b\n1,\n", {"target": ("a",), "imputation": "constant"}, "file", "'b' has no value in row 1"),
         (b"a,a,b\n1,2,3\n", {"target": ("a",)}, "file", "more than one column called 'a'"),
         (b"a,,b\n1,2,3\n", {"target": ("a",)}, "file", "Column 2 has no name"),
         (b"a\n1\n", {"target": ("a",)}, "target", "No column is left"),
