@@ -1,29 +1,34 @@
-"""The tree of errors.
+"""Errors that the engine raises on purpose, and helpers for values in their messages. Any other exception is a bug.
 
 NablaError
-├── InvalidInput         the caller asked for something that cannot be; names the field
-│   └── TooLarge         … because it is beyond a limit of this service
-├── NotFound             an id or a name that stands for nothing
-├── Conflict             what is asked does not fit the present state
-│   └── InProgress       … because the same is being done already
-├── TooMany              as much waits already as this service takes
-├── Busy                 as much is being done as this service does at once
-├── Unavailable          the service is ending
-├── Diverged             a cost or a weight left the finite numbers
-└── StorageFailed        the data folder cannot be read or written
-    ├── StorageFull      … because there is no space left on its disk
-    └── Damaged          what is stored is not what was written
+├── InvalidInput         the request is invalid; names the field
+│   └── TooLarge         … it exceeds a limit of this service
+├── NotFound             no such resource
+├── Conflict             the request does not fit the current state
+│   └── InProgress       … the same request is still running
+├── TooMany              a queue of this service is full
+├── Busy                 too many concurrent requests
+├── Unavailable          the service is shutting down, or a job did not respond in time
+├── Diverged             the cost or a weight became infinite or NaN
+└── StorageFailed        the data directory cannot be read or written
+    ├── StorageFull      … no space is left on its disk
+    └── Damaged          … a file or the journal is damaged
 """
+
+MAX_LENGTH = 60
+"""Characters of a value that a message shows."""
 
 
 class NablaError(Exception):
-    """Anything the engine refuses or reports. Its message is a sentence for the user."""
+    """Base of all errors. The message is a sentence for the user."""
 
 
 class InvalidInput(NablaError):
-    """A request that cannot be carried out as it stands.
+    """Raised when a request cannot be carried out as it stands.
 
-    `problems` are pairs of a dotted field path (`layers.1.activation`) and a sentence that says what is accepted.
+    Attributes:
+        problems: Pairs of a dotted field path, such as `layers.1.activation`, and a sentence with the invalid
+            value and the accepted ones.
     """
 
     def __init__(self, field: str, message: str, *others: tuple[str, str]) -> None:
@@ -32,11 +37,16 @@ class InvalidInput(NablaError):
 
 
 class TooLarge(InvalidInput):
-    """More than this service takes; the message names the limit."""
+    """Raised when a request exceeds a limit of this service; the message names the limit."""
 
 
 class NotFound(NablaError):
-    """There is no such resource of `kind`. `field`: where a request that is about something else speaks of it."""
+    """Raised when an id, a name or a tag refers to nothing.
+
+    Attributes:
+        kind: The kind of resource, such as `network`.
+        field: The field of the request that has the reference, if it is not in the URL.
+    """
 
     def __init__(self, kind: str, message: str, field: str | None = None) -> None:
         super().__init__(message)
@@ -45,41 +55,51 @@ class NotFound(NablaError):
 
     @classmethod
     def of(cls, kind: str, reference: str) -> "NotFound":
-        """Of an id or a name."""
+        """Return the error for an id or a name."""
         return cls(kind, f"There is no {kind} with the id or name {reference!r}.")
 
 
 class Conflict(NablaError):
-    """The request is sound but does not fit the state of what it addresses."""
+    """Raised when a valid request does not fit the state of its resource."""
 
 
 class InProgress(Conflict):
-    """The same is being done already; in a moment there will be an answer to it."""
+    """Raised when a request with the same Idempotency-Key is still running; retry soon."""
 
 
 class TooMany(NablaError):
-    """As much waits already as this service takes; it may take more later."""
-
-
-class Unavailable(NablaError):
-    """The service is ending; it may be back soon."""
+    """Raised when a queue of jobs, batch predictions or uploads is full; retry later."""
 
 
 class Busy(NablaError):
-    """As much is being done at this moment as this service does at once; the next moment it may be less."""
+    """Raised when concurrent requests use all the memory or slots for them; retry in a moment."""
+
+
+class Unavailable(NablaError):
+    """Raised while the service is shutting down, and when a running job does not respond in time."""
 
 
 class Diverged(NablaError):
-    """The cost or a weight became infinite or not a number."""
+    """Raised when the cost or a weight became infinite or NaN."""
 
 
 class StorageFailed(NablaError):
-    """The data folder could not be read or written."""
+    """Raised when the data directory cannot be read or written."""
 
 
 class StorageFull(StorageFailed):
-    """There is no space left where the data folder is. Nothing has changed."""
+    """Raised when no space is left on the disk of the data directory. Nothing has changed."""
 
 
 class Damaged(StorageFailed):
-    """What is stored is not what was written."""
+    """Raised when a file or the journal is damaged."""
+
+
+def shorten(text: str) -> str:
+    """Return the text, cut after `MAX_LENGTH` characters."""
+    return text if len(text) <= MAX_LENGTH else f"{text[:MAX_LENGTH]}…"
+
+
+def quote(value: object) -> str:
+    """Return a value as shortened text in quotes."""
+    return repr(shorten(str(value)))

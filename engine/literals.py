@@ -1,5 +1,7 @@
-"""The names that settings and states have. They stand apart from what they name, so that whoever only speaks of it, as
-a client does, loads none of it."""
+"""Names of settings and states, as literal types.
+
+They are defined apart from their implementations, so that a client can import them without loading these.
+"""
 
 from typing import Literal
 
@@ -32,24 +34,23 @@ InitializerName = Literal[
 OptimizerName = Literal["sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw", "nadam", "l-bfgs"]
 ScheduleName = Literal["constant", "step", "exponential", "cosine", "inverse_scaling", "plateau"]
 DtypeName = Literal["float32", "float64"]
-LARGEST_SEED = 2**63 - 1
+MAX_SEED = 2**63 - 1
 Precision = Literal["full", "tf32", "half"]
 
-ScalingWord = Literal["none", "standardize", "min_max", "robust"]
+ScalingName = Literal["none", "standardize", "min_max", "robust"]
 FileFormat = Literal["csv", "parquet", "arrow", "npy"]
-"""Of what is predicted."""
+"""Formats of batch predictions."""
 DataFormat = Literal["csv", "tsv", "parquet", "arrow", "ndjson", "json", "npy", "npz", "idx"]
-"""Of what is read."""
+"""Formats of files that become datasets."""
 NetworkFormat = Literal["safetensors", "npz", "onnx"]
 
 DeviceKind = Literal["cpu", "cuda"]
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 StopReason = Literal["epochs", "patience", "target_cost", "max_seconds", "converged"]
-MOST_CLASSES_CONFUSED = 1000
-"""Above so many there is no confusion matrix."""
+MAX_CONFUSION_CLASSES = 1000
+"""With more classes an evaluation has no confusion matrix."""
 
-State = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
-"""Of a job."""
+JobState = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
 ErrorKind = Literal[
     "diverged",
     "invalid_data",
@@ -64,10 +65,10 @@ ErrorKind = Literal[
 BatchState = Literal["queued", "succeeded", "failed", "cancelled"]
 UploadState = Literal["receiving", "reading", "failed"]
 UploadKind = Literal["fields", "rows", "file"]
-"""What the pieces of an upload are: a form's fields, or files of rows one after the other, or parts of one file."""
-Origin = Literal["drawn", "trained", "imported"]
-"""How weights came to be."""
+"""What the chunks of an upload are: the fields of one form, files of rows, or consecutive pieces of one file."""
+WeightsOrigin = Literal["drawn", "trained", "imported"]
+"""Where the weights of a version come from: the initializer, a job, or a file."""
 VersionReference = int | str
-"""A number; or a tag, or `CURRENT`."""
+"""The number of a version, a tag, or `CURRENT`."""
 CURRENT = "current"
-"""What stands for the version that predicts, and so is no tag."""
+"""Refers to the version that predicts by default; no tag may have this name."""

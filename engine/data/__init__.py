@@ -1,1 +1,1 @@
-"""Datasets: reading, checking, storing, and opening them for training."""
+"""Datasets: ingest, storage, preprocessing, profiles, splits, and opening them for training."""

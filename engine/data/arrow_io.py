@@ -1,6 +1,6 @@
-"""Tables as they are stored, an Arrow file, not packed, in batches of bounded size; and as others read them."""
+"""Writing of tables as Arrow IPC files and streams, CSV and Parquet, in batches of bounded size."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pyarrow as pa
@@ -10,84 +10,98 @@ import pyarrow.parquet
 
 from nabla.engine.durable_files import Buffer, Sink
 
-# Rows of a stored batch.
-_ROWS = 2**16
+_BATCH_ROWS = 2**16
 
 
-def write_batches(sink: Sink, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
-    """Raises StorageFailed."""
-    file = _Gathering(sink)
-    with pa.ipc.new_file(pa.PythonFile(file, "w"), schema) as writer:
-        _write_in_parts(writer, file, batches)
-    file.pass_on()
+def write_arrow_file(sink: Sink, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+    """Write an uncompressed Arrow IPC file, whose batches can be memory-mapped.
+
+    Raises:
+        StorageFailed: The sink cannot be written.
+    """
+    _write_ipc(pa.ipc.new_file, sink, schema, batches)
 
 
-def write_stream(sink: Sink, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
-    """The same as an Arrow stream. Raises StorageFailed."""
-    file = _Gathering(sink)
-    with pa.ipc.new_stream(pa.PythonFile(file, "w"), schema) as writer:
-        _write_in_parts(writer, file, batches)
-    file.pass_on()
+def write_arrow_stream(sink: Sink, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+    """Write an Arrow IPC stream.
 
-
-def _write_in_parts(
-    writer: pa.ipc.RecordBatchStreamWriter, file: "_Gathering", batches: Iterable[pa.RecordBatch]
-) -> None:
-    for batch in batches:
-        for start in range(0, len(batch), _ROWS):
-            writer.write_batch(batch.slice(start, _ROWS))
-            file.pass_on()
+    Raises:
+        StorageFailed: The sink cannot be written.
+    """
+    _write_ipc(pa.ipc.new_stream, sink, schema, batches)
 
 
 def write_csv(sink: Sink, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
-    """Numbers have as many digits as tell them from all others. Raises StorageFailed."""
-    with pa.csv.CSVWriter(_file_over(sink), schema) as writer:
+    """Write a CSV file; numbers have as many digits as it takes to restore them exactly.
+
+    Raises:
+        StorageFailed: The sink cannot be written.
+    """
+    with pa.csv.CSVWriter(pa.PythonFile(_SinkFile(sink), "w"), schema) as writer:
         for batch in batches:
             writer.write_batch(batch)
 
 
 def write_parquet(sink: Sink, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
-    """A row group for each batch. Texts are looked up in a dictionary; of numbers few are the same. Raises
-    StorageFailed."""
-    texts = [field.name for field in schema if pa.types.is_string(field.type)]
-    with pa.parquet.ParquetWriter(_file_over(sink), schema, use_dictionary=texts) as writer:
+    """Write a Parquet file with a row group for each batch.
+
+    Only text columns are dictionary-encoded: few predicted numbers repeat.
+
+    Raises:
+        StorageFailed: The sink cannot be written.
+    """
+    text_columns = [field.name for field in schema if pa.types.is_string(field.type)]
+    with pa.parquet.ParquetWriter(pa.PythonFile(_SinkFile(sink), "w"), schema, use_dictionary=text_columns) as writer:
         for batch in batches:
             writer.write_batch(batch)
 
 
-def _file_over(sink: Sink) -> pa.PythonFile:
-    """As Arrow's writers take one."""
-    return pa.PythonFile(_File(sink), "w")
-
-
-class _File:
-    """A sink as Arrow wants it."""
+class _SinkFile:
+    """A sink as the file object that Arrow expects."""
 
     closed = False
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
 
-    def write(self, part: Any) -> None:
-        self._sink.write(memoryview(part))
+    def write(self, data: Any) -> None:
+        self._sink.write(memoryview(data))
 
     def flush(self) -> None:
-        pass
+        """Do nothing: the owner of the sink syncs it."""
 
     def close(self) -> None:
-        pass
+        """Do nothing: the owner of the sink closes it."""
 
 
-class _Gathering(_File):
-    """The many parts of a batch go to the sink together. Arrow's buffers stay as they are while they are held."""
+class _BatchedSinkFile(_SinkFile):
+    """Collects the many small buffers of a batch and writes them at once.
+
+    Arrow does not change a buffer while something refers to it, so no copies are needed.
+    """
 
     def __init__(self, sink: Sink) -> None:
         super().__init__(sink)
-        self._parts: list[Buffer] = []
+        self._pending: list[Buffer] = []
 
-    def write(self, part: Any) -> None:
-        self._parts.append(memoryview(part))
+    def write(self, data: Any) -> None:
+        self._pending.append(memoryview(data))
 
-    def pass_on(self) -> None:
-        self._sink.writelines(self._parts)
-        self._parts.clear()
+    def write_pending(self) -> None:
+        self._sink.writelines(self._pending)
+        self._pending.clear()
+
+
+def _write_ipc(
+    open_writer: Callable[[pa.PythonFile, pa.Schema], pa.ipc.RecordBatchStreamWriter],
+    sink: Sink,
+    schema: pa.Schema,
+    batches: Iterable[pa.RecordBatch],
+) -> None:
+    file = _BatchedSinkFile(sink)
+    with open_writer(pa.PythonFile(file, "w"), schema) as writer:
+        for batch in batches:
+            for start in range(0, len(batch), _BATCH_ROWS):
+                writer.write_batch(batch.slice(start, _BATCH_ROWS))
+                file.write_pending()
+    file.write_pending()

@@ -1,30 +1,35 @@
-"""A stored dataset: what is known of it, and how it is stored."""
+"""Stored datasets: their record, checks that they fit a network, and the files in which they are stored."""
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from nabla.engine import durable_files
-from nabla.engine.data.examples import Examples
-from nabla.engine.data.ingest_options import NO_ANSWERS, Answers, Content
+from nabla.engine.data.examples import Examples, are_distributions
+from nabla.engine.data.ingest_options import NO_TARGETS, DatasetContent, TargetSummary
 from nabla.engine.data.preprocessing import PreprocessingConfig
-from nabla.engine.data.schema import Column
-from nabla.engine.errors import InvalidInput
+from nabla.engine.data.schema import Column, format_names
+from nabla.engine.errors import Damaged, InvalidInput
 from nabla.engine.nn.architecture import Architecture
-
-Matrix = npt.NDArray[np.floating]
+from nabla.engine.typing import AnyArray, FloatArray
 
 _NO_PREPROCESSING = PreprocessingConfig()
+# Maximum rows and numbers of a block: up to 32 MiB.
+_BLOCK_ROWS, _BLOCK_NUMBERS = 2**14, 2**22
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dataset(Content):
-    """A stored dataset: what it holds, and what makes it one of many. `sha256`: see `content_digest`."""
+class Dataset(DatasetContent):
+    """A stored dataset.
+
+    Attributes:
+        sha256: `content_digest` of the stored files and column roles.
+    """
 
     id: str
     name: str | None
@@ -32,150 +37,235 @@ class Dataset(Content):
     sha256: str = ""
 
     @classmethod
-    def of(cls, id: str, name: str | None, created_at: datetime, content: Content, folder: Path) -> "Dataset":
-        """The dataset whose content is stored in `folder`."""
-        digest = content_digest(folder, content.features, content.target_columns, content.classes)
+    def from_content(
+        cls, id: str, name: str | None, created_at: datetime, content: DatasetContent, directory: Path
+    ) -> "Dataset":
+        """Return the dataset for the content stored in `directory`."""
+        digest = content_digest(directory, content.features, content.target_columns, content.classes)
         return cls(id=id, name=name, created_at=created_at, sha256=digest, **vars(content))
+
+    @property
+    def unlabeled(self) -> bool:
+        """Whether the rows have no targets."""
+        return self.targets == 0
 
     def check_fits(
         self,
         architecture: Architecture,
-        rule: PreprocessingConfig = _NO_PREPROCESSING,
+        preprocessing: PreprocessingConfig = _NO_PREPROCESSING,
         columns: tuple[Column, ...] | None = None,
     ) -> None:
-        """Raises InvalidInput (field `dataset_id`) if the network cannot be trained on this, or be measured with it.
-        `columns`: see `check_inputs`."""
+        """Check that a network can be trained or evaluated on the dataset.
+
+        Args:
+            architecture: Architecture of the network.
+            preprocessing: Preprocessing of the network.
+            columns: Columns that the network was trained on; see `check_inputs`.
+
+        Raises:
+            InvalidInput: Inputs, outputs or cost do not match the dataset (field `dataset_id`).
+        """
         if self.unlabeled:
             raise InvalidInput(
                 "dataset_id",
-                "The dataset is unlabeled: its rows have no answers to be learned, or to be compared with. A dataset "
-                "with targets or labels is needed here; of this one batch predictions can be made.",
+                "The dataset is unlabeled: its rows have nothing to learn or to compare with. A dataset with "
+                "targets or labels is needed here; an unlabeled one can only be used for batch predictions.",
             )
-        self.check_inputs(architecture, rule, columns)
+        self.check_inputs(architecture, preprocessing, columns)
         self._check_outputs(architecture)
         if architecture.cost == "binary_cross_entropy" and not 0 <= self.smallest <= self.largest <= 1:
             raise InvalidInput(
                 "dataset_id",
-                f"The cost binary_cross_entropy needs targets from 0 to 1; these reach from {self.smallest:g} to "
+                f"The cost binary_cross_entropy needs targets from 0 to 1; these range from {self.smallest:g} to "
                 f"{self.largest:g}.",
             )
         if architecture.cost == "poisson" and self.smallest < 0:
             raise InvalidInput(
-                "dataset_id", f"The cost poisson needs targets of at least 0; these begin at {self.smallest:g}."
+                "dataset_id", f"The cost poisson needs targets of at least 0; the smallest is {self.smallest:g}."
             )
         if architecture.cost == "categorical_cross_entropy" and not self.distributions:
             raise InvalidInput(
                 "dataset_id",
                 "The cost categorical_cross_entropy needs targets that are probabilities: in each row at least 0, "
-                "with the sum 1. For classes give labels instead of targets.",
+                "with the sum 1. For classes, give labels instead of targets.",
             )
 
     def check_inputs(
         self,
         architecture: Architecture,
-        rule: PreprocessingConfig = _NO_PREPROCESSING,
+        preprocessing: PreprocessingConfig = _NO_PREPROCESSING,
         columns: tuple[Column, ...] | None = None,
     ) -> None:
-        """Raises InvalidInput (field `dataset_id`) if the network cannot predict these rows. `columns`: those of a
-        table, as the network knows them: their categories may be others than the dataset's own."""
+        """Check that a network can predict the rows of the dataset.
+
+        Args:
+            architecture: Architecture of the network.
+            preprocessing: Preprocessing of the network.
+            columns: Columns that the network was trained on, whose categories may differ from those of the dataset.
+
+        Raises:
+            InvalidInput: The number or the magnitude of the inputs does not match (field `dataset_id`).
+        """
         columns = columns or self.features
         inputs = self.inputs if columns is None else sum(column.inputs for column in columns)
         if architecture.inputs != inputs:
-            made_of = "" if columns is None else f": {_described(columns)}"
+            composition = "" if columns is None else f": {_describe_inputs(columns)}"
             raise InvalidInput(
-                "dataset_id", f"The network has {architecture.inputs} inputs, the dataset {inputs}{made_of}."
+                "dataset_id", f"The network has {architecture.inputs} inputs, the dataset {inputs}{composition}."
             )
-        if not rule.scales and self.magnitude > float(np.finfo(architecture.dtype).max):
+        if not preprocessing.has_scaling and self.magnitude > float(np.finfo(architecture.dtype).max):
             raise InvalidInput(
                 "dataset_id",
-                f"The dataset reaches to ±{self.magnitude:g}, beyond {architecture.dtype}; use a float64 network.",
+                f"The dataset has values up to ±{self.magnitude:g}, beyond {architecture.dtype}; use a float64 "
+                "network.",
             )
 
     def check_classes(self, expected: tuple[str, ...]) -> None:
-        """Raises InvalidInput (field `dataset_id`) if these are not the dataset's classes, in this order."""
+        """Check that these are the classes of the dataset, in this order.
+
+        Raises:
+            InvalidInput: They are not (field `dataset_id`).
+        """
         if self.classes == expected:
             return
-        has = "numbers as targets, and no classes" if self.classes is None else f"the classes {_listed(self.classes)}"
+        actual = (
+            "numbers as targets, and no classes"
+            if self.classes is None
+            else f"the classes {format_names(self.classes)}"
+        )
         raise InvalidInput(
             "dataset_id",
-            f"The network was trained to tell apart {_listed(expected)}; it needs a dataset of these classes in this "
-            f"order. This one has {has}.",
+            f"The network was trained on the classes {format_names(expected)}; it needs a dataset of these classes in "
+            f"this order. This one has {actual}.",
         )
 
     def _check_outputs(self, architecture: Architecture) -> None:
-        two_classes = self.classes is not None and len(self.classes) == 2
-        if architecture.outputs != self.targets and not (two_classes and architecture.outputs == 1):
-            accepted = "1 or 2" if two_classes else str(self.targets)
-            what = "classes" if self.classes else "targets"
+        binary = self.classes is not None and len(self.classes) == 2
+        if architecture.outputs != self.targets and not (binary and architecture.outputs == 1):
+            accepted = "1 or 2" if binary else str(self.targets)
+            noun = "classes" if self.classes else "targets"
             raise InvalidInput(
                 "dataset_id",
-                f"The network has {architecture.outputs} outputs; a dataset of {self.targets} {what} needs {accepted}.",
+                f"The network has {architecture.outputs} outputs; a dataset of {self.targets} {noun} needs {accepted}.",
             )
 
 
-def content_digest(folder: Path, *roles: object) -> str:
-    """The same for the same stored files, whose names have digests of their content, and the same roles of columns."""
-    names = sorted(path.name for path in folder.iterdir())
-    return hashlib.sha256(msgspec.json.encode([names, *roles])).hexdigest()
+def content_digest(
+    directory: Path,
+    features: tuple[Column, ...] | None,
+    target_columns: tuple[str, ...],
+    classes: tuple[str, ...] | None,
+) -> str:
+    """Return a SHA-256 digest that is the same for the same stored files with the same column roles.
+
+    Stored files have a digest of their content in their names, so the names stand for the content.
+    """
+    names = sorted(path.name for path in directory.iterdir())
+    columns = None if features is None else [_digest_fields(column) for column in features]
+    return hashlib.sha256(msgspec.json.encode([names, columns, target_columns, classes])).hexdigest()
 
 
-def _described(columns: tuple[Column, ...]) -> str:
-    """What the inputs are made of."""
-    shown = ", ".join(
-        f"{column.name} ({column.inputs} categories)" if column.type == "category" else column.name
-        for column in columns[:20]
-    )
-    return shown if len(columns) <= 20 else f"{shown}, … ({len(columns)} columns in all)"
+def store_examples(directory: Path, examples: Examples, *, id: str, name: str | None, created_at: datetime) -> Dataset:
+    """Store examples durably in a new directory.
 
-
-def _listed(classes: tuple[str, ...]) -> str:
-    shown = ", ".join(classes[:20])
-    return shown if len(classes) <= 20 else f"{shown}, … ({len(classes)} in all)"
-
-
-def store(folder: Path, found: Examples, *, id: str, name: str | None, created_at: datetime) -> Dataset:
-    """Write examples durably into the new folder `folder`. Raises StorageFailed."""
-    targets, answers = found.targets, _answers(found)
-    with durable_files.new_folder(folder) as place:
-        _write(place / "inputs.npy", found.inputs)
-        if targets is not None:
-            _write(place / "targets.npy", targets)
-        if found.codes is not None:
-            _write(place / "codes.npy", found.codes)
-        if found.weights is not None:
-            _write(place / "weights.npy", found.weights)
-        size = sum(file.stat().st_size for file in place.iterdir())
+    Raises:
+        StorageFailed: A file cannot be written; then the directory does not exist.
+    """
+    arrays = {
+        "inputs": examples.inputs,
+        "targets": examples.targets,
+        "codes": examples.codes,
+        "weights": examples.weights,
+    }
+    with durable_files.create_dir(directory) as unfinished:
+        for array_name, array in arrays.items():
+            if array is not None:
+                write_npy(unfinished / f"{array_name}.npy", array.dtype, array.shape, iter((array,)))
+        size = sum(file.stat().st_size for file in unfinished.iterdir())
+    summary = _summarize_targets(examples)
     return Dataset(
         id=id,
         name=name,
-        rows=len(found.inputs),
-        inputs=found.inputs.shape[1],
+        rows=len(examples.inputs),
+        inputs=examples.inputs.shape[1],
         bytes=size,
-        magnitude=max(_magnitude(found.inputs), answers.magnitude),
+        magnitude=max(_magnitude(examples.inputs), summary.magnitude),
         created_at=created_at,
-        weighted=found.weights is not None,
-        sha256=content_digest(folder, None, (), found.classes),
-        **vars(answers),
+        weighted=examples.weights is not None,
+        sha256=content_digest(directory, None, (), examples.classes),
+        **vars(summary),
     )
 
 
-def _answers(found: Examples) -> Answers:
-    if found.classes is not None:
-        return Answers.of_classes(found.classes)
-    targets = found.targets
+def find_stored_file(directory: Path, name: str) -> Path:
+    """Return the file of an array or a table, whose name has a digest that is not known.
+
+    Args:
+        directory: The directory of the dataset.
+        name: "table", "inputs", "targets", "codes" or "weights".
+
+    Raises:
+        Damaged: There is no such file.
+    """
+    path = next(directory.glob(f"{name}.*"), None)
+    if path is None:
+        raise Damaged(f"The stored file {directory.name}/{name} is missing.")
+    return path
+
+
+def rows_per_block(columns: int) -> int:
+    """Return how many rows of a stored array with this number of columns are processed at a time."""
+    return max(1, min(_BLOCK_ROWS, _BLOCK_NUMBERS // columns))
+
+
+def write_npy(path: Path, dtype: np.dtype[np.generic], shape: tuple[int, ...], blocks: Iterator[AnyArray]) -> Path:
+    """Write an array from its blocks of rows, of which only one is in memory at a time.
+
+    Returns:
+        The path of the file, whose name has a digest of the content; see `durable_files.write_file`.
+
+    Raises:
+        StorageFailed: The file cannot be written.
+    """
+
+    def write(file: durable_files.Sink) -> None:
+        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for block in blocks:
+            file.write(np.ascontiguousarray(block, dtype).data)
+
+    return durable_files.write_file(path, write)
+
+
+def _describe_inputs(columns: tuple[Column, ...]) -> str:
+    return format_names(
+        [
+            f"{column.name} ({column.inputs} categories)" if column.type == "category" else column.name
+            for column in columns
+        ]
+    )
+
+
+def _digest_fields(column: Column) -> dict[str, object]:
+    # Digests are stored and compared: these keys and their order must not change, even if the fields are renamed.
+    return {
+        "name": column.name,
+        "type": column.type,
+        "categories": column.categories,
+        "missing": column.missing,
+        "fill": column.imputation,
+        "constant": column.constant,
+    }
+
+
+def _summarize_targets(examples: Examples) -> TargetSummary:
+    if examples.classes is not None:
+        return TargetSummary.from_classes(examples.classes)
+    targets = examples.targets
     if targets is None:
-        return NO_ANSWERS
-    return Answers(targets.shape[1], None, float(targets.min()), float(targets.max()), _are_distributions(targets))
+        return NO_TARGETS
+    return TargetSummary(targets.shape[1], None, float(targets.min()), float(targets.max()), are_distributions(targets))
 
 
-def _magnitude(matrix: Matrix) -> float:
+def _magnitude(matrix: FloatArray) -> float:
     return max(abs(float(matrix.min())), abs(float(matrix.max())))
-
-
-def _are_distributions(targets: Matrix) -> bool:
-    sums = targets.sum(axis=1, dtype=np.float64)
-    return bool(targets.min() >= 0 and np.allclose(sums, 1, rtol=0, atol=1e-5))
-
-
-def _write(path: Path, array: npt.NDArray[np.generic]) -> None:
-    durable_files.write_file(path, lambda file: np.lib.format.write_array(file, array, allow_pickle=False))

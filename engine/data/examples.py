@@ -1,4 +1,4 @@
-"""Examples as they come from a reader: checked arrays of inputs with targets or labels, and weights."""
+"""Examples in memory: validation and conversion of inputs, targets or labels, and sample weights."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -6,52 +6,64 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from nabla.engine.data.schema import LONGEST, in_order, name
+from nabla.engine.data.schema import MAX_CATEGORY_LENGTH, format_category, format_names, sort_categories
 from nabla.engine.errors import InvalidInput
+from nabla.engine.typing import ClassCodes, Float64Array, FloatArray
 
 Label = str | int | bool
 Array = npt.NDArray[np.generic]
 
-# Whole numbers up to here are the same in float32.
-_EXACT_IN_FLOAT32 = 2**24
+# Integers up to this magnitude are exact in float32.
+_MAX_EXACT_FLOAT32 = 2**24
+# Numbers that are checked at a time, so that the mask of the check takes 1 MiB.
+_CHUNK_NUMBERS = 2**20
 
 
 @dataclass(frozen=True)
 class Examples:
-    """inputs (rows, inputs); either targets (rows, targets), or `codes` (rows) into `classes`, or neither.
+    """Validated examples.
 
-    `weights` (rows): how much each row counts; None where all count the same.
+    Attributes:
+        inputs: (rows, inputs).
+        targets: (rows, targets); None for labels and for unlabeled rows.
+        codes: (rows) indices into `classes`; None for numeric targets and for unlabeled rows.
+        weights: (rows) sample weights; None if all rows weigh the same.
     """
 
-    inputs: npt.NDArray[np.floating]
-    targets: npt.NDArray[np.floating] | None
-    codes: npt.NDArray[np.int32] | None
+    inputs: FloatArray
+    targets: FloatArray | None
+    codes: ClassCodes | None
     classes: tuple[str, ...] | None
-    weights: npt.NDArray[np.float64] | None
+    weights: Float64Array | None
 
 
-def check_answers(given: Collection[str], unlabeled: bool) -> None:
-    """`given`: what there is besides inputs. Raises InvalidInput unless there are targets or labels, or it was said
-    that there are none."""
+def validate_targets(fields: Collection[str], unlabeled: bool) -> None:
+    """Check that there are either targets or labels, or neither for unlabeled rows.
+
+    Args:
+        fields: Names of the arrays other than the inputs.
+        unlabeled: Whether the rows are declared as unlabeled.
+
+    Raises:
+        InvalidInput: There are both or neither, or `unlabeled` contradicts the fields.
+    """
     if unlabeled:
-        refuse_beside_unlabeled(given)
-    elif ("targets" in given) == ("labels" in given):
+        reject_with_unlabeled(fields)
+    elif ("targets" in fields) == ("labels" in fields):
         raise InvalidInput(
             "targets",
-            "Give either targets (numbers) or labels (classes), exactly one of them; or say unlabeled=true: then the "
-            "rows have no answers, and can only be predicted.",
+            "Give either targets (numbers) or labels (classes), exactly one of them; or unlabeled=true for rows that "
+            "have neither and can only be predicted.",
         )
 
 
-def refuse_beside_unlabeled(given: Iterable[str]) -> None:
-    """Raises InvalidInput naming the first of what was given that only rows with answers have."""
-    for field in given:
-        raise InvalidInput(
-            field, f"With unlabeled the rows have no answers, and no {field} either; leave out one of the two."
-        )
+def reject_with_unlabeled(fields: Iterable[str]) -> None:
+    """Raise InvalidInput for the first of some fields, all of which only labeled rows have."""
+    for field in fields:
+        raise InvalidInput(field, f"Unlabeled rows have no {field}; leave out {field} or unlabeled.")
 
 
-def examples(
+def build_examples(
     inputs: Array,
     *,
     targets: Array | None = None,
@@ -60,28 +72,60 @@ def examples(
     weights: Array | None = None,
     unlabeled: bool = False,
 ) -> Examples:
-    """Check and convert what a reader found. Raises InvalidInput naming the array, row and column."""
-    given = {"targets": targets, "labels": labels, "classes": classes, "weights": weights}
-    check_answers([field for field, value in given.items() if value is not None], unlabeled)
-    x = _matrix(inputs, "inputs")
+    """Validate arrays and convert them to examples.
+
+    Args:
+        inputs: (rows, inputs) or (rows) numbers.
+        targets: (rows, targets) or (rows) numbers.
+        labels: (rows) names of classes; either these or targets, unless `unlabeled`.
+        classes: Names of the classes in their order; None sorts those of the labels.
+        weights: (rows) sample weights of at least 0.
+        unlabeled: The rows have neither targets nor labels.
+
+    Raises:
+        InvalidInput: An array is not accepted; the field names the array and, for a single value, row and column.
+    """
+    optional = {"targets": targets, "labels": labels, "classes": classes, "weights": weights}
+    validate_targets([field for field, value in optional.items() if value is not None], unlabeled)
+    x = _to_matrix(inputs, "inputs")
     if unlabeled:
         return Examples(x, None, None, None, None)
-    answers, field = (targets, "targets") if labels is None else (labels, "labels")
-    if answers is not None and len(answers) != len(x):
-        raise InvalidInput(field, f"There are {len(answers)} {field} for {len(x)} rows of inputs.")
-    counts = None if weights is None else _weights(weights, len(x))
+    for field, values in (("targets", targets), ("labels", labels)):
+        if values is not None and len(values) != len(x):
+            raise InvalidInput(field, f"There are {len(values)} {field} for {len(x)} rows of inputs.")
+    sample_weights = None if weights is None else _to_weights(weights, len(x))
     if targets is not None:
         if classes is not None:
             raise InvalidInput("classes", "Classes go with labels; these are targets.")
-        return Examples(x, _matrix(targets, "targets"), None, None, counts)
-    codes, names = _encode(labels if labels is not None else (), classes)
-    return Examples(x, None, codes, names, counts)
+        return Examples(x, _to_matrix(targets, "targets"), None, None, sample_weights)
+    codes, names = _encode_labels(labels if labels is not None else (), classes)
+    return Examples(x, None, codes, names, sample_weights)
 
 
-def _matrix(array: Array, field: str) -> npt.NDArray[np.floating]:
-    """As float32 where that changes no number, else float64; two-dimensional, in row order, finite."""
-    if array.dtype.kind not in "buif" or array.dtype.itemsize > 8:
-        raise InvalidInput(field, f"Expected numbers, got an array of type {array.dtype}.")
+def matrix_from_rows(rows: Sequence[Sequence[float]], field: str) -> Float64Array:
+    """Return rows of numbers as a matrix (rows, columns).
+
+    Raises:
+        InvalidInput: A row has another length than the first; its number is part of the field.
+    """
+    width = len(rows[0])
+    for index, row in enumerate(rows):
+        if len(row) != width:
+            raise InvalidInput(
+                f"{field}.{index}", f"This row has {len(row)} numbers, the first has {width}; all rows have the same."
+            )
+    return np.array(rows, np.float64)
+
+
+def are_distributions(targets: Array) -> bool:
+    """Return whether each row of `targets` (rows, outputs) is at least 0 and sums to 1, to within 1e-5."""
+    sums = targets.sum(axis=1, dtype=np.float64)
+    return bool(targets.min() >= 0 and np.allclose(sums, 1, rtol=0, atol=1e-5))
+
+
+def _to_matrix(array: Array, field: str) -> FloatArray:
+    """Return a finite two-dimensional array in row order: float32 if that is exact, otherwise float64."""
+    _check_numeric(array, field)
     if array.ndim == 1:
         array = array.reshape(-1, 1)
     if array.ndim != 2:
@@ -92,18 +136,21 @@ def _matrix(array: Array, field: str) -> npt.NDArray[np.floating]:
         raise InvalidInput(field, "There is no data: at least 1 row with at least 1 number is needed.")
     narrow = array.dtype.itemsize <= 2 or array.dtype == np.float32
     if not narrow and array.dtype.kind in "iu":
-        narrow = bool(array.min() >= -_EXACT_IN_FLOAT32 and array.max() <= _EXACT_IN_FLOAT32)
-    matrix: npt.NDArray[np.floating] = np.ascontiguousarray(array).astype(
-        np.float32 if narrow else np.float64, copy=False
-    )
+        narrow = bool(array.min() >= -_MAX_EXACT_FLOAT32 and array.max() <= _MAX_EXACT_FLOAT32)
+    matrix: FloatArray = np.ascontiguousarray(array).astype(np.float32 if narrow else np.float64, copy=False)
     _check_finite(matrix, field)
     return matrix
 
 
-def _check_finite(matrix: npt.NDArray[np.floating], field: str) -> None:
-    rows_at_once = max(1, 2**20 // matrix.shape[1])
-    for start in range(0, len(matrix), rows_at_once):
-        finite = np.isfinite(matrix[start : start + rows_at_once])
+def _check_numeric(array: Array, field: str) -> None:
+    if array.dtype.kind not in "buif" or array.dtype.itemsize > 8:
+        raise InvalidInput(field, f"Expected numbers, got an array of type {array.dtype}.")
+
+
+def _check_finite(matrix: FloatArray, field: str) -> None:
+    chunk_rows = max(1, _CHUNK_NUMBERS // matrix.shape[1])
+    for start in range(0, len(matrix), chunk_rows):
+        finite = np.isfinite(matrix[start : start + chunk_rows])
         if not finite.all():
             row, column = np.argwhere(~finite)[0]
             value = matrix[start + row, column]
@@ -113,10 +160,9 @@ def _check_finite(matrix: npt.NDArray[np.floating], field: str) -> None:
             )
 
 
-def _weights(array: Array, rows: int) -> npt.NDArray[np.float64]:
-    """One number for each row: finite, at least 0, with a finite sum above 0."""
-    if array.dtype.kind not in "buif" or array.dtype.itemsize > 8:
-        raise InvalidInput("weights", f"Expected numbers, got an array of type {array.dtype}.")
+def _to_weights(array: Array, rows: int) -> Float64Array:
+    """Return one sample weight per row: finite, at least 0, with a finite sum above 0."""
+    _check_numeric(array, "weights")
     if array.ndim == 2 and array.shape[1] == 1:
         array = array.reshape(-1)
     if array.ndim != 1:
@@ -124,79 +170,69 @@ def _weights(array: Array, rows: int) -> npt.NDArray[np.float64]:
     if len(array) != rows:
         raise InvalidInput("weights", f"There are {len(array)} weights for {rows} rows of inputs.")
     weights = array.astype(np.float64)
-    wrong = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
-    if wrong.size:
-        row = int(wrong[0])
+    invalid = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
+    if invalid.size:
+        row = int(invalid[0])
         raise InvalidInput(
             f"weights.{row}", f"The weight is {weights[row]:g}; a weight is a finite number of at least 0."
         )
-    with np.errstate(over="ignore"):  # seen below
+    with np.errstate(over="ignore"):  # an infinite sum is reported below
         total = weights.sum()
     if total == 0:
         raise InvalidInput("weights", "All weights are 0; at least 1 row must count.")
     if not np.isfinite(total):
-        raise InvalidInput("weights", "The sum of the weights is beyond the finite numbers; give smaller ones.")
+        raise InvalidInput("weights", "The sum of the weights is not finite; give smaller weights.")
     return weights
 
 
-def _encode(
+def _encode_labels(
     labels: Array | Sequence[Label], classes: Sequence[Label] | None
-) -> tuple[npt.NDArray[np.int32], tuple[str, ...]]:
-    names = _names(labels, "labels")
-    known = in_order(names) if classes is None else tuple(_names(classes, "classes"))
-    places = {each: code for code, each in enumerate(known)}
-    if len(places) != len(known):
-        raise InvalidInput("classes", "Every class is listed once.")
-    codes = np.fromiter((places.get(each, -1) for each in names), np.int32, len(names))
-    wrong = np.flatnonzero(codes < 0)
-    if wrong.size:
-        row = int(wrong[0])
-        raise InvalidInput(f"labels.{row}", f"The label {names[row]!r} is not one of the classes {_listed(known)}.")
+) -> tuple[ClassCodes, tuple[str, ...]]:
+    """Return the code of each label, and the names of the classes."""
+    names = _class_names(labels, "labels")
+    known = sort_categories(names) if classes is None else tuple(_class_names(classes, "classes"))
+    code_of = {name: code for code, name in enumerate(known)}
+    if len(code_of) != len(known):
+        raise InvalidInput("classes", "Each class must be listed once.")
+    codes = np.fromiter((code_of.get(name, -1) for name in names), np.int32, len(names))
+    unknown = np.flatnonzero(codes < 0)
+    if unknown.size:
+        row = int(unknown[0])
+        raise InvalidInput(
+            f"labels.{row}", f"The label {names[row]!r} is not one of the classes {format_names(known)}."
+        )
     if len(known) < 2:
         raise InvalidInput("labels", "There is only one class; a classifier needs at least 2.")
     return codes, known
 
 
-def _names(labels: Array | Sequence[Label], field: str) -> list[str]:
-    """One for each row."""
-    names = [name(label) for label in (_plain(labels, field) if isinstance(labels, np.ndarray) else labels)]
+def _class_names(labels: Array | Sequence[Label], field: str) -> list[str]:
+    values = _label_values(labels, field) if isinstance(labels, np.ndarray) else labels
+    names = [format_category(value) for value in values]
     if not names:
         raise InvalidInput(field, f"There are no {field}.")
-    for row, each in enumerate(names):
-        if len(each) > LONGEST:
-            raise InvalidInput(f"{field}.{row}", f"This has {len(each)} characters; a class has at most {LONGEST}.")
+    for row, name in enumerate(names):
+        if len(name) > MAX_CATEGORY_LENGTH:
+            raise InvalidInput(
+                f"{field}.{row}",
+                f"The name of this class has {len(name)} characters; at most {MAX_CATEGORY_LENGTH} are accepted.",
+            )
     return names
 
 
-def _plain(column: Array, field: str) -> Sequence[Label]:
-    """One label per row: whole numbers, truth values, or text."""
+def _label_values(column: Array, field: str) -> Sequence[Label]:
+    """Return the labels of an array of integers, booleans or text."""
     if column.ndim == 2 and column.shape[1] == 1:
         column = column.reshape(-1)
     if column.dtype.kind == "S":
-        column = np.char.decode(column, "utf-8", "replace")  # type: ignore[arg-type]  # of bytes: kind S
+        column = np.char.decode(column, "utf-8", "replace")  # type: ignore[arg-type]  # bytes: the kind is S
     if column.dtype.kind == "f" and np.array_equal(column, np.floor(column)) and np.abs(column).max() < 2**53:
         column = column.astype(np.int64)
     if column.ndim != 1 or column.dtype.kind not in "buiU":
         raise InvalidInput(
             field,
             f"Expected one label per row, whole numbers or text, got {column.dtype} of shape {column.shape}; "
-            "numbers to be met as they are go into targets.",
+            "numbers to predict go into targets.",
         )
-    found: list[Label] = column.tolist()
-    return found
-
-
-def _listed(known: Sequence[str]) -> str:
-    shown = ", ".join(known[:20])
-    return shown if len(known) <= 20 else f"{shown}, … ({len(known)} in all)"
-
-
-def from_rows(rows: Sequence[Sequence[float]], field: str) -> npt.NDArray[np.float64]:
-    """Rows of numbers as an array. Raises InvalidInput naming the first row of another length."""
-    width = len(rows[0])
-    for place, row in enumerate(rows):
-        if len(row) != width:
-            raise InvalidInput(
-                f"{field}.{place}", f"This row has {len(row)} numbers, the first has {width}; all rows have the same."
-            )
-    return np.array(rows, np.float64)
+    values: list[Label] = column.tolist()
+    return values

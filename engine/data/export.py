@@ -1,4 +1,4 @@
-"""Columns written to files for others to read, of which never more than a block is in memory."""
+"""Writing of predictions to files, from blocks of rows of which one is in memory at a time."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,51 +8,70 @@ import numpy as np
 import numpy.typing as npt
 
 from nabla.engine import durable_files
-from nabla.engine.data.npy_io import write_array
+from nabla.engine.data.dataset import write_npy
 from nabla.engine.literals import FileFormat
 
 T = TypeVar("T")
-ArrowForm = Literal["file", "stream"]
-Block = dict[str, npt.NDArray[np.generic]]
-"""Columns by their names: of numbers, or of texts as objects."""
+ArrowIpcFormat = Literal["file", "stream"]
+TableBlock = dict[str, npt.NDArray[np.generic]]
+"""Columns by name: arrays of numbers, or of texts as objects."""
 
 
 def export_array(path: Path, rows: int, blocks: Iterator[npt.NDArray[np.generic]]) -> Path:
-    """A .npy file of so many rows, from blocks (rows, columns) of one type. Where it is: see `durable`. Raises
-    StorageFailed."""
+    """Write blocks (rows, columns) of one dtype, with `rows` rows in total, to a .npy file.
+
+    Returns:
+        The path of the file, whose name has a digest of the content; see `durable_files.write_file`.
+
+    Raises:
+        StorageFailed: The file cannot be written.
+    """
     first = next(blocks)
-    return write_array(path, first.dtype, (rows, first.shape[1]), _with(first, blocks))
+    return write_npy(path, first.dtype, (rows, first.shape[1]), _prepend(first, blocks))
 
 
-def export_table(path: Path, format: FileFormat, blocks: Iterator[Block]) -> Path:
-    """A table of blocks with the same columns. Where it is: see `durable`. Raises StorageFailed."""
-    # A process that only knows the formats does not load PyArrow.
-    from nabla.engine.data.arrow_io import write_batches, write_csv, write_parquet
+def export_table(path: Path, format: FileFormat, blocks: Iterator[TableBlock]) -> Path:
+    """Write blocks with the same columns to a CSV, Parquet or Arrow file.
 
-    write = {"csv": write_csv, "parquet": write_parquet, "arrow": write_batches}[format]
-    first, batches = _batches(blocks)
+    Returns:
+        The path of the file, whose name has a digest of the content; see `durable_files.write_file`.
+
+    Raises:
+        StorageFailed: The file cannot be written.
+    """
+    # Imported late: processes that only need the names of the formats do not load PyArrow.
+    from nabla.engine.data.arrow_io import write_arrow_file, write_csv, write_parquet
+
+    write = {"csv": write_csv, "parquet": write_parquet, "arrow": write_arrow_file}[format]
+    first, batches = _to_batches(blocks)
     return durable_files.write_file(path, lambda sink: write(sink, first.schema, batches))
 
 
-def hand_over_table(folder: Path, form: ArrowForm, blocks: Iterator[Block]) -> Path:
-    """The same in Arrow's format, for another process to send at once: see `durable.hand_over`. Raises
-    StorageFailed."""
-    from nabla.engine.data.arrow_io import write_batches, write_stream
+def export_temporary_table(directory: Path, ipc_format: ArrowIpcFormat, blocks: Iterator[TableBlock]) -> Path:
+    """Write blocks with the same columns to an Arrow file or stream that another process reads once and removes.
 
-    write = {"file": write_batches, "stream": write_stream}[form]
-    first, batches = _batches(blocks)
-    return durable_files.hand_over(folder, lambda sink: write(sink, first.schema, batches))
+    Returns:
+        The path of the file; see `durable_files.write_temporary`.
+
+    Raises:
+        StorageFailed: The file cannot be written.
+    """
+    from nabla.engine.data.arrow_io import write_arrow_file, write_arrow_stream
+
+    write = {"file": write_arrow_file, "stream": write_arrow_stream}[ipc_format]
+    first, batches = _to_batches(blocks)
+    return durable_files.write_temporary(directory, lambda sink: write(sink, first.schema, batches))
 
 
-def _batches(blocks: Iterator[Block]) -> tuple[Any, Iterator[Any]]:
-    """The first batch, and all of them."""
+def _to_batches(blocks: Iterator[TableBlock]) -> tuple[Any, Iterator[Any]]:
+    """Return the first record batch, which has the schema, and an iterator over all of them."""
     import pyarrow as pa
 
     batches = (pa.RecordBatch.from_pydict(block) for block in blocks)
     first = next(batches)
-    return first, _with(first, batches)
+    return first, _prepend(first, batches)
 
 
-def _with(first: T, others: Iterator[T]) -> Iterator[T]:
+def _prepend(first: T, others: Iterator[T]) -> Iterator[T]:
     yield first
     yield from others

@@ -1,56 +1,62 @@
-"""The raw inputs of a stored dataset, read in blocks of rows: as they were handed in, before anything is prepared.
+"""Reading the raw inputs of a stored dataset in blocks of rows, before any preprocessing.
 
-Of plain numbers a block is a matrix (rows, inputs). Of a table it has an array for each column: float64, with NaN where
-there is no value, of numbers, booleans (0 or 1) and dates (days since 1970-01-01); of categories int32 codes into those
-that are asked for, with MISSING and UNSEEN.
+A block of a numeric matrix is an array (rows, inputs). A block of a table has one array (rows) per column: float64 for
+numbers, booleans (0 or 1) and dates (days since 1970-01-01), with NaN for missing values; int32 codes into the
+categories of the column, with MISSING_CODE and UNKNOWN_CODE, for categories.
 """
 
-from typing import Any, Protocol
-
-import numpy as np
-import numpy.typing as npt
+from typing import Protocol
 
 from nabla.engine.data.schema import Column
+from nabla.engine.typing import AnyArray, RowIndices
 
-Rows = npt.NDArray[np.int64]
-Array = npt.NDArray[Any]
-Raw = Array | tuple[Array, ...]
+RawInputs = AnyArray | tuple[AnyArray, ...]
 
-# Codes of a category where there is no value, and where it is none of those that are asked for.
-MISSING, UNSEEN = -1, -2
+# Codes of a missing value, and of a value that is not among the categories.
+MISSING_CODE, UNKNOWN_CODE = -1, -2
 
 
 class Features(Protocol):
-    """`columns`: None for plain numbers. `inputs`: how many inputs of a network a row becomes."""
+    """The inputs of a dataset."""
 
     @property
-    def columns(self) -> tuple[Column, ...] | None: ...
-    @property
-    def rows(self) -> int: ...
-    @property
-    def inputs(self) -> int: ...
+    def columns(self) -> tuple[Column, ...] | None:
+        """Columns of a table; None for a numeric matrix."""
 
-    def read(self, rows: Rows) -> Raw:
-        """These rows, which ascend. Raises Damaged."""
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
 
-    def only(self, place: int) -> "Features":
-        """One column of a table."""
+    @property
+    def inputs(self) -> int:
+        """Number of network inputs that a row becomes."""
+
+    def read(self, rows: RowIndices) -> RawInputs:
+        """Return the given rows, which are in ascending order.
+
+        Raises:
+            Damaged: The stored file cannot be read.
+        """
+
+    def select_column(self, index: int) -> "Features":
+        """Return the features of a single column."""
 
 
 class ArrayFeatures:
-    """Plain numbers, in memory or mapped from a file."""
+    """A numeric matrix (rows, inputs) of any dtype, in memory or mapped from a file."""
 
     columns = None
 
-    def __init__(self, matrix: Array) -> None:
-        """`matrix`: (rows, inputs), of any type of numbers."""
+    def __init__(self, matrix: AnyArray) -> None:
         self.matrix = matrix
         self.rows, self.inputs = matrix.shape
 
-    def read(self, rows: Rows) -> Array:
+    def read(self, rows: RowIndices) -> AnyArray:
+        """Return the given rows, without a copy if they are contiguous."""
         if rows.size and rows[-1] - rows[0] == rows.size - 1:
             return self.matrix[rows[0] : rows[-1] + 1]
         return self.matrix[rows]
 
-    def only(self, place: int) -> "ArrayFeatures":
-        return ArrayFeatures(self.matrix[:, place : place + 1])
+    def select_column(self, index: int) -> "ArrayFeatures":
+        """Return the features of a single column."""
+        return ArrayFeatures(self.matrix[:, index : index + 1])

@@ -1,107 +1,120 @@
-"""What rows without a value get instead, as it is found in the rows that are trained on."""
+"""Imputation values of table columns, fitted on the training rows."""
+
+from collections.abc import Iterator
 
 import numpy as np
 
-from nabla.engine.data.features import Array, Features, Rows
-from nabla.engine.data.request_rows import real_of
-from nabla.engine.data.scaling import Vector, blocks_of
+from nabla.engine.data.features import Features
+from nabla.engine.data.request_rows import parse_cell
+from nabla.engine.data.scaling import iter_blocks
 from nabla.engine.data.schema import Column
 from nabla.engine.errors import InvalidInput
+from nabla.engine.typing import AnyArray, Float64Array, RowIndices
 
 
-def fills_of(features: Features, rows: Rows) -> Vector:
-    """For each column a number, or the code of a category; NaN where nothing is to be filled. The columns are looked at
-    one after the other. Raises InvalidInput."""
+def fit_imputation(features: Features, rows: RowIndices) -> Float64Array:
+    """Return the imputation value of each column of a table.
+
+    The columns are read one after the other, so that memory does not grow with their number.
+
+    Args:
+        features: A table.
+        rows: Rows to fit on, ascending.
+
+    Returns:
+        (columns) A number, the code of a category, or NaN for columns without an imputation.
+
+    Raises:
+        InvalidInput: A strategy or constant does not suit its column, or a column has no value in these rows.
+    """
     assert features.columns is not None
     return np.array(
-        [_fill(features.only(place), column, rows) for place, column in enumerate(features.columns)], np.float64
+        [_fit_column(features.select_column(index), column, rows) for index, column in enumerate(features.columns)],
+        np.float64,
     )
 
 
-def _fill(features: Features, column: Column, rows: Rows) -> float:
+def _fit_column(features: Features, column: Column, rows: RowIndices) -> float:
     if column.imputation is None:
         return np.nan
     if column.imputation == "constant":
-        return _constant(column)
+        return _parse_constant(column)
     if column.type == "category":
         return _most_frequent_category(features, column, rows)
     if column.imputation == "mean":
         return _mean(features, column, rows)
-    known = _all_known(features, column, rows)
+    values = np.concatenate([*_iter_present_values(features, rows)])
+    if not values.size:
+        raise _no_values(column)
     if column.imputation == "median":
-        return float(np.median(known))
-    values, counts = np.unique(known, return_counts=True)
-    return float(values[counts.argmax()])  # of several the smallest
+        return float(np.median(values))
+    distinct, counts = np.unique(values, return_counts=True)
+    return float(distinct[counts.argmax()])  # the smallest of equally frequent values
 
 
-def _constant(column: Column) -> float:
+def _parse_constant(column: Column) -> float:
+    """Return the constant of a column as a number, or as the code of a category."""
     if column.type == "category":
         if column.constant in column.categories:
             return float(column.categories.index(str(column.constant)))
         accepted = f"one of its categories: {', '.join(column.categories[:20])}"
     else:
-        accepted = {"boolean": "true or false", "date": "a date, such as 2024-05-31"}.get(column.type, "a number")
-        value = _value(column)
+        value = _parse_number(column)
         if value is not None:
             return value
+        accepted = {"boolean": "true or false", "date": "a date, such as 2024-05-31"}.get(column.type, "a number")
     raise InvalidInput(
-        "dataset_id", f"The column {column.name!r} is to be filled with {column.constant!r}; accepted is {accepted}."
+        "dataset_id",
+        f"The imputation constant of the column {column.name!r} is {column.constant!r}; accepted: {accepted}.",
     )
 
 
-def _value(column: Column) -> float | None:
-    """Truth values may be text, and everything a number."""
+def _parse_number(column: Column) -> float | None:
+    """Return the constant of a number, boolean or date column; all accept numbers, and booleans and dates also text."""
     if column.type == "boolean" and isinstance(column.constant, str):
         return {"true": 1.0, "false": 0.0}.get(column.constant.lower())
     if isinstance(column.constant, str):
-        return real_of(column.constant, column.type)
-    return real_of(column.constant, "number")
+        return parse_cell(column.constant, column.type)
+    return parse_cell(column.constant, "number")
 
 
-def _most_frequent_category(features: Features, column: Column, rows: Rows) -> float:
+def _most_frequent_category(features: Features, column: Column, rows: RowIndices) -> float:
     if column.imputation != "most_frequent":
         raise InvalidInput(
             "dataset_id",
-            f"The column {column.name!r} has categories, which have no {column.imputation}; fill it with "
+            f"The column {column.name!r} has categories, which have no {column.imputation}; use the imputation "
             "most_frequent or constant.",
         )
     counts = np.zeros(len(column.categories), np.int64)
-    for block in blocks_of(rows, 1):
+    for block in iter_blocks(rows, 1):
         (codes,) = features.read(block)
         counts += np.bincount(codes[codes >= 0], minlength=len(counts))
     if not counts.any():
-        raise _without_values(column)
+        raise _no_values(column)
     return float(counts.argmax())
 
 
-def _mean(features: Features, column: Column, rows: Rows) -> float:
-    """Of the means of the blocks, as in `scaling`."""
+def _mean(features: Features, column: Column, rows: RowIndices) -> float:
+    """Merge the means of blocks, as `scaling` does."""
     mean, count = 0.0, 0
-    for block in blocks_of(rows, 1):
-        (values,) = features.read(block)
-        known = values[~np.isnan(values)]
-        if known.size:
-            count += known.size
-            mean += (float(known.mean()) - mean) * (known.size / count)
+    for values in _iter_present_values(features, rows):
+        if values.size:
+            count += values.size
+            mean += (float(values.mean()) - mean) * (values.size / count)
     if not count:
-        raise _without_values(column)
+        raise _no_values(column)
     return mean
 
 
-def _all_known(features: Features, column: Column, rows: Rows) -> Array:
-    parts = []
-    for block in blocks_of(rows, 1):
+def _iter_present_values(features: Features, rows: RowIndices) -> Iterator[AnyArray]:
+    for block in iter_blocks(rows, 1):
         (values,) = features.read(block)
-        parts.append(values[~np.isnan(values)])
-    known = np.concatenate(parts)
-    if not known.size:
-        raise _without_values(column)
-    return known
+        yield values[~np.isnan(values)]
 
 
-def _without_values(column: Column) -> InvalidInput:
+def _no_values(column: Column) -> InvalidInput:
     return InvalidInput(
         "dataset_id",
-        f"The column {column.name!r} has no value in any row that is trained on; fill it with constant, or leave it "
-        "out.",
+        f"The column {column.name!r} has no value in any training row; use the imputation constant, or leave the "
+        "column out.",
     )

@@ -1,21 +1,28 @@
-"""What was handed in, how it is to be read, and what was found in it."""
+"""Input, progress and result of an ingest: the files and how to parse them, and the content of the stored dataset."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from nabla.engine.data.examples import Label, refuse_beside_unlabeled
+from nabla.engine.data.examples import Label, reject_with_unlabeled
 from nabla.engine.data.schema import Column, ColumnType, ImputationStrategy
-from nabla.engine.errors import InvalidInput
+from nabla.engine.errors import InvalidInput, TooLarge
 from nabla.engine.literals import DataFormat
 
 FieldName = Literal["file", "inputs", "targets", "labels", "weights"]
 
 
 @dataclass(frozen=True)
-class Source:
-    """A file that was handed in. `paths`: its pieces, in order, which are read as one file; `name` as its sender called
-    it, or ""; `content_type`, or ""; `field`: what it holds."""
+class SourceFile:
+    """An uploaded file.
+
+    Attributes:
+        paths: Its chunks in order, which are read as one file.
+        name: File name that the client sent, or "".
+        content_type: Media type that the client sent, or "".
+        field: The array that it holds; "file" for a whole table or archive.
+    """
 
     paths: tuple[Path, ...]
     name: str = ""
@@ -24,18 +31,27 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Reading:
-    """How files are to be read.
+class IngestOptions:
+    """How to parse files, and the role of each column.
 
-    `format`: None finds out. `header`: whether the first line of CSV names the columns; None finds out. `target` names
-    the columns to learn as numbers, `label` the one of classes, `weight` the one that says how much a row counts,
-    `features` the inputs: by default all other columns. `classes`: their order, where it is not that of their names.
-    `types`: what columns are, where that is not what they look like. `imputation`: what rows without a value get; where
-    it says nothing they are refused. `constants`: the values for the filling `constant`. `unlabeled`: the rows have
-    nothing to be learned, and are there to be predicted; what is missing stays so, until a network fills it. `largest`:
-    bytes, once unpacked.
+    Attributes:
+        format: Format of the files; None detects it.
+        header: Whether the first line of a CSV file names the columns; None detects it.
+        target: Names of the columns to learn as numbers.
+        label: Name of the column of classes to learn.
+        weight: Name of the column of sample weights.
+        features: Names of the input columns; None takes all columns without another role.
+        classes: The classes in their order; None sorts those that occur.
+        types: Types of columns for which the inferred type is wrong.
+        imputation: Strategy for missing values, for all columns or by name; rows with a missing value that no strategy
+            covers are rejected.
+        constants: Values for the imputation "constant", by column name.
+        largest: Limit on the decompressed size, in bytes.
+        unlabeled: The rows have no targets and can only be predicted; missing values stay missing until a network's
+            preprocessor imputes them.
 
-    Raises InvalidInput if it says one thing and its opposite.
+    Raises:
+        InvalidInput: `unlabeled` is combined with an option that only labeled data have.
     """
 
     format: DataFormat | None = None
@@ -52,31 +68,69 @@ class Reading:
     unlabeled: bool = False
 
     def __post_init__(self) -> None:
+        """Reject options that contradict `unlabeled`."""
         if not self.unlabeled:
             return
-        refuse_beside_unlabeled(option for option in ("target", "label", "classes", "weight") if getattr(self, option))
+        reject_with_unlabeled(option for option in ("target", "label", "classes", "weight") if getattr(self, option))
         for option in ("imputation", "constants"):
             if getattr(self, option):
                 raise InvalidInput(
                     option,
-                    "What rows without a value get is up to the network that predicts them; leave this out where "
-                    "unlabeled is true.",
+                    "The network that predicts the rows imputes their missing values; leave this out if unlabeled is "
+                    "true.",
                 )
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far reading has come: bytes as they were handed in, and rows."""
+    """Progress of reading: bytes as uploaded, and rows."""
 
     bytes_read: int
     bytes_total: int
     rows: int
 
 
+class ProgressTracker:
+    """Counts the bytes and rows of all sources, and rejects more than `max_bytes` once decompressed.
+
+    Attributes:
+        bytes_read: Bytes that were read, of the files as uploaded.
+        bytes_total: Bytes of all files.
+        rows: Rows that are done.
+    """
+
+    def __init__(self, sources: Sequence[SourceFile], max_bytes: int, on_progress: Callable[[Progress], None]) -> None:
+        self.bytes_total = sum(path.stat().st_size for source in sources for path in source.paths)
+        self._max_bytes = max_bytes
+        self._on_progress = on_progress
+        self.reset()
+
+    def reset(self) -> None:
+        """Start again at 0, before the sources are read from the beginning again."""
+        self.bytes_read = self.rows = self._decompressed = 0
+
+    def add_decompressed(self, size: int, field: str) -> None:
+        """Count decompressed bytes. Raises TooLarge beyond the limit."""
+        self._decompressed += size
+        if self._decompressed > self._max_bytes:
+            raise TooLarge(
+                field, f"Decompressed, this is more than the accepted {self._max_bytes} bytes; send less at once."
+            )
+
+    def check_array_size(self, size: int, field: str) -> None:
+        """Raise TooLarge if an array has more bytes than the limit."""
+        if size > self._max_bytes:
+            raise TooLarge(field, f"The array has {size} bytes; at most {self._max_bytes} are accepted.")
+
+    def add_rows(self, rows: int) -> None:
+        """Count rows that are done, and report the progress."""
+        self.rows += rows
+        self._on_progress(Progress(min(self.bytes_read, self.bytes_total), self.bytes_total, self.rows))
+
+
 @dataclass(frozen=True)
-class Answers:
-    """What the rows of a dataset are to be answered with: numbers, classes, or nothing. The fields are those of
-    `Content`."""
+class TargetSummary:
+    """Summary of the targets of a dataset; the fields are those of `DatasetContent`."""
 
     targets: int
     classes: tuple[str, ...] | None
@@ -85,28 +139,36 @@ class Answers:
     distributions: bool
 
     @classmethod
-    def of_classes(cls, names: tuple[str, ...]) -> "Answers":
+    def from_classes(cls, names: tuple[str, ...]) -> "TargetSummary":
+        """Return the summary for labels of these classes, as one-hot targets."""
         return cls(len(names), names, 0.0, 1.0, True)
 
     @property
     def magnitude(self) -> float:
+        """Largest absolute value of the targets."""
         return max(abs(self.smallest), abs(self.largest))
 
 
-NO_ANSWERS = Answers(0, None, 0.0, 0.0, False)
+NO_TARGETS = TargetSummary(0, None, 0.0, 0.0, False)
 
 
 @dataclass(frozen=True)
-class Content:
-    """What a stored dataset holds.
+class DatasetContent:
+    """Contents of a stored dataset.
 
-    `inputs` counts those of a network; `targets` the columns of the answers: for labels it is the number of classes,
-    and 0 where the rows have no answers. `features`: the columns behind the inputs, where it came as a table; None for
-    plain numbers. `target_columns`, `weight`: the names of the columns to learn, and of the one of weights, where they
-    have names.
-
-    `smallest`, `largest`: over all targets; `distributions`: each row of targets is ≥ 0 and sums to 1;
-    `magnitude`: the largest absolute value of all inputs and targets; `weighted`: each row has a weight.
+    Attributes:
+        inputs: Number of network inputs that a row becomes.
+        targets: Number of target columns; the number of classes for labels, 0 for unlabeled rows.
+        classes: Names of the classes in the order of their codes; None for numeric targets.
+        bytes: Size of the stored files.
+        smallest: Smallest target.
+        largest: Largest target.
+        distributions: Whether each row of targets is at least 0 and sums to 1.
+        magnitude: Largest absolute value of all inputs and targets.
+        weighted: Whether each row has a sample weight.
+        features: Feature columns of a table; None for a numeric matrix.
+        target_columns: Names of the columns to learn, if they have names.
+        weight: Name of the column of sample weights, if it has one.
     """
 
     rows: int
@@ -123,14 +185,10 @@ class Content:
     target_columns: tuple[str, ...] = ()
     weight: str | None = None
 
-    @property
-    def unlabeled(self) -> bool:
-        return self.targets == 0
-
 
 @dataclass(frozen=True)
-class Share:
-    """A part to be: `share` of the rows, stored in the empty folder `folder`."""
+class SplitSpec:
+    """A split to store: its share of the rows, from 0 to 1, and the empty directory for its files."""
 
     share: float
-    folder: Path
+    directory: Path

@@ -1,7 +1,7 @@
-"""A stored dataset opened: as it is, and prepared for a network.
+"""Opening of stored datasets for training, evaluation and prediction.
 
-What a network takes as it is stored is mapped. All else is prepared in blocks, and kept as long as it is used: in
-memory where it is small, in a file without a name where it is not.
+Arrays that a network can use as they are stored are memory-mapped. All others are preprocessed in blocks; the result is
+kept in memory if it is small, and otherwise in an unnamed file that disappears with its mapping.
 """
 
 from collections.abc import Callable
@@ -13,35 +13,40 @@ import numpy as np
 import numpy.typing as npt
 
 from nabla.engine import durable_files
-from nabla.engine.data.dataset import Dataset, Matrix
+from nabla.engine.data.dataset import Dataset, find_stored_file
 from nabla.engine.data.features import ArrayFeatures, Features
-from nabla.engine.data.preprocessing import Preprocessor
-from nabla.engine.data.scaling import Vector
+from nabla.engine.data.preprocessing import Preprocessor, dataset_field
 from nabla.engine.data.schema import Column
 from nabla.engine.errors import Damaged, InvalidInput
+from nabla.engine.typing import ClassCodes, Float64Array, FloatArray
 
-# So many numbers are prepared at a time.
-_NUMBERS_AT_ONCE = 2**22
-# What is smaller is held in memory.
-_BYTES_IN_FILES = 64 * 2**20
+# Maximum numbers of a block that is preprocessed at a time.
+_BLOCK_NUMBERS = 2**22
+# Smaller results are kept in memory.
+_MIN_FILE_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
 class OpenDataset:
-    """Inputs x (rows, inputs) and targets y (rows, outputs) in the dtype asked for, read-only, one row after the other;
-    `codes` (rows) of the classes, or None; `weights` (rows), or None where all rows count the same.
+    """A dataset in the form that a network takes.
 
-    `units` (outputs): what 1 of y is in the units of the targets; None where these are its own.
+    Attributes:
+        x: (rows, inputs) Preprocessed inputs in the dtype of the network; read-only and C-contiguous.
+        y: (rows, outputs) Preprocessed targets, likewise.
+        codes: (rows) Codes of the classes; None for numeric targets.
+        weights: (rows) Sample weights; None if all rows weigh the same.
+        target_scale: (outputs) Size of one unit of y in the units of the targets; None if y is not scaled.
     """
 
-    x: Matrix
-    y: Matrix
-    codes: npt.NDArray[np.int32] | None = None
-    weights: npt.NDArray[np.float64] | None = None
-    units: Vector | None = None
+    x: FloatArray
+    y: FloatArray
+    codes: ClassCodes | None = None
+    weights: Float64Array | None = None
+    target_scale: Float64Array | None = None
 
     def __post_init__(self) -> None:
-        # Machine code is compiled for one kind of array: that which is mapped from a file.
+        """Make x and y contiguous and read-only."""
+        # Compiled code is specialized to one array type: the read-only one of mapped files.
         for name in ("x", "y"):
             matrix = np.ascontiguousarray(getattr(self, name)).view()
             matrix.flags.writeable = False
@@ -50,122 +55,161 @@ class OpenDataset:
 
 @dataclass(frozen=True)
 class RawDataset:
-    """What is stored, compared with its digests and mapped: `features`, and either `targets` or `codes`."""
+    """A stored dataset whose files have been verified: either `targets` or `codes` is set."""
 
-    folder: Path
+    directory: Path
     features: Features
-    targets: Matrix | None
-    codes: npt.NDArray[np.int32] | None
-    weights: npt.NDArray[np.float64] | None
+    targets: FloatArray | None
+    codes: ClassCodes | None
+    weights: Float64Array | None
 
-    def prepared(self, preprocessor: Preprocessor, outputs: int, dtype: str) -> OpenDataset:
-        """For a network of so many outputs. Labels become one-hot targets, or 0 and 1 for a single output.
+    def preprocess(self, preprocessor: Preprocessor, outputs: int, dtype: str) -> OpenDataset:
+        """Return the dataset for a network.
 
-        Raises StorageFailed, and InvalidInput where a row cannot be prepared.
+        Args:
+            preprocessor: Preprocessor of the network.
+            outputs: Number of outputs. Labels become one-hot targets, or 0 and 1 for a single output.
+            dtype: dtype of the network.
+
+        Raises:
+            InvalidInput: A row cannot be preprocessed, or exceeds the range of the dtype.
+            StorageFailed: There is no space for preprocessed data.
         """
-        x, units = self._inputs(preprocessor, dtype), None
+        x = self._preprocess_inputs(preprocessor, dtype)
         if self.codes is not None:
             codes = self.codes
-            y = self._made((len(codes), outputs), dtype, lambda rows: _one_hot(codes[rows], outputs, dtype))
+            y = self._build_matrix((len(codes), outputs), dtype, lambda rows: _one_hot(codes[rows], outputs, dtype))
             return OpenDataset(x, y, codes, self.weights)
         assert self.targets is not None
-        y, targets = self.targets, self.targets
-        if preprocessor.targets is not None:
-            units = preprocessor.targets.scales
-        if preprocessor.targets is not None or y.dtype != dtype:
-            y = self._made(
+        y = targets = self.targets
+        if preprocessor.target_scaling is not None or targets.dtype != dtype:
+            y = self._build_matrix(
                 targets.shape,
                 dtype,
-                lambda rows: _in(dtype, preprocessor.prepare_targets(targets[rows]), rows, "targets"),
+                lambda rows: _cast(preprocessor.transform_targets(targets[rows]), dtype, rows, "targets"),
             )
-        return OpenDataset(x, y, None, self.weights, units)
+        target_scale = None if preprocessor.target_scaling is None else preprocessor.target_scaling.scales
+        return OpenDataset(x, y, None, self.weights, target_scale)
 
-    def _inputs(self, preprocessor: Preprocessor, dtype: str) -> Matrix:
+    def _preprocess_inputs(self, preprocessor: Preprocessor, dtype: str) -> FloatArray:
         features = self.features
-        if isinstance(features, ArrayFeatures) and preprocessor.keeps_inputs and features.matrix.dtype == dtype:
+        if (
+            isinstance(features, ArrayFeatures)
+            and preprocessor.leaves_inputs_unchanged
+            and features.matrix.dtype == dtype
+        ):
             return features.matrix
-        return self._made(
-            (features.rows, features.inputs), dtype, lambda rows: inputs_of(features, preprocessor, dtype, rows)
+        return self._build_matrix(
+            (features.rows, features.inputs), dtype, lambda rows: load_inputs(features, preprocessor, dtype, rows)
         )
 
-    def _made(self, shape: tuple[int, int], dtype: str, block: Callable[[slice], Matrix]) -> Matrix:
-        """A matrix of which `block` makes the rows."""
-        at_once = max(1, _NUMBERS_AT_ONCE // shape[1])
-        blocks = [slice(first, min(shape[0], first + at_once)) for first in range(0, shape[0], at_once)]
-        if shape[0] * shape[1] * np.dtype(dtype).itemsize < _BYTES_IN_FILES:
-            made: Matrix = np.empty(shape, dtype)
+    def _build_matrix(
+        self, shape: tuple[int, int], dtype: str, compute_rows: Callable[[slice], FloatArray]
+    ) -> FloatArray:
+        block_rows = max(1, _BLOCK_NUMBERS // shape[1])
+        blocks = [slice(first, min(shape[0], first + block_rows)) for first in range(0, shape[0], block_rows)]
+        if shape[0] * shape[1] * np.dtype(dtype).itemsize < _MIN_FILE_BYTES:
+            matrix: FloatArray = np.empty(shape, dtype)
             for rows in blocks:
-                made[rows] = block(rows)
-            return made
+                matrix[rows] = compute_rows(rows)
+            return matrix
 
         def write(file: durable_files.Sink) -> None:
             for rows in blocks:
-                file.write(np.ascontiguousarray(block(rows)).data)
+                file.write(np.ascontiguousarray(compute_rows(rows)).data)
 
-        return np.frombuffer(durable_files.map_scratch(self.folder, write), dtype).reshape(shape)
+        return np.frombuffer(durable_files.map_scratch(self.directory, write), dtype).reshape(shape)
 
 
-def inputs_of(features: Features, preprocessor: Preprocessor, dtype: str, rows: slice) -> Matrix:
-    """Rows (rows, inputs), prepared. Raises InvalidInput where one cannot be."""
-    numbers = np.arange(rows.start, rows.stop)
-    return _in(dtype, preprocessor.prepare(features.read(numbers), numbers, _no_field), rows, "inputs")
+def open_for_training(
+    dataset: Dataset, directory: Path, outputs: int, dtype: str, preprocessor: Preprocessor | None = None
+) -> OpenDataset:
+    """Open a stored dataset in the form that a network takes.
+
+    Args:
+        dataset: A labeled dataset.
+        directory: The directory in which it is stored.
+        outputs: Number of outputs of the network.
+        dtype: dtype of the network.
+        preprocessor: Preprocessor of the network; None for a numeric matrix that needs none.
+
+    Raises:
+        Damaged: A stored file does not match its digest.
+        InvalidInput: A row cannot be preprocessed, or exceeds the range of the dtype.
+        StorageFailed: There is no space for preprocessed data.
+    """
+    preprocessor = preprocessor or Preprocessor.identity()
+    return open_raw(dataset, directory, preprocessor.columns).preprocess(preprocessor, outputs, dtype)
+
+
+def open_raw(dataset: Dataset, directory: Path, columns: tuple[Column, ...] | None = None) -> RawDataset:
+    """Verify and map a stored dataset.
+
+    Args:
+        dataset: A labeled dataset.
+        directory: The directory in which it is stored.
+        columns: Columns to read from a table; None for the feature columns of the dataset.
+
+    Raises:
+        Damaged: A stored file does not match its digest.
+    """
+    features = open_features(dataset, directory, columns)
+    weights = _load_array(directory, "weights") if dataset.weighted else None
+    if dataset.classes is None:
+        return RawDataset(directory, features, _load_matrix(directory, "targets"), None, weights)
+    return RawDataset(directory, features, None, _load_array(directory, "codes"), weights)
 
 
 def open_features(
     dataset: Dataset,
-    folder: Path,
+    directory: Path,
     columns: tuple[Column, ...] | None = None,
-    going_on: Callable[[], object] = lambda: None,
+    on_tick: Callable[[], object] = lambda: None,
 ) -> Features:
-    """The inputs of the dataset stored in `folder`; of a table the columns that are asked for, by default its own.
-    Raises Damaged if any byte of them is not what was written. `going_on` is called while they are looked at."""
+    """Verify and map the inputs of a stored dataset.
+
+    Args:
+        dataset: The dataset.
+        directory: The directory in which it is stored.
+        columns: Columns to read from a table; None for the feature columns of the dataset.
+        on_tick: Called repeatedly while the files are verified.
+
+    Raises:
+        Damaged: A stored file does not match its digest.
+    """
     if dataset.features is None:
-        return ArrayFeatures(_matrix(_find(folder, "inputs", ".npy"), going_on))
-    table = _find(folder, "table", ".arrow")
-    durable_files.check(table, going_on)
-    # PyArrow is not loaded by a service or a worker that has no tables.
+        return ArrayFeatures(_load_matrix(directory, "inputs", on_tick))
+    table = find_stored_file(directory, "table")
+    durable_files.verify(table, on_tick)
+    # Imported late: processes that only see numeric matrices do not load PyArrow.
     from nabla.engine.data.table_features import TableFeatures
 
     return TableFeatures(table, columns or dataset.features)
 
 
-def open_raw(dataset: Dataset, folder: Path, columns: tuple[Column, ...] | None = None) -> RawDataset:
-    """The dataset stored in `folder`; of a table the columns that are asked for, by default its own. Raises Damaged if
-    any byte of it is not what was written."""
-    features = open_features(dataset, folder, columns)
-    weights = _load(_find(folder, "weights", ".npy")) if dataset.weighted else None
-    if dataset.classes is None:
-        return RawDataset(folder, features, _matrix(_find(folder, "targets", ".npy")), None, weights)
-    return RawDataset(folder, features, None, _load(_find(folder, "codes", ".npy")), weights)
+def load_inputs(features: Features, preprocessor: Preprocessor, dtype: str, rows: slice) -> FloatArray:
+    """Return preprocessed inputs (rows, inputs) in the dtype of the network.
+
+    Raises:
+        InvalidInput: A row cannot be preprocessed, or exceeds the range of the dtype (field `dataset_id`).
+    """
+    indices = np.arange(rows.start, rows.stop)
+    return _cast(preprocessor.transform(features.read(indices), indices, dataset_field), dtype, rows, "inputs")
 
 
-def open_for_training(
-    dataset: Dataset, folder: Path, outputs: int, dtype: str, preprocessor: Preprocessor | None = None
-) -> OpenDataset:
-    """The dataset stored in `folder`, for a network of so many outputs; by default as the plain numbers that it is.
-    Raises StorageFailed; Damaged if any byte of it is not what was written; InvalidInput where a row cannot be
-    prepared."""
-    prepared_by = preprocessor or Preprocessor.plain()
-    return open_raw(dataset, folder, prepared_by.columns).prepared(prepared_by, outputs, dtype)
-
-
-def _no_field(row: int, column: int) -> str:
-    return "dataset_id"
-
-
-def _in(dtype: str, numbers: npt.NDArray[np.float64], rows: slice, what: str) -> Matrix:
-    with np.errstate(over="ignore"):  # seen below
-        converted: Matrix = numbers.astype(dtype, copy=False)
+def _cast(numbers: Float64Array, dtype: str, rows: slice, noun: str) -> FloatArray:
+    with np.errstate(over="ignore"):  # an overflow is reported below
+        converted: FloatArray = numbers.astype(dtype, copy=False)
     finite = np.isfinite(converted)
     if not finite.all():
         row, column = np.argwhere(~finite)[0]
         raise InvalidInput(
-            "dataset_id", f"Row {rows.start + row + 1}: number {column + 1} of the {what} is beyond {dtype}."
+            "dataset_id", f"Row {rows.start + row + 1}: number {column + 1} of the {noun} is beyond {dtype}."
         )
     return converted
 
 
-def _one_hot(codes: npt.NDArray[np.int32], outputs: int, dtype: str) -> Matrix:
+def _one_hot(codes: ClassCodes, outputs: int, dtype: str) -> FloatArray:
     if outputs == 1:
         return codes.reshape(-1, 1).astype(dtype)
     targets = np.zeros((len(codes), outputs), dtype)
@@ -173,23 +217,16 @@ def _one_hot(codes: npt.NDArray[np.int32], outputs: int, dtype: str) -> Matrix:
     return targets
 
 
-def _find(folder: Path, name: str, suffix: str) -> Path:
-    """The file of this name, whatever its digest. Raises Damaged if there is none."""
-    found = next(folder.glob(f"{name}.*{suffix}"), None)
-    if found is None:
-        raise Damaged(f"The stored file {folder.name}/{name} is missing.")
-    return found
-
-
-def _matrix(path: Path, going_on: Callable[[], object] = lambda: None) -> Matrix:
-    """A plain list, which is stored as it came, has a number in each row."""
-    array = _load(path, going_on)
+def _load_matrix(directory: Path, name: str, on_tick: Callable[[], object] = lambda: None) -> FloatArray:
+    """Return a stored array as (rows, columns); a one-dimensional one has a single column."""
+    array = _load_array(directory, name, on_tick)
     return array.reshape(len(array), -1)
 
 
-def _load(path: Path, going_on: Callable[[], object] = lambda: None) -> npt.NDArray[Any]:
-    durable_files.check(path, going_on)
+def _load_array(directory: Path, name: str, on_tick: Callable[[], object] = lambda: None) -> npt.NDArray[Any]:
+    path = find_stored_file(directory, name)
+    durable_files.verify(path, on_tick)
     try:
         return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
-    except Exception as problem:  # of a damaged header NumPy makes errors of every kind
-        raise Damaged(f"The stored file {path.parent.name}/{path.name} cannot be read.") from problem
+    except Exception as error:  # NumPy raises errors of many kinds for a damaged header
+        raise Damaged(f"The stored file {directory.name}/{path.name} cannot be read.") from error

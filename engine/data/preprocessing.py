@@ -1,211 +1,249 @@
-"""How raw inputs and targets become what a network is trained on, and outputs become answers: the same way in training,
-predictions and evaluations.
+"""Preprocessing of raw inputs and targets: the same in training, prediction and evaluation.
 
-A network says how. Each job finds out the rest on the rows that it trains on, and nowhere else.
+A network has a `PreprocessingConfig`; each job fits a `Preprocessor` for it on its training rows alone.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from nabla.engine.data.features import MISSING, UNSEEN, Array, Features, Raw, Rows
-from nabla.engine.data.imputation import fills_of
-from nabla.engine.data.scaling import Reals, Scaling, Vector, fit_scaling
-from nabla.engine.data.schema import Column, difference
+from nabla.engine.data.features import MISSING_CODE, UNKNOWN_CODE, Features, RawInputs
+from nabla.engine.data.imputation import fit_imputation
+from nabla.engine.data.scaling import Scaling, fit_scaling
+from nabla.engine.data.schema import Column, describe_column_mismatch, format_names
 from nabla.engine.errors import InvalidInput
-from nabla.engine.literals import ScalingWord
+from nabla.engine.literals import ScalingName
+from nabla.engine.typing import AnyArray, Float64Array, FloatArray, RowIndices
 
-Field = Callable[[int, int], str]
-"""The field of a problem, by the place of the row among those that are prepared and by that of the column."""
+CellField = Callable[[int, int], str]
+"""Returns the field for an error in a cell, from its row (within the block) and its column."""
 
-# They measure distances. All others look at probabilities or counts, which scaled targets are not.
-_COSTS_OF_SCALED_TARGETS = ("quadratic", "mean_absolute", "huber")
+# These costs measure distances. All others expect probabilities or counts, which scaled targets are not.
+_COSTS_FOR_SCALED_TARGETS = ("quadratic", "mean_absolute", "huber")
+
+
+def dataset_field(row: int, column: int) -> str:
+    """Return the field for an error in a cell of a stored dataset: its request only names the dataset."""
+    return "dataset_id"
 
 
 @dataclass(frozen=True)
 class PreprocessingConfig:
-    """What a network is created with. `handle_unknown`: whether a category that is none of those learned is refused,
-    or has no input of its own."""
+    """Configuration of the preprocessing, which a network is created with.
 
-    inputs: ScalingWord = "none"
-    targets: ScalingWord = "none"
+    Attributes:
+        inputs: Scaling of the inputs.
+        targets: Scaling of the targets.
+        handle_unknown: What to do with a category that did not occur in training: "error" rejects the row, "ignore"
+            sets all inputs of the column to 0.
+    """
+
+    inputs: ScalingName = "none"
+    targets: ScalingName = "none"
     handle_unknown: Literal["error", "ignore"] = "error"
 
     @property
-    def scales(self) -> bool:
-        """Whether there is something to find out, whatever the data."""
+    def has_scaling(self) -> bool:
+        """Whether inputs or targets are scaled."""
         return (self.inputs, self.targets) != ("none", "none")
 
     def check_cost(self, cost: str) -> None:
-        """Raises InvalidInput if targets of a network with this cost are not to be scaled."""
-        if self.targets != "none" and cost not in _COSTS_OF_SCALED_TARGETS:
-            accepted = ", ".join(_COSTS_OF_SCALED_TARGETS)
+        """Raise InvalidInput if targets are scaled and the cost does not allow it."""
+        if self.targets != "none" and cost not in _COSTS_FOR_SCALED_TARGETS:
+            accepted = ", ".join(_COSTS_FOR_SCALED_TARGETS)
             raise InvalidInput(
                 "preprocessing.targets",
-                f"The cost {cost} looks at probabilities or counts, which scaled targets are not. Accepted: none, or "
+                f"The cost {cost} expects probabilities or counts, which scaled targets are not. Accepted: none, or "
                 f"one of the costs {accepted}.",
             )
 
     def check_classes(self, classes: tuple[str, ...] | None, field: str = "preprocessing.targets") -> None:
-        """Raises InvalidInput if targets are to be scaled and there are none."""
+        """Raise InvalidInput if targets are scaled and the dataset has classes instead of numbers."""
         if self.targets != "none" and classes is not None:
             raise InvalidInput(
                 field,
-                f"The network scales its targets ({self.targets}), and the dataset has classes. It needs a dataset "
-                "with numbers as targets, or the network to be created with none.",
+                f"The network scales its targets ({self.targets}), and the dataset has classes. Use a dataset with "
+                "numbers as targets, or a network whose preprocessing.targets is none.",
             )
 
 
 @dataclass(frozen=True, eq=False)
 class Preprocessor:
-    """What was found in the rows that a network was trained on.
+    """Fitted preprocessing.
 
-    `columns`: those of a table; None for plain numbers. `fills`: what a row without a value gets, column by column: a
-    number, or the code of a category; NaN where such a row is refused. `inputs`, `targets`: None where nothing is
-    scaled.
+    Attributes:
+        config: The configuration that it was fitted for.
+        columns: Columns of the table that it was fitted on; None for a numeric matrix.
+        imputation_values: (columns) A number, or the code of a category, in place of a missing value; NaN rejects
+            rows with a missing value.
+        input_scaling: Scaling of the encoded inputs; None if they are not scaled.
+        target_scaling: Scaling of the targets; None if they are not scaled.
     """
 
-    rule: PreprocessingConfig
+    config: PreprocessingConfig
     columns: tuple[Column, ...] | None
-    fills: Vector
-    inputs: Scaling | None
-    targets: Scaling | None
+    imputation_values: Float64Array
+    input_scaling: Scaling | None
+    target_scaling: Scaling | None
 
     @classmethod
-    def plain(cls, rule: PreprocessingConfig | None = None) -> "Preprocessor":
-        """Plain numbers, as they are."""
-        return cls(rule or PreprocessingConfig(), None, np.zeros(0), None, None)
+    def identity(cls, config: PreprocessingConfig | None = None) -> "Preprocessor":
+        """Return a preprocessor that leaves a numeric matrix and its targets unchanged."""
+        return cls(config or PreprocessingConfig(), None, np.zeros(0), None, None)
 
-    @property
-    def keeps_inputs(self) -> bool:
-        """Whether inputs are left as they are."""
-        return self.columns is None and self.inputs is None
+    @cached_property
+    def leaves_inputs_unchanged(self) -> bool:
+        """Whether `transform` returns its argument unchanged."""
+        return self.columns is None and self.input_scaling is None
 
-    def prepare(self, raw: Raw, rows: Rows, field: Field) -> Reals:
-        """The inputs (rows, inputs) of a network. `rows`: their numbers, from 0; sentences count from 1. Raises
-        InvalidInput naming column and row."""
+    def check_columns(self, columns: tuple[Column, ...] | None) -> None:
+        """Check that a dataset with these columns can be transformed.
+
+        Raises:
+            InvalidInput: A column differs in name or type (field `dataset_id`).
+        """
+        mismatch = describe_column_mismatch(self.columns, columns)
+        if mismatch is not None:
+            raise InvalidInput(
+                "dataset_id", f"The dataset does not have the columns that the network was trained on: {mismatch}."
+            )
+
+    def transform(self, raw: RawInputs, rows: RowIndices, field: CellField) -> Float64Array:
+        """Impute, encode and scale raw inputs.
+
+        Args:
+            raw: A matrix (rows, inputs), or one array (rows) per column of the table.
+            rows: Numbers of these rows in the dataset or request, from 0; error messages count from 1.
+            field: Field for errors.
+
+        Returns:
+            (rows, inputs) The inputs of the network.
+
+        Raises:
+            InvalidInput: A row has a missing value without an imputation, or an unknown category.
+        """
         x = self._encode(raw, rows, field)
-        return x if self.inputs is None else self.inputs.apply(x)
+        return x if self.input_scaling is None else self.input_scaling.transform(x)
 
-    def prepare_targets(self, targets: npt.NDArray[np.floating]) -> Reals:
+    def transform_targets(self, targets: FloatArray) -> Float64Array:
+        """Scale targets (rows, outputs)."""
         y = np.asarray(targets, np.float64)
-        return y if self.targets is None else self.targets.apply(y)
+        return y if self.target_scaling is None else self.target_scaling.transform(y)
 
-    def answers(self, outputs: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
-        """Outputs in the units of the targets."""
-        return outputs if self.targets is None else self.targets.undo(outputs)
+    def inverse_transform_targets(self, outputs: FloatArray) -> FloatArray:
+        """Return outputs (rows, outputs) of the network in the units of the targets."""
+        return outputs if self.target_scaling is None else self.target_scaling.inverse_transform(outputs)
 
-    def _encode(self, raw: Raw, rows: Rows, field: Field) -> Reals:
+    def _encode(self, raw: RawInputs, rows: RowIndices, field: CellField) -> Float64Array:
         if self.columns is None:
             assert not isinstance(raw, tuple)
             return np.asarray(raw, np.float64, order="C")
         assert isinstance(raw, tuple)
         x = np.zeros((len(rows), sum(column.inputs for column in self.columns)))
-        at = 0
-        for place, (column, values) in enumerate(zip(self.columns, raw, strict=True)):
-            filled = self._fill(place, values, rows, field)
+        offset = 0
+        for index, (column, values) in enumerate(zip(self.columns, raw, strict=True)):
+            imputed = self._impute(index, column, values, rows, field)
             if column.type == "category":
-                self._check_seen(place, filled, rows, field)
-                known = np.flatnonzero(filled != UNSEEN)
-                x[known, at + filled[known]] = 1
+                self._check_known(index, column, imputed, rows, field)
+                known = np.flatnonzero(imputed != UNKNOWN_CODE)
+                x[known, offset + imputed[known]] = 1
             else:
-                x[:, at] = filled
-            at += column.inputs
+                x[:, offset] = imputed
+            offset += column.inputs
         return x
 
-    def _fill(self, place: int, values: Array, rows: Rows, field: Field) -> Array:
-        assert self.columns is not None
-        fill, name = self.fills[place], self.columns[place].name
-        missing = values == MISSING if self.columns[place].type == "category" else np.isnan(values)
+    def _impute(self, index: int, column: Column, values: AnyArray, rows: RowIndices, field: CellField) -> AnyArray:
+        missing = values == MISSING_CODE if column.type == "category" else np.isnan(values)
         if not missing.any():
             return values
-        if np.isnan(fill):
+        imputation_value = self.imputation_values[index]
+        if np.isnan(imputation_value):
             row = int(missing.argmax())
             raise InvalidInput(
-                field(row, place),
-                f"Row {rows[row] + 1} has no value in the column {name!r}, and nothing says what to fill it with.",
+                field(row, index),
+                f"Row {rows[row] + 1} has no value in the column {column.name!r}, which has no imputation.",
             )
-        return np.where(missing, fill, values).astype(values.dtype)
+        return np.where(missing, imputation_value, values).astype(values.dtype)
 
-    def _check_seen(self, place: int, codes: Array, rows: Rows, field: Field) -> None:
-        unseen = codes == UNSEEN
-        if self.rule.handle_unknown == "error" and unseen.any():
-            assert self.columns is not None
-            column, row = self.columns[place], int(unseen.argmax())
+    def _check_known(self, index: int, column: Column, codes: AnyArray, rows: RowIndices, field: CellField) -> None:
+        unknown = codes == UNKNOWN_CODE
+        if self.config.handle_unknown == "error" and unknown.any():
+            row = int(unknown.argmax())
             raise InvalidInput(
-                field(row, place),
-                f"Row {rows[row] + 1} has in the column {column.name!r} a value that is none of the categories "
-                f"learned: {_listed(column.categories)}.",
-            )
-
-    def check_columns(self, columns: tuple[Column, ...] | None) -> None:
-        """Raises InvalidInput (field `dataset_id`), naming what differs, if a dataset of these columns cannot be
-        prepared."""
-        differs = difference(self.columns, columns)
-        if differs is not None:
-            raise InvalidInput(
-                "dataset_id", f"The dataset is not of the columns that the network was trained on: {differs}."
+                field(row, index),
+                f"Row {rows[row] + 1} has an unknown value in the column {column.name!r}; the categories learned are "
+                f"{format_names(column.categories)}.",
             )
 
 
-def fit(rule: PreprocessingConfig, features: Features, targets: Array | None, rows: Rows) -> Preprocessor:
-    """Found in these rows, which ascend; `targets`: None where there are classes. Raises InvalidInput where a value is
-    missing and nothing says what to fill it with, or numbers reach too far."""
-    fills = np.zeros(0) if features.columns is None else fills_of(features, rows)
-    found = Preprocessor(rule, features.columns, fills, None, None)
-    inputs = None if rule.inputs == "none" else _fit_inputs(found, features, rows)
-    answers = None
-    if targets is not None and rule.targets != "none":
+def fit_preprocessor(
+    config: PreprocessingConfig, features: Features, targets: AnyArray | None, rows: RowIndices
+) -> Preprocessor:
+    """Fit a preprocessor on the training rows of a dataset.
+
+    Args:
+        config: Preprocessing of the network.
+        features: Raw inputs of the dataset.
+        targets: (rows, outputs) Targets of the dataset; None for classes.
+        rows: Training rows, ascending.
+
+    Raises:
+        InvalidInput: A row has a missing value without an imputation, an imputation does not suit its column, or the
+            scale of a column is not finite (field `dataset_id`).
+    """
+    values = np.zeros(0) if features.columns is None else fit_imputation(features, rows)
+    input_scaling = target_scaling = None
+    if config.inputs != "none":
+        imputing = Preprocessor(config, features.columns, values, None, None)
+        input_scaling = _fit_input_scaling(config.inputs, imputing, features, rows)
+    if targets is not None and config.targets != "none":
         width = targets.shape[1]
-        answers = fit_scaling(rule.targets, lambda block: np.asarray(targets[block], np.float64), rows, width)
-        _check_finite(answers, "targets", [str(column) for column in range(width)])
-    return Preprocessor(rule, features.columns, fills, inputs, answers)
+        target_scaling = fit_scaling(config.targets, lambda block: np.asarray(targets[block], np.float64), rows, width)
+        _check_finite(target_scaling, "targets", [str(column) for column in range(width)])
+    return Preprocessor(config, features.columns, values, input_scaling, target_scaling)
 
 
-def _fit_inputs(found: Preprocessor, features: Features, rows: Rows) -> Scaling:
-    """Numbers and dates of a table, one column after the other; plain numbers all at once. Missing values count as what
-    they are filled with."""
-    word = found.rule.inputs
+def _fit_input_scaling(method: ScalingName, imputing: Preprocessor, features: Features, rows: RowIndices) -> Scaling:
+    """Fit the scaling of imputed inputs.
+
+    A matrix is fitted as a whole, a table column by column: its numbers and dates. Booleans and one-hot categories keep
+    the offset 0 and the scale 1.
+    """
     if features.columns is None:
         scaling = fit_scaling(
-            word, lambda block: found.prepare(features.read(block), block, _no_field), rows, features.inputs
+            method, lambda block: imputing.transform(features.read(block), block, dataset_field), rows, features.inputs
         )
         _check_finite(scaling, "inputs", [str(column) for column in range(features.inputs)])
         return scaling
     offsets, scales = np.zeros(features.inputs), np.ones(features.inputs)
-    at = 0
-    for place, column in enumerate(features.columns):
+    position = 0
+    for index, column in enumerate(features.columns):
         if column.type in ("number", "date"):
-            single = features.only(place)
-            alone = Preprocessor(found.rule, (column,), found.fills[place : place + 1], None, None)
+            column_features = features.select_column(index)
+            column_imputing = Preprocessor(
+                imputing.config, (column,), imputing.imputation_values[index : index + 1], None, None
+            )
 
-            def read(block: Rows, single: Features = single, alone: Preprocessor = alone) -> Reals:
-                return alone.prepare(single.read(block), block, _no_field)
+            def read(
+                block: RowIndices, features: Features = column_features, imputing: Preprocessor = column_imputing
+            ) -> Float64Array:
+                return imputing.transform(features.read(block), block, dataset_field)
 
-            scaling = fit_scaling(word, read, rows, 1)
+            scaling = fit_scaling(method, read, rows, 1)
             _check_finite(scaling, "inputs", [column.name])
-            offsets[at], scales[at] = scaling.offsets[0], scaling.scales[0]
-        at += column.inputs
+            offsets[position], scales[position] = scaling.offsets[0], scaling.scales[0]
+        position += column.inputs
     return Scaling(offsets, scales)
 
 
-def _no_field(row: int, column: int) -> str:
-    return "dataset_id"
-
-
-def _check_finite(scaling: Scaling, what: str, names: list[str]) -> None:
-    wrong = np.flatnonzero(~(np.isfinite(scaling.offsets) & np.isfinite(scaling.scales)))
-    if wrong.size:
+def _check_finite(scaling: Scaling, noun: str, names: list[str]) -> None:
+    invalid = np.flatnonzero(~(np.isfinite(scaling.offsets) & np.isfinite(scaling.scales)))
+    if invalid.size:
         raise InvalidInput(
             "dataset_id",
-            f"The column {names[int(wrong[0])]} of the {what} reaches too far to be scaled; divide it by something "
-            "before.",
+            f"The range of the column {names[int(invalid[0])]} of the {noun} is too large for scaling; divide its "
+            "values by a constant first.",
         )
-
-
-def _listed(categories: tuple[str, ...]) -> str:
-    shown = ", ".join(categories[:20])
-    return shown if len(categories) <= 20 else f"{shown}, … ({len(categories)} in all)"

@@ -1,5 +1,6 @@
-"""All columns of a stored dataset, as they were handed in: block by block, or some rows of them."""
+"""Reading all columns of a stored dataset as they were uploaded, in blocks or as rows."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import date, datetime
@@ -11,133 +12,140 @@ import pyarrow as pa
 import pyarrow.ipc
 
 from nabla.engine import durable_files
-from nabla.engine.data.dataset import Dataset
-from nabla.engine.data.npy_io import rows_at_once
-from nabla.engine.data.profile_schema import Cell, Named, Role
+from nabla.engine.data.dataset import Dataset, find_stored_file, rows_per_block
+from nabla.engine.data.schema import Cell, ColumnHeader, Role
 from nabla.engine.errors import Damaged
 
-# Bytes of a block of a table: rows may be few and texts long.
-_BYTES_AT_ONCE = 2**25
+# Maximum bytes of a block of a table, whose rows may be few and whose texts long.
+_BLOCK_BYTES = 2**25
 
 
-class View:
-    """A dataset's columns: those of its table, or those of its arrays, which are counted from 1."""
+class DatasetReader(ABC):
+    """Reads the columns of a dataset: those of its table, or those of its arrays, which are numbered from 1."""
 
-    def __init__(self, columns: tuple[Named, ...], batches: list[pa.RecordBatch] | None, arrays: list[Any]) -> None:
-        self.columns = columns
-        self._batches = batches
-        self._arrays = arrays
+    columns: tuple[ColumnHeader, ...]
 
-    def blocks(self, first: int, last: int) -> Iterator[list[pa.Array]]:
-        """Rows first to last, in blocks of bounded size: for each block an array of every column."""
-        if self._batches is None:
-            at_once = rows_at_once(len(self.columns))
-            for start in range(first, last, at_once):
-                yield self._block(start, min(start + at_once, last))
-            return
-        begin = 0
-        for batch in self._batches:
-            low, high = max(first - begin, 0), min(last - begin, len(batch))
-            if low < high:
-                yield from (part.columns for part in cut(batch.slice(low, high - low)))
-            begin += len(batch)
+    @abstractmethod
+    def iter_blocks(self, first: int, last: int) -> Iterator[list[pa.Array]]:
+        """Yield the rows from `first` up to, not including, `last` in blocks of bounded size: one array per column."""
 
-    def _block(self, first: int, last: int) -> list[pa.Array]:
-        found: list[pa.Array] = []
-        for array in self._arrays:
-            block = array[first:last]
-            found += map(pa.array, np.ascontiguousarray(block.T) if block.ndim == 2 else (block,))
-        return found
+    def read_rows(self, first: int, last: int) -> list[list[Cell]]:
+        """Return the rows from `first` up to, not including, `last` as JSON represents them.
 
-    def rows(self, first: int, last: int) -> list[list[Cell]]:
-        """As JSON has them: dates as ISO 8601, and null where there is no value."""
-        found: list[list[Cell]] = []
-        for block in self.blocks(first, last):
-            found += map(list, zip(*(map(_cell, column.to_pylist()) for column in block), strict=True))
-        return found
+        Dates are in ISO 8601; missing and infinite values are None.
+        """
+        rows: list[list[Cell]] = []
+        for block in self.iter_blocks(first, last):
+            rows += map(list, zip(*(map(_to_cell, column.to_pylist()) for column in block), strict=True))
+        return rows
 
 
-def cut(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    """The same rows in batches of bounded size. A batch of a file that was stored as it came may be all of it."""
-    if len(batch) > 1 and (len(batch) > rows_at_once(batch.num_columns) or batch.nbytes > _BYTES_AT_ONCE):
+@contextmanager
+def open_reader(dataset: Dataset, directory: Path) -> Iterator[DatasetReader]:
+    """Open a reader of the dataset stored in `directory`.
+
+    Raises:
+        Damaged: A stored file does not match its digest.
+    """
+    for file in directory.iterdir():
+        durable_files.verify(file)
+    with ExitStack() as stack:
+        try:
+            reader: DatasetReader
+            if dataset.features is None:
+                reader = _ArrayReader(dataset, directory)
+            else:
+                reader = _TableReader(
+                    dataset, stack.enter_context(pa.memory_map(str(find_stored_file(directory, "table"))))
+                )
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise Damaged(f"The stored dataset {dataset.id} cannot be read.") from error
+        yield reader  # outside of `try`: an error of the caller is not a damaged dataset
+
+
+def split_batch(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a batch in batches of bounded size.
+
+    A file that was stored as it was uploaded may consist of a single batch.
+    """
+    if len(batch) > 1 and (len(batch) > rows_per_block(batch.num_columns) or batch.nbytes > _BLOCK_BYTES):
         half = len(batch) // 2
-        yield from cut(batch.slice(0, half))
-        yield from cut(batch.slice(half))
+        yield from split_batch(batch.slice(0, half))
+        yield from split_batch(batch.slice(half))
     else:
         yield batch
 
 
-def _cell(value: Any) -> Cell:
-    if isinstance(value, date | datetime):
-        return value.isoformat()
-    if isinstance(value, float):
-        if not np.isfinite(value):
-            return None
-        return int(value) if value.is_integer() else value
-    found: Cell = value
-    return found
+class _TableReader(DatasetReader):
+    def __init__(self, dataset: Dataset, source: pa.MemoryMappedFile) -> None:
+        file = pa.ipc.open_file(source)
+        roles = _column_roles(dataset)
+        self.columns = tuple(ColumnHeader(name, roles.get(name, "unused")) for name in file.schema.names)
+        self._batches = [file.get_batch(number) for number in range(file.num_record_batches)]
+
+    def iter_blocks(self, first: int, last: int) -> Iterator[list[pa.Array]]:
+        batch_start = 0
+        for batch in self._batches:
+            low, high = max(first - batch_start, 0), min(last - batch_start, len(batch))
+            if low < high:
+                yield from (block.columns for block in split_batch(batch.slice(low, high - low)))
+            batch_start += len(batch)
 
 
-@contextmanager
-def viewed(dataset: Dataset, folder: Path) -> Iterator[View]:
-    """Raises Damaged if any byte of it is not what was written."""
-    for file in folder.iterdir():
-        durable_files.check(file)
-    with ExitStack() as stack:
-        try:
-            view = _of_arrays(dataset, folder) if dataset.features is None else _of_table(dataset, folder, stack)
-        except (pa.ArrowException, OSError, ValueError) as problem:
-            raise Damaged(f"The stored dataset {dataset.id} cannot be read.") from problem
-        yield view  # what goes wrong with it out there is no damage
+def _column_roles(dataset: Dataset) -> dict[str, Role]:
+    roles: dict[str, Role] = {} if dataset.weight is None else {dataset.weight: "weight"}
+    roles |= dict.fromkeys(dataset.target_columns, "target" if dataset.classes is None else "label")
+    return roles | {column.name: "feature" for column in dataset.features or ()}
 
 
-def _of_table(dataset: Dataset, folder: Path, stack: ExitStack) -> View:
-    source = stack.enter_context(pa.memory_map(str(_find(folder, "table", "arrow"))))
-    reader = pa.ipc.open_file(source)
-    batches = [reader.get_batch(place) for place in range(reader.num_record_batches)]
-    return View(_roles(dataset, reader.schema.names), batches, [])
+class _ArrayReader(DatasetReader):
+    def __init__(self, dataset: Dataset, directory: Path) -> None:
+        def load(name: str) -> Any:
+            return np.load(find_stored_file(directory, name), mmap_mode="r")
+
+        columns = [ColumnHeader(f"input {number}", "feature") for number in range(1, dataset.inputs + 1)]
+        arrays: list[Any] = [load("inputs")]
+        if dataset.classes is not None:
+            columns.append(ColumnHeader("label", "label"))
+            arrays.append(_LabelArray(np.array(dataset.classes, object), load("codes")))
+        elif not dataset.unlabeled:
+            columns += [ColumnHeader(f"target {number}", "target") for number in range(1, dataset.targets + 1)]
+            arrays.append(load("targets"))
+        if dataset.weighted:
+            columns.append(ColumnHeader("weight", "weight"))
+            arrays.append(load("weights"))
+        self.columns = tuple(columns)
+        self._arrays = arrays
+
+    def iter_blocks(self, first: int, last: int) -> Iterator[list[pa.Array]]:
+        block_rows = rows_per_block(len(self.columns))
+        for start in range(first, last, block_rows):
+            yield self._read_block(start, min(start + block_rows, last))
+
+    def _read_block(self, first: int, last: int) -> list[pa.Array]:
+        columns: list[pa.Array] = []
+        for array in self._arrays:
+            block = array[first:last]
+            columns += map(pa.array, np.ascontiguousarray(block.T) if block.ndim == 2 else (block,))
+        return columns
 
 
-def _find(folder: Path, name: str, suffix: str) -> Path:
-    found = next(folder.glob(f"{name}.*.{suffix}"), None)
-    if found is None:
-        raise Damaged(f"The stored file {folder.name}/{name} is missing.")
-    return found
-
-
-def _roles(dataset: Dataset, names: list[str]) -> tuple[Named, ...]:
-    features = {column.name for column in dataset.features or ()}
-    answer: Role = "target" if dataset.classes is None else "label"
-
-    def role(name: str) -> Role:
-        if name in features:
-            return "feature"
-        return answer if name in dataset.target_columns else "weight" if name == dataset.weight else "unused"
-
-    return tuple(Named(name, role(name)) for name in names)
-
-
-def _of_arrays(dataset: Dataset, folder: Path) -> View:
-    columns = [Named(f"input {number}", "feature") for number in range(1, dataset.inputs + 1)]
-    arrays: list[Any] = [np.load(_find(folder, "inputs", "npy"), mmap_mode="r")]
-    if dataset.classes is not None:
-        columns.append(Named("label", "label"))
-        codes = np.load(_find(folder, "codes", "npy"), mmap_mode="r")
-        arrays.append(_Labels(np.array(dataset.classes, object), codes))
-    elif not dataset.unlabeled:
-        columns += [Named(f"target {number}", "target") for number in range(1, dataset.targets + 1)]
-        arrays.append(np.load(_find(folder, "targets", "npy"), mmap_mode="r"))
-    if dataset.weighted:
-        columns.append(Named("weight", "weight"))
-        arrays.append(np.load(_find(folder, "weights", "npy"), mmap_mode="r"))
-    return View(tuple(columns), None, arrays)
-
-
-class _Labels:
-    """Codes, seen as the labels that they stand for."""
+class _LabelArray:
+    """Presents codes as the labels that they stand for."""
 
     def __init__(self, names: Any, codes: Any) -> None:
         self._names, self._codes = names, codes
 
     def __getitem__(self, rows: slice) -> Any:
         return self._names[self._codes[rows]]
+
+
+def _to_cell(value: Any) -> Cell:
+    if isinstance(value, date | datetime):
+        return value.isoformat()
+    if isinstance(value, float):
+        if not np.isfinite(value):
+            return None
+        return int(value) if value.is_integer() else value
+    cell: Cell = value
+    return cell

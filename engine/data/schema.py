@@ -1,20 +1,35 @@
-"""The columns of a table that a network learns from: what each holds, and how many inputs it takes."""
+"""Columns of a table: types, roles, the network inputs they take, names of categories; and their profiles."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 ColumnType = Literal["number", "boolean", "category", "date"]
 ImputationStrategy = Literal["mean", "median", "most_frequent", "constant"]
+Role = Literal["feature", "target", "label", "weight", "unused"]
+StoredType = Literal["number", "boolean", "text", "date"]
+Cell = bool | int | float | str | None
+"""A value of a table as JSON represents it; None if it is missing."""
+
+MAX_CATEGORY_LENGTH = 1_000
+"""Characters in the name of a category or class."""
+
+HISTOGRAM_BINS = 20
+# Limits up to which distinct values are counted: in a column, and in all columns of a dataset together.
+MAX_DISTINCT, MAX_DISTINCT_TOTAL = 1_000, 2**22
 
 
 @dataclass(frozen=True)
 class Column:
-    """A feature of a dataset, as it was handed in.
+    """A feature column of a table.
 
-    A number counts as it is, a boolean as 0 or 1, a date as days since 1970-01-01. A category has as many inputs as
-    `categories`, of which the row's own is 1. `missing`: how many rows have no value; `imputation` says what they get,
-    `constant` the value itself, where it is that.
+    A number is one network input as it is, a boolean one of 0 or 1, a date one in days since 1970-01-01. A category is
+    one-hot encoded: it takes as many inputs as it has `categories`.
+
+    Attributes:
+        missing: Number of missing values.
+        imputation: Strategy for missing values; None rejects rows that have one.
+        constant: The value for the imputation "constant".
     """
 
     name: str
@@ -26,32 +41,34 @@ class Column:
 
     @property
     def inputs(self) -> int:
+        """Number of network inputs that the column takes."""
         return len(self.categories) if self.type == "category" else 1
 
 
-def difference(expected: tuple[Column, ...] | None, found: tuple[Column, ...] | None) -> str | None:
-    """Why what has one of these cannot stand for what has the other, or None if it can: the same names with the same
-    types do, in any order and whatever the categories. None for `expected` or `found` means plain numbers."""
-    if expected is None or found is None:
-        if expected is found:
+def describe_column_mismatch(expected: tuple[Column, ...] | None, actual: tuple[Column, ...] | None) -> str | None:
+    """Return why data with the columns `actual` cannot be used where `expected` are needed; None if they can.
+
+    Columns match by name and type; their order and their categories may differ. None stands for a plain numeric matrix.
+    """
+    if expected is None or actual is None:
+        if expected is actual:
             return None
-        return "it has plain numbers, and no columns" if found is None else "it has columns, and not plain numbers"
-    here = {column.name: column for column in found}
+        return "it has plain numbers, and no columns" if actual is None else "it has columns, and not plain numbers"
+    types = {column.name: column.type for column in actual}
     for column in expected:
-        if column.name not in here:
+        if column.name not in types:
             return f"it has no column {column.name!r}"
-        if here[column.name].type != column.type:
-            return f"its column {column.name!r} is a {here[column.name].type}, and not a {column.type}"
-    others = here.keys() - {column.name for column in expected}
-    return f"it also has a column {min(others)!r}" if others else None
+        if types[column.name] != column.type:
+            return f"its column {column.name!r} is a {types[column.name]}, and not a {column.type}"
+    extra = types.keys() - {column.name for column in expected}
+    return f"it also has a column {min(extra)!r}" if extra else None
 
 
-# Characters.
-LONGEST = 1_000
+def format_category(value: object) -> str:
+    """Return the name of the category or class for `value`.
 
-
-def name(value: object) -> str:
-    """`true` and `false`; whole numbers without a point; text as it is."""
+    Booleans become `true` and `false`, and whole numbers have no decimal point, so that 1 and 1.0 are one category.
+    """
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
@@ -59,12 +76,71 @@ def name(value: object) -> str:
     return str(value)
 
 
-def in_order(names: Iterable[str]) -> tuple[str, ...]:
-    """Sorted: as whole numbers where all are such, else as text."""
-    known = set(names)
+def sort_categories(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the distinct names, sorted numerically if all of them are whole numbers, otherwise as text."""
+    distinct = set(names)
     try:
-        if all(str(int(each)) == each for each in known):
-            return tuple(sorted(known, key=int))
+        if all(str(int(name)) == name for name in distinct):
+            return tuple(sorted(distinct, key=int))
     except ValueError:
         pass
-    return tuple(sorted(known))
+    return tuple(sorted(distinct))
+
+
+def format_names(names: Sequence[str], limit: int = 20) -> str:
+    """Return the names separated by commas for an error message, cut after `limit` of them."""
+    shown = ", ".join(names[:limit])
+    return shown if len(names) <= limit else f"{shown}, … ({len(names)} in total)"
+
+
+@dataclass(frozen=True)
+class ColumnHeader:
+    """Name and role of a column."""
+
+    name: str
+    role: Role
+
+
+@dataclass(frozen=True)
+class ColumnProfile:
+    """Statistics of a column.
+
+    The numeric statistics are those of finite numbers, of booleans as 0 and 1, and of dates as days since 1970-01-01.
+
+    Attributes:
+        missing: Number of missing values.
+        distinct: Number of distinct values; None if they exceed MAX_DISTINCT, or the column's share of
+            MAX_DISTINCT_TOTAL.
+        deviation: Standard deviation of the population.
+        histogram: Number of rows in each of HISTOGRAM_BINS equal intervals from smallest to largest.
+        frequent: The most frequent texts, long ones cut, each with its number of rows.
+        same_as: An earlier column with the same values.
+    """
+
+    name: str
+    role: Role
+    type: StoredType
+    missing: int
+    distinct: int | None
+    smallest: float | None = None
+    largest: float | None = None
+    mean: float | None = None
+    deviation: float | None = None
+    histogram: tuple[int, ...] | None = None
+    frequent: tuple[tuple[str, int], ...] | None = None
+    same_as: str | None = None
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Statistics of a dataset.
+
+    Attributes:
+        classes: Number of rows of each class; None for numeric targets and for unlabeled rows.
+        warnings: Findings that may impair training, as sentences.
+    """
+
+    rows: int
+    columns: tuple[ColumnProfile, ...]
+    classes: dict[str, int] | None
+    warnings: tuple[str, ...]

@@ -1,7 +1,8 @@
-"""A dataset divided by a seed into parts that are datasets of their own."""
+"""Random split of a stored dataset into new datasets, reproducible by a seed."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -11,80 +12,107 @@ import pyarrow.compute as pc
 import pyarrow.ipc
 
 from nabla.engine import durable_files
-from nabla.engine.data.arrow_io import write_batches
-from nabla.engine.data.dataset import Dataset
-from nabla.engine.data.ingest_options import Content, Progress, Share
-from nabla.engine.data.npy_io import rows_at_once, write_array
-from nabla.engine.data.preview import cut
+from nabla.engine.data.arrow_io import write_arrow_file
+from nabla.engine.data.dataset import Dataset, find_stored_file, rows_per_block, write_npy
+from nabla.engine.data.ingest_options import DatasetContent, Progress, SplitSpec
+from nabla.engine.data.preview import split_batch
 from nabla.engine.data.schema import Column
-from nabla.engine.data.stratify import Rows, spread_classes
+from nabla.engine.data.stratify import partition_rows
 from nabla.engine.errors import Damaged, InvalidInput
+from nabla.engine.typing import ClassCodes, RowIndices
 
-_ARRAYS = ("inputs", "targets", "codes", "weights")
-
-
-def rows_of_shares(rows: int, shares: Sequence[float], seed: int, codes: npt.NDArray[np.int32] | None) -> list[Rows]:
-    """Which rows each share gets, ascending; no row is in two. `codes`: of each class every part has its share.
-
-    Raw numbers of Philox (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011) are the same in every
-    version of NumPy. Raises InvalidInput if a share gets no row.
-    """
-    order = np.argsort(np.random.Philox(key=seed).random_raw(rows), kind="stable").astype(np.int64)
-    if codes is not None:
-        order = spread_classes(order, codes)
-    ends = np.round(np.minimum(np.cumsum(shares), 1.0) * rows).astype(np.int64)
-    found = [np.sort(order[first:last]) for first, last in zip([0, *ends[:-1]], ends, strict=True)]
-    for place, part in enumerate(found):
-        if not len(part):
-            raise InvalidInput(f"splits.{place}.share", f"Of {rows} rows this part would get none.")
-    return found
+_ARRAY_NAMES = ("inputs", "targets", "codes", "weights")
 
 
-def split(
+def split_dataset(
     dataset: Dataset,
-    folder: Path,
-    parts: Sequence[Share],
+    directory: Path,
+    splits: Sequence[SplitSpec],
     seed: int,
     stratified: bool,
-    advanced: Callable[[Progress], None],
-) -> tuple[Content, ...]:
-    """Store each part, its rows in the order of the dataset. Raises InvalidInput, StorageFailed."""
-    for file in folder.iterdir():
-        durable_files.check(file)
-    files = {file.name.split(".")[0]: file for file in folder.iterdir()}
+    on_progress: Callable[[Progress], None],
+) -> tuple[DatasetContent, ...]:
+    """Store the rows of each split, in the order of the dataset.
+
+    Args:
+        dataset: The dataset.
+        directory: The directory in which it is stored.
+        splits: Shares of the rows, which sum to at most 1, and empty directories.
+        seed: Determines the rows of each split.
+        stratified: Whether each split of a dataset of classes has its share of each class.
+        on_progress: Called after each block.
+
+    Raises:
+        InvalidInput: A split would have no rows.
+        Damaged: A stored file does not match its digest.
+        StorageFailed: A file cannot be written.
+    """
+    for file in directory.iterdir():
+        durable_files.verify(file)
+    files = {file.name.split(".")[0]: file for file in directory.iterdir()}
     codes = np.load(files["codes"], mmap_mode="r") if stratified and dataset.classes is not None else None
-    chosen = rows_of_shares(dataset.rows, [part.share for part in parts], seed, codes)
-    total = sum(map(len, chosen)) * len(files)
+    assignments = assign_rows(dataset.rows, [split.share for split in splits], seed, codes)
+    total = sum(map(len, assignments)) * len(files)
     done = 0
 
-    def stored(rows: int) -> None:
+    def count_written(rows: int) -> None:
         nonlocal done
         done += rows
-        advanced(Progress(done, total, done // len(files)))
+        on_progress(Progress(done, total, done // len(files)))
 
-    return tuple(_store(dataset, files, rows, part.folder, stored) for part, rows in zip(parts, chosen, strict=True))
+    return tuple(
+        _store_split(dataset, files, rows, split.directory, count_written)
+        for split, rows in zip(splits, assignments, strict=True)
+    )
 
 
-def _store(
-    dataset: Dataset, files: dict[str, Path], rows: Rows, folder: Path, stored: Callable[[int], None]
-) -> Content:
-    """`stored` is told how many rows of a file were written."""
+def assign_rows(rows: int, shares: Sequence[float], seed: int, codes: ClassCodes | None) -> list[RowIndices]:
+    """Assign disjoint random sets of rows to splits.
+
+    The order comes from the raw 64-bit numbers of Philox (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3",
+    2011), which are the same in every version of NumPy.
+
+    Args:
+        rows: Number of rows of the dataset.
+        shares: Share of each split; they sum to at most 1.
+        seed: Key of the random numbers.
+        codes: (rows) Classes to stratify by; None for no stratification.
+
+    Returns:
+        The rows of each split, ascending.
+
+    Raises:
+        InvalidInput: A split would have no rows.
+    """
+    order = np.argsort(np.random.Philox(key=seed).random_raw(rows), kind="stable").astype(np.int64)
+    ends = np.round(np.minimum(np.cumsum(shares), 1.0) * rows).astype(np.int64)
+    assignments = partition_rows(order, ends.tolist(), codes)
+    for index, assigned in enumerate(assignments):
+        if not len(assigned):
+            raise InvalidInput(f"splits.{index}.share", f"This split would get none of the {rows} rows.")
+    return assignments
+
+
+def _store_split(
+    dataset: Dataset, files: dict[str, Path], rows: RowIndices, directory: Path, count_written: Callable[[int], None]
+) -> DatasetContent:
+    """Store the given rows; `count_written` gets the number of rows of each block written to a file."""
     features = dataset.features
     if features is not None:
-        features = _store_table(files["table"], rows, folder, features, stored)
-    for name in _ARRAYS:
+        features = _store_table(files["table"], rows, directory, features, count_written)
+    for name in _ARRAY_NAMES:
         if name in files:
-            _store_array(files[name], rows, folder / f"{name}.npy", stored)
+            _store_array(files[name], rows, directory / f"{name}.npy", count_written)
     smallest, largest = dataset.smallest, dataset.largest
     if "targets" in files:
-        targets = np.load(next(folder.glob("targets.*.npy")), mmap_mode="r")
+        targets = np.load(find_stored_file(directory, "targets"), mmap_mode="r")
         smallest, largest = float(targets.min()), float(targets.max())
-    return Content(
+    return DatasetContent(
         rows=len(rows),
         inputs=dataset.inputs,
         targets=dataset.targets,
         classes=dataset.classes,
-        bytes=sum(file.stat().st_size for file in folder.iterdir()),
+        bytes=sum(file.stat().st_size for file in directory.iterdir()),
         smallest=smallest,
         largest=largest,
         distributions=dataset.distributions,
@@ -96,42 +124,48 @@ def _store(
     )
 
 
-def _store_array(file: Path, rows: Rows, path: Path, stored: Callable[[int], None]) -> None:
+def _store_array(file: Path, rows: RowIndices, path: Path, count_written: Callable[[int], None]) -> None:
     array = np.load(file, mmap_mode="r")
-    at_once = rows_at_once(array.shape[1] if array.ndim == 2 else 1)
+    block_rows = rows_per_block(array.shape[1] if array.ndim == 2 else 1)
 
-    def blocks() -> Iterator[npt.NDArray[np.generic]]:
-        for first in range(0, len(rows), at_once):
-            block = array[rows[first : first + at_once]]
+    def iter_blocks() -> Iterator[npt.NDArray[np.generic]]:
+        for first in range(0, len(rows), block_rows):
+            block = array[rows[first : first + block_rows]]
             yield block
-            stored(len(block))
+            count_written(len(block))
 
-    write_array(path, array.dtype, (len(rows), *array.shape[1:]), blocks())
+    write_npy(path, array.dtype, (len(rows), *array.shape[1:]), iter_blocks())
 
 
 def _store_table(
-    file: Path, rows: Rows, folder: Path, features: tuple[Column, ...], stored: Callable[[int], None]
+    file: Path,
+    rows: RowIndices,
+    directory: Path,
+    features: tuple[Column, ...],
+    count_written: Callable[[int], None],
 ) -> tuple[Column, ...]:
-    """The columns, with what is missing counted anew."""
+    """Store the given rows of a table and return its columns with their missing values counted again."""
     missing = dict.fromkeys((column.name for column in features), 0)
     try:
         with pa.memory_map(str(file)) as source:
             reader = pa.ipc.open_file(source)
 
-            def batches() -> Iterator[pa.RecordBatch]:
+            def iter_batches() -> Iterator[pa.RecordBatch]:
                 first = 0
-                whole = (reader.get_batch(place) for place in range(reader.num_record_batches))
-                for batch in (part for each in whole for part in cut(each)):
+                stored_batches = (reader.get_batch(number) for number in range(reader.num_record_batches))
+                for batch in chain.from_iterable(map(split_batch, stored_batches)):
                     low, high = np.searchsorted(rows, (first, first + len(batch)))
                     if low < high:
-                        taken = batch.take(pa.array(rows[low:high] - first))
+                        selected = batch.take(pa.array(rows[low:high] - first))
                         for name in missing:
-                            missing[name] += pc.sum(pc.is_null(taken.column(name), nan_is_null=True)).as_py()
-                        yield taken
-                        stored(len(taken))
+                            missing[name] += pc.sum(pc.is_null(selected.column(name), nan_is_null=True)).as_py()
+                        yield selected
+                        count_written(len(selected))
                     first += len(batch)
 
-            durable_files.write_file(folder / "table.arrow", lambda sink: write_batches(sink, reader.schema, batches()))
-    except (pa.ArrowException, LookupError) as problem:
-        raise Damaged(f"The stored file {file.name} cannot be read.") from problem
+            durable_files.write_file(
+                directory / "table.arrow", lambda sink: write_arrow_file(sink, reader.schema, iter_batches())
+            )
+    except (pa.ArrowException, LookupError) as error:
+        raise Damaged(f"The stored file {file.name} cannot be read.") from error
     return tuple(replace(column, missing=missing[column.name]) for column in features)

@@ -1,19 +1,36 @@
-"""Rows divided so that every part has of each class its share."""
+"""Partition of shuffled rows, optionally stratified by class."""
+
+from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-Rows = npt.NDArray[np.int64]
+from nabla.engine.typing import ClassCodes, RowIndices
 
 
-def spread_classes(rows: Rows, codes: npt.NDArray[np.int32]) -> Rows:
-    """The rows in an order in which any first so many have of each class its share, to within a row.
+def partition_rows(order: RowIndices, ends: Sequence[int], codes: ClassCodes | None = None) -> list[RowIndices]:
+    """Cut shuffled rows into splits at these positions, and sort each split.
 
-    The k-th of the n rows of a class goes to the place (k + ½) / n of the whole.
+    Args:
+        order: Rows in random order.
+        ends: Ascending positions in `order` at which the splits end; rows behind the last end are in no split.
+        codes: Class of each row of the dataset; if not None, each split has its share of each class, to within a row.
+
+    Returns:
+        The rows of each split, ascending.
+    """
+    if codes is not None:
+        order = _spread_classes(order, codes)
+    return [np.sort(order[start:end]) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+
+
+def _spread_classes(rows: RowIndices, codes: ClassCodes) -> RowIndices:
+    """Reorder rows so that every prefix has its share of each class, to within a row.
+
+    The k-th of the n rows of a class is placed at (k + ½) / n of the whole.
     """
     classes = codes[rows]
-    place = np.empty(len(rows))
+    position = np.empty(len(rows))
     for code in np.unique(classes):
-        of_class = np.flatnonzero(classes == code)
-        place[of_class] = (np.arange(len(of_class)) + 0.5) / len(of_class)
-    return rows[np.argsort(place, kind="stable")]
+        members = np.flatnonzero(classes == code)
+        position[members] = (np.arange(len(members)) + 0.5) / len(members)
+    return rows[np.argsort(position, kind="stable")]

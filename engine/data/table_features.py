@@ -1,110 +1,125 @@
-"""The raw inputs of a table, read from the Arrow file that it is stored in."""
+"""Raw inputs of a table, read from the Arrow IPC file in which it is stored."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 import pyarrow.compute as pc
-import pyarrow.types as kinds
 
-from nabla.engine.data.features import MISSING, UNSEEN, Array, Rows
+from nabla.engine.data.features import MISSING_CODE, UNKNOWN_CODE
 from nabla.engine.data.schema import Column
 from nabla.engine.errors import Damaged
+from nabla.engine.typing import AnyArray, RowIndices
 
-PER_DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
-
-
-def days(values: pa.Array) -> pa.Array:
-    """Days since 1970-01-01, float64, of dates or of times; what is missing stays missing."""
-    if kinds.is_date(values.type):
-        return values.cast(pa.date32()).cast(pa.int32()).cast(pa.float64())
-    return pa.compute.divide(values.cast(pa.int64()).cast(pa.float64(), safe=False), float(PER_DAY[values.type.unit]))
+TICKS_PER_DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
 
 
 class TableFeatures:
-    """Columns of a table in an Arrow IPC file, which is mapped and never whole in memory."""
+    """Columns of a table in a memory-mapped Arrow IPC file, which is never loaded as a whole.
+
+    Raises:
+        Damaged: The file cannot be read, or lacks a column.
+    """
 
     def __init__(self, path: Path, columns: tuple[Column, ...]) -> None:
-        """Raises Damaged if there is no such table with all of the columns."""
         self.columns = columns
         self._path = path
-        self._name = f"{path.parent.name}/{path.name}"
-        try:
+        with self._reading():
             source = pa.memory_map(str(path))
-            places = [_place(pa.ipc.open_file(source).schema, column.name) for column in columns]
-            # Fields come in the order of the file, whatever the order in which they are asked for.
-            self._file = pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(included_fields=places))
+            schema = pa.ipc.open_file(source).schema
+            # The fields of a batch come in the order of the file, not in that of the indices.
+            fields = [_field_index(schema, column.name) for column in columns]
+            self._file = pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(included_fields=fields))
             sizes = [self._file.get_batch(number).num_rows for number in range(self._file.num_record_batches)]
-        except (OSError, pa.ArrowException, LookupError) as problem:
-            raise Damaged(f"The stored file {self._name} cannot be read.") from problem
-        self._ends = np.cumsum(sizes, dtype=np.int64)
-        self.rows = int(self._ends[-1]) if sizes else 0
+        self._batch_ends = np.cumsum(sizes, dtype=np.int64)
+        self.rows = int(self._batch_ends[-1]) if sizes else 0
         self.inputs = sum(column.inputs for column in columns)
 
-    def read(self, rows: Rows) -> tuple[Array, ...]:
+    def read(self, rows: RowIndices) -> tuple[AnyArray, ...]:
+        """Return one array per column for the given rows, which are in ascending order.
+
+        Raises:
+            Damaged: The file cannot be read.
+        """
         if not rows.size:
             return tuple(np.empty(0, np.int32 if column.type == "category" else np.float64) for column in self.columns)
         first, last = int(rows[0]), int(rows[-1]) + 1
-        try:
-            parts = self._parts(first, last)
+        with self._reading():
+            batches = self._slice_batches(first, last)
             return tuple(
-                np.concatenate([values_of(part.column(column.name), column) for part in parts])[rows - first]
+                np.concatenate([decode_column(batch.column(column.name), column) for batch in batches])[rows - first]
                 for column in self.columns
             )
-        except (OSError, pa.ArrowException, LookupError) as problem:
-            raise Damaged(f"The stored file {self._name} cannot be read.") from problem
 
-    def only(self, place: int) -> "TableFeatures":
-        return TableFeatures(self._path, self.columns[place : place + 1])
+    def select_column(self, index: int) -> "TableFeatures":
+        """Return the features of a single column."""
+        return TableFeatures(self._path, self.columns[index : index + 1])
 
-    def _parts(self, first: int, last: int) -> list[pa.RecordBatch]:
-        """Rows first to last, as they lie in the file."""
-        parts = []
-        number = int(np.searchsorted(self._ends, first, side="right"))
+    def _slice_batches(self, first: int, last: int) -> list[pa.RecordBatch]:
+        """Return the rows from `first` up to, not including, `last`."""
+        batches = []
+        number = int(np.searchsorted(self._batch_ends, first, side="right"))
         while first < last:
             batch = self._file.get_batch(number)
-            begin = int(self._ends[number]) - batch.num_rows
-            end = min(last, int(self._ends[number]))
-            parts.append(batch.slice(first - begin, end - first))
+            batch_end = int(self._batch_ends[number])
+            batch_start = batch_end - batch.num_rows
+            end = min(last, batch_end)
+            batches.append(batch.slice(first - batch_start, end - first))
             first, number = end, number + 1
-        return parts
+        return batches
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, pa.ArrowException, LookupError) as error:
+            name = f"{self._path.parent.name}/{self._path.name}"
+            raise Damaged(f"The stored file {name} cannot be read.") from error
 
 
-def _place(schema: pa.Schema, name: str) -> int:
-    place: int = schema.get_field_index(name)
-    if place < 0:
+def _field_index(schema: pa.Schema, name: str) -> int:
+    index: int = schema.get_field_index(name)
+    if index < 0:
         raise LookupError(name)
-    return place
+    return index
 
 
-def values_of(column: pa.Array, described: Column) -> Array:
-    """A column of a stored table as raw inputs: see `engine.data.features`."""
-    match described.type:
+def decode_column(values: pa.Array, column: Column) -> AnyArray:
+    """Return a stored column as raw inputs; see `nabla.engine.data.features`."""
+    match column.type:
         case "category":
-            return _codes(column, described.categories)
+            return _encode_categories(values, column.categories)
         case "date":
-            return _reals(days(column))
+            return _to_float64(epoch_days(values))
         case "boolean":
-            return _reals(column.cast(pa.bool_()))
+            return _to_float64(values.cast(pa.bool_()))
         case _:
-            return _reals(column)
+            return _to_float64(values)
 
 
-def _reals(column: pa.Array) -> Array:
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
+def epoch_days(values: pa.Array) -> pa.Array:
+    """Return dates or timestamps as float64 days since 1970-01-01; nulls stay nulls."""
+    if pa.types.is_date(values.type):
+        return values.cast(pa.date32()).cast(pa.int32()).cast(pa.float64())
+    ticks = values.cast(pa.int64()).cast(pa.float64(), safe=False)
+    return pc.divide(ticks, float(TICKS_PER_DAY[values.type.unit]))
 
 
-def _codes(column: pa.Array, categories: Sequence[str]) -> Array:
-    if pa.types.is_dictionary(column.type):
-        known = _codes(column.dictionary, categories)
-        places = column.indices.cast(pa.int32()).fill_null(len(known)).to_numpy(zero_copy_only=False)
-        return np.asarray(np.append(known, np.int32(MISSING))[places])
-    text = column.cast(pa.string())
-    found = pc.index_in(text, value_set=pa.array(categories, pa.string())).fill_null(UNSEEN)
-    codes: Array = found.to_numpy(zero_copy_only=False).astype(np.int32)
-    codes[text.is_null().to_numpy(zero_copy_only=False)] = MISSING
+def _to_float64(values: pa.Array) -> AnyArray:
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    return np.asarray(values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
+
+
+def _encode_categories(values: pa.Array, categories: Sequence[str]) -> AnyArray:
+    if pa.types.is_dictionary(values.type):
+        dictionary_codes = _encode_categories(values.dictionary, categories)
+        indices = values.indices.cast(pa.int32()).fill_null(len(dictionary_codes)).to_numpy(zero_copy_only=False)
+        return np.asarray(np.append(dictionary_codes, np.int32(MISSING_CODE))[indices])
+    text = values.cast(pa.string())
+    matches = pc.index_in(text, value_set=pa.array(categories, pa.string())).fill_null(UNKNOWN_CODE)
+    codes: AnyArray = matches.to_numpy(zero_copy_only=False).astype(np.int32)
+    codes[text.is_null().to_numpy(zero_copy_only=False)] = MISSING_CODE
     return codes

@@ -1,1 +1,1 @@
-"""Networks copied out to files that others can read, and in from theirs."""
+"""Import and export of networks as files that other programs can read."""

@@ -1,4 +1,4 @@
-"""NumPy's .npz: arrays under their names; the words are arrays of the bytes of their JSON."""
+"""Reading and writing of NumPy's .npz: a zip archive whose members are tensors, and metadata as UTF-8 bytes."""
 
 import zipfile
 from collections.abc import Iterator
@@ -8,82 +8,81 @@ from typing import BinaryIO
 
 import numpy as np
 
-from nabla.engine.data.ingest.formats import npz
-from nabla.engine.data.ingest.formats.npy import said_of_array
-from nabla.engine.model_io.bundle import Portable
+from nabla.engine.data.ingest.formats import npy, npz
+from nabla.engine.errors import quote, shorten
+from nabla.engine.model_io.bundle import METADATA_KEYS, ModelBundle
 from nabla.engine.model_io.tensors import (
     FIELD,
-    MOST_TENSORS,
-    MOST_WORDS,
-    NO_PICKLES,
-    Array,
-    Found,
-    Tensor,
-    numbers_in,
-    refused,
-    shortened,
+    MAX_METADATA_BYTES,
+    MAX_TENSORS,
+    PICKLE_REJECTED,
+    LazyTensor,
+    TensorFile,
+    count_elements,
+    invalid_file,
 )
+from nabla.engine.typing import AnyArray
 
-_BYTES_AT_ONCE = 2**22
-_WORDS = ("architecture", "rule", "preparation", "classes")
-
-
-def write(file: BinaryIO, portable: Portable) -> None:
-    """Arrays without numbers are left out."""
-    arrays = {name: array for name, array in portable.arrays.items() if array.size}
-    words = {name: np.frombuffer(text.encode(), np.uint8) for name, text in portable.words.items()}
-    np.savez(file, allow_pickle=False, **arrays, **words)
+_READ_BYTES = 2**22
 
 
-def is_one(start: bytes) -> bool:
+def is_npz(start: bytes) -> bool:
+    """Return whether a file begins like a zip archive."""
     return start.startswith(npz.MAGIC)
 
 
+def write_npz(file: BinaryIO, bundle: ModelBundle) -> None:
+    """Write a bundle without its empty tensors."""
+    tensors = {name: tensor for name, tensor in bundle.tensors.items() if tensor.size}
+    metadata = {key: np.frombuffer(text.encode(), np.uint8) for key, text in bundle.metadata.items()}
+    np.savez(file, allow_pickle=False, **tensors, **metadata)
+
+
 @contextmanager
-def opened(path: Path) -> Iterator[Found]:
-    """Headers are looked at, and words are read. Raises InvalidInput."""
-    with npz.refusing_damage():
+def open_npz(path: Path) -> Iterator[TensorFile]:
+    """Validate the headers of an archive and read its metadata. Raises InvalidInput."""
+    with npz.reject_damaged():
         archive = zipfile.ZipFile(path)
     with archive:
-        members = npz.members(archive)
-        if any(member.filename.endswith(".pkl") for member in members.values()):  # PyTorch's own files are archives
-            raise refused(NO_PICKLES)
-        if len(members) > MOST_TENSORS:
-            raise refused(f"The archive has {len(members)} arrays; at most {MOST_TENSORS} are accepted.")
-        tensors = {name: _tensor(archive, member, name) for name, member in members.items()}
-        words = {name: _text(name, tensors.pop(name)) for name in _WORDS if name in tensors}
-        yield Found(tensors, words)
+        members = npz.members_by_name(archive)
+        if any(member.filename.endswith(".pkl") for member in members.values()):  # torch.save writes zip archives
+            raise invalid_file(PICKLE_REJECTED)
+        if len(members) > MAX_TENSORS:
+            raise invalid_file(f"The archive has {len(members)} tensors; at most {MAX_TENSORS} are accepted.")
+        tensors = {name: _read_header(archive, member, name) for name, member in members.items()}
+        metadata = {key: _read_text(key, tensors.pop(key)) for key in METADATA_KEYS & tensors.keys()}
+        yield TensorFile(tensors, metadata)
 
 
-def _tensor(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> Tensor:
-    with npz.opened_member(archive, member) as stream:
-        shape, by_column, dtype = said_of_array(stream, FIELD)
-    amount = numbers_in(shape, name)
+def _read_header(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> LazyTensor:
+    with npz.open_member(archive, member) as stream:
+        shape, fortran_order, dtype = npy.parse_npy_header(stream, FIELD)
+    elements = count_elements(shape, name)
+    native = dtype.newbyteorder("=")
 
-    def read() -> Array:
-        values = np.empty(amount, dtype)
-        left = values.view(np.uint8)
-        with npz.opened_member(archive, member) as stream:
-            said_of_array(stream, FIELD)
-            while left.size and (part := stream.read(min(left.size, _BYTES_AT_ONCE))):
-                left[: len(part)] = np.frombuffer(part, np.uint8)
-                left = left[len(part) :]
-        if left.size:
-            raise refused(
-                f"The array {shortened(name)!r} is said to have {amount} numbers of {dtype}; {left.size} bytes of them "
-                "are not there."
+    def read() -> AnyArray:
+        values = np.empty(elements, dtype)
+        remaining = values.view(np.uint8)
+        with npz.open_member(archive, member) as stream:
+            npy.parse_npy_header(stream, FIELD)
+            while remaining.size and (chunk := stream.read(min(remaining.size, _READ_BYTES))):
+                remaining[: len(chunk)] = np.frombuffer(chunk, np.uint8)
+                remaining = remaining[len(chunk) :]
+        if remaining.size:
+            raise invalid_file(
+                f"The tensor {quote(name)} has {elements} elements of {dtype}, but {remaining.size} bytes of them are "
+                "missing."
             )
-        return values.reshape(shape, order="F" if by_column else "C").astype(own, copy=False)
+        return values.reshape(shape, order="F" if fortran_order else "C").astype(native, copy=False)
 
-    own = dtype.newbyteorder("=")
-    accepted = dtype.kind == "f" and dtype.itemsize in (4, 8)
-    return Tensor(shape, own if accepted else None, shortened(str(own)), read)
+    is_float = dtype.kind == "f" and dtype.itemsize in (4, 8)
+    return LazyTensor(shape, native if is_float else None, shorten(str(native)), read)
 
 
-def _text(name: str, tensor: Tensor) -> str:
-    if tensor.kind != "uint8" or len(tensor.shape) != 1 or tensor.shape[0] > MOST_WORDS:
-        raise refused(f"The array {name} is {tensor}; expected the bytes of a JSON text, as uint8.")
+def _read_text(key: str, tensor: LazyTensor) -> str:
+    if tensor.type_name != "uint8" or len(tensor.shape) != 1 or tensor.shape[0] > MAX_METADATA_BYTES:
+        raise invalid_file(f"The array {key} is {tensor}; expected UTF-8 text as uint8.")
     try:
         return tensor.read().tobytes().decode()
-    except UnicodeDecodeError as problem:
-        raise refused(f"The array {name} is no UTF-8 text; expected the bytes of a JSON text.") from problem
+    except UnicodeDecodeError as error:
+        raise invalid_file(f"The array {key} is not UTF-8 text.") from error

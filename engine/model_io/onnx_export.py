@@ -1,6 +1,10 @@
-"""A network as an ONNX model: raw inputs in, answers in the units of the targets and names of classes out.
+"""Export of a network as an ONNX model, from raw inputs to outputs in the units of the targets, and class labels.
 
-Its arrays are those of every other format, under their names behind a prefix; its words are properties of the model.
+The model's initializers are the tensors of the bundle, with a prefix that keeps them apart from the inputs; the
+bundle's metadata are the model's metadata properties. Preprocessing is computed in float64, as in the service.
+
+A model cannot reject a row: an unknown category sets all inputs of its column to 0 even if `handle_unknown` is "error",
+and a missing number without imputation makes the outputs NaN.
 """
 
 import math
@@ -12,134 +16,271 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from nabla.engine.data import preprocessor_format
 from nabla.engine.data.preprocessing import Preprocessor
 from nabla.engine.data.schema import Column
 from nabla.engine.durable_files import Sink
 from nabla.engine.errors import Conflict, InvalidInput
 from nabla.engine.literals import ActivationName, DtypeName
-from nabla.engine.model_io.bundle import Portable
-from nabla.engine.nn.activations import LEAK, SELU_ALPHA, SELU_SCALE
+from nabla.engine.model_io.bundle import ModelBundle
+from nabla.engine.nn.activations import NEGATIVE_SLOPE, SELU_ALPHA, SELU_SCALE
 from nabla.engine.nn.architecture import Architecture
 from nabla.engine.nn.batch_norm import EPSILON
 from nabla.engine.nn.network import Network
+from nabla.engine.typing import AnyArray
 
-# Of ai.onnx and of ai.onnx.ml, and the version of the file format that goes with them.
+# Versions of the domains ai.onnx and ai.onnx.ml, and the version of the file format that goes with them.
 OPSET, ML_OPSET, IR_VERSION = 20, 3, 9
-ML = "ai.onnx.ml"
+ML_DOMAIN = "ai.onnx.ml"
+PREFIX_KEY = "prefix"
+"""Metadata key of the prefix of the initializers' names."""
 
-Array = npt.NDArray[Any]
+# Limit of a Protocol Buffers message, in bytes, and what is reserved for everything but the tensors.
+_MAX_BYTES, _RESERVED_BYTES = 2**31 - 1, 2**24
 
 
-class Graph:
-    """Nodes in the order in which they are worked out, named so that they are none of the names that are `taken`."""
+def element_type(dtype: npt.DTypeLike) -> int:
+    """Return the TensorProto data type of a NumPy dtype."""
+    return int(onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
-    def __init__(self, taken: set[str]) -> None:
+
+_FLOAT64 = element_type(np.float64)
+
+
+def write_onnx(sink: Sink, bundle: ModelBundle) -> None:
+    """Write a bundle as an ONNX model.
+
+    Raises:
+        InvalidInput: The network is too large for the format.
+        Conflict: The network has scaling that has not been fitted.
+    """
+    preprocessor = bundle.preprocessor
+    if preprocessor is None:
+        if bundle.preprocessing.has_scaling:
+            raise Conflict(
+                "This version has not been trained: the first job fits the scaling of its inputs and targets, which "
+                "an ONNX model needs. Train it, or export it as safetensors or npz."
+            )
+        preprocessor = Preprocessor.identity(bundle.preprocessing)
+    size = sum(tensor.nbytes for tensor in bundle.tensors.values())
+    if size > _MAX_BYTES - _RESERVED_BYTES:
+        raise InvalidInput(
+            "format", f"The network has {size} bytes; an ONNX file holds less than 2 GiB. Accepted: safetensors, npz."
+        )
+    # JSON has no NaN; null stands for a column without imputation.
+    imputation = [None if np.isnan(value) else value for value in preprocessor.imputation_values.tolist()]
+    metadata = {**bundle.metadata, preprocessor_format.IMPUTATION_KEY: msgspec.json.encode(imputation).decode()}
+    _build_graph(bundle, preprocessor).write(sink, metadata)
+
+
+def _build_graph(bundle: ModelBundle, preprocessor: Preprocessor) -> "GraphBuilder":
+    network = bundle.network
+    architecture = network.architecture
+    graph = GraphBuilder({column.name for column in preprocessor.columns or ()} or {"inputs"})
+    x = _add_preprocessing(graph, preprocessor, architecture)
+    outputs = _add_target_scaling(graph, preprocessor, _add_layers(graph, network, x), architecture)
+    graph.add_output("outputs", outputs, element_type(architecture.dtype), "batch", architecture.outputs)
+    if bundle.classes is not None:
+        label = graph.add_node("Gather", graph.add_texts(bundle.classes), _add_codes(graph, outputs, network))
+        graph.add_output("label", label, onnx.TensorProto.STRING, "batch")
+    return graph
+
+
+class GraphBuilder:
+    """A graph whose nodes are added in order of evaluation. All methods return the name of the value they add."""
+
+    def __init__(self, reserved_names: set[str]) -> None:
+        """Choose a prefix for internal names that no reserved name begins with."""
         self.prefix = "nabla/"
-        while any(name.startswith(self.prefix) for name in taken):
+        while any(name.startswith(self.prefix) for name in reserved_names):
             self.prefix += "/"
-        self._taken = set(taken)
+        self._reserved_names = set(reserved_names)
         self._graph = onnx.GraphProto(name="network")
-        self._arrays: list[tuple[str, Array]] = []
+        self._tensors: list[tuple[str, AnyArray]] = []
 
-    def input(self, name: str, type_: int, width: int) -> str:
-        """Rows of so many values."""
+    def add_input(self, name: str, type_: int, width: int) -> str:
+        """Add an input of shape (batch, width)."""
         self._graph.input.append(onnx.helper.make_tensor_value_info(name, type_, ["batch", width]))
         return name
 
-    def array(self, name: str, values: Array) -> str:
-        """Numbers that belong to the network, under the name that they have in every format."""
-        self._arrays.append((f"{self.prefix}{name}", values))
-        return self._arrays[-1][0]
+    def add_tensor(self, name: str, values: AnyArray) -> str:
+        """Add a tensor of the bundle."""
+        self._tensors.append((f"{self.prefix}{name}", values))
+        return self._tensors[-1][0]
 
-    def constant(self, values: Array) -> str:
-        """Numbers that belong to a formula."""
-        return self.array(f"constant.{len(self._arrays)}", values)
+    def add_constant(self, values: AnyArray) -> str:
+        """Add numbers that belong to a formula."""
+        return self.add_tensor(f"constant.{len(self._tensors)}", values)
 
-    def texts(self, values: tuple[str, ...]) -> str:
+    def add_texts(self, values: tuple[str, ...]) -> str:
+        """Add a vector of strings."""
         name = f"{self.prefix}texts"
         encoded = [value.encode() for value in values]
         type_ = onnx.TensorProto.STRING
         self._graph.initializer.add(name=name, data_type=type_, dims=[len(values)], string_data=encoded)
         return name
 
-    def node(self, operator: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
-        """The name of its output."""
+    def add_node(self, operator: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
+        """Add a node with one output."""
         output = f"{self.prefix}{len(self._graph.node)}"
         self._graph.node.append(onnx.helper.make_node(operator, inputs, [output], output, domain=domain, **attributes))
         return output
 
-    def output(self, name: str, value: str, type_: int, *shape: str | int) -> None:
-        """Under this name, or with _ behind it where an input has that."""
-        while name in self._taken:
+    def add_output(self, name: str, value: str, type_: int, *shape: str | int) -> None:
+        """Add an output with this name, followed by as many `_` as make it distinct from the inputs."""
+        while name in self._reserved_names:
             name += "_"
-        self._taken.add(name)
+        self._reserved_names.add(name)
         self._graph.node.append(onnx.helper.make_node("Identity", [value], [name], name))
         self._graph.output.append(onnx.helper.make_tensor_value_info(name, type_, shape))
 
-    def write(self, sink: Sink, words: dict[str, str]) -> None:
-        """The model with these words. What is repeated in a message of Protocol Buffers may come in several parts."""
+    def write(self, sink: Sink, metadata: dict[str, str]) -> None:
+        """Write the model without copying the tensors.
+
+        In Protocol Buffers a repeated field may be split, so the initializers are appended to the serialized graph.
+        """
         model = onnx.ModelProto(ir_version=IR_VERSION, producer_name="nabla")
-        for domain, version in (("", OPSET), (ML, ML_OPSET)):
+        for domain, version in (("", OPSET), (ML_DOMAIN, ML_OPSET)):
             model.opset_import.add(domain=domain, version=version)
-        for key, value in {**words, "prefix": self.prefix}.items():
+        for key, value in {**metadata, PREFIX_KEY: self.prefix}.items():
             model.metadata_props.add(key=key, value=value)
-        arrays = [(self._head_of(name, values), values) for name, values in self._arrays]
+        tensors = [(_encode_initializer_head(name, values), values) for name, values in self._tensors]
         graph = self._graph.SerializeToString(deterministic=True)
-        length = len(graph) + sum(len(head) + values.nbytes for head, values in arrays)
+        length = len(graph) + sum(len(head) + values.nbytes for head, values in tensors)
         sink.write(model.SerializeToString(deterministic=True))
-        sink.write(_field(onnx.ModelProto.GRAPH_FIELD_NUMBER, length) + graph)
-        for head, values in arrays:
+        sink.write(_encode_field_head(onnx.ModelProto.GRAPH_FIELD_NUMBER, length) + graph)
+        for head, values in tensors:
             sink.write(head)
             sink.write(np.ascontiguousarray(values).data)
 
-    @staticmethod
-    def _head_of(name: str, values: Array) -> bytes:
-        """An array as a field of a graph, up to its numbers."""
-        own = onnx.TensorProto(name=name, data_type=element_type(values.dtype), dims=values.shape).SerializeToString()
-        own += _field(onnx.TensorProto.RAW_DATA_FIELD_NUMBER, values.nbytes)
-        return _field(onnx.GraphProto.INITIALIZER_FIELD_NUMBER, len(own) + values.nbytes) + bytes(own)
+
+def _encode_initializer_head(name: str, values: AnyArray) -> bytes:
+    """Return an initializer as a field of a graph, up to its data."""
+    tensor = onnx.TensorProto(name=name, data_type=element_type(values.dtype), dims=values.shape)
+    content = tensor.SerializeToString() + _encode_field_head(onnx.TensorProto.RAW_DATA_FIELD_NUMBER, values.nbytes)
+    return _encode_field_head(onnx.GraphProto.INITIALIZER_FIELD_NUMBER, len(content) + values.nbytes) + bytes(content)
 
 
-def _field(number: int, length: int) -> bytes:
-    """How a field of so many bytes begins."""
-    return _varint(number << 3 | 2) + _varint(length)
+def _encode_field_head(number: int, length: int) -> bytes:
+    """Return the tag and the length of a length-delimited field."""
+    return _encode_varint(number << 3 | 2) + _encode_varint(length)
 
 
-def _varint(number: int) -> bytes:
-    """Seven bits in each byte, the lowest first."""
-    *more, last = [number >> shift & 127 for shift in range(0, max(1, number.bit_length()), 7)]
-    return bytes([*(bits | 128 for bits in more), last])
+def _encode_varint(number: int) -> bytes:
+    """Return a number as groups of 7 bits, the lowest first; all bytes but the last have the high bit set."""
+    *groups, last = [number >> shift & 127 for shift in range(0, max(1, number.bit_length()), 7)]
+    return bytes([*(group | 128 for group in groups), last])
 
 
-def element_type(dtype: npt.DTypeLike) -> int:
-    return int(onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
+def _add_preprocessing(graph: GraphBuilder, preprocessor: Preprocessor, architecture: Architecture) -> str:
+    """Add the raw inputs and their preprocessing, up to the network's inputs in its own type."""
+    dtype = element_type(architecture.dtype)
+    if preprocessor.columns is None:
+        x = graph.add_input("inputs", dtype, architecture.inputs)
+        if preprocessor.input_scaling is None:
+            return x
+        x = graph.add_node("Cast", x, to=_FLOAT64)
+    else:
+        values = map(float, preprocessor.imputation_values)
+        columns = [_add_column(graph, *pair) for pair in zip(preprocessor.columns, values, strict=True)]
+        x = graph.add_node("Concat", *columns, axis=1)
+    if preprocessor.input_scaling is not None:
+        offsets = graph.add_tensor(f"{preprocessor_format.PREFIX}inputs.offsets", preprocessor.input_scaling.offsets)
+        scales = graph.add_tensor(f"{preprocessor_format.PREFIX}inputs.scales", preprocessor.input_scaling.scales)
+        x = graph.add_node("Mul", graph.add_node("Sub", x, offsets), graph.add_node("Reciprocal", scales))
+    return graph.add_node("Cast", x, to=dtype)
 
 
-_Make = Callable[["_Layer", str], str]
+def _add_column(graph: GraphBuilder, column: Column, imputation_value: float) -> str:
+    """Add the input of a column and its encoding, of shape (batch, inputs of the column)."""
+    if column.type == "category":
+        return _add_category(graph, column, imputation_value)
+    if column.type == "boolean" and np.isnan(imputation_value):
+        return graph.add_node("Cast", graph.add_input(column.name, onnx.TensorProto.BOOL, 1), to=_FLOAT64)
+    values = graph.add_input(column.name, _FLOAT64, 1)
+    if np.isnan(imputation_value):
+        return values
+    return graph.add_node(
+        "Where", graph.add_node("IsNaN", values), graph.add_constant(np.array(imputation_value)), values
+    )
 
 
-def activate(graph: Graph, name: ActivationName, z: str, dtype: DtypeName) -> str:
-    """a = σ(z), by its name in the graph."""
-    make = _OF_BOTH.get(name) or (_OF_FLOAT32 if dtype == "float32" else _OF_FLOAT64)[name]
-    return make(_Layer(graph, dtype), z)
+def _add_category(graph: GraphBuilder, column: Column, imputation_value: float) -> str:
+    """Add the input of a category column, in which an empty string is a missing value, and its one-hot encoding."""
+    codes = {name: code for code, name in enumerate(column.categories)}
+    if not np.isnan(imputation_value):
+        codes.setdefault("", int(imputation_value))
+    code = graph.add_node(
+        "LabelEncoder",
+        graph.add_input(column.name, onnx.TensorProto.STRING, 1),
+        domain=ML_DOMAIN,
+        keys_strings=list(codes),
+        values_int64s=list(codes.values()),
+        default_int64=-1,
+    )
+    known_codes = graph.add_constant(np.arange(len(column.categories)).reshape(1, -1))
+    return graph.add_node("Cast", graph.add_node("Equal", code, known_codes), to=_FLOAT64)
 
 
-class _Layer:
-    """Formulas over numbers of one type."""
+def _add_layers(graph: GraphBuilder, network: Network, x: str) -> str:
+    normalizations = network.normalizations
+    for index, ((w, b), layer) in enumerate(zip(network.layers, network.architecture.layers, strict=True)):
+        name = f"layers.{index}"
+        weights, biases = graph.add_tensor(f"{name}.weights", w), graph.add_tensor(f"{name}.biases", b)
+        if index in normalizations:
+            parts = zip(("scales", "means", "variances"), normalizations[index], strict=True)
+            scales, means, variances = (graph.add_tensor(f"{name}.{part}", values) for part, values in parts)
+            z = graph.add_node("Gemm", x, weights, transB=1)
+            z = graph.add_node("BatchNormalization", z, scales, biases, means, variances, epsilon=EPSILON)
+        else:
+            z = graph.add_node("Gemm", x, weights, biases, transB=1)
+        x = _add_activation(graph, layer.activation, z, network.architecture.dtype)
+    return x
 
-    def __init__(self, graph: Graph, dtype: DtypeName) -> None:
-        self.node = graph.node
+
+def _add_target_scaling(
+    graph: GraphBuilder, preprocessor: Preprocessor, outputs: str, architecture: Architecture
+) -> str:
+    """Add the conversion of outputs to the units of the targets."""
+    if preprocessor.target_scaling is None:
+        return outputs
+    offsets = graph.add_tensor(f"{preprocessor_format.PREFIX}targets.offsets", preprocessor.target_scaling.offsets)
+    scales = graph.add_tensor(f"{preprocessor_format.PREFIX}targets.scales", preprocessor.target_scaling.scales)
+    scaled = graph.add_node("Mul", graph.add_node("Cast", outputs, to=_FLOAT64), scales)
+    return graph.add_node("Cast", graph.add_node("Add", scaled, offsets), to=element_type(architecture.dtype))
+
+
+def _add_codes(graph: GraphBuilder, outputs: str, network: Network) -> str:
+    """Add the class code of each row: the largest output or, for a single output, whether it is at least ½."""
+    if network.architecture.outputs > 1:
+        return graph.add_node("ArgMax", outputs, axis=1, keepdims=0)
+    half = graph.add_constant(np.array(0.5, network.architecture.dtype))
+    is_second = graph.add_node("Cast", graph.add_node("GreaterOrEqual", outputs, half), to=onnx.TensorProto.INT64)
+    return graph.add_node("Squeeze", is_second, graph.add_constant(np.array([1])))
+
+
+def _add_activation(graph: GraphBuilder, name: ActivationName, z: str, dtype: DtypeName) -> str:
+    """Add a = σ(z)."""
+    add = _ACTIVATIONS.get(name) or (_FLOAT32_ACTIVATIONS if dtype == "float32" else _FLOAT64_ACTIVATIONS)[name]
+    return add(_Formula(graph, dtype), z)
+
+
+class _Formula:
+    """Adds the nodes of a formula whose values have the same type."""
+
+    def __init__(self, graph: GraphBuilder, dtype: DtypeName) -> None:
+        self.node = graph.add_node
         self._graph = graph
         self.dtype = dtype
 
     def number(self, value: float) -> str:
-        return self._graph.constant(np.array(value, self.dtype))
+        return self._graph.add_constant(np.array(value, self.dtype))
 
-    def where_below_zero(self, z: str, below: str, else_: str) -> str:
-        return self.node("Where", self.node("Less", z, self.number(0.0)), below, else_)
+    def where_negative(self, z: str, negative: str, otherwise: str) -> str:
+        return self.node("Where", self.node("Less", z, self.number(0.0)), negative, otherwise)
 
-    def expm1_below_zero(self, z: str) -> str:
-        """eᶻ − 1 where z is below 0, and something finite elsewhere."""
+    def expm1_if_negative(self, z: str) -> str:
+        """Add eᶻ − 1 where z < 0, and something finite elsewhere."""
         power = self.node("Exp", self.node("Min", z, self.number(0.0)))
         return self.node("Sub", power, self.number(1.0))
 
@@ -147,43 +288,48 @@ class _Layer:
         return self.node("Cast", z, to=element_type(dtype))
 
 
-def _operator(name: str, **attributes: Any) -> _Make:
-    return lambda layer, z: layer.node(name, z, **attributes)
+_AddActivation = Callable[[_Formula, str], str]
 
 
-def _silu(layer: _Layer, z: str) -> str:
-    return layer.node("Mul", z, layer.node("Sigmoid", z))
+def _operator(name: str, **attributes: Any) -> _AddActivation:
+    return lambda formula, z: formula.node(name, z, **attributes)
 
 
-def _leaky_relu(layer: _Layer, z: str) -> str:
-    return layer.where_below_zero(z, layer.node("Mul", z, layer.number(LEAK)), z)
+def _silu(formula: _Formula, z: str) -> str:
+    return formula.node("Mul", z, formula.node("Sigmoid", z))
 
 
-def _elu(layer: _Layer, z: str) -> str:
-    return layer.where_below_zero(z, layer.expm1_below_zero(z), z)
+def _leaky_relu(formula: _Formula, z: str) -> str:
+    return formula.where_negative(z, formula.node("Mul", z, formula.number(NEGATIVE_SLOPE)), z)
 
 
-def _selu(layer: _Layer, z: str) -> str:
-    below = layer.node("Mul", layer.expm1_below_zero(z), layer.number(SELU_SCALE * SELU_ALPHA))
-    return layer.where_below_zero(z, below, layer.node("Mul", z, layer.number(SELU_SCALE)))
+def _elu(formula: _Formula, z: str) -> str:
+    return formula.where_negative(z, formula.expm1_if_negative(z), z)
 
 
-def _softplus(layer: _Layer, z: str) -> str:
-    """max(z, 0) + ln(1 + e^−|z|)."""
-    power = layer.node("Exp", layer.node("Neg", layer.node("Abs", z)))
-    return layer.node("Add", layer.node("Relu", z), layer.node("Log", layer.node("Add", power, layer.number(1.0))))
+def _selu(formula: _Formula, z: str) -> str:
+    negative = formula.node("Mul", formula.expm1_if_negative(z), formula.number(SELU_SCALE * SELU_ALPHA))
+    return formula.where_negative(z, negative, formula.node("Mul", z, formula.number(SELU_SCALE)))
 
 
-def _gelu(layer: _Layer, z: str) -> str:
-    """½ z (1 + erf(z / √2))."""
-    scaled = layer.node("Mul", z, layer.number(math.sqrt(0.5)))
-    erf = layer.cast(layer.node("Erf", layer.cast(scaled, "float32")), layer.dtype)
-    share = layer.node("Mul", layer.node("Add", erf, layer.number(1.0)), layer.number(0.5))
-    return layer.node("Mul", z, share)
+def _softplus(formula: _Formula, z: str) -> str:
+    """Add max(z, 0) + ln(1 + e^−|z|)."""
+    power = formula.node("Exp", formula.node("Neg", formula.node("Abs", z)))
+    log = formula.node("Log", formula.node("Add", power, formula.number(1.0)))
+    return formula.node("Add", formula.node("Relu", z), log)
 
 
-_OF_BOTH: dict[ActivationName, _Make] = {
-    "identity": lambda layer, z: z,
+def _gelu(formula: _Formula, z: str) -> str:
+    """Add ½ z (1 + erf(z / √2)). ONNX Runtime has Erf in float32 only, so the error is up to 10⁻⁷."""
+    scaled = formula.node("Mul", z, formula.number(math.sqrt(0.5)))
+    erf = formula.cast(formula.node("Erf", formula.cast(scaled, "float32")), formula.dtype)
+    half = formula.node("Mul", formula.node("Add", erf, formula.number(1.0)), formula.number(0.5))
+    return formula.node("Mul", z, half)
+
+
+# ONNX Runtime has the other operators in float32 only; in float64 they are composed of simpler ones.
+_ACTIVATIONS: dict[ActivationName, _AddActivation] = {
+    "identity": lambda formula, z: z,
     "sigmoid": _operator("Sigmoid"),
     "tanh": _operator("Tanh"),
     "relu": _operator("Relu"),
@@ -191,140 +337,17 @@ _OF_BOTH: dict[ActivationName, _Make] = {
     "sin": _operator("Sin"),
     "softmax": _operator("Softmax", axis=-1),
 }
-_OF_FLOAT32: dict[ActivationName, _Make] = {
-    "leaky_relu": _operator("LeakyRelu", alpha=LEAK),
+_FLOAT32_ACTIVATIONS: dict[ActivationName, _AddActivation] = {
+    "leaky_relu": _operator("LeakyRelu", alpha=NEGATIVE_SLOPE),
     "elu": _operator("Elu", alpha=1.0),
     "selu": _operator("Selu", alpha=SELU_ALPHA, gamma=SELU_SCALE),
     "gelu": _operator("Gelu"),
     "softplus": _operator("Softplus"),
 }
-_OF_FLOAT64: dict[ActivationName, _Make] = {
+_FLOAT64_ACTIVATIONS: dict[ActivationName, _AddActivation] = {
     "leaky_relu": _leaky_relu,
     "elu": _elu,
     "selu": _selu,
     "gelu": _gelu,
     "softplus": _softplus,
 }
-
-_REAL = element_type(np.float64)
-
-
-def raw_inputs(graph: Graph, preprocessor: Preprocessor, architecture: Architecture) -> str:
-    """The network's inputs in its own type, by their name in the graph."""
-    own = element_type(architecture.dtype)
-    if preprocessor.columns is None:
-        x = graph.input("inputs", own, architecture.inputs)
-        if preprocessor.inputs is None:
-            return x
-        x = graph.node("Cast", x, to=_REAL)
-    else:
-        fills = map(float, preprocessor.fills)
-        parts = [_column(graph, column, fill) for column, fill in zip(preprocessor.columns, fills, strict=True)]
-        x = graph.node("Concat", *parts, axis=1)
-    if preprocessor.inputs is not None:
-        offsets = graph.array("preprocessing.inputs.offsets", preprocessor.inputs.offsets)
-        scales = graph.array("preprocessing.inputs.scales", preprocessor.inputs.scales)
-        x = graph.node("Mul", graph.node("Sub", x, offsets), graph.node("Reciprocal", scales))
-    return graph.node("Cast", x, to=own)
-
-
-def answers(graph: Graph, preprocessor: Preprocessor, outputs: str, architecture: Architecture) -> str:
-    """Outputs in the units of the targets."""
-    if preprocessor.targets is None:
-        return outputs
-    offsets = graph.array("preprocessing.targets.offsets", preprocessor.targets.offsets)
-    scales = graph.array("preprocessing.targets.scales", preprocessor.targets.scales)
-    scaled = graph.node("Mul", graph.node("Cast", outputs, to=_REAL), scales)
-    return graph.node("Cast", graph.node("Add", scaled, offsets), to=element_type(architecture.dtype))
-
-
-def _column(graph: Graph, column: Column, fill: float) -> str:
-    """(batch, inputs of the column)."""
-    if column.type == "category":
-        return _category(graph, column, fill)
-    if column.type == "boolean" and np.isnan(fill):
-        return graph.node("Cast", graph.input(column.name, onnx.TensorProto.BOOL, 1), to=_REAL)
-    values = graph.input(column.name, _REAL, 1)
-    if np.isnan(fill):
-        return values
-    return graph.node("Where", graph.node("IsNaN", values), graph.constant(np.array(fill)), values)
-
-
-def _category(graph: Graph, column: Column, fill: float) -> str:
-    """Of text, or of no text where there is no value."""
-    codes = {name: code for code, name in enumerate(column.categories)}
-    if not np.isnan(fill):
-        codes.setdefault("", int(fill))
-    code = graph.node(
-        "LabelEncoder",
-        graph.input(column.name, onnx.TensorProto.STRING, 1),
-        domain=ML,
-        keys_strings=list(codes),
-        values_int64s=list(codes.values()),
-        default_int64=-1,
-    )
-    known = graph.constant(np.arange(len(column.categories)).reshape(1, -1))
-    return graph.node("Cast", graph.node("Equal", code, known), to=_REAL)
-
-
-# Of a message of Protocol Buffers; for all but the arrays so much is left.
-_MOST_BYTES, _BESIDES = 2**31 - 1, 2**24
-
-
-def write(sink: Sink, portable: Portable) -> None:
-    """Raises InvalidInput if it is too large for the format; Conflict if it scales what nothing was fitted to."""
-    preprocessor = portable.preprocessor
-    if preprocessor is None:
-        if portable.rule.scales:
-            raise Conflict(
-                "This version has not been trained: what its inputs and targets are scaled by is found by the first "
-                "job, and an ONNX file needs it. Train it, or ask for safetensors or npz."
-            )
-        preprocessor = Preprocessor.plain(portable.rule)
-    size = sum(array.nbytes for array in portable.arrays.values())
-    if size > _MOST_BYTES - _BESIDES:
-        raise InvalidInput(
-            "format", f"The network has {size} bytes; an ONNX file holds less than 2 GiB. Accepted: safetensors, npz."
-        )
-    # Missing values are no numbers of JSON: NaN is written as null.
-    fills = [None if np.isnan(fill) else fill for fill in preprocessor.fills.tolist()]
-    words = {**portable.words, "fills": msgspec.json.encode(fills).decode()}
-    _graph(portable, preprocessor).write(sink, words)
-
-
-def _graph(portable: Portable, preprocessor: Preprocessor) -> Graph:
-    network = portable.network
-    architecture = network.architecture
-    graph = Graph({column.name for column in preprocessor.columns or ()} or {"inputs"})
-    x = raw_inputs(graph, preprocessor, architecture)
-    outputs = answers(graph, preprocessor, _layers(graph, network, x), architecture)
-    graph.output("outputs", outputs, element_type(architecture.dtype), "batch", architecture.outputs)
-    if portable.classes is not None:
-        label = graph.node("Gather", graph.texts(portable.classes), _codes(graph, outputs, network))
-        graph.output("label", label, onnx.TensorProto.STRING, "batch")
-    return graph
-
-
-def _layers(graph: Graph, network: Network, x: str) -> str:
-    normalizations = network.normalizations
-    for index, ((w, b), layer) in enumerate(zip(network.layers, network.architecture.layers, strict=True)):
-        name = f"layers.{index}"
-        weights, biases = graph.array(f"{name}.weights", w), graph.array(f"{name}.biases", b)
-        if index in normalizations:
-            parts = zip(("scales", "means", "variances"), normalizations[index], strict=True)
-            scales, means, variances = (graph.array(f"{name}.{part}", values) for part, values in parts)
-            z = graph.node("Gemm", x, weights, transB=1)
-            z = graph.node("BatchNormalization", z, scales, biases, means, variances, epsilon=EPSILON)
-        else:
-            z = graph.node("Gemm", x, weights, biases, transB=1)
-        x = activate(graph, layer.activation, z, network.architecture.dtype)
-    return x
-
-
-def _codes(graph: Graph, outputs: str, network: Network) -> str:
-    """The class of each row: the largest output, or for a single output the side of ½."""
-    if network.architecture.outputs > 1:
-        return graph.node("ArgMax", outputs, axis=1, keepdims=0)
-    half = graph.constant(np.array(0.5, network.architecture.dtype))
-    side = graph.node("Cast", graph.node("GreaterOrEqual", outputs, half), to=onnx.TensorProto.INT64)
-    return graph.node("Squeeze", side, graph.constant(np.array([1])))

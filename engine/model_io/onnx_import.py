@@ -1,36 +1,65 @@
-"""ONNX models that anybody may have made: those of our own by their arrays and words, others by their graph."""
+"""Import of ONNX models from untrusted sources: bundles are read from their tensors, other models from their graph.
+
+A graph of another library must be a chain: Gemm, or MatMul and Add, batch normalization and activations between them,
+and operators that do not affect predictions.
+"""
 
 import mmap
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import google.protobuf.message
-import msgspec
 import numpy as np
 import onnx
 
-from nabla.engine.errors import InvalidInput
+from nabla.engine.data import preprocessor_format
+from nabla.engine.errors import InvalidInput, quote, shorten
 from nabla.engine.literals import ActivationName
-from nabla.engine.model_io.foreign_weights import Dense, Named, Normalization
-from nabla.engine.model_io.tensors import MOST_TENSORS, MOST_WORDS, Array, Found, Tensor, numbers_in, refused, shortened
-from nabla.engine.nn.activations import LEAK, SELU_ALPHA, SELU_SCALE
+from nabla.engine.model_io.foreign_weights import BatchNorm, DenseLayer, NamedTensor
+from nabla.engine.model_io.onnx_export import PREFIX_KEY
+from nabla.engine.model_io.tensors import (
+    MAX_METADATA_BYTES,
+    MAX_TENSORS,
+    LazyTensor,
+    TensorFile,
+    count_elements,
+    invalid_file,
+)
+from nabla.engine.nn.activations import NEGATIVE_SLOPE, SELU_ALPHA, SELU_SCALE
 from nabla.engine.nn.batch_norm import EPSILON
-from nabla.engine.training.checkpoint import PREFIX
+from nabla.engine.typing import AnyArray
 
-_MOST_BYTES = 2**31 - 1
-_NOT_KNOWN = "The file is neither safetensors nor npz, and cannot be read as ONNX; or it is damaged."
-_FILLS = f"{PREFIX}fills"
-_OWN = ("layers.", PREFIX)
-_TYPES: dict[int, np.dtype[Any]] = {onnx.TensorProto.FLOAT: np.dtype("<f4"), onnx.TensorProto.DOUBLE: np.dtype("<f8")}
+_MAX_BYTES = 2**31 - 1
+_UNREADABLE = "The file is neither safetensors nor npz, and cannot be read as ONNX; or it is damaged."
+_BUNDLE_PREFIXES = ("layers.", *preprocessor_format.PREFIXES)
+_DTYPES: dict[int, np.dtype[Any]] = {onnx.TensorProto.FLOAT: np.dtype("<f4"), onnx.TensorProto.DOUBLE: np.dtype("<f8")}
+
+# Attributes in ONNX are float32, so values are compared with a tolerance.
+_TOLERANCE = 1e-6
+# The field that holds an attribute's value, by its type; others are compared as bytes.
+_VALUE_FIELDS = {onnx.AttributeProto.FLOAT: "f", onnx.AttributeProto.INT: "i"}
+# The activation of an operator, with the values that its attributes must have and their defaults in ONNX.
+_ACTIVATIONS: dict[str, tuple[ActivationName, dict[str, tuple[Any, Any]]]] = {
+    "Relu": ("relu", {}),
+    "Sigmoid": ("sigmoid", {}),
+    "Tanh": ("tanh", {}),
+    "Softplus": ("softplus", {}),
+    "Sin": ("sin", {}),
+    "LeakyRelu": ("leaky_relu", {"alpha": (NEGATIVE_SLOPE, 0.01)}),
+    "Elu": ("elu", {"alpha": (1.0, 1.0)}),
+    "Selu": ("selu", {"alpha": (SELU_ALPHA, SELU_ALPHA), "gamma": (SELU_SCALE, SELU_SCALE)}),
+    "Gelu": ("gelu", {"approximate": (b"none", b"none")}),
+    "Swish": ("silu", {"alpha": (1.0, 1.0)}),
+}
 
 
-def model_in(path: Path) -> onnx.ModelProto:
-    """Raises InvalidInput."""
+def parse_model(path: Path) -> onnx.ModelProto:
+    """Return the model of a file. Raises InvalidInput."""
     size = path.stat().st_size
-    if size > _MOST_BYTES:
-        raise refused(f"The file has {size} bytes; an ONNX file has less than 2 GiB.")
+    if size > _MAX_BYTES:
+        raise invalid_file(f"The file has {size} bytes; an ONNX file has less than 2 GiB.")
     try:
         model = onnx.ModelProto()
         with (
@@ -39,21 +68,21 @@ def model_in(path: Path) -> onnx.ModelProto:
             memoryview(mapped) as content,
         ):
             model.ParseFromString(content)
-    except google.protobuf.message.DecodeError as problem:
-        if "alloc" in str(problem):  # all that tells it from what is damaged
-            raise MemoryError from problem
-        raise refused(_NOT_KNOWN) from problem
+    except google.protobuf.message.DecodeError as error:
+        if "alloc" in str(error):  # the only difference between a failed allocation and a damaged file
+            raise MemoryError from error
+        raise invalid_file(_UNREADABLE) from error
     if not model.HasField("graph") or not model.graph.node:
-        raise refused(_NOT_KNOWN)
-    if not all(isinstance(text, str) for text in _texts(model)):
-        raise refused(_NOT_KNOWN)
-    if len(model.graph.initializer) > MOST_TENSORS:
-        raise refused(f"The model has {len(model.graph.initializer)} arrays; at most {MOST_TENSORS} are accepted.")
+        raise invalid_file(_UNREADABLE)
+    if not all(isinstance(text, str) for text in _iter_texts(model)):  # text that is not UTF-8 is returned as bytes
+        raise invalid_file(_UNREADABLE)
+    if len(model.graph.initializer) > MAX_TENSORS:
+        raise invalid_file(f"The model has {len(model.graph.initializer)} tensors; at most {MAX_TENSORS} are accepted.")
     return model
 
 
-def _texts(model: onnx.ModelProto) -> Iterator[object]:
-    """All that is looked at. What is not UTF-8 comes as bytes."""
+def _iter_texts(model: onnx.ModelProto) -> Iterator[object]:
+    """Yield the texts of a model that the import uses."""
     for entry in model.metadata_props:
         yield from (entry.key, entry.value)
     for named in (*model.graph.initializer, *model.graph.input, *model.graph.output):
@@ -64,273 +93,244 @@ def _texts(model: onnx.ModelProto) -> Iterator[object]:
             yield from (attribute.name, attribute.t.name)
 
 
-def found_in(model: onnx.ModelProto) -> Found:
-    """The words of a model, and those of its arrays that have names of ours. Raises InvalidInput."""
-    words = {entry.key: entry.value for entry in model.metadata_props}
-    if sum(map(len, words.values())) > MOST_WORDS:
-        raise refused(f"The metadata of the model have more than the {MOST_WORDS} characters that are accepted.")
-    prefix = words.get("prefix", "")
+def read_tensors(model: onnx.ModelProto) -> TensorFile:
+    """Return a model's metadata and those of its initializers that a bundle may have. Raises InvalidInput."""
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    if sum(map(len, metadata.values())) > MAX_METADATA_BYTES:
+        raise invalid_file(f"The metadata have more than the {MAX_METADATA_BYTES} characters that are accepted.")
+    prefix = metadata.get(PREFIX_KEY, "")
     tensors = {}
     for proto in model.graph.initializer:
         name = proto.name.removeprefix(prefix)
-        if name.startswith(_OWN):
-            tensors[name] = tensor_of(proto)
-    if "preparation" in words:
-        fills = _fills(words.get("fills", ""))
-        tensors[_FILLS] = Tensor(fills.shape, fills.dtype, "float64", lambda: fills)
-    return Found(tensors, words)
+        if name.startswith(_BUNDLE_PREFIXES):
+            tensors[name] = _parse_tensor(proto)
+    return TensorFile(tensors, metadata)
 
 
-def tensor_of(proto: onnx.TensorProto) -> Tensor:
-    """Raises InvalidInput if its numbers are in another file, or not as many as it says."""
+def _parse_tensor(proto: onnx.TensorProto) -> LazyTensor:
+    """Return a tensor. Raises InvalidInput if its data is in another file or does not have the length of its shape."""
     name, shape = proto.name, tuple(proto.dims)
     if proto.data_location == onnx.TensorProto.EXTERNAL or proto.external_data:
-        raise refused(f"The array {shortened(name)!r} lies in another file; save the model with all data in one file.")
-    amount = numbers_in(shape, name)
-    dtype = _TYPES.get(proto.data_type)
+        raise invalid_file(f"The data of the tensor {quote(name)} is in another file; save the model in a single file.")
+    elements = count_elements(shape, name)
+    dtype = _DTYPES.get(proto.data_type)
     if dtype is None:
-        known = onnx.TensorProto.DataType.DESCRIPTOR.values_by_number
-        kind = known[proto.data_type].name if proto.data_type in known else f"of type {proto.data_type}"
-        return Tensor(shape, None, kind, lambda: np.zeros(0))
+        types = onnx.TensorProto.DataType.DESCRIPTOR.values_by_number
+        type_name = types[proto.data_type].name if proto.data_type in types else f"of type {proto.data_type}"
+        return LazyTensor(shape, None, type_name, lambda: np.zeros(0))
     values = proto.float_data if dtype.itemsize == 4 else proto.double_data
     length = len(proto.raw_data) or len(values) * dtype.itemsize
-    if length != amount * dtype.itemsize:
-        raise refused(
-            f"The array {shortened(name)!r} is said to have {amount} numbers of {dtype.name}; it has {length} bytes."
-        )
+    if length != elements * dtype.itemsize:
+        raise invalid_file(f"The tensor {quote(name)} has {elements} elements of {dtype.name}, but {length} bytes.")
 
-    def read() -> Array:
-        numbers = np.frombuffer(proto.raw_data, dtype) if proto.raw_data else np.array(values, dtype)
-        return numbers.reshape(shape)
+    def read() -> AnyArray:
+        array = np.frombuffer(proto.raw_data, dtype) if proto.raw_data else np.array(values, dtype)
+        return array.reshape(shape)
 
-    return Tensor(shape, dtype, dtype.name, read)
+    return LazyTensor(shape, dtype, dtype.name, read)
 
 
-def _fills(text: str) -> Array:
-    """Raises InvalidInput."""
-    try:
-        fills = msgspec.json.decode(text, type=list[float | None])
-    except (msgspec.DecodeError, UnicodeError) as problem:
-        raise refused(
-            "What the file says under fills cannot be read; a list of numbers and nulls is expected."
-        ) from problem
-    return np.array([np.nan if fill is None else fill for fill in fills], np.float64)
-
-
-# Attributes of ONNX are float32.
-_TOLERANCE = 1e-6
-# Where the value of an attribute is, by its type.
-_VALUES = {onnx.AttributeProto.FLOAT: "f", onnx.AttributeProto.INT: "i"}
-# By operator: the activation, and its attributes, where those of a network here are fixed, with their defaults there.
-_ACTIVATIONS: dict[str, tuple[ActivationName, dict[str, tuple[Any, Any]]]] = {
-    "Relu": ("relu", {}),
-    "Sigmoid": ("sigmoid", {}),
-    "Tanh": ("tanh", {}),
-    "Softplus": ("softplus", {}),
-    "Sin": ("sin", {}),
-    "LeakyRelu": ("leaky_relu", {"alpha": (LEAK, 0.01)}),
-    "Elu": ("elu", {"alpha": (1.0, 1.0)}),
-    "Selu": ("selu", {"alpha": (SELU_ALPHA, SELU_ALPHA), "gamma": (SELU_SCALE, SELU_SCALE)}),
-    "Gelu": ("gelu", {"approximate": (b"none", b"none")}),
-    "Swish": ("silu", {"alpha": (1.0, 1.0)}),
-}
-
-
-class _Step(NamedTuple):
-    """A node of the chain, what it takes besides the chain, and whether the chain comes first."""
-
-    node: onnx.NodeProto
-    number: int
-    arrays: list[Named]
-    first: bool
-
-    def attribute(self, name: str, default: Any) -> Any:
-        for attribute in self.node.attribute:
-            if attribute.name == name:
-                return getattr(attribute, _VALUES.get(attribute.type, "s"))
-        return default
-
-    def refused(self, why: str) -> InvalidInput:
-        called = f"{shortened(self.node.name)!r} " if self.node.name else ""
-        return refused(f"Node {self.number} {called}({shortened(self.node.op_type)}) is not accepted: {why}")
-
-    def expect(self, name: str, wanted: Any, default: Any) -> None:
-        found = self.attribute(name, default)
-        same = found == wanted or (isinstance(found, float) and abs(found - wanted) <= _TOLERANCE)
-        if not same:
-            raise self.refused(f"its {name} is {shortened(str(found))}; {wanted} is what a network here has.")
-
-
-def layers_in(graph: onnx.GraphProto) -> list[Dense]:
-    """Raises InvalidInput, naming the node, if it is anything else."""
-    layers: list[Dense] = []
-    for step in _chain(graph):
-        take = _OPERATORS.get(step.node.op_type)
-        if take is None or step.node.domain not in ("", "ai.onnx"):
-            raise step.refused(f"it is none of {', '.join(sorted(_OPERATORS))}.")
-        take(step, layers)
+def parse_layers(graph: onnx.GraphProto) -> list[DenseLayer]:
+    """Return the layers of a graph. Raises InvalidInput, naming the node, unless it is a chain of dense layers."""
+    layers: list[DenseLayer] = []
+    for node in _iter_chain(graph):
+        convert = _OPERATORS.get(node.proto.op_type)
+        if convert is None or node.proto.domain not in ("", "ai.onnx"):
+            raise node.error(f"supported are {', '.join(sorted(_OPERATORS))}.")
+        convert(node, layers)
     if not layers:
-        raise refused("The graph has no Gemm and no MatMul; a network has at least one layer.")
+        raise invalid_file("The graph has no Gemm and no MatMul; a network has at least one layer.")
     return layers
 
 
-def _chain(graph: onnx.GraphProto) -> Iterator[_Step]:
-    """The nodes from the only input to the only output, each of which takes the value before it."""
-    arrays = {proto.name: proto for proto in graph.initializer}
-    takes: dict[str, list[int]] = {}
-    for number, node in enumerate(graph.node):
-        constant = _constant(node)
+@dataclass(frozen=True)
+class _ChainNode:
+    """A node of the chain.
+
+    Attributes:
+        index: The node's position in the graph.
+        tensors: The node's other inputs.
+        value_is_first: Whether the value of the chain is the node's first input.
+    """
+
+    proto: onnx.NodeProto
+    index: int
+    tensors: list[NamedTensor]
+    value_is_first: bool
+
+    def attribute(self, name: str, default: Any) -> Any:
+        for attribute in self.proto.attribute:
+            if attribute.name == name:
+                return getattr(attribute, _VALUE_FIELDS.get(attribute.type, "s"))
+        return default
+
+    def error(self, reason: str) -> InvalidInput:
+        name = f"{quote(self.proto.name)} " if self.proto.name else ""
+        return invalid_file(f"Node {self.index} {name}({shorten(self.proto.op_type)}) is not supported: {reason}")
+
+    def check_attribute(self, name: str, expected: Any, default: Any) -> None:
+        value = self.attribute(name, default)
+        if value != expected and not (isinstance(value, float) and abs(value - expected) <= _TOLERANCE):
+            raise self.error(f"its {name} is {shorten(str(value))}; expected {expected}.")
+
+
+def _iter_chain(graph: onnx.GraphProto) -> Iterator[_ChainNode]:
+    """Yield the nodes from the only input to the only output, each of which consumes the value before it."""
+    tensors = {proto.name: proto for proto in graph.initializer}
+    consumers: dict[str, list[int]] = {}
+    for index, node in enumerate(graph.node):
+        constant = _constant_value(node)
         if constant is not None:
-            arrays[node.output[0]] = constant
+            tensors[node.output[0]] = constant
         for name in dict.fromkeys(node.input):
-            takes.setdefault(name, []).append(number)
-    value, end = _ends(graph, arrays)
-    passed: set[int] = set()
-    while value != end:
-        users = takes.get(value, [])
-        silu = _silu(graph, value, users, takes)
-        if (len(users) != 1 and silu is None) or passed.intersection(users):
-            raise refused(
-                f"The value {shortened(value)!r} is used by {len(users)} nodes; a chain, in which each is used by the "
-                "next, is accepted."
+            consumers.setdefault(name, []).append(index)
+    value, output = _find_endpoints(graph, tensors)
+    visited: set[int] = set()
+    while value != output:
+        users = consumers.get(value, [])
+        silu = _match_silu(graph, value, users, consumers)
+        if (len(users) != 1 and silu is None) or visited.intersection(users):
+            raise invalid_file(
+                f"The value {quote(value)} is used by {len(users)} nodes; only a chain, in which each value is used by "
+                "the next node, is supported."
             )
-        passed.update(users)
+        visited.update(users)
         node = silu or graph.node[users[0]]
-        yield _step(node, users[-1], value, arrays)
+        yield _make_chain_node(node, users[-1], value, tensors)
         value = node.output[0] if node.output else ""
-    for number, node in enumerate(graph.node):
-        if number not in passed and _constant(node) is None:
-            raise _Step(node, number, [], False).refused("it is no part of the chain from the input to the output.")
+    for index, node in enumerate(graph.node):
+        if index not in visited and _constant_value(node) is None:
+            raise _ChainNode(node, index, [], False).error("it is not part of the chain from the input to the output.")
 
 
-def _ends(graph: onnx.GraphProto, arrays: Mapping[str, onnx.TensorProto]) -> tuple[str, str]:
-    """The names of the input and the output. In older models arrays are among the inputs."""
-    inputs = [one.name for one in graph.input if one.name not in arrays]
+def _find_endpoints(graph: onnx.GraphProto, tensors: Mapping[str, onnx.TensorProto]) -> tuple[str, str]:
+    """Return the names of the input and the output. Before version 4 of the format, tensors are inputs as well."""
+    inputs = [value.name for value in graph.input if value.name not in tensors]
     if len(inputs) != 1 or len(graph.output) != 1:
-        raise refused(
-            f"The graph has {len(inputs)} inputs and {len(graph.output)} outputs; a chain with one of each is accepted."
-        )
+        raise invalid_file(f"The graph has {len(inputs)} inputs and {len(graph.output)} outputs; expected one of each.")
     return inputs[0], graph.output[0].name
 
 
-def _silu(
-    graph: onnx.GraphProto, value: str, users: list[int], takes: Mapping[str, list[int]]
+def _match_silu(
+    graph: onnx.GraphProto, value: str, users: list[int], consumers: Mapping[str, list[int]]
 ) -> onnx.NodeProto | None:
-    """A value times its Sigmoid, as one node; None if it is used in any other way."""
+    """Return one node for the product of a value and its Sigmoid; None if the value is used in any other way."""
     if len(users) != 2:
         return None
-    sigmoid, product = (graph.node[number] for number in users)
+    sigmoid, product = (graph.node[index] for index in users)
     if (sigmoid.op_type, product.op_type) != ("Sigmoid", "Mul") or not sigmoid.output or not product.output:
         return None
-    share = sigmoid.output[0]
-    if takes.get(share) != users[1:] or sorted(product.input) != sorted((value, share)):
+    factor = sigmoid.output[0]
+    if consumers.get(factor) != users[1:] or sorted(product.input) != sorted((value, factor)):
         return None
     return onnx.NodeProto(op_type="Swish", name=product.name, input=[value], output=product.output)
 
 
-def _constant(node: onnx.NodeProto) -> onnx.TensorProto | None:
+def _constant_value(node: onnx.NodeProto) -> onnx.TensorProto | None:
     if node.op_type != "Constant" or not node.output:
         return None
-    return next((one.t for one in node.attribute if one.name == "value" and one.HasField("t")), None)
+    return next((attr.t for attr in node.attribute if attr.name == "value" and attr.HasField("t")), None)
 
 
-def _step(node: onnx.NodeProto, number: int, value: str, arrays: Mapping[str, onnx.TensorProto]) -> _Step:
-    found: list[Named] = []
-    step = _Step(node, number, found, bool(node.input) and node.input[0] == value)
-    for name in node.input:
-        if name in arrays:
-            found.append((name, tensor_of(arrays[name])))
+def _make_chain_node(
+    proto: onnx.NodeProto, index: int, value: str, tensors: Mapping[str, onnx.TensorProto]
+) -> _ChainNode:
+    node = _ChainNode(proto, index, [], bool(proto.input) and proto.input[0] == value)
+    for name in proto.input:
+        if name in tensors:
+            node.tensors.append((name, _parse_tensor(tensors[name])))
         elif name not in (value, ""):
-            raise step.refused(f"its input {shortened(name)!r} is no array of the model.")
-    return step
+            raise node.error(f"its input {quote(name)} is not a tensor of the model.")
+    return node
 
 
-_Take = Callable[[_Step, list[Dense]], None]
+_Convert = Callable[[_ChainNode, list[DenseLayer]], None]
+"""Adds a node to the layers before it."""
 
 
-def _gemm(step: _Step, layers: list[Dense]) -> None:
-    for name, wanted in (("alpha", 1.0), ("beta", 1.0), ("transA", 0)):
-        step.expect(name, wanted, wanted)
-    if not step.first or len(step.arrays) not in (1, 2):
-        raise step.refused("it takes the value before it, weights, and biases if there are any.")
-    biases = step.arrays[1] if len(step.arrays) == 2 else None
-    layers.append(Dense(step.arrays[0], biases, transposed=not step.attribute("transB", 0)))
+def _convert_gemm(node: _ChainNode, layers: list[DenseLayer]) -> None:
+    for name, expected in (("alpha", 1.0), ("beta", 1.0), ("transA", 0)):
+        node.check_attribute(name, expected, expected)
+    if not node.value_is_first or len(node.tensors) not in (1, 2):
+        raise node.error("expected the value before it, weights, and optional biases as its inputs.")
+    biases = node.tensors[1] if len(node.tensors) == 2 else None
+    layers.append(DenseLayer(node.tensors[0], biases, transposed=not node.attribute("transB", 0)))
 
 
-def _mat_mul(step: _Step, layers: list[Dense]) -> None:
-    if not step.first or len(step.arrays) != 1:
-        raise step.refused("it takes the value before it, and weights behind that.")
-    layers.append(Dense(step.arrays[0], None, transposed=True))
+def _convert_matmul(node: _ChainNode, layers: list[DenseLayer]) -> None:
+    if not node.value_is_first or len(node.tensors) != 1:
+        raise node.error("expected the value before it and weights as its inputs, in this order.")
+    layers.append(DenseLayer(node.tensors[0], None, transposed=True))
 
 
-def _add(step: _Step, layers: list[Dense]) -> None:
+def _convert_add(node: _ChainNode, layers: list[DenseLayer]) -> None:
     last = layers[-1] if layers else None
-    if last is None or last.biases or last.normalization or last.activation or len(step.arrays) != 1:
-        raise step.refused("biases are added right behind a MatMul.")
-    layers[-1] = replace(last, biases=step.arrays[0])
+    if last is None or last.biases or last.batch_norm or last.activation or len(node.tensors) != 1:
+        raise node.error("biases are supported right after a MatMul.")
+    layers[-1] = replace(last, biases=node.tensors[0])
 
 
-def _batch_normalization(step: _Step, layers: list[Dense]) -> None:
+def _convert_batch_normalization(node: _ChainNode, layers: list[DenseLayer]) -> None:
     last = layers[-1] if layers else None
-    if last is None or last.normalization or last.activation:
-        raise step.refused("it is accepted right behind a Gemm, or a MatMul and its Add.")
-    step.expect("epsilon", EPSILON, EPSILON)
-    step.expect("training_mode", 0, 0)
-    if len(step.arrays) != 4:
-        raise step.refused("it takes scales, biases, means and variances.")
-    scales, shift, means, variances = step.arrays
-    layers[-1] = replace(last, normalization=Normalization(means, variances, scales, shift))
+    if last is None or last.batch_norm or last.activation:
+        raise node.error("it is supported right after a Gemm, or a MatMul and its Add.")
+    node.check_attribute("epsilon", EPSILON, EPSILON)
+    node.check_attribute("training_mode", 0, 0)
+    if len(node.tensors) != 4:
+        raise node.error("expected scales, shift, means and variances as its inputs.")
+    scales, shift, means, variances = node.tensors
+    layers[-1] = replace(last, batch_norm=BatchNorm(means, variances, scales, shift))
 
 
-def _activation(name: ActivationName, expected: dict[str, tuple[Any, Any]]) -> _Take:
-    def take(step: _Step, layers: list[Dense]) -> None:
-        for attribute, (wanted, default) in expected.items():
-            step.expect(attribute, wanted, default)
+def _convert_activation(name: ActivationName, attributes: dict[str, tuple[Any, Any]]) -> _Convert:
+    def convert(node: _ChainNode, layers: list[DenseLayer]) -> None:
+        for attribute, (expected, default) in attributes.items():
+            node.check_attribute(attribute, expected, default)
         if not layers or layers[-1].activation:
-            raise step.refused("an activation is accepted behind a layer, one for each.")
+            raise node.error("one activation is supported after each layer.")
         layers[-1] = replace(layers[-1], activation=name)
 
-    return take
+    return convert
 
 
-def _softmax(step: _Step, layers: list[Dense]) -> None:
-    """Over the last of the two dimensions that there are, which was 1 by default, and is -1 by now."""
-    if step.attribute("axis", -1) not in (-1, 1):
-        raise step.refused("it is over another dimension than the last.")
-    _activation("softmax", {})(step, layers)
+def _convert_softmax(node: _ChainNode, layers: list[DenseLayer]) -> None:
+    """Accept the last of the two dimensions: the default of `axis` was 1 before opset 13, and is -1 since."""
+    if node.attribute("axis", -1) not in (-1, 1):
+        raise node.error("its axis is not the last.")
+    _convert_activation("softmax", {})(node, layers)
 
 
-def _nothing(step: _Step, layers: list[Dense]) -> None:
-    """What leaves rows of numbers as they are."""
+def _ignore(node: _ChainNode, layers: list[DenseLayer]) -> None:
+    """Accept a node that does not change rows of numbers."""
 
 
-def _dropout(step: _Step, layers: list[Dense]) -> None:
-    """Drops nothing but in training."""
-    if len(step.node.input) > 2 and step.node.input[2]:
-        raise step.refused("it may drop something; a model for predictions is accepted.")
+def _ignore_dropout(node: _ChainNode, layers: list[DenseLayer]) -> None:
+    """Accept dropout unless it has a third input, with which it may be in training mode."""
+    if len(node.proto.input) > 2 and node.proto.input[2]:
+        raise node.error("it may be in training mode; export the model for inference.")
 
 
-def _cast(step: _Step, layers: list[Dense]) -> None:
-    """To a type that holds what comes. Before the first layer it is to that of the weights."""
-    wide = layers and layers[-1].weights[1].dtype == np.float64
-    accepted = [onnx.TensorProto.DOUBLE] if wide else [onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE]
-    if step.attribute("to", None) not in accepted:
-        raise step.refused("it is to another type than that of the weights.")
+def _ignore_cast(node: _ChainNode, layers: list[DenseLayer]) -> None:
+    """Accept a cast to a type that holds all values; before the first layer it is to the type of the weights."""
+    is_float64 = layers and layers[-1].weights[1].dtype == np.float64
+    accepted = [onnx.TensorProto.DOUBLE] if is_float64 else [onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE]
+    if node.attribute("to", None) not in accepted:
+        raise node.error("it is to another type than that of the weights.")
 
 
-def _flatten(step: _Step, layers: list[Dense]) -> None:
-    step.expect("axis", 1, 1)
+def _ignore_flatten(node: _ChainNode, layers: list[DenseLayer]) -> None:
+    node.check_attribute("axis", 1, 1)
 
 
-_OPERATORS: dict[str, _Take] = {
-    **{operator: _activation(*known) for operator, known in _ACTIVATIONS.items()},
-    "Gemm": _gemm,
-    "MatMul": _mat_mul,
-    "Add": _add,
-    "BatchNormalization": _batch_normalization,
-    "Softmax": _softmax,
-    "Identity": _nothing,
-    "Flatten": _flatten,
-    "Dropout": _dropout,
-    "Cast": _cast,
+_OPERATORS: dict[str, _Convert] = {
+    **{operator: _convert_activation(*activation) for operator, activation in _ACTIVATIONS.items()},
+    "Gemm": _convert_gemm,
+    "MatMul": _convert_matmul,
+    "Add": _convert_add,
+    "BatchNormalization": _convert_batch_normalization,
+    "Softmax": _convert_softmax,
+    "Identity": _ignore,
+    "Flatten": _ignore_flatten,
+    "Dropout": _ignore_dropout,
+    "Cast": _ignore_cast,
 }

@@ -1,4 +1,4 @@
-"""Arrays in files that anybody may have made: looked at before they are read."""
+"""Tensors and metadata of a model file from an untrusted source: checked before data is read or memory is allocated."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -6,117 +6,117 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from nabla.engine.errors import InvalidInput, TooLarge
+from nabla.engine.data.schema import format_names
+from nabla.engine.errors import InvalidInput, TooLarge, quote, shorten
 from nabla.engine.nn.architecture import Architecture
+from nabla.engine.typing import AnyArray
 
 FIELD = "file"
-# As many as a network has that is created in words.
-MOST_LAYERS = 1000
-# Of arrays and words: more than any network of that many layers has.
-MOST_TENSORS = 20_000
-# Bytes of all words.
-MOST_WORDS = 100_000_000
+MAX_LAYERS = 1000
+"""Layers of a network, as for networks that are created through the API."""
+MAX_TENSORS = 20_000
+"""Tensors and metadata entries of a file: more than any network of `MAX_LAYERS` layers has."""
+MAX_METADATA_BYTES = 100_000_000
+_MAX_DIMENSIONS, _MAX_DIMENSION = 4, 2**40
 
-_MOST_DIMENSIONS, _LONGEST = 4, 2**40
-
-NO_PICKLES = (
-    "This is a pickle, which may hold a program, and is not read. Save arrays: with numpy.savez, or with "
-    "safetensors.torch.save_file(model.state_dict(), …)."
+PICKLE_REJECTED = (
+    "The file is a pickle, which can execute code when it is loaded, so it is not read. Save plain arrays: with "
+    "numpy.savez, or with safetensors.torch.save_file(model.state_dict(), …)."
 )
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Tensor:
-    """An array of a file. Its shape and type are what the file says; `read` takes memory for it. What is not of one of
-    the types that are accepted has the name of its own in `kind`, and None for `dtype`."""
+class LazyTensor:
+    """A tensor of a file, described by the file's header.
+
+    Attributes:
+        dtype: float32 or float64 in native byte order; None for any other type.
+        type_name: The type as the file names it.
+        read: Loads the data.
+    """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any] | None
-    kind: str
-    read: Callable[[], Array]
+    type_name: str
+    read: Callable[[], AnyArray]
 
     def __str__(self) -> str:
-        return f"{self.kind} of shape {list(self.shape)}"
+        """Return type and shape."""
+        return f"{self.type_name} of shape {list(self.shape)}"
 
 
 @dataclass(frozen=True)
-class Found:
-    """What there is in a file."""
+class TensorFile:
+    """The tensors and the metadata of a file."""
 
-    tensors: Mapping[str, Tensor]
-    words: Mapping[str, str]
+    tensors: Mapping[str, LazyTensor]
+    metadata: Mapping[str, str]
 
 
-def numbers_in(shape: Sequence[int], name: str) -> int:
-    """How many an array of this shape has. Raises InvalidInput if it is none that anybody has; the product of very many
-    lengths would take minutes."""
-    if len(shape) > _MOST_DIMENSIONS:
-        raise refused(
-            f"The array {shortened(name)!r} is said to have {len(shape)} dimensions; at most {_MOST_DIMENSIONS} are "
-            "accepted."
+def invalid_file(message: str) -> InvalidInput:
+    """Return the error for an invalid file."""
+    return InvalidInput(FIELD, message)
+
+
+def format_tensor_names(names: Iterable[str]) -> str:
+    """Return the first names for an error message."""
+    return format_names([shorten(name) for name in names]) or "(none)"
+
+
+def count_elements(shape: Sequence[int], name: str) -> int:
+    """Return the number of elements of a tensor.
+
+    Raises InvalidInput if the shape has more than 4 dimensions or one outside 0 … 2**40: the product of very many
+    dimensions would take minutes.
+    """
+    if len(shape) > _MAX_DIMENSIONS:
+        raise invalid_file(
+            f"The tensor {quote(name)} has {len(shape)} dimensions; at most {_MAX_DIMENSIONS} are accepted."
         )
-    if not all(0 <= length <= _LONGEST for length in shape):
-        raise refused(f"The array {shortened(name)!r} is said to have a dimension below 0 or above {_LONGEST}.")
+    if not all(0 <= dimension <= _MAX_DIMENSION for dimension in shape):
+        raise invalid_file(f"The tensor {quote(name)} has a dimension below 0 or above {_MAX_DIMENSION}.")
     return math.prod(shape)
 
 
-def refused(sentence: str) -> InvalidInput:
-    return InvalidInput(FIELD, sentence)
-
-
-def listed(names: Iterable[str]) -> str:
-    """The first of them, in a sentence."""
-    known = [shortened(name) for name in names]
-    return (", ".join(known[:20]) or "(none)") + (f", … ({len(known)} in all)" if len(known) > 20 else "")
-
-
-def shortened(text: str) -> str:
-    return text if len(text) <= 60 else f"{text[:60]}…"
-
-
-def floating_type(found: Mapping[str, Tensor]) -> np.dtype[Any]:
-    """That of all of them. Raises InvalidInput if they have none in common."""
-    for name, tensor in found.items():
+def common_dtype(tensors: Mapping[str, LazyTensor]) -> np.dtype[Any]:
+    """Return the dtype that all tensors share. Raises InvalidInput unless that is float32 or float64."""
+    for name, tensor in tensors.items():
         if tensor.dtype is None:
-            raise refused(f"The array {shortened(name)} is {tensor.kind}; accepted: float32 and float64.")
-    types = {tensor.dtype for tensor in found.values() if tensor.dtype is not None}
-    if len(types) != 1:
-        raise refused("Some of the arrays are float32 and some float64; a network has one type for all of them.")
-    return types.pop()
+            raise invalid_file(f"The tensor {shorten(name)} is {tensor.type_name}; accepted: float32 and float64.")
+    dtypes = {tensor.dtype for tensor in tensors.values() if tensor.dtype is not None}
+    if len(dtypes) != 1:
+        raise invalid_file("The file has both float32 and float64 tensors; a network has one type for all of them.")
+    return dtypes.pop()
 
 
-def copy_into(view: Array, name: str, tensor: Tensor, *, transposed: bool = False) -> None:
-    """Raises InvalidInput if it is of another shape or type, or not all of it is finite numbers."""
-    shape = view.T.shape if transposed else view.shape
+def load_into(view: AnyArray, name: str, tensor: LazyTensor, *, transpose: bool = False) -> None:
+    """Load a tensor into an array of the same shape and dtype. Raises InvalidInput for any other, NaN or infinity."""
+    shape = view.T.shape if transpose else view.shape
     if tensor.shape != shape or tensor.dtype != view.dtype:
-        raise refused(f"The array {shortened(name)} is {tensor}; expected {view.dtype} of shape {list(shape)}.")
-    read = tensor.read()
-    view[...] = read.T if transposed else read
+        raise invalid_file(f"The tensor {shorten(name)} is {tensor}; expected {view.dtype} of shape {list(shape)}.")
+    values = tensor.read()
+    view[...] = values.T if transpose else values
     check_finite(view, name)
 
 
-def check_finite(values: Array, name: str) -> None:
-    """Raises InvalidInput if there is a NaN or an infinity."""
+def check_finite(values: AnyArray, name: str) -> None:
+    """Raise InvalidInput if a value is NaN or infinite."""
     if values.size and not (np.isfinite(values.min()) and np.isfinite(values.max())):
-        raise refused(f"The array {shortened(name)} holds NaN or infinite numbers; all have to be finite.")
+        raise invalid_file(f"The tensor {shorten(name)} holds NaN or infinite values; all must be finite.")
 
 
-def check_size(architecture: Architecture, most: int) -> None:
-    """Before there is memory for it. Raises TooLarge."""
-    if len(architecture.layers) > MOST_LAYERS:
-        raise TooLarge(FIELD, f"The network has {len(architecture.layers)} layers; at most {MOST_LAYERS} are accepted.")
-    if architecture.parameters > most:
-        raise TooLarge(
-            FIELD,
-            f"The network has {architecture.parameters} parameters; this service takes at most {most}.",
-        )
-
-
-def check_variances(variances: Array, name: str) -> None:
-    """Raises InvalidInput if one is below 0."""
+def check_variances(variances: AnyArray, name: str) -> None:
+    """Raise InvalidInput if a variance is negative."""
     if (variances < 0).any():
-        raise refused(f"The array {shortened(name)} has a variance below 0; variances are at least 0.")
+        raise invalid_file(f"The tensor {shorten(name)} holds a negative variance; variances are at least 0.")
+
+
+def check_model_size(architecture: Architecture, max_parameters: int) -> None:
+    """Raise TooLarge if a network has too many layers or parameters, before memory is allocated for it."""
+    if len(architecture.layers) > MAX_LAYERS:
+        raise TooLarge(FIELD, f"The network has {len(architecture.layers)} layers; at most {MAX_LAYERS} are accepted.")
+    if architecture.parameters > max_parameters:
+        raise TooLarge(
+            FIELD, f"The network has {architecture.parameters} parameters; at most {max_parameters} are accepted."
+        )

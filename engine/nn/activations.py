@@ -1,6 +1,7 @@
-"""Each activation once: its value a = σ(z), and its slope σ′.
+"""Activation functions: the value a = σ(z) and the derivative σ′ of each, written once.
 
-Where the slope can be written in terms of a, a layer overwrites z with a and still runs backwards; the others keep z.
+If the derivative is a function of a, a layer overwrites z with a and needs nothing else for its backward pass;
+otherwise it keeps z too.
 """
 
 import math
@@ -9,153 +10,188 @@ from typing import NamedTuple
 
 from nabla.engine.literals import ActivationName
 from nabla.engine.nn import vector_math
-from nabla.engine.nn.array_views import Matrix, Vector, whole
-from nabla.engine.nn.jit import formula, kernel, named, scalar
+from nabla.engine.nn.array_views import flatten
+from nabla.engine.nn.jit import device_kernel, jit_inline, scalar, with_name
+from nabla.engine.typing import Matrix, Vector
 
 
-@formula
+@jit_inline
 def identity(z: float) -> float:
+    """Return z."""
     return z
 
 
-@formula
-def identity_slope(a: float) -> float:
+@jit_inline
+def identity_derivative(a: float) -> float:
+    """Return σ′ = 1."""
     return scalar(1.0, a)
 
 
-@formula
+@jit_inline
 def sigmoid(z: float) -> float:
-    """1 / (1 + e⁻ᶻ), written so that it cannot overflow: ½ + ½ tanh(z/2)."""
+    """Return 1 / (1 + e⁻ᶻ), computed as ½ + ½ tanh(z/2), which cannot overflow."""
     half = scalar(0.5, z)
     return half + half * vector_math.tanh(half * z)
 
 
-@formula
-def sigmoid_slope(a: float) -> float:
+@jit_inline
+def sigmoid_derivative(a: float) -> float:
+    """Return σ′ = a (1 − a)."""
     return a * (scalar(1.0, a) - a)
 
 
-@formula
+@jit_inline
 def tanh(z: float) -> float:
+    """Return tanh z."""
     return vector_math.tanh(z)
 
 
-@formula
-def tanh_slope(a: float) -> float:
+@jit_inline
+def tanh_derivative(a: float) -> float:
+    """Return σ′ = 1 − a²."""
     return scalar(1.0, a) - a * a
 
 
-@formula
+@jit_inline
 def relu(z: float) -> float:
-    """max(z, 0); a NaN stays one, so that divergence is seen."""
+    """Return max(z, 0). A NaN stays a NaN, so that divergence is detected."""
     return scalar(0.0, z) if z < scalar(0.0, z) else z
 
 
-@formula
-def relu_slope(a: float) -> float:
+@jit_inline
+def relu_derivative(a: float) -> float:
+    """Return 1 where a > 0, else 0."""
     return scalar(1.0, a) if a > scalar(0.0, a) else scalar(0.0, a)
 
 
-# What leaky_relu lets through below 0.
-LEAK = 0.01
+NEGATIVE_SLOPE = 0.01
+"""Derivative of leaky_relu below 0."""
 
 
-@formula
+@jit_inline
 def leaky_relu(z: float) -> float:
-    """z, or 0.01 z below 0. Maas, Hannun and Ng, "Rectifier nonlinearities improve neural network acoustic models"."""
-    return scalar(LEAK, z) * z if z < scalar(0.0, z) else z
+    """Return z, or 0.01 z below 0.
+
+    Source: Maas, Hannun and Ng, "Rectifier nonlinearities improve neural network acoustic models", 2013.
+    """
+    return scalar(NEGATIVE_SLOPE, z) * z if z < scalar(0.0, z) else z
 
 
-@formula
-def leaky_relu_slope(a: float) -> float:
-    return scalar(1.0, a) if a > scalar(0.0, a) else scalar(LEAK, a)
+@jit_inline
+def leaky_relu_derivative(a: float) -> float:
+    """Return 1 where a > 0, else 0.01."""
+    return scalar(1.0, a) if a > scalar(0.0, a) else scalar(NEGATIVE_SLOPE, a)
 
 
-@formula
+@jit_inline
 def elu(z: float) -> float:
-    """z, or eᶻ − 1 below 0. Clevert, Unterthiner and Hochreiter, "Fast and accurate deep network learning", 2016."""
-    below = vector_math.expm1(z)
-    return below if z < scalar(0.0, z) else z
+    """Return z, or eᶻ − 1 below 0.
+
+    Source: Clevert, Unterthiner and Hochreiter, "Fast and accurate deep network learning", 2016.
+    """
+    negative = vector_math.expm1(z)
+    return negative if z < scalar(0.0, z) else z
 
 
-@formula
-def elu_slope(a: float) -> float:
+@jit_inline
+def elu_derivative(a: float) -> float:
+    """Return 1 where a > 0, else a + 1."""
     return scalar(1.0, a) if a > scalar(0.0, a) else a + scalar(1.0, a)
 
 
-# λ and α of selu, which keep mean 0 and variance 1 from layer to layer.
+# λ and α of selu, with which activations keep mean 0 and variance 1 from layer to layer.
 SELU_SCALE = 1.0507009873554805
 SELU_ALPHA = 1.6732632423543772
 
 
-@formula
+@jit_inline
 def selu(z: float) -> float:
-    """λ z, or λ α (eᶻ − 1) below 0. Klambauer et al., "Self-normalizing neural networks", 2017."""
-    below = scalar(SELU_SCALE * SELU_ALPHA, z) * vector_math.expm1(z)
-    return below if z < scalar(0.0, z) else scalar(SELU_SCALE, z) * z
+    """Return λ z, or λ α (eᶻ − 1) below 0.
+
+    Source: Klambauer et al., "Self-normalizing neural networks", 2017.
+    """
+    negative = scalar(SELU_SCALE * SELU_ALPHA, z) * vector_math.expm1(z)
+    return negative if z < scalar(0.0, z) else scalar(SELU_SCALE, z) * z
 
 
-@formula
-def selu_slope(a: float) -> float:
+@jit_inline
+def selu_derivative(a: float) -> float:
+    """Return λ where a > 0, else a + λ α."""
     return scalar(SELU_SCALE, a) if a > scalar(0.0, a) else a + scalar(SELU_SCALE * SELU_ALPHA, a)
 
 
-@formula
+@jit_inline
 def gelu(z: float) -> float:
-    """z Φ(z), Φ the normal distribution. Hendrycks and Gimpel, "Gaussian error linear units", 2016."""
+    """Return z Φ(z), where Φ is the cumulative normal distribution.
+
+    Source: Hendrycks and Gimpel, "Gaussian error linear units", 2016.
+    """
     half = scalar(0.5, z)
     return half * z * (scalar(1.0, z) + math.erf(z * scalar(math.sqrt(0.5), z)))
 
 
-@formula
-def gelu_slope(z: float) -> float:
+@jit_inline
+def gelu_derivative(z: float) -> float:
+    """Return Φ(z) + z φ(z), where φ is the normal density."""
     half = scalar(0.5, z)
-    share = half * (scalar(1.0, z) + math.erf(z * scalar(math.sqrt(0.5), z)))
-    return share + z * scalar(1 / math.sqrt(2 * math.pi), z) * vector_math.exp(-half * z * z)
+    cumulative = half * (scalar(1.0, z) + math.erf(z * scalar(math.sqrt(0.5), z)))
+    return cumulative + z * scalar(1 / math.sqrt(2 * math.pi), z) * vector_math.exp(-half * z * z)
 
 
-@formula
+@jit_inline
 def silu(z: float) -> float:
-    """z σ(z) with the sigmoid σ. Elfwing, Uchibe and Doya, "Sigmoid-weighted linear units", 2018."""
+    """Return z s(z), where s is the sigmoid.
+
+    Source: Elfwing, Uchibe and Doya, "Sigmoid-weighted linear units", 2018.
+    """
     return z * sigmoid(z)
 
 
-@formula
-def silu_slope(z: float) -> float:
-    share = sigmoid(z)
-    return share * (scalar(1.0, z) + z * (scalar(1.0, z) - share))
+@jit_inline
+def silu_derivative(z: float) -> float:
+    """Return s (1 + z (1 − s)), where s is the sigmoid of z."""
+    s = sigmoid(z)
+    return s * (scalar(1.0, z) + z * (scalar(1.0, z) - s))
 
 
-@formula
+@jit_inline
 def softplus(z: float) -> float:
-    """ln(1 + eᶻ), written so that eᶻ cannot overflow. Dugas et al., 2000."""
+    """Return ln(1 + eᶻ), computed so that eᶻ cannot overflow.
+
+    Source: Dugas et al., "Incorporating second-order functional knowledge for better option pricing", 2000.
+    """
     linear = scalar(0.0, z) if z < scalar(0.0, z) else z
     return linear + math.log1p(vector_math.exp(-abs(z)))
 
 
-@formula
-def softplus_slope(a: float) -> float:
-    """σ(z) = 1 − e⁻ᵃ."""
+@jit_inline
+def softplus_derivative(a: float) -> float:
+    """Return σ′ = 1 − e⁻ᵃ, the sigmoid of z."""
     return -vector_math.expm1(-a)
 
 
-@formula
+@jit_inline
 def sin(z: float) -> float:
-    """Sitzmann et al., "Implicit neural representations with periodic activation functions", 2020."""
+    """Return sin z.
+
+    Source: Sitzmann et al., "Implicit neural representations with periodic activation functions", 2020.
+    """
     return math.sin(z)
 
 
-@formula
-def sin_slope(z: float) -> float:
+@jit_inline
+def sin_derivative(z: float) -> float:
+    """Return cos z."""
     return math.cos(z)
 
 
 class Activation(NamedTuple):
-    """What a layer needs of an activation, over a whole mini-batch. z, a and delta are (rows, units), b is (units).
+    """An activation applied to a mini-batch. z, a and delta have shape (rows, units), b has shape (units).
 
-    `forward(z, b, a)`: a becomes σ(z + b), and z becomes z + b.
-    `backward(z, a, delta)`: delta holds ∂C/∂a and becomes ∂C/∂z.
-    `keeps_input`: z and a are different memory; else they are the same, and hold a.
+    Attributes:
+        forward: `forward(z, b, a)` sets z to z + b and a to σ(z + b).
+        backward: `backward(z, a, delta)` replaces ∂C/∂a in delta by ∂C/∂z.
+        keeps_input: Whether z and a are separate arrays; otherwise they are the same array, which ends up holding a.
     """
 
     forward: Callable[[Matrix, Vector, Matrix], None]
@@ -163,109 +199,109 @@ class Activation(NamedTuple):
     keeps_input: bool
 
 
-@formula
+@jit_inline
 def _add_bias(z: Matrix, b: Vector) -> None:
     for i in range(z.shape[0]):
         for j in range(z.shape[1]):
             z[i, j] += b[j]
 
 
-# What follows goes through matrices as if they were vectors: rows of ten outputs would leave most of a processor's
-# lanes empty.
+# The loops below treat matrices as flat vectors: short rows, of ten outputs for example, would leave most SIMD lanes
+# empty.
 
 
-def _from_output(value: Callable[[float], float], slope: Callable[[float], float]) -> Activation:
-    """An activation whose slope is a function of its output, worked out in place."""
+def _build_from_output(value: Callable[[float], float], derivative: Callable[[float], float]) -> Activation:
+    """Build an activation whose derivative is a function of its output; it works in place."""
 
-    @kernel("forward_from_output", value)
-    @named(f"{value.__name__}_forward")
+    @device_kernel("forward_from_output", value)
+    @with_name(f"{value.__name__}_forward")
     def forward(z: Matrix, b: Vector, a: Matrix) -> None:
         _add_bias(z, b)
-        flat = whole(z)
+        flat = flatten(z)
         for k in range(flat.size):
             flat[k] = value(flat[k])
 
-    @kernel("backward_from_output", slope)
-    @named(f"{value.__name__}_backward")
+    @device_kernel("backward_from_output", derivative)
+    @with_name(f"{value.__name__}_backward")
     def backward(z: Matrix, a: Matrix, delta: Matrix) -> None:
-        flat, outputs = whole(delta), whole(a)
+        flat, outputs = flatten(delta), flatten(a)
         for k in range(flat.size):
-            flat[k] *= slope(outputs[k])
+            flat[k] *= derivative(outputs[k])
 
     return Activation(forward, backward, keeps_input=False)
 
 
-def _from_input(value: Callable[[float], float], slope: Callable[[float], float]) -> Activation:
-    """An activation whose slope is a function of its input."""
+def _build_from_input(value: Callable[[float], float], derivative: Callable[[float], float]) -> Activation:
+    """Build an activation whose derivative is a function of its input."""
 
-    @kernel("forward_from_input", value)
-    @named(f"{value.__name__}_forward")
+    @device_kernel("forward_from_input", value)
+    @with_name(f"{value.__name__}_forward")
     def forward(z: Matrix, b: Vector, a: Matrix) -> None:
         _add_bias(z, b)
-        inputs, outputs = whole(z), whole(a)
+        inputs, outputs = flatten(z), flatten(a)
         for k in range(inputs.size):
             outputs[k] = value(inputs[k])
 
-    @kernel("backward_from_input", slope)
-    @named(f"{value.__name__}_backward")
+    @device_kernel("backward_from_input", derivative)
+    @with_name(f"{value.__name__}_backward")
     def backward(z: Matrix, a: Matrix, delta: Matrix) -> None:
-        flat, inputs = whole(delta), whole(z)
+        flat, inputs = flatten(delta), flatten(z)
         for k in range(flat.size):
-            flat[k] *= slope(inputs[k])
+            flat[k] *= derivative(inputs[k])
 
     return Activation(forward, backward, keeps_input=True)
 
 
-@formula
-def softmax_power(z: float, largest: float) -> float:
-    """e^(z − max z): the largest of the row is subtracted so that nothing overflows."""
-    return vector_math.exp(z - largest)
+@jit_inline
+def softmax_exp(z: float, row_max: float) -> float:
+    """Return e^(z − max z), in which the row's maximum is subtracted to avoid overflow."""
+    return vector_math.exp(z - row_max)
 
 
-@formula
-def softmax_delta(a: float, delta: float, mean: float) -> float:
-    """∂aⱼ/∂zₖ = aⱼ (1{j=k} − aₖ), so ∂C/∂zₖ = aₖ (∂C/∂aₖ − Σⱼ aⱼ ∂C/∂aⱼ)."""
-    return a * (delta - mean)
+@jit_inline
+def softmax_delta(a: float, delta: float, weighted_sum: float) -> float:
+    """Return ∂C/∂zₖ = aₖ (∂C/∂aₖ − Σⱼ aⱼ ∂C/∂aⱼ), since ∂aⱼ/∂zₖ = aⱼ (1{j=k} − aₖ)."""
+    return a * (delta - weighted_sum)
 
 
-@kernel("softmax_forward")
+@device_kernel("softmax_forward")
 def _softmax_forward(z: Matrix, b: Vector, a: Matrix) -> None:
-    """aⱼ = e^(zⱼ − max z) / Σ e^(zₖ − max z)."""
+    """Set aⱼ = e^(zⱼ − max z) / Σₖ e^(zₖ − max z)."""
     for i in range(z.shape[0]):
-        largest = z[i, 0] + b[0]
+        row_max = z[i, 0] + b[0]
         for j in range(z.shape[1]):
             z[i, j] += b[j]
-            largest = max(largest, z[i, j])
-        total = scalar(0.0, largest)
+            row_max = max(row_max, z[i, j])
+        total = scalar(0.0, row_max)
         for j in range(z.shape[1]):
-            z[i, j] = softmax_power(z[i, j], largest)
+            z[i, j] = softmax_exp(z[i, j], row_max)
             total += z[i, j]
-        share = scalar(1.0, total) / total
+        inverse = scalar(1.0, total) / total
         for j in range(z.shape[1]):
-            z[i, j] *= share
+            z[i, j] *= inverse
 
 
-@kernel("softmax_backward")
+@device_kernel("softmax_backward")
 def _softmax_backward(z: Matrix, a: Matrix, delta: Matrix) -> None:
     for i in range(a.shape[0]):
-        mean = scalar(0.0, a[i, 0])
+        weighted_sum = scalar(0.0, a[i, 0])
         for j in range(a.shape[1]):
-            mean += a[i, j] * delta[i, j]
+            weighted_sum += a[i, j] * delta[i, j]
         for j in range(a.shape[1]):
-            delta[i, j] = softmax_delta(a[i, j], delta[i, j], mean)
+            delta[i, j] = softmax_delta(a[i, j], delta[i, j], weighted_sum)
 
 
 ACTIVATIONS: dict[ActivationName, Activation] = {
-    "identity": _from_output(identity, identity_slope),
-    "sigmoid": _from_output(sigmoid, sigmoid_slope),
-    "tanh": _from_output(tanh, tanh_slope),
-    "relu": _from_output(relu, relu_slope),
-    "leaky_relu": _from_output(leaky_relu, leaky_relu_slope),
-    "elu": _from_output(elu, elu_slope),
-    "selu": _from_output(selu, selu_slope),
-    "gelu": _from_input(gelu, gelu_slope),
-    "silu": _from_input(silu, silu_slope),
-    "softplus": _from_output(softplus, softplus_slope),
-    "sin": _from_input(sin, sin_slope),
+    "identity": _build_from_output(identity, identity_derivative),
+    "sigmoid": _build_from_output(sigmoid, sigmoid_derivative),
+    "tanh": _build_from_output(tanh, tanh_derivative),
+    "relu": _build_from_output(relu, relu_derivative),
+    "leaky_relu": _build_from_output(leaky_relu, leaky_relu_derivative),
+    "elu": _build_from_output(elu, elu_derivative),
+    "selu": _build_from_output(selu, selu_derivative),
+    "gelu": _build_from_input(gelu, gelu_derivative),
+    "silu": _build_from_input(silu, silu_derivative),
+    "softplus": _build_from_output(softplus, softplus_derivative),
+    "sin": _build_from_input(sin, sin_derivative),
     "softmax": Activation(_softmax_forward, _softmax_backward, keeps_input=False),
 }

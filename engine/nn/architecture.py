@@ -1,28 +1,32 @@
-"""What determines a network before training, and where everything of it lies."""
+"""The architecture of a network: its validation, and its memory layout for compiled code."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from nabla.engine.errors import InvalidInput
-from nabla.engine.literals import LARGEST_SEED, ActivationName, CostName, DtypeName, InitializerName
+from nabla.engine.literals import MAX_SEED, ActivationName, CostName, DtypeName, InitializerName
 from nabla.engine.nn.activations import ACTIVATIONS
-from nabla.engine.nn.compiled_layout import ERRORS, NONE, NUMBERS, Buffers, Plan
+from nabla.engine.nn.compiled_layout import ERRORS, NO_OFFSET, REGRESSION, Buffers, CompiledLayout
 from nabla.engine.nn.initializers import INITIALIZERS
-from nabla.engine.nn.jit import code_of
+from nabla.engine.nn.jit import switch_index
 from nabla.engine.nn.losses import COSTS
-from nabla.engine.nn.optimizers import COEFFICIENTS
+from nabla.engine.nn.optimizers import MAX_COEFFICIENTS
 
 
 @dataclass(frozen=True)
 class Layer:
     """A dense layer: a = σ(W a₋₁ + b) with `units` outputs.
 
-    With `batch_norm`, W a₋₁ is normalized over the mini-batch and scaled by γ before b is added. `dropout` is the share
-    of the outputs that is dropped in training before they reach the next layer.
+    Attributes:
+        units: Number of outputs.
+        activation: The activation σ.
+        dropout: Probability with which an output is dropped in training before it reaches the next layer.
+        batch_norm: Whether W a₋₁ is normalized over the mini-batch and scaled by γ before b is added.
     """
 
     units: int
@@ -33,7 +37,11 @@ class Layer:
 
 @dataclass(frozen=True)
 class Architecture:
-    """All that determines a network before training. Raises InvalidInput, naming the field, if it cannot be."""
+    """Everything that determines a network before training.
+
+    Raises:
+        InvalidInput: A field is out of range, or fields do not fit together; the error names the field.
+    """
 
     inputs: int
     layers: tuple[Layer, ...]
@@ -46,27 +54,28 @@ class Architecture:
     input_dropout: float = 0.0
 
     def __post_init__(self) -> None:
+        """Validate the fields."""
         if self.inputs < 1:
-            raise InvalidInput("inputs", "A network has at least 1 input.")
+            raise InvalidInput("inputs", "A network needs at least 1 input.")
         if not self.layers:
-            raise InvalidInput("layers", "A network has at least 1 layer.")
-        _check_share(self.input_dropout, "input_dropout")
-        for position, layer in enumerate(self.layers):
+            raise InvalidInput("layers", "A network needs at least 1 layer.")
+        _check_probability(self.input_dropout, "input_dropout")
+        for index, layer in enumerate(self.layers):
             if layer.units < 1:
-                raise InvalidInput(f"layers.{position}.units", "A layer has at least 1 unit.")
-            _known(layer.activation, ACTIVATIONS, f"layers.{position}.activation")
-            _check_share(layer.dropout, f"layers.{position}.dropout")
-        _known(self.cost, COSTS, "cost")
-        _known(self.initializer, INITIALIZERS, "initializer")
-        _known(self.dtype, get_args(DtypeName), "dtype")
-        if not 0 <= self.seed <= LARGEST_SEED:
-            raise InvalidInput("seed", f"A seed is a whole number from 0 to {LARGEST_SEED}.")
+                raise InvalidInput(f"layers.{index}.units", "A layer needs at least 1 unit.")
+            _check_choice(layer.activation, ACTIVATIONS, f"layers.{index}.activation")
+            _check_probability(layer.dropout, f"layers.{index}.dropout")
+        _check_choice(self.cost, COSTS, "cost")
+        _check_choice(self.initializer, INITIALIZERS, "initializer")
+        _check_choice(self.dtype, get_args(DtypeName), "dtype")
+        if not 0 <= self.seed <= MAX_SEED:
+            raise InvalidInput("seed", f"The seed must be an integer from 0 to {MAX_SEED}.")
         if not 0 <= self.label_smoothing < 1:
-            raise InvalidInput("label_smoothing", "Label smoothing is at least 0 and below 1.")
+            raise InvalidInput("label_smoothing", "Label smoothing must be at least 0 and below 1.")
         if self.label_smoothing and self.cost != "categorical_cross_entropy":
-            raise InvalidInput("label_smoothing", "Label smoothing goes with the cost categorical_cross_entropy.")
+            raise InvalidInput("label_smoothing", "Label smoothing requires the cost categorical_cross_entropy.")
         if not 0 < self.huber_delta < float("inf"):
-            raise InvalidInput("huber_delta", "The δ of the cost huber is a finite number above 0.")
+            raise InvalidInput("huber_delta", "The δ of the huber cost must be a finite number above 0.")
         self._check_output()
 
     def _check_output(self) -> None:
@@ -75,18 +84,21 @@ class Architecture:
         if output.activation not in accepted:
             raise InvalidInput(
                 f"{field}.activation",
-                f"The cost {self.cost} needs {' or '.join(accepted)} in the last layer: it takes logarithms of the "
-                f"outputs. For {output.activation} outputs use quadratic, mean_absolute or huber.",
+                f"The cost {self.cost} takes logarithms of the outputs: the last layer needs {' or '.join(accepted)}. "
+                f"For {output.activation} outputs use quadratic, mean_absolute or huber.",
             )
         if output.activation == "softmax" and output.units == 1:
             raise InvalidInput(
-                f"{field}.activation", "Softmax over a single output is always 1; use sigmoid, or at least 2 units."
+                f"{field}.activation", "Softmax over a single output is always 1. Use sigmoid, or at least 2 units."
             )
         if output.dropout:
-            raise InvalidInput(f"{field}.dropout", "The outputs of the last layer are the answer; none are dropped.")
+            raise InvalidInput(
+                f"{field}.dropout", "The last layer cannot have dropout: its outputs are the predictions."
+            )
 
-    @property
+    @cached_property
     def outputs(self) -> int:
+        """Number of outputs of the last layer."""
         return self.layers[-1].units
 
     @property
@@ -95,104 +107,127 @@ class Architecture:
         units = [layer.units for layer in self.layers]
         return list(zip([self.inputs, *units[:-1]], units, strict=True))
 
-    @property
+    @cached_property
     def parameters(self) -> int:
-        """How many weights, biases and scales there are."""
-        return sum((inputs + 1) * units for inputs, units in self.shapes) + self.normalized
+        """Number of weights, biases and scales γ of batch normalization."""
+        return sum((inputs + 1) * units for inputs, units in self.shapes) + self.batch_norm_units
 
     @property
-    def normalized(self) -> int:
-        """How many units have batch normalization. Each has a scale γ, and a running mean and variance."""
+    def batch_norm_units(self) -> int:
+        """Number of units with batch normalization; each has a scale γ, a running mean and a running variance."""
         return sum(layer.units for layer in self.layers if layer.batch_norm)
 
+    def multiply_adds(self, rows: int) -> int:
+        """Return the multiply-adds of a training step's matrix products.
+
+        Each layer has three products, but the first one has two: no deltas are propagated to its inputs.
+        """
+        weights = [inputs * units for inputs, units in self.shapes]
+        return rows * (3 * sum(weights) - weights[0])
+
     @property
-    def drops(self) -> bool:
-        """Is anything dropped in training?"""
+    def has_dropout(self) -> bool:
+        """Whether the inputs or any layer has dropout."""
         return bool(self.input_dropout) or any(layer.dropout for layer in self.layers)
 
-    def plan(self, measure: int = NUMBERS) -> Plan:
-        """The architecture as compiled code reads it; `measure` is what to count beside the cost."""
-        layout = _Layout(self)
-        return Plan(
-            layers=np.array(layout.rows, np.int64),
+    def compiled_layout(self, metric_kind: int = REGRESSION) -> CompiledLayout:
+        """Return the layout of the network for compiled code.
+
+        Args:
+            metric_kind: Metrics to accumulate besides the cost: REGRESSION, BINARY_ACCURACY or CATEGORICAL_ACCURACY.
+        """
+        layout = _LayoutBuilder(self)
+        return CompiledLayout(
+            layers=np.array(layout.layers, np.int64),
             dropout=np.array([self.input_dropout, *(layer.dropout for layer in self.layers[:-1])]),
-            cost=code_of(self.cost, COSTS),
-            cost_setting=self.huber_delta,
-            cost_to_input=COSTS[self.cost].to_input,
+            cost=switch_index(self.cost, COSTS),
+            cost_parameter=self.huber_delta,
+            cost_wrt_input=COSTS[self.cost].wrt_input,
             label_smoothing=self.label_smoothing,
-            measure=measure,
+            metric_kind=metric_kind,
         )
 
-    def buffers(self, rows: int) -> Buffers:
-        """Room to work out `rows` rows at a time."""
-        return Buffers(rows, *(np.zeros(size, dtype) for size, dtype in self.sizes_of_buffers(rows)))
+    def allocate_buffers(self, rows: int) -> Buffers:
+        """Allocate buffers for mini-batches of at most `rows` rows."""
+        return Buffers(rows, *(np.zeros(size, dtype) for size, dtype in self.buffer_sizes(rows)))
 
-    def sizes_of_buffers(self, rows: int) -> list[tuple[int, npt.DTypeLike]]:
-        """How many numbers of which type they hold, in their order."""
-        layout, exact = _Layout(self), "float64"
+    def buffer_sizes(self, rows: int) -> list[tuple[int, npt.DTypeLike]]:
+        """Return (size, dtype) of each array of `Buffers`, in field order."""
+        layout = _LayoutBuilder(self)
         return [
-            (rows * layout.kept, self.dtype),
+            (rows * layout.activations, self.dtype),
             (rows * layout.deltas, self.dtype),
-            (self.normalized, exact),
-            (self.normalized, exact),
+            (self.batch_norm_units, "float64"),
+            (self.batch_norm_units, "float64"),
             (rows, self.dtype),
-            (COEFFICIENTS, exact),
-            (1, exact),
-            (ERRORS + 2 * self.outputs, exact),
+            (MAX_COEFFICIENTS, "float64"),
+            (1, "float64"),
+            (ERRORS + 2 * self.outputs, "float64"),
             (2, "int64"),
         ]
 
 
-class _Layout:
-    """Where everything of a layer lies. `rows` are those of `Plan.layers`; `kept` and `deltas` count the numbers that
-    the activations and the deltas of one row of a mini-batch take."""
+_ACTIVATION_INDICES = {name: switch_index(name, ACTIVATIONS) for name in ACTIVATIONS}
+
+
+class _LayoutBuilder:
+    """Assigns offsets to the parameters and buffers of each layer.
+
+    Attributes:
+        layers: The rows of `CompiledLayout.layers`.
+        activations: Numbers per row of a mini-batch in the activations buffer.
+        deltas: Numbers per row of a mini-batch in the deltas buffer.
+    """
 
     def __init__(self, architecture: Architecture) -> None:
-        self.rows: list[tuple[int, ...]] = []
-        self.kept = architecture.inputs
+        self.layers: list[tuple[int, ...]] = []
+        self.activations = architecture.inputs
         self.deltas = 0
-        parameters, statistics, outputs_before, dropped = 0, 0, 0, 0.0
+        parameters, statistics, previous_outputs, previous_dropout = 0, 0, 0, 0.0
         for (inputs, units), layer in zip(architecture.shapes, architecture.layers, strict=True):
-            weights_at = parameters
-            biases_at = weights_at + units * inputs
-            parameters = biases_at + units * (2 if layer.batch_norm else 1)
-            inputs_at = self._keep(inputs) if dropped else outputs_before
-            sums_at = self._keep(units)
-            normal_at = sums_at
+            weights_offset = parameters
+            biases_offset = weights_offset + units * inputs
+            parameters = biases_offset + units * (2 if layer.batch_norm else 1)
+            inputs_offset = self._reserve(inputs) if previous_dropout else previous_outputs
+            weighted_sum_offset = self._reserve(units)
+            normalized_offset = weighted_sum_offset
             if layer.batch_norm:
-                sums_at = self._keep(units)
-            outputs_before = self._keep(units) if ACTIVATIONS[layer.activation].keeps_input else sums_at
-            self.rows.append(
+                weighted_sum_offset = self._reserve(units)
+            previous_outputs = (
+                self._reserve(units) if ACTIVATIONS[layer.activation].keeps_input else weighted_sum_offset
+            )
+            self.layers.append(
                 (
                     inputs,
                     units,
-                    code_of(layer.activation, ACTIVATIONS),
-                    weights_at,
-                    biases_at,
-                    biases_at + units if layer.batch_norm else NONE,
-                    statistics if layer.batch_norm else NONE,
-                    inputs_at,
-                    normal_at,
-                    sums_at,
-                    outputs_before,
+                    _ACTIVATION_INDICES[layer.activation],
+                    weights_offset,
+                    biases_offset,
+                    biases_offset + units if layer.batch_norm else NO_OFFSET,
+                    statistics if layer.batch_norm else NO_OFFSET,
+                    inputs_offset,
+                    normalized_offset,
+                    weighted_sum_offset,
+                    previous_outputs,
                     self.deltas,
                 )
             )
             statistics += units if layer.batch_norm else 0
             self.deltas += units
-            dropped = layer.dropout
+            previous_dropout = layer.dropout
 
-    def _keep(self, numbers: int) -> int:
-        at = self.kept
-        self.kept += numbers
-        return at
-
-
-def _check_share(share: float, field: str) -> None:
-    if not 0 <= share < 1:
-        raise InvalidInput(field, "The share that is dropped is at least 0 and below 1.")
+    def _reserve(self, size: int) -> int:
+        """Reserve `size` numbers per row in the activations buffer and return their offset."""
+        offset = self.activations
+        self.activations += size
+        return offset
 
 
-def _known(name: str, table: Iterable[str], field: str) -> None:
-    if name not in table:
-        raise InvalidInput(field, f"Unknown: {name!r}. Accepted: {', '.join(table)}.")
+def _check_probability(probability: float, field: str) -> None:
+    if not 0 <= probability < 1:
+        raise InvalidInput(field, f"Dropout must be at least 0 and below 1, got {probability:g}.")
+
+
+def _check_choice(value: str, accepted: Iterable[str], field: str) -> None:
+    if value not in accepted:
+        raise InvalidInput(field, f"Unknown value {value!r}. Accepted: {', '.join(accepted)}.")

@@ -1,7 +1,12 @@
-"""Parts of flat vectors as vectors and matrices, and matrices as flat vectors.
+"""Views into flat vectors, and allocation of vectors staggered against 4-KByte aliasing.
 
-In compiled code these are pointers and sizes and nothing else: no copy, no check, and no count of references, which
-NumPy's own slices and reshapes pay for at every step. Whoever calls keeps the flat vector alive.
+In compiled code a view is a pointer and sizes: no copy, no bounds check and no reference counting, which NumPy's own
+slices and reshapes cost in every step. The caller keeps the flat vector alive.
+
+An optimizer reads and writes several vectors at the same positions. If these begin at the same offset in a page, as
+large arrays do by default, the processor compares page offsets first, mistakes a load from one vector for a load of
+what has just been stored to another, and stalls: adam then takes three times as long. Source: Intel 64 and IA-32
+Architectures Optimization Reference Manual, "4-KByte aliasing"; measured on AMD too.
 """
 
 from collections.abc import Callable
@@ -15,114 +20,115 @@ from numba.core.errors import TypingError
 from numba.extending import intrinsic, overload
 from numba.np import arrayobj
 
-Matrix = npt.NDArray[np.floating]
-Vector = npt.NDArray[np.floating]
+from nabla.engine.typing import Matrix, Vector
+
 Number = TypeVar("Number", bound=np.generic)
 
-# Numba's own have no types.
-_unpack: Any = cgutils.unpack_tuple
-_make: Any = arrayobj.make_array
-_populate: Any = arrayobj.populate_array
+# Numba ships no type annotations for these.
+_unpack_tuple: Any = cgutils.unpack_tuple
+_make_array: Any = arrayobj.make_array
+_populate_array: Any = arrayobj.populate_array
 
 
-def span(flat: npt.NDArray[Number], at: int, size: int) -> npt.NDArray[Number]:
-    """`size` numbers from position `at` on."""
-    return flat[at : at + size]
+def vector_view(flat: npt.NDArray[Number], offset: int, size: int) -> npt.NDArray[Number]:
+    """Return the `size` elements from `offset` on."""
+    return flat[offset : offset + size]
 
 
-def block(flat: npt.NDArray[Number], at: int, rows: int, columns: int) -> npt.NDArray[Number]:
-    """The matrix (rows, columns) that begins at position `at`."""
-    return flat[at : at + rows * columns].reshape(rows, columns)
+def matrix_view(flat: npt.NDArray[Number], offset: int, rows: int, columns: int) -> npt.NDArray[Number]:
+    """Return the elements from `offset` on as a matrix (rows, columns)."""
+    return flat[offset : offset + rows * columns].reshape(rows, columns)
 
 
-def whole(matrix: npt.NDArray[Number]) -> npt.NDArray[Number]:
-    """All numbers of a matrix, row by row."""
+def flatten(matrix: npt.NDArray[Number]) -> npt.NDArray[Number]:
+    """Return the elements of a matrix in row-major order."""
     return matrix.reshape(-1)
 
 
-def lasting(array: npt.NDArray[Number]) -> npt.NDArray[Number]:
-    """The same array, while something else keeps it alive.
+def borrow(array: npt.NDArray[Number]) -> npt.NDArray[Number]:
+    """Return the array without reference counting; the caller keeps it alive.
 
-    Arrays from Python count their references, and compiled code counts along wherever it hands one on: a tenth of a
-    small network's step.
+    Reference counts of arrays passed in from Python take a tenth of a small network's step.
     """
     return array
 
 
-def _view(flat: Any, at: Any, shape: Any) -> Any:
+def _type_view(flat: Any, offset: Any, shape: Any) -> Any:
+    """Return the type of a view and the generator of its code."""
     if flat.layout != "C":
-        raise TypingError("only of numbers that lie one after the other")
-    kind = flat.copy(ndim=len(shape))
+        raise TypingError("views need a contiguous array")
+    view_type = flat.copy(ndim=len(shape))
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        source = _make(signature.args[0])(context, builder, arguments[0])
-        view = _make(kind)(context, builder)
-        sizes = _unpack(builder, arguments[2])
-        bytes_per_number = source.itemsize
-        strides = [bytes_per_number]
+        source = _make_array(signature.args[0])(context, builder, arguments[0])
+        view = _make_array(view_type)(context, builder)
+        sizes = _unpack_tuple(builder, arguments[2])
+        strides = [source.itemsize]
         for size in sizes[:0:-1]:
             strides.insert(0, builder.mul(strides[0], size))
-        first = builder.gep(source.data, [arguments[1]])
-        _populate(view, first, sizes, strides, bytes_per_number, meminfo=None)
+        data = builder.gep(source.data, [arguments[1]])
+        _populate_array(view, data, sizes, strides, source.itemsize, meminfo=None)
         return view._getvalue()
 
-    return kind(flat, types.intp, shape), generate
+    return view_type(flat, types.intp, shape), generate
 
 
-_compiled_view: Any = intrinsic(lambda typing, flat, at, shape: _view(flat, at, shape))
+_compiled_view: Any = intrinsic(lambda typing, flat, offset, shape: _type_view(flat, offset, shape))
 
 
-@overload(span)
-def _span(flat: Any, at: Any, size: Any) -> Callable[[Any, Any, Any], Any]:
-    def compiled(flat: Any, at: Any, size: Any) -> Any:
-        return _compiled_view(flat, at, (size,))
+@overload(vector_view)
+def _compile_vector_view(flat: Any, offset: Any, size: Any) -> Callable[[Any, Any, Any], Any]:
+    def compiled(flat: Any, offset: Any, size: Any) -> Any:
+        return _compiled_view(flat, offset, (size,))
 
     return compiled
 
 
-@overload(whole)
-def _whole(matrix: Any) -> Callable[[Any], Any]:
+@overload(flatten)
+def _compile_flatten(matrix: Any) -> Callable[[Any], Any]:
     def compiled(matrix: Any) -> Any:
         return _compiled_view(matrix, 0, (matrix.size,))
 
     return compiled
 
 
-@overload(lasting)
-def _lasting(array: Any) -> Callable[[Any], Any]:
+@overload(borrow)
+def _compile_borrow(array: Any) -> Callable[[Any], Any]:
     def compiled(array: Any) -> Any:
         return _compiled_view(array, 0, array.shape)
 
     def unchanged(array: Any) -> Any:
         return array
 
-    # What does not lie in one piece stays what it is.
+    # An array that is not contiguous is returned as it is, with reference counting.
     return compiled if array.layout == "C" else unchanged
 
 
-@overload(block)
-def _block(flat: Any, at: Any, rows: Any, columns: Any) -> Callable[[Any, Any, Any, Any], Any]:
-    def compiled(flat: Any, at: Any, rows: Any, columns: Any) -> Any:
-        return _compiled_view(flat, at, (rows, columns))
+@overload(matrix_view)
+def _compile_matrix_view(flat: Any, offset: Any, rows: Any, columns: Any) -> Callable[[Any, Any, Any, Any], Any]:
+    def compiled(flat: Any, offset: Any, rows: Any, columns: Any) -> Any:
+        return _compiled_view(flat, offset, (rows, columns))
 
     return compiled
 
 
-_PAGE = 4096
-# Places for parameters, gradient and two moments, as far from each other as can be.
-_APART = 1024
+_PAGE_BYTES = 4096
+# A page has four slots, for parameters, gradient and two moments, as far apart as possible.
+_STAGGER_BYTES = 1024
 
 
-def zeros(size: int, dtype: npt.DTypeLike, number: int) -> Vector:
-    """A vector of zeros that stands apart from those of other numbers (0 to 3)."""
-    return matrix(1, size, dtype, number)[0, :size]
+def staggered_zeros(size: int, dtype: npt.DTypeLike, slot: int) -> Vector:
+    """Allocate a vector of zeros whose address modulo the page size is that of `slot` (0 to 3)."""
+    return staggered_matrix(1, size, dtype, slot)[0, :size]
 
 
-def matrix(rows: int, size: int, dtype: npt.DTypeLike, number: int) -> Matrix:
-    """Zeros, of which row k stands apart as `zeros(…, number + k)` would. A row has at least `size` numbers, and as
-    many more as that takes."""
-    bytes_each = np.dtype(dtype).itemsize
-    columns = -(-(size * bytes_each - _APART) // _PAGE) * _PAGE + _APART
-    raw = np.zeros(rows * columns + _PAGE, np.uint8)
-    first = (number * _APART - raw.ctypes.data) % _PAGE
-    return raw[first : first + rows * columns].view(dtype).reshape(rows, columns // bytes_each)
+def staggered_matrix(rows: int, size: int, dtype: npt.DTypeLike, slot: int) -> Matrix:
+    """Allocate a matrix of zeros whose row k lies in slot `slot + k`.
+
+    A row has at least `size` elements: padding staggers the rows.
+    """
+    itemsize = np.dtype(dtype).itemsize
+    columns = -(-(size * itemsize - _STAGGER_BYTES) // _PAGE_BYTES) * _PAGE_BYTES + _STAGGER_BYTES
+    raw = np.zeros(rows * columns + _PAGE_BYTES, np.uint8)
+    first = (slot * _STAGGER_BYTES - raw.ctypes.data) % _PAGE_BYTES
+    return raw[first : first + rows * columns].view(dtype).reshape(rows, columns // itemsize)

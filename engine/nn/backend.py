@@ -1,4 +1,4 @@
-"""What makes the steps of a run: the seam between a trainer and the device that it trains on."""
+"""The protocol between a trainer and the device it trains on, and its implementation for the CPU."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
@@ -7,78 +7,90 @@ import numpy as np
 import numpy.typing as npt
 
 from nabla.engine.nn import array_views
-from nabla.engine.nn.array_views import Vector
-from nabla.engine.nn.compiled_layout import COST, Plan, Rows
+from nabla.engine.nn.compiled_layout import COST, CompiledLayout
 from nabla.engine.nn.network import Network
 from nabla.engine.nn.training_step import Examples, Optimization, add_penalty, evaluate_rows, train_steps
+from nabla.engine.typing import Float64Array, RowIndices, Vector
 
-Totals = npt.NDArray[np.float64]
 
+class TrainingBackend(Protocol):
+    """Runs the steps of a training run, and owns its buffers.
 
-class Stepper(Protocol):
-    """Holds a run's buffers, and changes the network and the moments and memory of the optimization.
-
-    The arrays of these on the host are up to date after `fetch`, and are read again after `push`.
+    Steps update the network and the optimizer's moments and state. The host's arrays of these are current after
+    `sync_to_host`; changes to them take effect with `sync_to_device`.
     """
 
-    def begin_epoch(self, order: Rows, optimization: Optimization) -> None:
-        """Train next on the training rows in this order, with these rates and settings; its moments and memory are
-        those of the run."""
+    def begin_epoch(self, order: RowIndices, optimization: Optimization) -> None:
+        """Set the row order, learning rates and settings of the next epoch.
+
+        Args:
+            order: Indices of the training rows, in the order of the epoch.
+            optimization: Rates and settings; its moments and optimizer state are those of the run.
+        """
 
     def train(self, first: int, last: int) -> None:
-        """Make the steps on rows first to last of the epoch's order, on top of the totals."""
+        """Train on rows order[first:last], adding to the metric sums."""
 
     def evaluate(self, first: int, last: int) -> None:
-        """Measure rows first to last of those that validate, on top of the totals."""
+        """Evaluate validation rows first to last, adding to the metric sums."""
 
-    def keep_pace(self) -> None:
-        """Called after each call of the two above: wait until the one before it is done, where the host runs ahead."""
+    def throttle(self) -> None:
+        """Wait for all calls of `train` and `evaluate` but the last one, so that the host does not run far ahead.
 
-    def read_totals(self) -> Totals:
-        """Sums over all rows since `write_totals`, when all steps have been made."""
+        The trainer calls this after each of them.
+        """
 
-    def write_totals(self, totals: npt.ArrayLike) -> None:
-        """What the next sums are added to."""
+    def read_metric_sums(self) -> Float64Array:
+        """Wait for all steps; return the sums over all rows since `write_metric_sums`."""
 
-    def cost_so_far(self) -> float | None:
-        """The sum of the costs; None where it is not known before the steps are waited for."""
+    def write_metric_sums(self, metric_sums: npt.ArrayLike) -> None:
+        """Set the values that the next sums are added to."""
+
+    def running_cost(self) -> float | None:
+        """Return the sum of the costs so far, or None if that would require waiting for the device."""
 
     def gradient(self) -> Vector:
-        """That of the last step, when it has been made."""
+        """Wait for the last step; return its gradient (parameters)."""
 
     def penalty(self) -> float:
-        """What l1 and l2 add to the cost of the network as it is."""
+        """Return the l1 and l2 penalties of the current parameters, which are part of the cost."""
 
-    def fetch(self) -> None:
-        """Bring the arrays of the host up to date."""
+    def sync_to_host(self) -> None:
+        """Copy parameters, statistics, moments and optimizer state to the host's arrays."""
 
-    def push(self) -> None:
-        """Go on from the arrays of the host."""
+    def sync_to_device(self) -> None:
+        """Copy the host's arrays to the device."""
 
 
-class Setup(NamedTuple):
-    """What steps are made of. `training`, `validation`: examples, and which of their rows to use."""
+class TrainingSetup(NamedTuple):
+    """The network, data and settings that a backend is created for.
+
+    Attributes:
+        batch_size: Largest number of rows of a mini-batch.
+        training: Examples, and the indices of the rows to train on.
+        validation: Examples, and the indices of the rows to validate on.
+    """
 
     network: Network
-    plan: Plan
+    layout: CompiledLayout
     optimization: Optimization
-    rows_at_once: int
-    training: tuple[Examples, Rows]
-    validation: tuple[Examples, Rows] | None
+    batch_size: int
+    training: tuple[Examples, RowIndices]
+    validation: tuple[Examples, RowIndices] | None
 
 
-MakeStepper = Callable[[Setup], Stepper]
-"""Brings a run to a device."""
+BackendFactory = Callable[[TrainingSetup], TrainingBackend]
+"""Creates the backend of a training run on a device."""
 
 
-class CpuStepper:
-    """Compiled steps, in the host's own arrays."""
+class CpuBackend:
+    """Runs compiled steps in place, in the arrays of the network and of the optimizer."""
 
-    def __init__(self, setup: Setup) -> None:
-        self._network, self._plan, self._optimization = setup.network, setup.plan, setup.optimization
+    def __init__(self, setup: TrainingSetup) -> None:
+        self._network, self._layout, self._optimization = setup.network, setup.layout, setup.optimization
         architecture = setup.network.architecture
-        self._gradient: Vector = array_views.zeros(architecture.parameters, architecture.dtype, 1)
-        self._buffers = architecture.buffers(setup.rows_at_once)
+        self._gradient: Vector = array_views.staggered_zeros(architecture.parameters, architecture.dtype, 1)
+        self._buffers = architecture.allocate_buffers(setup.batch_size)
         self._training, self._order = setup.training
         self._validation = setup.validation
 
@@ -86,15 +98,17 @@ class CpuStepper:
     def _model(self) -> tuple[Any, Any]:
         return self._network.parameters, self._network.statistics
 
-    def begin_epoch(self, order: Rows, optimization: Optimization) -> None:
+    def begin_epoch(self, order: RowIndices, optimization: Optimization) -> None:
+        """Set the row order, learning rates and settings of the next epoch."""
         self._order, self._optimization = order, optimization
 
     def train(self, first: int, last: int) -> None:
+        """Train on rows order[first:last], adding to the metric sums."""
         train_steps(
             *self._model,
             self._gradient,
             self._optimization,
-            self._plan,
+            self._layout,
             self._buffers,
             self._training,
             self._order,
@@ -103,33 +117,39 @@ class CpuStepper:
         )
 
     def evaluate(self, first: int, last: int) -> None:
+        """Evaluate validation rows first to last, adding to the metric sums."""
         assert self._validation is not None
         examples, rows = self._validation
-        evaluate_rows(*self._model, self._plan, self._buffers, examples, rows, first, last)
+        evaluate_rows(*self._model, self._layout, self._buffers, examples, rows, first, last)
 
-    def keep_pace(self) -> None:
-        """Every step is made when its call returns."""
+    def throttle(self) -> None:
+        """Do nothing: steps are complete when `train` or `evaluate` returns."""
 
-    def read_totals(self) -> Totals:
-        return self._buffers.totals.copy()
+    def read_metric_sums(self) -> Float64Array:
+        """Return a copy of the metric sums."""
+        return self._buffers.metric_sums.copy()
 
-    def write_totals(self, totals: npt.ArrayLike) -> None:
-        self._buffers.totals[:] = totals
+    def write_metric_sums(self, metric_sums: npt.ArrayLike) -> None:
+        """Set the values that the next sums are added to."""
+        self._buffers.metric_sums[:] = metric_sums
 
-    def cost_so_far(self) -> float:
-        return float(self._buffers.totals[COST])
+    def running_cost(self) -> float:
+        """Return the sum of the costs so far."""
+        return float(self._buffers.metric_sums[COST])
 
     def gradient(self) -> Vector:
+        """Return the gradient of the last step (parameters)."""
         return self._gradient
 
     def penalty(self) -> float:
-        found = np.zeros_like(self._buffers.totals)
+        """Return the l1 and l2 penalties of the current parameters, which are part of the cost."""
+        sums = np.zeros_like(self._buffers.metric_sums)
         optimization = self._optimization
-        add_penalty(self._network.parameters, self._gradient, self._plan, found, optimization.l1, optimization.l2)
-        return float(found[COST])
+        add_penalty(self._network.parameters, self._gradient, self._layout, sums, optimization.l1, optimization.l2)
+        return float(sums[COST])
 
-    def fetch(self) -> None:
-        """They are up to date."""
+    def sync_to_host(self) -> None:
+        """Do nothing: training works in the host's arrays."""
 
-    def push(self) -> None:
-        """There is nothing else to go on from."""
+    def sync_to_device(self) -> None:
+        """Do nothing: training works in the host's arrays."""

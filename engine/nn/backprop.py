@@ -1,4 +1,4 @@
-"""Forward and backward: the four equations, written once.
+"""Forward and backward pass: the four equations of backpropagation, written once.
 
 Shapes: a mini-batch has m rows; layer l has uˡ units; activations aˡ and deltas δˡ are (m, uˡ), weights Wˡ are
 (uˡ, uˡ⁻¹), biases bˡ are (uˡ). With the rows of a mini-batch stacked, and C the mean over them:
@@ -11,169 +11,205 @@ Shapes: a mini-batch has m rows; layer l has uˡ units; activations aˡ and delt
 Source: Nielsen, "Neural Networks and Deep Learning", chapter 2, whose column vectors are rows here. A layer with batch
 normalization works with γ x̂ + b instead of W a + b; dropout stands between a layer's outputs and the next one's inputs.
 
-Everything works in buffers made once per run: nothing is allocated while steps are made.
+All work happens in buffers allocated once per run: no step allocates memory.
 """
 
 from collections.abc import Callable
 
 from nabla.engine.nn.activations import ACTIVATIONS
-from nabla.engine.nn.array_views import Matrix, Vector, block, span
-from nabla.engine.nn.batch_norm import multiply, remember, standardize, standardize_as_remembered, through_batch_norm
+from nabla.engine.nn.array_views import matrix_view, vector_view
+from nabla.engine.nn.batch_norm import (
+    batch_norm_backward,
+    normalize_batch,
+    normalize_with_running_stats,
+    scale_by_gamma,
+    update_running_stats,
+)
 from nabla.engine.nn.compiled_layout import (
     ACTIVATION,
-    BIASES_AT,
-    DELTA_AT,
-    INPUT_AT,
+    BIASES_OFFSET,
+    DELTA_OFFSET,
+    GAMMA_OFFSET,
+    INPUT_OFFSET,
     INPUTS,
-    NORMAL_AT,
-    OUTPUT_AT,
-    SCALES_AT,
-    STATISTICS_AT,
-    SUM_AT,
+    NORMALIZED_OFFSET,
+    OUTPUT_OFFSET,
+    STATISTICS_OFFSET,
     UNITS,
-    WEIGHTS_AT,
+    WEIGHTED_SUM_OFFSET,
+    WEIGHTS_OFFSET,
     Buffers,
-    Plan,
+    CompiledLayout,
 )
-from nabla.engine.nn.jit import by_code, formula, kernel, named
+from nabla.engine.nn.jit import build_switch, device_kernel, jit_inline, with_name
 from nabla.engine.nn.losses import COSTS
-from nabla.engine.nn.matmul import multiply_alike, multiply_by_transpose, multiply_plainly, multiply_transpose
-from nabla.engine.nn.optimizers import Settings
-from nabla.engine.nn.regularization import drop
+from nabla.engine.nn.matmul import matmul_batch_invariant, matmul_nn, matmul_nt, matmul_tn
+from nabla.engine.nn.regularization import apply_dropout
+from nabla.engine.typing import Float64Array, Matrix, Vector
 
-_activate = by_code("activate", [activation.forward for activation in ACTIVATIONS.values()])
-_through_activation = by_code("through_activation", [activation.backward for activation in ACTIVATIONS.values()])
-_differentiate_cost = by_code("differentiate_cost", [cost.differentiate for cost in COSTS.values()])
+_activate = build_switch("activate", [activation.forward for activation in ACTIVATIONS.values()])
+_activation_backward = build_switch("activation_backward", [activation.backward for activation in ACTIVATIONS.values()])
+_differentiate_cost = build_switch("differentiate_cost", [cost.differentiate for cost in COSTS.values()])
 
 
-@formula
+@jit_inline
 def train_forward(
-    parameters: Vector, statistics: Vector, plan: Plan, buffers: Buffers, memory: Settings, seed: int, m: int
+    parameters: Vector,
+    statistics: Vector,
+    layout: CompiledLayout,
+    buffers: Buffers,
+    optimizer_state: Float64Array,
+    seed: int,
+    m: int,
 ) -> Matrix:
-    """Work the inputs in the first block of activations through all layers as training does; returns aᴸ (m, outputs).
+    """Run the forward pass of training on the inputs in the activations buffer.
 
-    `seed` and the step in the optimizer's `memory` draw what is dropped; the running statistics follow the
-    mini-batch's.
+    Dropout masks are drawn from `seed` and the step number in `optimizer_state`. The running statistics of batch
+    normalization are updated.
+
+    Returns:
+        aᴸ, shape (m, outputs).
     """
-    a = block(buffers.activations, 0, m, plan.layers[0, INPUTS])
-    for layer in range(plan.layers.shape[0]):
-        if plan.dropout[layer] > 0.0:
-            kept_at = plan.layers[layer, INPUT_AT] * buffers.rows
-            kept = block(buffers.activations, kept_at, m, plan.layers[layer, INPUTS])
-            drop(a, memory, kept, seed, kept_at, plan.dropout[layer])
-            a = kept
-        z = _sums(plan, buffers, layer, m)
-        multiply_by_transpose(a, _weights(parameters, plan, layer), z)
-        at = plan.layers[layer, STATISTICS_AT]
-        if at >= 0:
-            units = plan.layers[layer, UNITS]
-            mean, scale = span(buffers.means, at, units), span(buffers.scales, at, units)
-            standardize(z, mean, scale)
-            remember(mean, scale, span(statistics, 2 * at, 2 * units), m)
-        a = _finish_layer(parameters, plan, buffers, layer, z)
+    a = matrix_view(buffers.activations, 0, m, layout.layers[0, INPUTS])
+    for layer in range(layout.layers.shape[0]):
+        if layout.dropout[layer] > 0.0:
+            offset = layout.layers[layer, INPUT_OFFSET] * buffers.rows
+            masked = matrix_view(buffers.activations, offset, m, layout.layers[layer, INPUTS])
+            apply_dropout(a, optimizer_state, masked, seed, offset, layout.dropout[layer])
+            a = masked
+        z = _weighted_sums(layout, buffers, layer, m)
+        matmul_nt(a, _weights(parameters, layout, layer), z)
+        statistics_offset = layout.layers[layer, STATISTICS_OFFSET]
+        if statistics_offset >= 0:
+            units = layout.layers[layer, UNITS]
+            mean, scale = (
+                vector_view(buffers.means, statistics_offset, units),
+                vector_view(buffers.scales, statistics_offset, units),
+            )
+            normalize_batch(z, mean, scale)
+            update_running_stats(mean, scale, vector_view(statistics, 2 * statistics_offset, 2 * units), m)
+        a = _finish_layer(parameters, layout, buffers, layer, z)
     return a
 
 
-Forward = Callable[[Vector, Vector, Plan, Buffers, int], Matrix]
+Forward = Callable[[Vector, Vector, CompiledLayout, Buffers, int], Matrix]
 
 
-def _forward_by(multiply: Callable[[Matrix, Matrix, Matrix], None]) -> Forward:
-    @formula
-    @named(f"forward_by_{multiply.__name__}")
-    def forward(parameters: Vector, statistics: Vector, plan: Plan, buffers: Buffers, m: int) -> Matrix:
-        a = block(buffers.activations, 0, m, plan.layers[0, INPUTS])
-        for layer in range(plan.layers.shape[0]):
-            z = _sums(plan, buffers, layer, m)
-            multiply(a, _weights(parameters, plan, layer), z)
-            at = plan.layers[layer, STATISTICS_AT]
-            if at >= 0:
-                units = plan.layers[layer, UNITS]
-                mean, scale = span(buffers.means, at, units), span(buffers.scales, at, units)
-                standardize_as_remembered(z, mean, scale, span(statistics, 2 * at, 2 * units))
-            a = _finish_layer(parameters, plan, buffers, layer, z)
+def _build_forward(multiply: Callable[[Matrix, Matrix, Matrix], None]) -> Forward:
+    @jit_inline
+    @with_name(f"forward_by_{multiply.__name__}")
+    def forward(parameters: Vector, statistics: Vector, layout: CompiledLayout, buffers: Buffers, m: int) -> Matrix:
+        a = matrix_view(buffers.activations, 0, m, layout.layers[0, INPUTS])
+        for layer in range(layout.layers.shape[0]):
+            z = _weighted_sums(layout, buffers, layer, m)
+            multiply(a, _weights(parameters, layout, layer), z)
+            statistics_offset = layout.layers[layer, STATISTICS_OFFSET]
+            if statistics_offset >= 0:
+                units = layout.layers[layer, UNITS]
+                mean, scale = (
+                    vector_view(buffers.means, statistics_offset, units),
+                    vector_view(buffers.scales, statistics_offset, units),
+                )
+                normalize_with_running_stats(z, mean, scale, vector_view(statistics, 2 * statistics_offset, 2 * units))
+            a = _finish_layer(parameters, layout, buffers, layer, z)
         return a
 
     return forward
 
 
-forward = _forward_by(multiply_by_transpose)
-"""Without what only training does: nothing is dropped, and normalization is by the running statistics."""
+forward = _build_forward(matmul_nt)
+"""Forward pass of evaluation: no dropout, batch normalization by running statistics."""
 
-forward_alike = _forward_by(multiply_alike)
-"""The same for predictions: a row's outputs have the same bits whatever rows are beside it. m is a multiple of
-`products.ROWS_ALIKE`."""
+forward_batch_invariant = _build_forward(matmul_batch_invariant)
+"""Forward pass of predictions: the outputs of a row do not depend on the rest of the batch, not even in the last bit.
 
-
-@formula
-def _weights(parameters: Vector, plan: Plan, layer: int) -> Matrix:
-    units, inputs = plan.layers[layer, UNITS], plan.layers[layer, INPUTS]
-    return block(parameters, plan.layers[layer, WEIGHTS_AT], units, inputs)
+m must be a multiple of `matmul.ROW_TILE`.
+"""
 
 
-@formula
-def _sums(plan: Plan, buffers: Buffers, layer: int, m: int) -> Matrix:
-    """Room for W a of every row."""
-    return block(buffers.activations, plan.layers[layer, NORMAL_AT] * buffers.rows, m, plan.layers[layer, UNITS])
+@jit_inline
+def _weights(parameters: Vector, layout: CompiledLayout, layer: int) -> Matrix:
+    units, inputs = layout.layers[layer, UNITS], layout.layers[layer, INPUTS]
+    return matrix_view(parameters, layout.layers[layer, WEIGHTS_OFFSET], units, inputs)
 
 
-@formula
-def _finish_layer(parameters: Vector, plan: Plan, buffers: Buffers, layer: int, x: Matrix) -> Matrix:
-    """From W a, or what normalization made of it, to the layer's outputs."""
+@jit_inline
+def _weighted_sums(layout: CompiledLayout, buffers: Buffers, layer: int, m: int) -> Matrix:
+    """Return the buffer for W a, shape (m, units)."""
+    return matrix_view(
+        buffers.activations, layout.layers[layer, NORMALIZED_OFFSET] * buffers.rows, m, layout.layers[layer, UNITS]
+    )
+
+
+@jit_inline
+def _finish_layer(parameters: Vector, layout: CompiledLayout, buffers: Buffers, layer: int, x: Matrix) -> Matrix:
+    """Compute a layer's outputs from W a, or from x̂ with batch normalization."""
     m, units = x.shape
-    scales_at, b_at = plan.layers[layer, SCALES_AT], plan.layers[layer, BIASES_AT]
-    z = block(buffers.activations, plan.layers[layer, SUM_AT] * buffers.rows, m, units)
-    if scales_at >= 0:
-        multiply(x, span(parameters, scales_at, units), z)
-    a = block(buffers.activations, plan.layers[layer, OUTPUT_AT] * buffers.rows, m, units)
-    _activate(plan.layers[layer, ACTIVATION], z, span(parameters, b_at, units), a)
+    gamma_offset, b_offset = layout.layers[layer, GAMMA_OFFSET], layout.layers[layer, BIASES_OFFSET]
+    z = matrix_view(buffers.activations, layout.layers[layer, WEIGHTED_SUM_OFFSET] * buffers.rows, m, units)
+    if gamma_offset >= 0:
+        scale_by_gamma(x, vector_view(parameters, gamma_offset, units), z)
+    a = matrix_view(buffers.activations, layout.layers[layer, OUTPUT_OFFSET] * buffers.rows, m, units)
+    _activate(layout.layers[layer, ACTIVATION], z, vector_view(parameters, b_offset, units), a)
     return a
 
 
-@formula
+@jit_inline
 def backward(
-    parameters: Vector, gradient: Vector, plan: Plan, buffers: Buffers, memory: Settings, seed: int, m: int
+    parameters: Vector,
+    gradient: Vector,
+    layout: CompiledLayout,
+    buffers: Buffers,
+    optimizer_state: Float64Array,
+    seed: int,
+    m: int,
 ) -> None:
-    """From the targets in the last block of deltas to the gradient of every parameter.
+    """Compute the gradient of every parameter from the targets in the deltas buffer.
 
-    `buffers.shares` (m): how much each row counts in the mean, 1/m where all count alike.
+    `buffers.batch_weights` (m) holds the weight of each row in the mean: 1/m without sample weights.
     """
-    last = plan.layers.shape[0] - 1
+    last = layout.layers.shape[0] - 1
     for layer in range(last, -1, -1):
-        units = plan.layers[layer, UNITS]
-        z = block(buffers.activations, plan.layers[layer, SUM_AT] * buffers.rows, m, units)
-        a = block(buffers.activations, plan.layers[layer, OUTPUT_AT] * buffers.rows, m, units)
-        delta = block(buffers.deltas, plan.layers[layer, DELTA_AT] * buffers.rows, m, units)
+        units = layout.layers[layer, UNITS]
+        z = matrix_view(buffers.activations, layout.layers[layer, WEIGHTED_SUM_OFFSET] * buffers.rows, m, units)
+        a = matrix_view(buffers.activations, layout.layers[layer, OUTPUT_OFFSET] * buffers.rows, m, units)
+        delta = matrix_view(buffers.deltas, layout.layers[layer, DELTA_OFFSET] * buffers.rows, m, units)
         if layer == last:
-            _differentiate_cost(plan.cost, a, delta, span(buffers.shares, 0, m), plan.cost_setting)
-        if layer < last or not plan.cost_to_input:
-            _through_activation(plan.layers[layer, ACTIVATION], z, a, delta)
-        _through_layer(parameters, gradient, plan, buffers, layer, delta)
+            _differentiate_cost(layout.cost, a, delta, vector_view(buffers.batch_weights, 0, m), layout.cost_parameter)
+        if layer < last or not layout.cost_wrt_input:
+            _activation_backward(layout.layers[layer, ACTIVATION], z, a, delta)
+        _layer_backward(parameters, gradient, layout, buffers, layer, delta)
         if layer > 0:
-            _to_layer_before(parameters, plan, buffers, memory, seed, layer, delta)
+            _propagate_delta(parameters, layout, buffers, optimizer_state, seed, layer, delta)
 
 
-@formula
-def _through_layer(
-    parameters: Vector, gradient: Vector, plan: Plan, buffers: Buffers, layer: int, delta: Matrix
+@jit_inline
+def _layer_backward(
+    parameters: Vector, gradient: Vector, layout: CompiledLayout, buffers: Buffers, layer: int, delta: Matrix
 ) -> None:
-    """Equations (3) and (4); through batch normalization in between."""
+    """Compute equations (3) and (4), with the backward pass of batch normalization in between."""
     m, units = delta.shape
-    inputs = plan.layers[layer, INPUTS]
-    b_at, at = plan.layers[layer, BIASES_AT], plan.layers[layer, STATISTICS_AT]
-    b_gradient = span(gradient, b_at, units)
+    inputs = layout.layers[layer, INPUTS]
+    b_offset, statistics_offset = layout.layers[layer, BIASES_OFFSET], layout.layers[layer, STATISTICS_OFFSET]
+    b_gradient = vector_view(gradient, b_offset, units)
     sum_rows(delta, b_gradient)
-    if at >= 0:
-        scales_at = plan.layers[layer, SCALES_AT]
-        x = block(buffers.activations, plan.layers[layer, NORMAL_AT] * buffers.rows, m, units)
-        gamma, gamma_gradient = span(parameters, scales_at, units), span(gradient, scales_at, units)
-        through_batch_norm(x, gamma, span(buffers.scales, at, units), b_gradient, gamma_gradient, delta)
-    a_before = block(buffers.activations, plan.layers[layer, INPUT_AT] * buffers.rows, m, inputs)
-    multiply_transpose(delta, a_before, block(gradient, plan.layers[layer, WEIGHTS_AT], units, inputs))
+    if statistics_offset >= 0:
+        gamma_offset = layout.layers[layer, GAMMA_OFFSET]
+        x = matrix_view(buffers.activations, layout.layers[layer, NORMALIZED_OFFSET] * buffers.rows, m, units)
+        gamma, gamma_gradient = (
+            vector_view(parameters, gamma_offset, units),
+            vector_view(gradient, gamma_offset, units),
+        )
+        batch_norm_backward(
+            x, gamma, vector_view(buffers.scales, statistics_offset, units), b_gradient, gamma_gradient, delta
+        )
+    previous_a = matrix_view(buffers.activations, layout.layers[layer, INPUT_OFFSET] * buffers.rows, m, inputs)
+    matmul_tn(delta, previous_a, matrix_view(gradient, layout.layers[layer, WEIGHTS_OFFSET], units, inputs))
 
 
-@kernel("sum_rows")
+@device_kernel("sum_rows")
 def sum_rows(delta: Matrix, out: Vector) -> None:
-    """Four rows at a time: each sum is then loaded and stored a quarter as often."""
+    """Set out to the sum over the rows of delta, four at a time: each sum is loaded and stored a quarter as often."""
     for j in range(out.size):
         out[j] = 0
     rows = delta.shape[0] - delta.shape[0] % 4
@@ -185,14 +221,27 @@ def sum_rows(delta: Matrix, out: Vector) -> None:
             out[j] += delta[i, j]
 
 
-@formula
-def _to_layer_before(
-    parameters: Vector, plan: Plan, buffers: Buffers, memory: Settings, seed: int, layer: int, delta: Matrix
+@jit_inline
+def _propagate_delta(
+    parameters: Vector,
+    layout: CompiledLayout,
+    buffers: Buffers,
+    optimizer_state: Float64Array,
+    seed: int,
+    layer: int,
+    delta: Matrix,
 ) -> None:
-    """The product of equation (2), and back through what was dropped."""
+    """Compute the matrix product of equation (2), and apply the dropout mask of the forward pass to it."""
     m, units = delta.shape
-    inputs = plan.layers[layer, INPUTS]
-    before = block(buffers.deltas, plan.layers[layer - 1, DELTA_AT] * buffers.rows, m, inputs)
-    multiply_plainly(delta, block(parameters, plan.layers[layer, WEIGHTS_AT], units, inputs), before)
-    if plan.dropout[layer] > 0.0:
-        drop(before, memory, before, seed, plan.layers[layer, INPUT_AT] * buffers.rows, plan.dropout[layer])
+    inputs = layout.layers[layer, INPUTS]
+    previous = matrix_view(buffers.deltas, layout.layers[layer - 1, DELTA_OFFSET] * buffers.rows, m, inputs)
+    matmul_nn(delta, matrix_view(parameters, layout.layers[layer, WEIGHTS_OFFSET], units, inputs), previous)
+    if layout.dropout[layer] > 0.0:
+        apply_dropout(
+            previous,
+            optimizer_state,
+            previous,
+            seed,
+            layout.layers[layer, INPUT_OFFSET] * buffers.rows,
+            layout.dropout[layer],
+        )

@@ -1,60 +1,57 @@
 """Batch normalization: x̂ = (z − mean) / √(variance + ε), with mean and variance of each unit over the mini-batch.
 
 The layer goes on with γ x̂ + b. Predictions use running statistics instead of the mini-batch's.
-Source: Ioffe and Szegedy, "Batch normalization: accelerating deep network training", 2015; ε, the share of the newest
-mini-batch in the running statistics, and their unbiased variance as in PyTorch.
+Source: Ioffe and Szegedy, "Batch normalization: accelerating deep network training", 2015; ε, the momentum of the
+running statistics and their unbiased variance are PyTorch's.
 """
 
 import math
 
-import numpy as np
-import numpy.typing as npt
-
-from nabla.engine.nn.array_views import Matrix, Vector
-from nabla.engine.nn.jit import formula, kernel, scalar
+from nabla.engine.nn.jit import device_kernel, jit_inline, scalar
+from nabla.engine.typing import Float64Array, Matrix, Vector
 
 EPSILON = 1e-5
-NEWEST = 0.1
-
-Statistics = npt.NDArray[np.float64]
+MOMENTUM = 0.1
 
 
-@formula
-def scale_of(variance: float) -> float:
+@jit_inline
+def inverse_std(variance: float) -> float:
+    """Return 1 / √(variance + ε)."""
     return 1.0 / math.sqrt(variance + EPSILON)
 
 
-@formula
+@jit_inline
 def unbiased_variance(scale: float, rows: int) -> float:
-    """From 1/√(variance + ε) over so many rows."""
+    """Return the unbiased variance for `scale` = 1/√(variance + ε) over `rows` rows."""
     return (1.0 / (scale * scale) - EPSILON) * (rows / (rows - 1.0))
 
 
-@formula
-def following(running: float, value: float) -> float:
-    """A running statistic after a mini-batch with this value of its own."""
-    return scalar(1.0 - NEWEST, running) * running + scalar(NEWEST, running) * scalar(value, running)
+@jit_inline
+def ema(running: float, value: float) -> float:
+    """Return a running statistic, an exponential moving average, updated with the `value` of a mini-batch."""
+    return scalar(1.0 - MOMENTUM, running) * running + scalar(MOMENTUM, running) * scalar(value, running)
 
 
-@formula
-def standardized(z: float, mean: float, scale: float) -> float:
+@jit_inline
+def normalize(z: float, mean: float, scale: float) -> float:
+    """Return x̂ = (z − mean) · scale."""
     return (z - mean) * scale
 
 
-@formula
-def standardized_delta(
-    delta: float, x: float, gamma: float, scale: float, b_gradient: float, gamma_gradient: float, share: float
+@jit_inline
+def normalize_delta(
+    delta: float, x: float, gamma: float, scale: float, b_gradient: float, gamma_gradient: float, inverse_m: float
 ) -> float:
-    """∂C/∂z = γ/σ (δ − mean of δ − x̂ · mean of δ x̂), from sums over the rows, each of which has the share 1/m.
+    """Return ∂C/∂z = γ/σ (δ − mean(δ) − x̂ · mean(δ x̂)), from sums over the rows and `inverse_m` = 1/m.
 
-    The equations of the paper's section 3, put together.
+    Source: the equations of the paper's section 3, combined.
     """
-    return gamma * (delta - share * (b_gradient + x * gamma_gradient)) * scale
+    return gamma * (delta - inverse_m * (b_gradient + x * gamma_gradient)) * scale
 
 
-@kernel("standardize")
-def standardize(z: Matrix, mean: Statistics, scale: Statistics) -> None:
-    """z becomes x̂; mean and scale (units) become the mini-batch's mean and 1/√(variance + ε)."""
+@device_kernel("normalize_batch")
+def normalize_batch(z: Matrix, mean: Float64Array, scale: Float64Array) -> None:
+    """Replace z by x̂; set mean and scale (units) to the mini-batch's mean and 1/√(variance + ε)."""
     rows = z.shape[0]
     mean[:] = 0.0
     for i in range(rows):
@@ -67,62 +64,62 @@ def standardize(z: Matrix, mean: Statistics, scale: Statistics) -> None:
         for j in range(z.shape[1]):
             scale[j] += (z[i, j] - mean[j]) ** 2
     for j in range(scale.size):
-        scale[j] = scale_of(scale[j] / rows)
-    _standardize_all(z, mean, scale)
+        scale[j] = inverse_std(scale[j] / rows)
+    _normalize_rows(z, mean, scale)
 
 
-@formula
-def _standardize_all(z: Matrix, mean: Statistics, scale: Statistics) -> None:
+@jit_inline
+def _normalize_rows(z: Matrix, mean: Float64Array, scale: Float64Array) -> None:
     for i in range(z.shape[0]):
         for j in range(z.shape[1]):
-            z[i, j] = standardized(z[i, j], mean[j], scale[j])
+            z[i, j] = normalize(z[i, j], mean[j], scale[j])
 
 
-@kernel("remember")
-def remember(mean: Statistics, scale: Statistics, statistics: Vector, rows: int) -> None:
-    """Let the running means and variances, in this order in `statistics`, follow those of a mini-batch.
+@device_kernel("update_running_stats")
+def update_running_stats(mean: Float64Array, scale: Float64Array, statistics: Vector, rows: int) -> None:
+    """Update the running means and variances, stored in this order in `statistics`, with those of a mini-batch.
 
-    A single row has no variance and is passed over.
+    A mini-batch of one row has no variance and is skipped.
     """
     if rows < 2:
         return
     units = mean.size
     for j in range(units):
-        statistics[j] = following(statistics[j], mean[j])
-        statistics[units + j] = following(statistics[units + j], unbiased_variance(scale[j], rows))
+        statistics[j] = ema(statistics[j], mean[j])
+        statistics[units + j] = ema(statistics[units + j], unbiased_variance(scale[j], rows))
 
 
-@kernel("standardize_as_remembered")
-def standardize_as_remembered(z: Matrix, mean: Statistics, scale: Statistics, statistics: Vector) -> None:
-    """z becomes x̂ by the running statistics; mean and scale are room for it."""
+@device_kernel("normalize_with_running_stats")
+def normalize_with_running_stats(z: Matrix, mean: Float64Array, scale: Float64Array, statistics: Vector) -> None:
+    """Replace z by x̂ computed from the running statistics; mean and scale (units) are scratch space."""
     units = z.shape[1]
     for j in range(units):
         mean[j] = statistics[j]
-        scale[j] = scale_of(statistics[units + j])
-    _standardize_all(z, mean, scale)
+        scale[j] = inverse_std(statistics[units + j])
+    _normalize_rows(z, mean, scale)
 
 
-@kernel("multiply")
-def multiply(x: Matrix, gamma: Vector, out: Matrix) -> None:
-    """out = γ x̂."""
+@device_kernel("scale_by_gamma")
+def scale_by_gamma(x: Matrix, gamma: Vector, out: Matrix) -> None:
+    """Set out to γ x̂."""
     for i in range(x.shape[0]):
         for j in range(x.shape[1]):
             out[i, j] = gamma[j] * x[i, j]
 
 
-@kernel("through_batch_norm")
-def through_batch_norm(
-    x: Matrix, gamma: Vector, scale: Statistics, b_gradient: Vector, gamma_gradient: Vector, delta: Matrix
+@device_kernel("batch_norm_backward")
+def batch_norm_backward(
+    x: Matrix, gamma: Vector, scale: Float64Array, b_gradient: Vector, gamma_gradient: Vector, delta: Matrix
 ) -> None:
-    """From δ = ∂C/∂(γ x̂ + b) to ∂C/∂γ = Σ δ x̂, and δ becomes ∂C/∂z. `b_gradient` holds Σ δ already."""
+    """Set ∂C/∂γ = Σ δ x̂ for δ = ∂C/∂(γ x̂ + b), and replace δ by ∂C/∂z; `b_gradient` already holds Σ δ."""
     rows = x.shape[0]
     gamma_gradient[:] = 0
     for i in range(rows):
         for j in range(x.shape[1]):
             gamma_gradient[j] += delta[i, j] * x[i, j]
-    share = scalar(1.0 / rows, delta[0, 0])
+    inverse_m = scalar(1.0 / rows, delta[0, 0])
     for i in range(rows):
         for j in range(x.shape[1]):
-            delta[i, j] = standardized_delta(
-                delta[i, j], x[i, j], gamma[j], scale[j], b_gradient[j], gamma_gradient[j], share
+            delta[i, j] = normalize_delta(
+                delta[i, j], x[i, j], gamma[j], scale[j], b_gradient[j], gamma_gradient[j], inverse_m
             )

@@ -1,75 +1,82 @@
-"""A network as compiled code reads it, and the buffers in which a mini-batch is worked out."""
+"""The layout of a network for compiled code, and the buffers of a mini-batch."""
 
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
+from nabla.engine.typing import Float64Array, RowIndices, Vector
 
-from nabla.engine.nn.array_views import Vector
-
-Rows = npt.NDArray[np.int64]
-
-# Columns of Plan.layers.
+# Columns of CompiledLayout.layers.
 (
     INPUTS,
     UNITS,
     ACTIVATION,
-    WEIGHTS_AT,
-    BIASES_AT,
-    SCALES_AT,
-    STATISTICS_AT,
-    INPUT_AT,
-    NORMAL_AT,
-    SUM_AT,
-    OUTPUT_AT,
-    DELTA_AT,
+    WEIGHTS_OFFSET,
+    BIASES_OFFSET,
+    GAMMA_OFFSET,
+    STATISTICS_OFFSET,
+    INPUT_OFFSET,
+    NORMALIZED_OFFSET,
+    WEIGHTED_SUM_OFFSET,
+    OUTPUT_OFFSET,
+    DELTA_OFFSET,
 ) = range(12)
-NONE = -1
-# Places of Buffers.totals; behind them the absolute errors of each output, and behind those the squared ones.
+NO_OFFSET = -1
+# Indices into Buffers.metric_sums; the absolute errors of each output follow, then the squared ones.
 COST, CORRECT, GRADIENT_NORM, ERRORS = range(4)
-# What Plan.measure tells to count: errors of numbers, outputs on the right side of ½, largest outputs that are right.
-NUMBERS, SIDES, CLASSES = range(3)
-# Places of Buffers.place: the rows of the epoch's order at which the mini-batch begins, and at which the next one will.
-FIRST, NEXT = range(2)
+# Values of CompiledLayout.metric_kind: absolute and squared errors; outputs on the same side of ½ as their targets;
+# rows whose largest output is that of the largest target.
+REGRESSION, BINARY_ACCURACY, CATEGORICAL_ACCURACY = range(3)
+# Indices into Buffers.cursor: the positions in the epoch's order where this mini-batch and the next one begin.
+BATCH_START, NEXT_START = range(2)
 
 
-class Plan(NamedTuple):
-    """A network as numbers.
+class CompiledLayout(NamedTuple):
+    """The layout of a network, as numbers that compiled code can read.
 
-    `layers` has a row for each layer and the columns named above. Positions of weights, biases and scales are in the
-    flat parameter vector, those of means and variances in the vector of statistics; a layer without batch
-    normalization has NONE for the last two. Positions of the layer's inputs, its normalized sums, its weighted sums z,
-    its outputs a, and its deltas are in units per row of a mini-batch.
-    `dropout`: for each layer the share of its inputs that is dropped. `cost_setting` goes to the cost as it is;
-    `label_smoothing` is the share of a target spread over all classes.
+    Attributes:
+        layers: A row per layer, with the columns named above. Offsets of W, b and γ are into the
+            flat parameter vector, those of statistics into the vector of means and variances; without batch
+            normalization both are NO_OFFSET. Offsets of inputs, normalized sums, weighted sums z, outputs a and
+            deltas are per row of a mini-batch.
+        dropout: Dropout probability of each layer's inputs.
+        cost: Index of the cost in `COSTS`.
+        cost_parameter: The δ of the huber cost.
+        cost_wrt_input: Whether `Cost.differentiate` computes ∂C/∂z instead of ∂C/∂a.
+        label_smoothing: Fraction of a target that is spread over all classes.
+        metric_kind: REGRESSION, BINARY_ACCURACY or CATEGORICAL_ACCURACY.
     """
 
-    layers: npt.NDArray[np.int64]
-    dropout: npt.NDArray[np.float64]
+    layers: RowIndices
+    dropout: Float64Array
     cost: int
-    cost_setting: float
-    cost_to_input: bool
+    cost_parameter: float
+    cost_wrt_input: bool
     label_smoothing: float
-    measure: int
+    metric_kind: int
 
 
 class Buffers(NamedTuple):
-    """Where a mini-batch of at most `rows` rows is worked out.
+    """Buffers for a mini-batch of at most `rows` rows.
 
-    `activations`: the inputs, then what every layer keeps, one block of rows after the other; `deltas`: a block for
-    each layer, of which the last receives the targets and becomes δᴸ; `means`, `scales`: mean and 1/σ of the
-    mini-batch, for each unit that has statistics; `shares`: how much each row counts in the mean; `coefficients`: those
-    of the step, for the optimizer; `length`: of the gradient. `totals`: sums over the rows seen since it was last
-    cleared. `place`: where in the epoch the mini-batch lies.
+    Attributes:
+        rows: Largest number of rows.
+        activations: The inputs, then the matrices that each layer keeps for the backward pass, one after the other.
+        deltas: A matrix per layer; the last one first holds the targets, then δᴸ.
+        means: Mini-batch mean of each unit with batch normalization.
+        scales: 1/σ of each unit with batch normalization.
+        batch_weights: Weight of each row in the mean over the mini-batch: 1/m without sample weights.
+        coefficients: The optimizer's coefficients of the step.
+        norm: Euclidean norm of the gradient.
+        metric_sums: Cost and metrics, summed over the rows since the sums were last cleared.
+        cursor: Position of the mini-batch in the epoch's order.
     """
 
     rows: int
     activations: Vector
     deltas: Vector
-    means: npt.NDArray[np.float64]
-    scales: npt.NDArray[np.float64]
-    shares: Vector
-    coefficients: npt.NDArray[np.float64]
-    length: npt.NDArray[np.float64]
-    totals: npt.NDArray[np.float64]
-    place: Rows
+    means: Float64Array
+    scales: Float64Array
+    batch_weights: Vector
+    coefficients: Float64Array
+    norm: Float64Array
+    metric_sums: Float64Array
+    cursor: RowIndices

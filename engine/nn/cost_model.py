@@ -1,4 +1,4 @@
-"""What a step asks of a GPU, counted on the step itself: it is recorded with arrays that stand for no memory."""
+"""Estimates the cost of training: the work of a step, counted by tracing it, and the memory of a run."""
 
 from typing import Any, NamedTuple
 
@@ -7,60 +7,76 @@ import numpy as np
 from nabla.engine.literals import Precision
 from nabla.engine.nn.architecture import Architecture
 from nabla.engine.nn.compiled_layout import Buffers
-from nabla.engine.nn.cuda.cublas import PRODUCTS
-from nabla.engine.nn.cuda.launcher import multiply_adds, sizes_of_operands
-from nabla.engine.nn.cuda.tracing import Recorded, Recording
-from nabla.engine.nn.optimizers import COEFFICIENTS, OPTIMIZERS
+from nabla.engine.nn.cuda.launcher import MATMULS, operand_sizes
+from nabla.engine.nn.cuda.tracing import StepTrace, TracedArray
+from nabla.engine.nn.optimizers import MAX_COEFFICIENTS, OPTIMIZERS
 from nabla.engine.nn.training_step import Examples, Optimization, train_step
 
-# CUDA's own data, the kernels' code and cuBLAS's workspace: about so much is gone before the first array.
-OVERHEAD_BYTES = 600 * 2**20
+# Approximate GPU memory of CUDA's context, the kernels' code and cuBLAS's workspace, in use before the first array is.
+CUDA_OVERHEAD_BYTES = 600 * 2**20
 
 
-class Work(NamedTuple):
-    """Of one step: its launches, the multiply-adds of its products, and the bytes that its other kernels read and
-    write."""
+class StepWork(NamedTuple):
+    """Launches, arithmetic and memory traffic of one step.
+
+    Attributes:
+        launches: Number of kernel launches.
+        multiply_adds: Multiply-adds of the matrix products.
+        bytes_moved: Bytes that the other kernels read and write.
+    """
 
     launches: int
     multiply_adds: int
     bytes_moved: int
 
 
-def work_of_step(architecture: Architecture, optimization: Optimization, rows: int) -> Work:
-    """`optimization` may have no arrays."""
-    recording = Recording()
+def estimate_step_work(architecture: Architecture, optimization: Optimization, rows: int) -> StepWork:
+    """Count the work of a step on `rows` rows by tracing it with arrays that have no memory.
+
+    The arrays of `optimization` are not used, and may be missing.
+    """
+    trace = StepTrace()
     itemsize = np.dtype(architecture.dtype).itemsize
 
-    def standing_for(*shape: int) -> Any:
-        return Recorded(recording, 0, shape, itemsize)
+    def placeholder(*shape: int) -> Any:
+        return TracedArray(trace, 0, shape, itemsize)
 
-    parameters = standing_for(architecture.parameters)
-    moments = standing_for(list(OPTIMIZERS.values())[optimization.rule].moments, architecture.parameters)
+    parameters = placeholder(architecture.parameters)
+    moments = placeholder(list(OPTIMIZERS.values())[optimization.rule].moments, architecture.parameters)
     train_step(
         parameters,
-        standing_for(2 * architecture.normalized),
+        placeholder(2 * architecture.batch_norm_units),
         parameters,
         optimization._replace(
-            settings=standing_for(COEFFICIENTS), moments=moments, memory=standing_for(2), rates=standing_for(1)
+            settings=placeholder(MAX_COEFFICIENTS),
+            moments=moments,
+            optimizer_state=placeholder(2),
+            rates=placeholder(1),
         ),
-        architecture.plan(),
-        Buffers(rows, *(standing_for(size) for size, _ in architecture.sizes_of_buffers(rows))),
-        Examples(standing_for(rows, architecture.inputs), standing_for(rows, architecture.outputs), standing_for(0)),
-        standing_for(rows),
+        architecture.compiled_layout(),
+        Buffers(rows, *(placeholder(size) for size, _ in architecture.buffer_sizes(rows))),
+        Examples(placeholder(rows, architecture.inputs), placeholder(rows, architecture.outputs), placeholder(0)),
+        placeholder(rows),
         rows,
         False,
     )
-    others = [call for call in recording.calls if call.kernel.name not in PRODUCTS]
-    return Work(
-        launches=len(recording.calls),
-        multiply_adds=multiply_adds(architecture, rows),
-        bytes_moved=itemsize * sum(array.size for call in others for array in call.arrays),
+    other_calls = [call for call in trace.calls if call.kernel.name not in MATMULS]
+    return StepWork(
+        launches=len(trace.calls),
+        multiply_adds=architecture.multiply_adds(rows),
+        bytes_moved=itemsize * sum(array.size for call in other_calls for array in call.arrays),
     )
 
 
-class Memory(NamedTuple):
-    """Bytes that a run takes on a GPU. `data`: of all its rows; `chunks`: of the parts of it that are there at a time
-    where not all of it fits."""
+class RunMemory(NamedTuple):
+    """The memory that a run needs, in bytes.
+
+    Attributes:
+        parameters: Parameters, gradient and moments.
+        buffers: Buffers of a mini-batch.
+        data: All rows.
+        chunks: Two chunks of rows, which a GPU holds instead of all rows if these do not fit.
+    """
 
     parameters: int
     buffers: int
@@ -68,25 +84,25 @@ class Memory(NamedTuple):
     chunks: int
 
     @property
-    def least(self) -> int:
-        """Without which there is no run."""
-        return OVERHEAD_BYTES + self.parameters + self.buffers + min(self.data, self.chunks)
+    def minimum(self) -> int:
+        """GPU memory without which the run is impossible."""
+        return CUDA_OVERHEAD_BYTES + self.parameters + self.buffers + min(self.data, self.chunks)
 
 
-def memory_of_run(
-    architecture: Architecture, optimizer: str, rows_at_once: int, rows: int, precision: Precision, chunk_bytes: int
-) -> Memory:
-    """`rows`: those that it trains on and that validate."""
+def estimate_run_memory(
+    architecture: Architecture, optimizer: str, batch_size: int, rows: int, precision: Precision, chunk_bytes: int
+) -> RunMemory:
+    """Estimate the memory of a run on `rows` training and validation rows."""
     itemsize = np.dtype(architecture.dtype).itemsize
-    vectors = 2 + OPTIMIZERS[optimizer].moments  # type: ignore[index]  # a name that has been checked
-    buffers = sum(size * np.dtype(dtype).itemsize for size, dtype in architecture.sizes_of_buffers(rows_at_once))
-    halves = 2 * sum(sizes_of_operands(architecture, rows_at_once)) if precision == "half" else 0
-    bytes_of_row = itemsize * (architecture.inputs + architecture.outputs)
-    orders = 8 * rows
-    chunk = max(rows_at_once * bytes_of_row, chunk_bytes)
-    return Memory(
+    vectors = 2 + OPTIMIZERS[optimizer].moments  # type: ignore[index]  # checked before
+    buffers = sum(size * np.dtype(dtype).itemsize for size, dtype in architecture.buffer_sizes(batch_size))
+    half_operands = 2 * sum(operand_sizes(architecture, batch_size)) if precision == "half" else 0
+    row_bytes = itemsize * (architecture.inputs + architecture.outputs)
+    order_bytes = 8 * rows
+    chunk_bytes = max(batch_size * row_bytes, chunk_bytes)
+    return RunMemory(
         parameters=itemsize * architecture.parameters * vectors,
-        buffers=buffers + halves,
-        data=rows * bytes_of_row + orders,
-        chunks=2 * chunk + orders,
+        buffers=buffers + half_operands,
+        data=rows * row_bytes + order_bytes,
+        chunks=2 * chunk_bytes + order_bytes,
     )

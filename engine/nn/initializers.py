@@ -1,4 +1,4 @@
-"""The start of a network's weights: each rule is the deviation of a normal or the limit of a uniform distribution."""
+"""Weight initializers: each draws from a normal or a uniform distribution with the variance of its paper."""
 
 import math
 from collections.abc import Callable
@@ -13,17 +13,23 @@ from nabla.engine.nn import rng
 
 @dataclass(frozen=True)
 class Initializer:
-    """`variance(inputs, units)` of the weights of a layer; biases start at 0 or, if `biases`, like the weights."""
+    """The distribution of a layer's initial weights and biases.
+
+    Attributes:
+        uniform: Whether weights are uniform; otherwise they are normal.
+        variance: `variance(inputs, units)` returns the variance of the weights.
+        biases: Whether biases are standard normal; otherwise they are 0.
+    """
 
     uniform: bool
     variance: Callable[[int, int], float]
     biases: bool = False
 
-    def fill(self, w: npt.NDArray[np.floating], b: npt.NDArray[np.floating], seed: int, layer: int) -> None:
-        """Fill w (units, inputs) and b (units) of a layer from the random stream of (seed, layer)."""
+    def initialize(self, w: npt.NDArray[np.floating], b: npt.NDArray[np.floating], seed: int, layer: int) -> None:
+        """Draw w (units, inputs) and b (units) of a layer from the random stream of (seed, layer)."""
         units, inputs = w.shape
         deviation = math.sqrt(self.variance(inputs, units))
-        if self.uniform:  # uniform in ±r has the variance r²/3
+        if self.uniform:  # a uniform distribution over ±r has variance r²/3
             rng.fill_uniform(w.reshape(-1), seed, rng.WEIGHTS, layer, math.sqrt(3.0) * deviation)
         else:
             rng.fill_normal(w.reshape(-1), seed, rng.WEIGHTS, layer, deviation)
@@ -34,22 +40,25 @@ class Initializer:
 
 
 def _glorot(inputs: int, units: int) -> float:
-    """Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010."""
+    """Return 2 / (inputs + units).
+
+    Source: Glorot and Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010.
+    """
     return 2.0 / (inputs + units)
 
 
 def _he(inputs: int, units: int) -> float:
-    """He et al., "Delving deep into rectifiers", 2015."""
+    """Return 2 / inputs. Source: He et al., "Delving deep into rectifiers", 2015."""
     return 2.0 / inputs
 
 
 def _lecun(inputs: int, units: int) -> float:
-    """LeCun et al., "Efficient BackProp", 1998; Nielsen's small start, chapter 3."""
+    """Return 1 / inputs. Source: LeCun et al., "Efficient BackProp", 1998; Nielsen, chapter 3."""
     return 1.0 / inputs
 
 
 def _standard(inputs: int, units: int) -> float:
-    """Nielsen's large start, chapter 1: weights and biases normal with deviation 1."""
+    """Return 1. Source: Nielsen, chapter 1: the large start, with standard normal weights and biases."""
     return 1.0
 
 

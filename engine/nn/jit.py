@@ -1,8 +1,10 @@
-"""How the mathematics becomes machine code.
+"""Compilation with Numba: decorators for formulas, entry points and device kernels, and the compilation cache.
 
-A `formula` stays an ordinary Python function (so tests and other devices can run it as it stands) and is
-compiled together with whatever calls it. An `entry` is what Python calls: compiled once, kept on disk,
-and run without the interpreter's lock.
+A function marked `jit_inline` stays an ordinary Python function, so that tests and the GPU's code generator can use
+it, and is compiled into its callers. A `jit_entry` is called from Python: it is compiled once, cached on disk, and runs
+without the GIL. A `device_kernel` is a loop over arrays, compiled into the surrounding step on a CPU, and a kernel of
+its own on a GPU. A training step is thus written once: compiled, it is one piece of machine code; run by Python with
+traced arrays, which stand for GPU memory, it records the kernel calls.
 """
 
 import functools
@@ -17,19 +19,20 @@ import numpy as np
 from numba.core import config
 from numba.extending import overload, register_jitable
 
+Formula = Callable[..., Any]
 Function = TypeVar("Function", bound=Callable[..., object])
+KernelFunction = TypeVar("KernelFunction", bound=Callable[..., None])
 
-# Divisions by zero give infinities as in NumPy. Of the fast-math flags those that assume the absence of NaN and
-# infinity are left out: a diverging cost must be seen.
+# Division by zero gives infinity, as in NumPy. The fast-math flags that assume no NaN and no infinity are left out:
+# divergence must be detected.
 _FASTMATH = {"contract", "reassoc", "nsz", "arcp"}
-OPTIONS: dict[str, Any] = {"error_model": "numpy", "fastmath": _FASTMATH}
+OPTIONS: Any = {"error_model": "numpy", "fastmath": _FASTMATH}  # Any: Numba expects a TypedDict
 
 
-def _fingerprint_of_sources() -> str:
-    """A hash of every file of this package.
+def _hash_sources() -> str:
+    """Hash every module of this package.
 
-    Numba looks only at the file of the compiled entry to see whether its cache is stale; a change in a formula
-    of another file would go unseen.
+    Numba checks only the entry point's own file for changes; a changed formula in another module would go unnoticed.
     """
     digest = hashlib.sha256(numba.__version__.encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):
@@ -37,28 +40,28 @@ def _fingerprint_of_sources() -> str:
     return digest.hexdigest()[:16]
 
 
-def _cache_folder() -> str:
-    """Beside the package where that can be written, else empty: Numba then takes the user's cache folder."""
-    folder = Path(__file__).parent / "__pycache__" / f"compiled-{_fingerprint_of_sources()}"
+def _cache_directory() -> str:
+    """Return a directory beside the package, or "" if that is read-only: Numba then uses the user's cache directory."""
+    directory = Path(__file__).parent / "__pycache__" / f"compiled-{_hash_sources()}"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(parents=True, exist_ok=True)
     except OSError:
         return ""
-    return str(folder)
+    return str(directory)
 
 
-# Only where the user has not chosen a folder with NUMBA_CACHE_DIR.
-if not config.CACHE_DIR:  # type: ignore[attr-defined]  # Numba makes these names when it is imported
-    config.CACHE_DIR = _cache_folder()  # type: ignore[attr-defined]  # as above
+# Unless the user has chosen a directory with NUMBA_CACHE_DIR.
+if not config.CACHE_DIR:  # type: ignore[attr-defined]  # Numba creates these names at import
+    config.CACHE_DIR = _cache_directory()  # type: ignore[attr-defined]  # as above
 
 
-# Compiled code calls a function by its module, its name, the types of its arguments, and a number that Numba counts
-# anew in every process. Two functions of one name, cached by different processes, can so be taken for each other.
-_functions: dict[str, Callable[..., Any]] = {}
+# Numba identifies a function by module, name, argument types and a counter that restarts in every process: two
+# functions of one name, cached by different processes, could be confused.
+_registered_functions: dict[str, Callable[..., Any]] = {}
 
 
-def named(name: str) -> Callable[[Function], Function]:
-    """Give a function that is made several times over, for different formulas, a name of its own."""
+def with_name(name: str) -> Callable[[Function], Function]:
+    """Give a function that is built once per formula a name of its own."""
 
     def rename(function: Function) -> Function:
         function.__name__ = function.__qualname__ = name
@@ -67,137 +70,145 @@ def named(name: str) -> Callable[[Function], Function]:
     return rename
 
 
-def claim_name(function: Callable[..., object]) -> None:
-    """Raises ValueError if there is another compiled function of its name."""
+def register_name(function: Callable[..., object]) -> None:
+    """Reserve a compiled function's name. Raises ValueError if it is taken."""
     name = f"{function.__module__}.{function.__qualname__}"
-    if name in _functions:
-        raise ValueError(f"There is a formula called {name} already.")
-    _functions[name] = function
+    if name in _registered_functions:
+        raise ValueError(f"A compiled function named {name} exists already.")
+    _registered_functions[name] = function
 
 
-def formula_called(name: str) -> Callable[..., Any]:
-    """The formula of this name, whatever module it stands in. Raises LookupError if there is none, or more than one."""
-    found = [function for full, function in _functions.items() if full.rpartition(".")[2] == name]
-    if len(found) != 1:
-        raise LookupError(f"There are {len(found)} formulas called {name}.")
-    return found[0]
+def find_function(name: str) -> Callable[..., Any]:
+    """Return the compiled function of this name in any module. Raises LookupError unless there is exactly one."""
+    matches = [function for path, function in _registered_functions.items() if path.rpartition(".")[2] == name]
+    if len(matches) != 1:
+        raise LookupError(f"There are {len(matches)} compiled functions named {name}.")
+    return matches[0]
 
 
-def formula(function: Function) -> Function:
-    """Mark a function that compiled code may call; called from Python it runs as it is written.
+def jit_inline(function: Function) -> Function:
+    """Mark a function that is compiled into its callers; called from Python it runs uncompiled.
 
-    Raises ValueError if there is another of its name.
+    Raises ValueError if its name is taken.
     """
-    claim_name(function)
+    register_name(function)
     registered: Function = register_jitable(**OPTIONS)(function)
     return registered
 
 
-def inlined_formula(function: Function) -> Function:
-    """A formula whose code is put where it is called: handing on the dozens of words that a step's arrays are costs a
-    small network a fifth of its time."""
-    claim_name(function)
+def jit_force_inline(function: Function) -> Function:
+    """Mark a function that is always inlined.
+
+    Passing the arrays of a step to a function takes a fifth of a small network's time.
+    """
+    register_name(function)
     registered: Function = register_jitable(forceinline=True, **OPTIONS)(function)
     return registered
 
 
-def exact_formula(function: Function) -> Function:
-    """A formula whose operations must be done in the order in which they are written: what compensates a rounding
-    error would be simplified away."""
-    claim_name(function)
+def jit_strict(function: Function) -> Function:
+    """Mark a function whose operations must not be reordered, because it compensates rounding errors."""
+    register_name(function)
     registered: Function = register_jitable(error_model="numpy", fastmath={"contract"})(function)
     return registered
 
 
-def entry(function: Function) -> Function:
-    """Compile a function that Python calls. Machine code is cached on disk per argument types."""
+def jit_entry(function: Function) -> Function:
+    """Compile a function that Python calls. It runs without the GIL, and is cached on disk per argument types."""
     compiled: Any = numba.njit(nogil=True, cache=True, **OPTIONS)(function)
     return cast(Function, compiled)
 
 
 def scalar(value: float, like: float) -> float:
-    """The constant `value` in the type of `like`: compiled code would widen float32 to float64 otherwise."""
+    """Return the constant `value` in the type of `like`, without which compiled code would widen float32 to float64."""
     return type(like)(value)
 
 
 @overload(scalar)
 def _scalar(value: float, like: Any) -> Callable[[float, Any], float]:
-    kind = like  # when compiled, the arguments stand for their types
+    number_type = like  # at compile time, arguments are types
 
     def convert(value: float, like: Any) -> float:
-        converted: float = kind(value)
+        converted: float = number_type(value)
         return converted
 
     return convert
 
 
-Formula = Callable[..., Any]
+def build_switch(name: str, formulas: Sequence[Formula]) -> Formula:
+    """Build a function `name(index, …)` that calls `formulas[index](…)`.
 
-
-def by_code(name: str, formulas: Sequence[Formula]) -> Formula:
-    """A function called `name`, of (code, …), that calls `formulas[code](…)`.
-
-    Codes come from `code_of`, so none is out of range.
+    Compiled code cannot hold a table of functions of different types, so the function compares its first argument with
+    every index. It is generated as text so that there is one function to compile; nested functions would be one per
+    formula, at 0.3 s each. Indices come from `switch_index`, so none is out of range.
     """
-    names: dict[str, Any] = {f"formula_{code}": function for code, function in enumerate(formulas)}
-    branches = [f"    if code == {code}: return formula_{code}(*arguments)" for code in range(len(formulas) - 1)]
-    names["__name__"] = __name__
-    source = [f"def {name}(code, *arguments):", *branches, f"    return formula_{len(formulas) - 1}(*arguments)"]
-    exec("\n".join(source), names)
-    choose: Formula = names[name]
-    return inlined_formula(choose)
+    namespace: dict[str, Any] = {f"formula_{index}": function for index, function in enumerate(formulas)}
+    branches = [f"    if index == {index}: return formula_{index}(*arguments)" for index in range(len(formulas) - 1)]
+    namespace["__name__"] = __name__
+    source = [f"def {name}(index, *arguments):", *branches, f"    return formula_{len(formulas) - 1}(*arguments)"]
+    exec("\n".join(source), namespace)
+    switch: Formula = namespace[name]
+    return jit_force_inline(switch)
 
 
-def code_of(name: str, table: dict[Any, Any]) -> int:
-    """The number of `name` in a table given to `by_code`."""
+def switch_index(name: str, table: dict[Any, Any]) -> int:
+    """Return the index of `name` in a table passed to `build_switch`."""
     return list(table).index(name)
 
 
-_OPTIONS: Any = OPTIONS
-KernelFunction = TypeVar("KernelFunction", bound=Callable[..., None])
-
-
 class Kernel(NamedTuple):
-    """`pattern`: the function in cuda/kernels that does on a GPU what the loop does here; `formulas` go into it.
-    `kinds`: for each argument int, float, or None where it is an array. `function` is what a step calls."""
+    """A loop over arrays that is a kernel of its own on a GPU.
+
+    Attributes:
+        name: Name of the function and of the GPU kernel.
+        template: Name of the C++ template in cuda/kernels that is the kernel's GPU implementation.
+        formulas: Functions that the template is instantiated with.
+        argument_types: int, float, or None for an array, for each argument.
+        function: The loop itself on NumPy arrays; on traced arrays, records the call.
+    """
 
     name: str
-    pattern: str
+    template: str
     formulas: tuple[Callable[..., Any], ...]
-    kinds: tuple[type[int] | type[float] | None, ...]
+    argument_types: tuple[type[int] | type[float] | None, ...]
     function: Callable[..., None]
 
 
 KERNELS: dict[str, Kernel] = {}
-"""All kernels by name. On a GPU nothing else is ever launched, besides products of matrices."""
+"""All kernels by name. A GPU runs nothing else but cuBLAS's matrix products."""
 
 
-def _kind(argument: inspect.Parameter) -> type[int] | type[float] | None:
+def _scalar_type(argument: inspect.Parameter) -> type[int] | type[float] | None:
     return argument.annotation if argument.annotation in (int, float) else None
 
 
-def kernel(pattern: str, *formulas: Callable[..., Any]) -> Callable[[KernelFunction], KernelFunction]:
+def device_kernel(template: str, *formulas: Callable[..., Any]) -> Callable[[KernelFunction], KernelFunction]:
     """Mark a loop over arrays as a kernel. Its first argument is an array.
 
-    Raises ValueError if there is another of its name.
+    Args:
+        template: Name of the C++ template in cuda/kernels.
+        formulas: Functions that the template is instantiated with.
+
+    Raises:
+        ValueError: The name is taken.
     """
 
     def mark(function: KernelFunction) -> KernelFunction:
-        claim_name(function)
+        register_name(function)
         name = function.__name__.lstrip("_")
         if name in KERNELS:
-            raise ValueError(f"There is a kernel called {name} already.")
+            raise ValueError(f"A kernel named {name} exists already.")
 
         @functools.wraps(function)
-        def call(*arguments: Any) -> None:
+        def dispatch(*arguments: Any) -> None:
             if isinstance(arguments[0], np.ndarray):
                 function(*arguments)
             else:
                 arguments[0].record(name, arguments)
 
-        kinds = tuple(map(_kind, inspect.signature(function).parameters.values()))
-        KERNELS[name] = Kernel(name, pattern, formulas, kinds, call)
-        overload(call, jit_options=_OPTIONS, strict=False)(lambda *arguments: function)
-        return cast(KernelFunction, call)
+        argument_types = tuple(map(_scalar_type, inspect.signature(function).parameters.values()))
+        KERNELS[name] = Kernel(name, template, formulas, argument_types, dispatch)
+        overload(dispatch, jit_options=OPTIONS, strict=False)(lambda *arguments: function)
+        return cast(KernelFunction, dispatch)
 
     return mark

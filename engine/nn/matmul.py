@@ -1,87 +1,124 @@
-"""The three products of a layer: BLAS on a CPU, cuBLAS or a kernel on a GPU."""
+"""The three matrix products of a layer: computed by BLAS on a CPU, by cuBLAS or a kernel on a GPU; and BLAS threads."""
+
+import importlib
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import ThreadpoolController
 
-from nabla.engine.nn.array_views import Matrix
-from nabla.engine.nn.jit import formula, kernel, scalar
+from nabla.engine.nn.architecture import Architecture
+from nabla.engine.nn.jit import device_kernel, jit_inline, scalar
+from nabla.engine.typing import Matrix
 
-ROWS_ALIKE = 4
-"""What `multiply_alike` takes at once."""
-# Numbers of weights that stay in a processor's second cache while all rows pass by.
-_KEPT_NEAR = 2**16
+ROW_TILE = 4
+"""Number of rows that `matmul_batch_invariant` multiplies at a time."""
+# Number of weights that stay in the L2 cache while they are multiplied with all rows.
+_WEIGHTS_IN_L2 = 2**16
 
 
-@kernel("round_to_half")
+@device_kernel("round_to_half")
 def round_to_half(source: Matrix, out: npt.NDArray[np.uint16], scale: float) -> None:
-    """out = source · scale, as the bits of 16-bit numbers, the largest of which stands for what is beyond it: operands
-    of products in half precision, on a GPU."""
-    most = np.finfo(np.float16).max
-    out.view(np.float16)[:] = np.clip(source.astype(np.float32) * np.float32(scale), -most, most)
+    """Set out to the bits of source · scale as float16, saturated at the largest float16.
+
+    On a GPU, these are the operands of matrix products in half precision.
+    """
+    limit = np.finfo(np.float16).max
+    out.view(np.float16)[:] = np.clip(source.astype(np.float32) * np.float32(scale), -limit, limit)
 
 
-@kernel("multiply_by_transpose")
-def multiply_by_transpose(a: Matrix, w: Matrix, z: Matrix) -> None:
-    """z (m, units) = a (m, inputs) wᵀ, for w (units, inputs)."""
+@device_kernel("matmul_nt")
+def matmul_nt(a: Matrix, w: Matrix, z: Matrix) -> None:
+    """Compute z (m, units) = a (m, inputs) wᵀ for w (units, inputs)."""
     np.dot(a, w.T, z)
 
 
-@kernel("multiply_transpose")
-def multiply_transpose(delta: Matrix, a: Matrix, gradient: Matrix) -> None:
-    """gradient (units, inputs) = deltaᵀ a, for delta (m, units) and a (m, inputs)."""
+@device_kernel("matmul_tn")
+def matmul_tn(delta: Matrix, a: Matrix, gradient: Matrix) -> None:
+    """Compute gradient (units, inputs) = deltaᵀ a for delta (m, units) and a (m, inputs)."""
     np.dot(delta.T, a, gradient)
 
 
-@kernel("multiply_plainly")
-def multiply_plainly(delta: Matrix, w: Matrix, before: Matrix) -> None:
-    """before (m, inputs) = delta w, for delta (m, units) and w (units, inputs)."""
-    np.dot(delta, w, before)
+@device_kernel("matmul_nn")
+def matmul_nn(delta: Matrix, w: Matrix, out: Matrix) -> None:
+    """Compute out (m, inputs) = delta w for delta (m, units) and w (units, inputs)."""
+    np.dot(delta, w, out)
 
 
-@formula
-def multiply_alike(a: Matrix, w: Matrix, z: Matrix) -> None:
-    """z (m, units) = a (m, inputs) wᵀ, for w (units, inputs) and m a multiple of ROWS_ALIKE: each row by the same
-    operations in the same order, whatever is beside it. BLAS chooses them by the number of rows, and packs the weights
-    anew each time, which takes longer than one row."""
+@jit_inline
+def matmul_batch_invariant(a: Matrix, w: Matrix, z: Matrix) -> None:
+    """Compute z (m, units) = a (m, inputs) wᵀ with operations per row that do not depend on the other rows.
+
+    w has shape (units, inputs); m is a multiple of ROW_TILE. BLAS chooses its operations by the number of rows, and
+    packs the weights for each product, which takes longer than the product of a single row.
+    """
     m, units = z.shape
     inputs = a.shape[1]
-    near = max(2, _KEPT_NEAR // inputs // 2 * 2)
-    for first in range(0, units, near):
-        last = min(units, first + near)
+    tile = max(2, _WEIGHTS_IN_L2 // inputs // 2 * 2)
+    for first in range(0, units, tile):
+        last = min(units, first + tile)
         for i in range(0, m, 4):
             for j in range(first, last - 1, 2):
-                _multiply_two(a, w, z, i, j, inputs)
+                _dot_4x2(a, w, z, i, j, inputs)
             if (last - first) % 2:
-                _multiply_one(a, w, z, i, last - 1, inputs)
+                _dot_4x1(a, w, z, i, last - 1, inputs)
 
 
-@formula
-def _multiply_two(a: Matrix, w: Matrix, z: Matrix, i: int, j: int, inputs: int) -> None:
-    """Four rows by two units: as many sums as a processor's registers hold."""
+@jit_inline
+def _dot_4x2(a: Matrix, w: Matrix, z: Matrix, i: int, j: int, inputs: int) -> None:
+    """Compute four rows of two units: as many sums as fit into a processor's registers."""
     z00 = z01 = z10 = z11 = z20 = z21 = z30 = z31 = scalar(0.0, a[0, 0])
     for k in range(inputs):
-        one, other = w[j, k], w[j + 1, k]
-        z00 += a[i, k] * one
-        z01 += a[i, k] * other
-        z10 += a[i + 1, k] * one
-        z11 += a[i + 1, k] * other
-        z20 += a[i + 2, k] * one
-        z21 += a[i + 2, k] * other
-        z30 += a[i + 3, k] * one
-        z31 += a[i + 3, k] * other
+        w0, w1 = w[j, k], w[j + 1, k]
+        z00 += a[i, k] * w0
+        z01 += a[i, k] * w1
+        z10 += a[i + 1, k] * w0
+        z11 += a[i + 1, k] * w1
+        z20 += a[i + 2, k] * w0
+        z21 += a[i + 2, k] * w1
+        z30 += a[i + 3, k] * w0
+        z31 += a[i + 3, k] * w1
     z[i, j], z[i, j + 1] = z00, z01
     z[i + 1, j], z[i + 1, j + 1] = z10, z11
     z[i + 2, j], z[i + 2, j + 1] = z20, z21
     z[i + 3, j], z[i + 3, j + 1] = z30, z31
 
 
-@formula
-def _multiply_one(a: Matrix, w: Matrix, z: Matrix, i: int, j: int, inputs: int) -> None:
+@jit_inline
+def _dot_4x1(a: Matrix, w: Matrix, z: Matrix, i: int, j: int, inputs: int) -> None:
     z0 = z1 = z2 = z3 = scalar(0.0, a[0, 0])
     for k in range(inputs):
-        weight = w[j, k]
-        z0 += a[i, k] * weight
-        z1 += a[i + 1, k] * weight
-        z2 += a[i + 2, k] * weight
-        z3 += a[i + 3, k] * weight
+        w0 = w[j, k]
+        z0 += a[i, k] * w0
+        z1 += a[i + 1, k] * w0
+        z2 += a[i + 2, k] * w0
+        z3 += a[i + 3, k] * w0
     z[i, j], z[i + 1, j], z[i + 2, j], z[i + 3, j] = z0, z1, z2, z3
+
+
+# Multiply-adds of a step's largest matrix product above which a second BLAS thread gains more than it costs.
+_MULTITHREADING_THRESHOLD = 1_000_000
+
+
+def blas_thread_count(architecture: Architecture, rows: int, cores: int) -> int:
+    """Return the number of BLAS threads for mini-batches of `rows`; a pure function, so that runs are reproducible."""
+    largest = max(inputs * units for inputs, units in architecture.shapes) * rows
+    return cores if largest >= _MULTITHREADING_THRESHOLD else 1
+
+
+class BlasThreads:
+    """Sets the number of threads of every BLAS library loaded in this process.
+
+    Products may differ in the last bit with the number of threads, so a setting that fails is an error.
+    """
+
+    def __init__(self) -> None:
+        # Numba loads SciPy's BLAS with the first product: too late for threadpoolctl to find it.
+        importlib.import_module("scipy.linalg.cython_blas")
+        self._controller = ThreadpoolController().select(user_api="blas")
+
+    def set(self, threads: int) -> None:
+        """Set the number of threads. Raises RuntimeError if a library does not accept it."""
+        self._controller.limit(limits=threads)
+        mismatched = [library for library in self._controller.info() if library["num_threads"] != threads]
+        if mismatched:
+            raise RuntimeError(f"BLAS did not accept {threads} threads: {mismatched}")

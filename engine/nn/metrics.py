@@ -1,73 +1,73 @@
-"""What is counted of a mini-batch beside its cost: right answers, or errors."""
+"""Metrics of a mini-batch besides its cost: correct predictions of classes, or absolute and squared errors."""
 
 import numpy as np
-import numpy.typing as npt
 
-from nabla.engine.nn.array_views import Matrix
-from nabla.engine.nn.compiled_layout import CLASSES, CORRECT, ERRORS, SIDES
-from nabla.engine.nn.jit import formula, kernel
-
-Totals = npt.NDArray[np.float64]
+from nabla.engine.nn.compiled_layout import BINARY_ACCURACY, CATEGORICAL_ACCURACY, CORRECT, ERRORS
+from nabla.engine.nn.jit import device_kernel, jit_inline
+from nabla.engine.typing import Float64Array, Matrix
 
 
-@formula
-def count(measure: int, a: Matrix, y: Matrix, totals: Totals) -> None:
-    """Add to the totals what `measure` names: CLASSES, SIDES or NUMBERS."""
-    if measure == CLASSES:
-        count_classes(a, y, totals)
-    elif measure == SIDES:
-        count_sides(a, y, totals)
+@jit_inline
+def accumulate_metrics(metric_kind: int, a: Matrix, y: Matrix, metric_sums: Float64Array) -> None:
+    """Add the metrics that `metric_kind` selects to the metric sums."""
+    if metric_kind == CATEGORICAL_ACCURACY:
+        count_categorical_correct(a, y, metric_sums)
+    elif metric_kind == BINARY_ACCURACY:
+        count_binary_correct(a, y, metric_sums)
     else:
-        add_absolute_errors(a, y, totals)
-        add_squared_errors(a, y, totals)
+        add_absolute_errors(a, y, metric_sums)
+        add_squared_errors(a, y, metric_sums)
 
 
-@kernel("count_classes")
-def count_classes(a: Matrix, y: Matrix, totals: Totals) -> None:
-    """Rows whose largest output is that of the largest target."""
-    right = 0
+@device_kernel("count_categorical_correct")
+def count_categorical_correct(a: Matrix, y: Matrix, metric_sums: Float64Array) -> None:
+    """Count the rows whose largest output is that of the largest target."""
+    correct = 0
     for i in range(a.shape[0]):
-        right += np.argmax(a[i]) == np.argmax(y[i])
-    totals[CORRECT] += right
+        correct += np.argmax(a[i]) == np.argmax(y[i])
+    metric_sums[CORRECT] += correct
 
 
-@kernel("count_sides")
-def count_sides(a: Matrix, y: Matrix, totals: Totals) -> None:
-    """Outputs on the same side of ½ as their targets."""
-    right = 0
+@device_kernel("count_binary_correct")
+def count_binary_correct(a: Matrix, y: Matrix, metric_sums: Float64Array) -> None:
+    """Count the outputs on the same side of ½ as their targets."""
+    correct = 0
     for i in range(a.shape[0]):
         for j in range(a.shape[1]):
-            right += same_side(a[i, j], y[i, j])
-    totals[CORRECT] += right
+            correct += is_binary_correct(a[i, j], y[i, j])
+    metric_sums[CORRECT] += correct
 
 
-@formula
-def same_side(a: float, y: float) -> bool:
+@jit_inline
+def is_binary_correct(a: float, y: float) -> bool:
+    """Return whether output and target are on the same side of ½."""
     return (a >= 0.5) == (y >= 0.5)
 
 
-@kernel("add_absolute_errors")
-def add_absolute_errors(a: Matrix, y: Matrix, totals: Totals) -> None:
-    """For each output."""
+@device_kernel("add_absolute_errors")
+def add_absolute_errors(a: Matrix, y: Matrix, metric_sums: Float64Array) -> None:
+    """Add the absolute errors of each output."""
     for i in range(a.shape[0]):
         for j in range(a.shape[1]):
-            totals[ERRORS + j] += absolute_error(a[i, j], y[i, j])
+            metric_sums[ERRORS + j] += absolute_error(a[i, j], y[i, j])
 
 
-@formula
+@jit_inline
 def absolute_error(a: float, y: float) -> float:
+    """Return |a − y| in float64."""
     return abs(float(a) - float(y))
 
 
-@kernel("add_squared_errors")
-def add_squared_errors(a: Matrix, y: Matrix, totals: Totals) -> None:
-    """For each output, behind the absolute ones."""
+@device_kernel("add_squared_errors")
+def add_squared_errors(a: Matrix, y: Matrix, metric_sums: Float64Array) -> None:
+    """Add the squared errors of each output; their sums follow those of the absolute errors."""
     for i in range(a.shape[0]):
         for j in range(a.shape[1]):
-            totals[ERRORS + a.shape[1] + j] += squared_error(a[i, j], y[i, j])
+            metric_sums[ERRORS + a.shape[1] + j] += squared_error(a[i, j], y[i, j])
 
 
-@formula
+@jit_inline
 def squared_error(a: float, y: float) -> float:
+    """Return (a − y)² in float64."""
     error = float(a) - float(y)
     return error * error

@@ -1,154 +1,166 @@
-"""What keeps weights and gradients small: penalties in the cost, and limits on norms."""
+"""Regularization: l1 and l2 penalties, gradient clipping, max-norm and dropout.
+
+Dropout sets each input of a layer to 0 with a given probability and scales the others up by 1 / (1 − probability):
+in training, where the paper scales weights down in predictions. The mask is drawn from (seed, step, position) and
+drawn again in the backward pass, so it is never stored, and a resumed run draws the same one. Source: Srivastava et
+al., "Dropout: a simple way to prevent neural networks from overfitting", 2014.
+"""
 
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
-from nabla.engine.nn.array_views import Matrix, Vector, block, span
-from nabla.engine.nn.compiled_layout import COST, INPUTS, UNITS, WEIGHTS_AT
-from nabla.engine.nn.jit import formula, kernel, named, scalar
-from nabla.engine.nn.optimizers import STEP, Settings
-from nabla.engine.nn.rng import DROPOUT, key, unit
-
-Layers = npt.NDArray[np.int64]
-Totals = npt.NDArray[np.float64]
+from nabla.engine.nn.array_views import matrix_view, vector_view
+from nabla.engine.nn.compiled_layout import COST, INPUTS, UNITS, WEIGHTS_OFFSET
+from nabla.engine.nn.jit import device_kernel, jit_inline, scalar, with_name
+from nabla.engine.nn.optimizers import STEP
+from nabla.engine.nn.rng import DROPOUT, stream_key, uniform
+from nabla.engine.typing import Float64Array, Matrix, RowIndices, Vector
 
 
-@formula
-def magnitude_slope(w: float, strength: float) -> float:
-    share, zero = scalar(strength, w), scalar(0.0, w)
-    return share if w > zero else (-share if w < zero else zero)
+@jit_inline
+def l1_derivative(w: float, strength: float) -> float:
+    """Return λ sign(w)."""
+    derivative, zero = scalar(strength, w), scalar(0.0, w)
+    return derivative if w > zero else (-derivative if w < zero else zero)
 
 
-@formula
-def magnitude_penalty(w: float) -> float:
+@jit_inline
+def l1_penalty(w: float) -> float:
+    """Return |w| in float64."""
     return abs(float(w))
 
 
-@formula
-def square_slope(w: float, strength: float) -> float:
+@jit_inline
+def l2_derivative(w: float, strength: float) -> float:
+    """Return λ w."""
     return scalar(strength, w) * w
 
 
-@formula
-def square_penalty(w: float) -> float:
+@jit_inline
+def l2_penalty(w: float) -> float:
+    """Return ½ w² in float64."""
     return 0.5 * float(w) * float(w)
 
 
-Penalize = Callable[[Vector, Vector, Totals, float, int], None]
+Penalize = Callable[[Vector, Vector, Float64Array, float, int], None]
 
 
-def _penalizing(name: str, slope: Callable[[float, float], float], penalty: Callable[[float], float]) -> Penalize:
-    @kernel("penalize", slope, penalty)
-    @named(f"penalize_{name}")
-    def penalize(weights: Vector, gradient: Vector, totals: Totals, strength: float, m: int) -> None:
+def _build_penalty(
+    name: str, derivative: Callable[[float, float], float], penalty: Callable[[float], float]
+) -> Penalize:
+    @device_kernel("penalize", derivative, penalty)
+    @with_name(f"penalize_{name}")
+    def penalize(weights: Vector, gradient: Vector, metric_sums: Float64Array, strength: float, m: int) -> None:
         total = 0.0
         for i in range(weights.size):
-            gradient[i] += slope(weights[i], strength)
+            gradient[i] += derivative(weights[i], strength)
             total += penalty(weights[i])
-        totals[COST] += m * (strength * total)
+        metric_sums[COST] += m * (strength * total)
 
     return penalize
 
 
-penalize_magnitudes = _penalizing("magnitudes", magnitude_slope, magnitude_penalty)
-penalize_squares = _penalizing("squares", square_slope, square_penalty)
+penalize_l1 = _build_penalty("l1", l1_derivative, l1_penalty)
+penalize_l2 = _build_penalty("l2", l2_derivative, l2_penalty)
 
 
-@formula
+@jit_inline
 def penalize(
-    parameters: Vector, gradient: Vector, layers: Layers, totals: Totals, l1: float, l2: float, m: int
+    parameters: Vector, gradient: Vector, layers: RowIndices, metric_sums: Float64Array, l1: float, l2: float, m: int
 ) -> None:
-    """Add m (l1 Σ|w| + ½ l2 Σw²) over all weights (not over biases and scales) to the cost in the totals, and the
-    gradient of what is in brackets to `gradient`.
+    """Add m (l1 Σ|w| + ½ l2 Σw²) to the cost in the metric sums, and the gradient of the parenthesis to `gradient`.
 
-    l1 and l2 are λ/n. Nielsen, "Neural Networks and Deep Learning", chapter 3.
+    The sums run over all weights, not over biases and scales. l1 and l2 are λ/n.
+    Source: Nielsen, "Neural Networks and Deep Learning", chapter 3.
     """
     for layer in range(layers.shape[0]):
-        first, size = layers[layer, WEIGHTS_AT], layers[layer, UNITS] * layers[layer, INPUTS]
+        offset, size = layers[layer, WEIGHTS_OFFSET], layers[layer, UNITS] * layers[layer, INPUTS]
         if l1 > 0.0:
-            penalize_magnitudes(span(parameters, first, size), span(gradient, first, size), totals, l1, m)
+            penalize_l1(vector_view(parameters, offset, size), vector_view(gradient, offset, size), metric_sums, l1, m)
         if l2 > 0.0:
-            penalize_squares(span(parameters, first, size), span(gradient, first, size), totals, l2, m)
+            penalize_l2(vector_view(parameters, offset, size), vector_view(gradient, offset, size), metric_sums, l2, m)
 
 
-@formula
-def length_of(vector: Vector) -> float:
-    """√Σv², summed in float64."""
+@jit_inline
+def euclidean_norm(vector: Vector) -> float:
+    """Return √Σv², summed in float64."""
     squared = 0.0
     for i in range(vector.size):
         squared += float(vector[i]) * float(vector[i])
     return float(np.sqrt(squared))
 
 
-@kernel("measure_length")
-def measure_length(vector: Vector, length: Totals) -> None:
-    """Its one number becomes √Σv²."""
-    length[0] = length_of(vector)
+@device_kernel("compute_norm")
+def compute_norm(vector: Vector, norm: Float64Array) -> None:
+    """Set norm[0] to √Σv²."""
+    norm[0] = euclidean_norm(vector)
 
 
-@formula
-def clipped(g: float, limit: float) -> float:
-    """g within ±limit; compared so that a NaN stays one."""
-    most = scalar(limit, g)
-    return most if g > most else (-most if g < -most else g)
+@jit_inline
+def clip_value_to(g: float, limit: float) -> float:
+    """Return g clipped to ±limit. A NaN stays a NaN."""
+    bound = scalar(limit, g)
+    return bound if g > bound else (-bound if g < -bound else g)
 
 
-@kernel("clip_values")
-def clip_values(gradient: Vector, limit: float) -> None:
-    """Every component is kept within ±limit."""
+@device_kernel("clip_by_value")
+def clip_by_value(gradient: Vector, limit: float) -> None:
+    """Clip every component to ±limit."""
     for i in range(gradient.size):
-        gradient[i] = clipped(gradient[i], limit)
+        gradient[i] = clip_value_to(gradient[i], limit)
 
 
-@formula
-def share_kept(length: float, limit: float) -> float:
-    """What a vector is multiplied by to be no longer than `limit`."""
-    return limit / length if length > limit else 1.0
+@jit_inline
+def norm_scale(norm: float, limit: float) -> float:
+    """Return the factor that scales a vector with this norm down to a norm of at most `limit`."""
+    return limit / norm if norm > limit else 1.0
 
 
-@kernel("shorten")
-def shorten(gradient: Vector, length: Totals, limit: float) -> None:
-    """A gradient that is longer than `limit` is shortened to it.
+@device_kernel("clip_by_norm")
+def clip_by_norm(gradient: Vector, norm: Float64Array, limit: float) -> None:
+    """Scale a gradient whose norm exceeds `limit` down to it.
 
-    Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks", 2013.
+    Source: Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks", 2013.
     """
-    share = scalar(share_kept(length[0], limit), gradient[0])
-    if share < scalar(1.0, gradient[0]):
+    scale = scalar(norm_scale(norm[0], limit), gradient[0])
+    if scale < scalar(1.0, gradient[0]):
         for i in range(gradient.size):
-            gradient[i] *= share
+            gradient[i] *= scale
 
 
-@formula
-def limit_norms(parameters: Vector, layers: Layers, limit: float) -> None:
-    """The weights into a unit, as a vector, are at most `limit` long. Srivastava et al., "Dropout", 2014, 5.1."""
+@jit_inline
+def apply_max_norm(parameters: Vector, layers: RowIndices, limit: float) -> None:
+    """Limit the norm of the weights into each unit. Source: Srivastava et al., "Dropout", 2014, section 5.1."""
     for layer in range(layers.shape[0]):
         units, inputs = layers[layer, UNITS], layers[layer, INPUTS]
-        limit_rows(block(parameters, layers[layer, WEIGHTS_AT], units, inputs), limit)
+        clip_row_norms(matrix_view(parameters, layers[layer, WEIGHTS_OFFSET], units, inputs), limit)
 
 
-@kernel("limit_rows")
-def limit_rows(w: Matrix, limit: float) -> None:
+@device_kernel("clip_row_norms")
+def clip_row_norms(w: Matrix, limit: float) -> None:
+    """Scale the rows of w whose norm exceeds `limit` down to it."""
     for i in range(w.shape[0]):
-        share = scalar(share_kept(length_of(w[i]), limit), w[0, 0])
-        if share < scalar(1.0, w[0, 0]):
+        scale = scalar(norm_scale(euclidean_norm(w[i]), limit), w[0, 0])
+        if scale < scalar(1.0, w[0, 0]):
             for j in range(w.shape[1]):
-                w[i, j] *= share
+                w[i, j] *= scale
 
 
-@formula
-def dropped(value: float, mask: np.uint64, at: int, share: float, scale: float) -> float:
-    """0 with probability `share`, else value · scale; `at` is the number of the draw."""
-    return value * (scale if unit(mask, at) >= share else scalar(0.0, value))
+@jit_inline
+def dropout_value(value: float, key: np.uint64, counter: int, probability: float, scale: float) -> float:
+    """Return 0 with the given probability, else value · scale; `counter` selects the random number."""
+    return value * (scale if uniform(key, counter) >= probability else scalar(0.0, value))
 
 
-@kernel("drop")
-def drop(source: Matrix, memory: Settings, out: Matrix, seed: int, first: int, share: float) -> None:
-    """out = source ⊙ mask / (1 − share), element by element; `first` is the number of the first element's draw."""
-    mask = key(seed, DROPOUT, int(memory[STEP]))
-    scale = scalar(1.0 / (1.0 - share), source[0, 0])
+@device_kernel("apply_dropout")
+def apply_dropout(
+    source: Matrix, optimizer_state: Float64Array, out: Matrix, seed: int, first_counter: int, probability: float
+) -> None:
+    """Set out to source ⊙ mask / (1 − probability); `first_counter` is the counter of the first element."""
+    key = stream_key(seed, DROPOUT, int(optimizer_state[STEP]))
+    scale = scalar(1.0 / (1.0 - probability), source[0, 0])
     for i in range(source.shape[0]):
-        at = first + i * source.shape[1]
+        counter = first_counter + i * source.shape[1]
         for j in range(source.shape[1]):
-            out[i, j] = dropped(source[i, j], mask, at + j, share, scale)
+            out[i, j] = dropout_value(source[i, j], key, counter + j, probability, scale)

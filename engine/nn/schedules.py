@@ -1,4 +1,4 @@
-"""The learning rate as data: each rule gives the rates of one epoch's steps."""
+"""Learning-rate schedules: each rule gives the rates of one epoch's steps."""
 
 import math
 from collections.abc import Callable
@@ -6,17 +6,22 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from nabla.engine.literals import ScheduleName
+from nabla.engine.typing import Float64Array
 
-Rates = npt.NDArray[np.float64]
 Settings = dict[str, float]
 
 
-class Moment(NamedTuple):
-    """Where a run stands: in epoch `epoch` (from 0) of `epochs`, which have `steps` steps each; `reductions` counts how
-    often the cost has stopped falling."""
+class SchedulePoint(NamedTuple):
+    """A position in a training run.
+
+    Attributes:
+        epoch: Index of the epoch, from 0.
+        epochs: Number of epochs of the run.
+        steps: Steps per epoch.
+        reductions: How often the cost has stopped improving.
+    """
 
     epoch: int
     epochs: int
@@ -24,65 +29,70 @@ class Moment(NamedTuple):
     reductions: int = 0
 
     @property
-    def step_numbers(self) -> Rates:
-        """Of this epoch's steps, counted from the run's first, which is 0."""
+    def step_numbers(self) -> Float64Array:
+        """Indices of this epoch's steps, from 0 at the start of the run."""
         return np.arange(self.epoch * self.steps, (self.epoch + 1) * self.steps, dtype=np.float64)
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """`rates(eta, moment, settings)`: one rate for each step of the epoch, or one for all of them.
+    """A learning-rate schedule.
 
-    `settings`: their names and defaults.
+    Attributes:
+        rates: `rates(eta, point, settings)` returns one rate per step of the epoch, or one for all of them.
+        settings: Names and defaults of the settings.
     """
 
-    rates: Callable[[float, Moment, Settings], float | Rates]
+    rates: Callable[[float, SchedulePoint, Settings], float | Float64Array]
     settings: Settings = field(default_factory=dict)
 
 
-def constant(eta: float, moment: Moment, settings: Settings) -> float:
+def constant(eta: float, point: SchedulePoint, settings: Settings) -> float:
+    """Return η."""
     return eta
 
 
-def step(eta: float, moment: Moment, settings: Settings) -> float:
-    """η · factor^⌊epoch / every⌋."""
-    return _scaled(eta, settings["factor"], moment.epoch // settings["every"])
+def step(eta: float, point: SchedulePoint, settings: Settings) -> float:
+    """Return η · factor^⌊epoch / every⌋."""
+    return _scaled(eta, settings["factor"], point.epoch // settings["every"])
 
 
-def exponential(eta: float, moment: Moment, settings: Settings) -> float:
-    """η · factor^epoch."""
-    return _scaled(eta, settings["factor"], moment.epoch)
+def exponential(eta: float, point: SchedulePoint, settings: Settings) -> float:
+    """Return η · factor^epoch."""
+    return _scaled(eta, settings["factor"], point.epoch)
 
 
-def cosine(eta: float, moment: Moment, settings: Settings) -> Rates:
-    """From 0 to η in a line over the warm-up, then half a cosine down to the minimum at the last step.
+def cosine(eta: float, point: SchedulePoint, settings: Settings) -> Float64Array:
+    """Return rates that rise linearly from 0 to η in the warm-up, then fall along half a cosine to the minimum.
 
-    Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts", 2017; the warm-up from Goyal et al.,
+    Source: Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts", 2017; warm-up: Goyal et al.,
     "Accurate, large minibatch SGD", 2017.
     """
-    t, steps = moment.step_numbers, moment.steps
-    warm_up = settings["warmup_epochs"] * steps
-    rest = max(moment.epochs * steps - warm_up, 1.0)
-    lowest = settings["minimum"]
-    falling = lowest + (eta - lowest) * 0.5 * (1 + np.cos(math.pi * np.clip((t - warm_up) / rest, 0.0, 1.0)))
-    return np.where(t < warm_up, eta * (t + 1) / max(warm_up, 1.0), falling)
+    t, steps = point.step_numbers, point.steps
+    warmup_steps = settings["warmup_epochs"] * steps
+    remaining = max(point.epochs * steps - warmup_steps, 1.0)
+    minimum = settings["minimum"]
+    annealed = minimum + (eta - minimum) * 0.5 * (
+        1 + np.cos(math.pi * np.clip((t - warmup_steps) / remaining, 0.0, 1.0))
+    )
+    return np.where(t < warmup_steps, eta * (t + 1) / max(warmup_steps, 1.0), annealed)
 
 
-def inverse_scaling(eta: float, moment: Moment, settings: Settings) -> Rates:
-    """η / (t + 1)^power at step t. Robbins and Monro, "A stochastic approximation method", 1951."""
-    with np.errstate(over="ignore"):  # beyond all numbers: the rate is 0
-        return eta / (moment.step_numbers + 1) ** settings["power"]
+def inverse_scaling(eta: float, point: SchedulePoint, settings: Settings) -> Float64Array:
+    """Return η / (t + 1)^power at step t. Source: Robbins and Monro, "A stochastic approximation method", 1951."""
+    with np.errstate(over="ignore"):  # an infinite denominator gives a rate of 0
+        return eta / (point.step_numbers + 1) ** settings["power"]
 
 
-def plateau(eta: float, moment: Moment, settings: Settings) -> float:
-    """η · factor^reductions, not below the minimum."""
-    return max(_scaled(eta, settings["factor"], moment.reductions), settings["minimum"])
+def plateau(eta: float, point: SchedulePoint, settings: Settings) -> float:
+    """Return η · factor^reductions, at least the minimum."""
+    return max(_scaled(eta, settings["factor"], point.reductions), settings["minimum"])
 
 
-def _scaled(eta: float, factor: float, times: float) -> float:
-    """η · factor^times; infinite where that is too large, so that the cost says what is wrong with it."""
+def _scaled(eta: float, factor: float, exponent: float) -> float:
+    """Return η · factor^exponent; an overflow becomes infinity, so that the run is reported as diverged."""
     with np.errstate(over="ignore"):
-        return float(eta * np.float64(factor) ** times)
+        return float(eta * np.float64(factor) ** exponent)
 
 
 SCHEDULES: dict[ScheduleName, Schedule] = {

@@ -1,33 +1,63 @@
-"""A step: forward, backward, update, and what is counted on the way. Written once, for CPU and GPU."""
+"""The training step (forward, backward, update, metrics), and the loops over mini-batches that Python calls.
+
+The step is written once, for CPUs and GPUs.
+"""
 
 import functools
 from typing import NamedTuple
 
 import numpy as np
 
-from nabla.engine.nn.array_views import Matrix, Vector, block, lasting, span
-from nabla.engine.nn.backprop import backward, forward, forward_alike, train_forward
-from nabla.engine.nn.compiled_layout import DELTA_AT, FIRST, GRADIENT_NORM, NEXT, Buffers, Plan, Rows
-from nabla.engine.nn.jit import Formula, by_code, entry, formula, inlined_formula, kernel, named, scalar
-from nabla.engine.nn.losses import COSTS, weight_of_row
-from nabla.engine.nn.matmul import ROWS_ALIKE
-from nabla.engine.nn.metrics import count
-from nabla.engine.nn.optimizers import OPTIMIZERS, STEP, Settings
-from nabla.engine.nn.regularization import clip_values, limit_norms, measure_length, penalize, shorten
+from nabla.engine.nn.array_views import borrow, matrix_view, vector_view
+from nabla.engine.nn.backprop import backward, forward, forward_batch_invariant, train_forward
+from nabla.engine.nn.compiled_layout import (
+    BATCH_START,
+    DELTA_OFFSET,
+    GRADIENT_NORM,
+    NEXT_START,
+    Buffers,
+    CompiledLayout,
+)
+from nabla.engine.nn.jit import (
+    Formula,
+    build_switch,
+    device_kernel,
+    jit_entry,
+    jit_force_inline,
+    jit_inline,
+    scalar,
+    with_name,
+)
+from nabla.engine.nn.losses import COSTS, sample_weight
+from nabla.engine.nn.matmul import ROW_TILE
+from nabla.engine.nn.metrics import accumulate_metrics
+from nabla.engine.nn.optimizers import OPTIMIZERS, STEP
+from nabla.engine.nn.regularization import apply_max_norm, clip_by_norm, clip_by_value, compute_norm, penalize
+from nabla.engine.typing import Float64Array, Matrix, RowIndices, Vector
 
 
 class Optimization(NamedTuple):
-    """How parameters change: the rule's number, its settings, moments and memory, and η for each step of the epoch.
+    """Optimizer, settings, penalties and limits: everything that determines how a step changes the parameters.
 
-    `l1` and `l2` are λ/n, 0 where there is no penalty; the limits are infinite where there is none; `seed` draws what
-    is dropped.
+    Attributes:
+        rule: Index of the optimizer in `OPTIMIZERS`.
+        settings: Values of the optimizer's settings.
+        moments: The optimizer's moments, a row each; a row has at least as many elements as there are parameters.
+        optimizer_state: See `init_optimizer_state`.
+        rates: η for each step of the epoch.
+        l1: λ/n of the l1 penalty, 0 for none.
+        l2: λ/n of the l2 penalty, 0 for none.
+        clip_value: Limit of each gradient component, infinite for none.
+        clip_norm: Limit of the gradient's norm, infinite for none.
+        max_norm: Limit of the norm of each unit's incoming weights, infinite for none.
+        seed: Seed of the dropout masks.
     """
 
     rule: int
-    settings: Settings
+    settings: Float64Array
     moments: Matrix
-    memory: Settings
-    rates: Settings
+    optimizer_state: Float64Array
+    rates: Float64Array
     l1: float
     l2: float
     clip_value: float
@@ -37,169 +67,185 @@ class Optimization(NamedTuple):
 
 
 class Examples(NamedTuple):
-    """x (rows, inputs) and y (rows, outputs). `weights` (rows): how much each row counts; empty where all count 1."""
+    """Inputs x (rows, inputs), targets y (rows, outputs) and sample weights (rows), empty if all are 1."""
 
     x: Matrix
     y: Matrix
-    weights: Settings
+    weights: Float64Array
 
 
 @functools.cache
-def _preparing(prepare: Formula) -> Formula:
-    @kernel("prepare", prepare)
-    @named(f"prepare_{prepare.__name__}")
+def _build_prepare(prepare: Formula) -> Formula:
+    """Build the kernel that prepares an optimizer's step."""
+
+    @device_kernel("prepare", prepare)
+    @with_name(f"prepare_{prepare.__name__}")
     def run(
-        coefficients: Settings, settings: Settings, rates: Settings, memory: Settings, place: Rows, rows: int
+        coefficients: Float64Array,
+        settings: Float64Array,
+        rates: Float64Array,
+        optimizer_state: Float64Array,
+        cursor: RowIndices,
+        rows: int,
     ) -> None:
-        """Count the step, and work out its coefficients."""
-        memory[STEP] += 1.0
-        prepare(settings, rates[place[FIRST] // rows], memory, coefficients)
+        """Advance the step count and compute the optimizer's coefficients."""
+        optimizer_state[STEP] += 1.0
+        prepare(settings, rates[cursor[BATCH_START] // rows], optimizer_state, coefficients)
 
     return run
 
 
-_add_cost = by_code("add_cost", [cost.add for cost in COSTS.values()])
-_prepare = by_code("prepare", [_preparing(optimizer.prepare) for optimizer in OPTIMIZERS.values()])
-_update = by_code("update", [optimizer.update for optimizer in OPTIMIZERS.values()])
+_add_cost = build_switch("add_cost", [cost.add for cost in COSTS.values()])
+_prepare = build_switch("prepare", [_build_prepare(optimizer.prepare) for optimizer in OPTIMIZERS.values()])
+_update = build_switch("update", [optimizer.update for optimizer in OPTIMIZERS.values()])
 
 
-@kernel("advance")
-def advance(place: Rows, m: int) -> None:
-    """On to the next m rows of the epoch."""
-    place[FIRST] = place[NEXT]
-    place[NEXT] += m
+@device_kernel("advance_cursor")
+def advance_cursor(cursor: RowIndices, m: int) -> None:
+    """Move the cursor to the next m rows of the epoch."""
+    cursor[BATCH_START] = cursor[NEXT_START]
+    cursor[NEXT_START] += m
 
 
-@kernel("gather")
-def gather(source: Matrix, order: Rows, place: Rows, out: Matrix) -> None:
-    """The rows of the mini-batch, in the epoch's order."""
+@device_kernel("gather_rows")
+def gather_rows(source: Matrix, order: RowIndices, cursor: RowIndices, out: Matrix) -> None:
+    """Copy the rows of the mini-batch, in the epoch's order, to `out`."""
     for i in range(out.shape[0]):
-        row = order[place[FIRST] + i]
+        row = order[cursor[BATCH_START] + i]
         for j in range(out.shape[1]):
             out[i, j] = source[row, j]
 
 
-@inlined_formula
-def _load(plan: Plan, buffers: Buffers, examples: Examples, order: Rows, m: int) -> Matrix:
-    """Copy the next m rows into the buffers; returns the targets' block."""
-    last = plan.layers.shape[0] - 1
-    advance(buffers.place, m)
-    gather(examples.x, order, buffers.place, block(buffers.activations, 0, m, examples.x.shape[1]))
-    targets = block(buffers.deltas, plan.layers[last, DELTA_AT] * buffers.rows, m, examples.y.shape[1])
-    gather(examples.y, order, buffers.place, targets)
-    if plan.label_smoothing > 0.0:
-        smooth(targets, plan.label_smoothing)
+@jit_force_inline
+def _load_batch(layout: CompiledLayout, buffers: Buffers, examples: Examples, order: RowIndices, m: int) -> Matrix:
+    """Copy the next m rows into the buffers and return the matrix of targets."""
+    last = layout.layers.shape[0] - 1
+    advance_cursor(buffers.cursor, m)
+    gather_rows(examples.x, order, buffers.cursor, matrix_view(buffers.activations, 0, m, examples.x.shape[1]))
+    targets = matrix_view(buffers.deltas, layout.layers[last, DELTA_OFFSET] * buffers.rows, m, examples.y.shape[1])
+    gather_rows(examples.y, order, buffers.cursor, targets)
+    if layout.label_smoothing > 0.0:
+        smooth_labels(targets, layout.label_smoothing)
     return targets
 
 
-@formula
-def smoothed(y: float, share: float, classes: int) -> float:
-    """(1 − s) y + s / K over K classes. Szegedy et al., "Rethinking the Inception architecture", 2016."""
-    return scalar(1.0 - share, y) * y + scalar(share / classes, y)
+@jit_inline
+def smooth_label(y: float, smoothing: float, classes: int) -> float:
+    """Return (1 − s) y + s / K for K classes. Source: Szegedy et al., "Rethinking the Inception architecture", 2016."""
+    return scalar(1.0 - smoothing, y) * y + scalar(smoothing / classes, y)
 
 
-@kernel("smooth")
-def smooth(y: Matrix, share: float) -> None:
+@device_kernel("smooth_labels")
+def smooth_labels(y: Matrix, smoothing: float) -> None:
+    """Smooth the targets of a mini-batch in place."""
     for i in range(y.shape[0]):
         for j in range(y.shape[1]):
-            y[i, j] = smoothed(y[i, j], share, y.shape[1])
+            y[i, j] = smooth_label(y[i, j], smoothing, y.shape[1])
 
 
-@inlined_formula
-def _measure(plan: Plan, buffers: Buffers, a: Matrix, y: Matrix, weights: Settings, order: Rows) -> None:
-    """Add the cost of the mini-batch to the totals, and what is counted beside it."""
-    _add_cost(plan.cost, a, y, weights, order, buffers.place, buffers.totals, plan.cost_setting)
-    count(plan.measure, a, y, buffers.totals)
+@jit_force_inline
+def _accumulate_cost_and_metrics(
+    layout: CompiledLayout, buffers: Buffers, a: Matrix, y: Matrix, weights: Float64Array, order: RowIndices
+) -> None:
+    """Add the cost and the metrics of the mini-batch to the metric sums."""
+    _add_cost(layout.cost, a, y, weights, order, buffers.cursor, buffers.metric_sums, layout.cost_parameter)
+    accumulate_metrics(layout.metric_kind, a, y, buffers.metric_sums)
 
 
-@kernel("divide")
-def divide(shares: Vector, weights: Settings, order: Rows, place: Rows) -> None:
-    """How much each row of a mini-batch counts in its mean."""
-    m = shares.size
+@device_kernel("compute_batch_weights")
+def compute_batch_weights(batch_weights: Vector, weights: Float64Array, order: RowIndices, cursor: RowIndices) -> None:
+    """Set the weight of each row in the mean over the mini-batch: its sample weight divided by m."""
+    m = batch_weights.size
     for i in range(m):
-        shares[i] = scalar(weight_of_row(weights, order, place, i) / m, shares[0])
+        batch_weights[i] = scalar(sample_weight(weights, order, cursor, i) / m, batch_weights[0])
 
 
-@inlined_formula
+@jit_force_inline
 def train_step(
     parameters: Vector,
     statistics: Vector,
     gradient: Vector,
     optimization: Optimization,
-    plan: Plan,
+    layout: CompiledLayout,
     buffers: Buffers,
     examples: Examples,
-    order: Rows,
+    order: RowIndices,
     m: int,
-    measures_gradient: bool,
+    tracks_gradient_norm: bool,
 ) -> None:
-    """Train on the next m rows of the epoch's order. Run by Python with recorded arrays, this is the step of a GPU."""
-    memory, totals = optimization.memory, buffers.totals
-    targets = _load(plan, buffers, examples, order, m)
+    """Train on the next m rows of the epoch's order. Run by Python with traced arrays, it defines a GPU's step."""
+    optimizer_state, metric_sums = optimization.optimizer_state, buffers.metric_sums
+    targets = _load_batch(layout, buffers, examples, order, m)
     _prepare(
         optimization.rule,
         buffers.coefficients,
         optimization.settings,
         optimization.rates,
-        memory,
-        buffers.place,
+        optimizer_state,
+        buffers.cursor,
         buffers.rows,
     )
-    outputs = train_forward(parameters, statistics, plan, buffers, memory, optimization.seed, m)
-    _measure(plan, buffers, outputs, targets, examples.weights, order)
-    divide(span(buffers.shares, 0, m), examples.weights, order, buffers.place)
-    backward(parameters, gradient, plan, buffers, memory, optimization.seed, m)
+    outputs = train_forward(parameters, statistics, layout, buffers, optimizer_state, optimization.seed, m)
+    _accumulate_cost_and_metrics(layout, buffers, outputs, targets, examples.weights, order)
+    compute_batch_weights(vector_view(buffers.batch_weights, 0, m), examples.weights, order, buffers.cursor)
+    backward(parameters, gradient, layout, buffers, optimizer_state, optimization.seed, m)
     if optimization.l1 > 0.0 or optimization.l2 > 0.0:
-        penalize(parameters, gradient, plan.layers, totals, optimization.l1, optimization.l2, m)
-    if measures_gradient:
-        measure_length(gradient, span(totals, GRADIENT_NORM, 1))
+        penalize(parameters, gradient, layout.layers, metric_sums, optimization.l1, optimization.l2, m)
+    if tracks_gradient_norm:
+        compute_norm(gradient, vector_view(metric_sums, GRADIENT_NORM, 1))
     if optimization.clip_value < np.inf:
-        clip_values(gradient, optimization.clip_value)
+        clip_by_value(gradient, optimization.clip_value)
     if optimization.clip_norm < np.inf:
-        measure_length(gradient, buffers.length)
-        shorten(gradient, buffers.length, optimization.clip_norm)
+        compute_norm(gradient, buffers.norm)
+        clip_by_norm(gradient, buffers.norm, optimization.clip_norm)
     _update(optimization.rule, parameters, gradient, optimization.moments, buffers.coefficients)
     if optimization.max_norm < np.inf:
-        limit_norms(parameters, plan.layers, optimization.max_norm)
+        apply_max_norm(parameters, layout.layers, optimization.max_norm)
 
 
-@inlined_formula
+@jit_force_inline
 def evaluate_step(
-    parameters: Vector, statistics: Vector, plan: Plan, buffers: Buffers, examples: Examples, order: Rows, m: int
+    parameters: Vector,
+    statistics: Vector,
+    layout: CompiledLayout,
+    buffers: Buffers,
+    examples: Examples,
+    order: RowIndices,
+    m: int,
 ) -> None:
-    """Measure the next m rows."""
-    targets = _load(plan, buffers, examples, order, m)
-    outputs = forward(parameters, statistics, plan, buffers, m)
-    _measure(plan, buffers, outputs, targets, examples.weights, order)
+    """Add the cost and metrics of the next m rows to the metric sums."""
+    targets = _load_batch(layout, buffers, examples, order, m)
+    outputs = forward(parameters, statistics, layout, buffers, m)
+    _accumulate_cost_and_metrics(layout, buffers, outputs, targets, examples.weights, order)
 
 
-_total_cost = by_code("total_cost", [cost.total for cost in COSTS.values()])
+_total_cost = build_switch("total_cost", [cost.total for cost in COSTS.values()])
 
 
-@formula
-def _lasting_buffers(buffers: Buffers) -> Buffers:
+@jit_inline
+def _borrow_buffers(buffers: Buffers) -> Buffers:
     return Buffers(
         buffers.rows,
-        lasting(buffers.activations),
-        lasting(buffers.deltas),
-        lasting(buffers.means),
-        lasting(buffers.scales),
-        lasting(buffers.shares),
-        lasting(buffers.coefficients),
-        lasting(buffers.length),
-        lasting(buffers.totals),
-        lasting(buffers.place),
+        borrow(buffers.activations),
+        borrow(buffers.deltas),
+        borrow(buffers.means),
+        borrow(buffers.scales),
+        borrow(buffers.batch_weights),
+        borrow(buffers.coefficients),
+        borrow(buffers.norm),
+        borrow(buffers.metric_sums),
+        borrow(buffers.cursor),
     )
 
 
-@formula
-def _lasting_optimization(optimization: Optimization) -> Optimization:
+@jit_inline
+def _borrow_optimization(optimization: Optimization) -> Optimization:
     return Optimization(
         optimization.rule,
-        lasting(optimization.settings),
-        lasting(optimization.moments),
-        lasting(optimization.memory),
-        lasting(optimization.rates),
+        borrow(optimization.settings),
+        borrow(optimization.moments),
+        borrow(optimization.optimizer_state),
+        borrow(optimization.rates),
         optimization.l1,
         optimization.l2,
         optimization.clip_value,
@@ -209,94 +255,96 @@ def _lasting_optimization(optimization: Optimization) -> Optimization:
     )
 
 
-@entry
+@jit_entry
 def train_steps(
     parameters: Vector,
     statistics: Vector,
     gradient: Vector,
     optimization: Optimization,
-    plan: Plan,
+    layout: CompiledLayout,
     buffers: Buffers,
     examples: Examples,
-    order: Rows,
+    order: RowIndices,
     first: int,
     last: int,
 ) -> None:
-    """Train on rows order[first:last], a mini-batch of `buffers.rows` at a time; the last may be shorter.
+    """Train on rows order[first:last] in mini-batches of `buffers.rows`; the last one may be shorter.
 
-    The gradient of a mini-batch is the mean over its own rows. Adds to `buffers.totals` what the forward passes see
-    before each update, penalties included; the norm of the gradient is that of the last of all mini-batches.
+    The gradient of a mini-batch is the mean over its own rows. Costs, penalties included, and metrics of the forward
+    passes before each update are added to `buffers.metric_sums`; the gradient norm is that of the epoch's last
+    mini-batch.
     """
-    buffers.place[NEXT] = first
-    lasting_buffers, lasting_optimization = _lasting_buffers(buffers), _lasting_optimization(optimization)
-    lasting_examples = Examples(lasting(examples.x), lasting(examples.y), lasting(examples.weights))
+    buffers.cursor[NEXT_START] = first
+    borrowed_buffers, borrowed_optimization = _borrow_buffers(buffers), _borrow_optimization(optimization)
+    borrowed_examples = Examples(borrow(examples.x), borrow(examples.y), borrow(examples.weights))
     for start in range(first, last, buffers.rows):
         m = min(buffers.rows, last - start)
         train_step(
-            lasting(parameters),
-            lasting(statistics),
-            lasting(gradient),
-            lasting_optimization,
-            plan,
-            lasting_buffers,
-            lasting_examples,
-            lasting(order),
+            borrow(parameters),
+            borrow(statistics),
+            borrow(gradient),
+            borrowed_optimization,
+            layout,
+            borrowed_buffers,
+            borrowed_examples,
+            borrow(order),
             m,
             start + m == order.size,
         )
 
 
-@entry
+@jit_entry
 def evaluate_rows(
     parameters: Vector,
     statistics: Vector,
-    plan: Plan,
+    layout: CompiledLayout,
     buffers: Buffers,
     examples: Examples,
-    order: Rows,
+    order: RowIndices,
     first: int,
     last: int,
 ) -> None:
-    """Add to `buffers.totals` the cost of rows order[first:last], without penalties, and what is counted beside it."""
-    buffers.place[NEXT] = first
+    """Add the cost of rows order[first:last], without penalties, and their metrics to `buffers.metric_sums`."""
+    buffers.cursor[NEXT_START] = first
     for start in range(first, last, buffers.rows):
-        evaluate_step(parameters, statistics, plan, buffers, examples, order, min(buffers.rows, last - start))
+        evaluate_step(parameters, statistics, layout, buffers, examples, order, min(buffers.rows, last - start))
 
 
-@entry
-def predict_rows(parameters: Vector, statistics: Vector, plan: Plan, buffers: Buffers, x: Matrix, out: Matrix) -> None:
-    """Work x (rows, inputs) through the network into out (rows, outputs). `buffers.rows` is a multiple of
-    ROWS_ALIKE."""
+@jit_entry
+def predict_rows(
+    parameters: Vector, statistics: Vector, layout: CompiledLayout, buffers: Buffers, x: Matrix, out: Matrix
+) -> None:
+    """Predict out (rows, outputs) from x (rows, inputs); `buffers.rows` must be a multiple of ROW_TILE."""
     for start in range(0, x.shape[0], buffers.rows):
         m = min(buffers.rows, x.shape[0] - start)
-        # What is in the buffers beyond the last row is worked out along, and forgotten.
-        filled = (m + ROWS_ALIKE - 1) // ROWS_ALIKE * ROWS_ALIKE
-        inputs = block(buffers.activations, 0, filled, x.shape[1])
+        # Rows beyond the last one pad the batch to a multiple of ROW_TILE; their outputs are discarded.
+        padded = (m + ROW_TILE - 1) // ROW_TILE * ROW_TILE
+        inputs = matrix_view(buffers.activations, 0, padded, x.shape[1])
         _copy(x[start : start + m], inputs[:m])
         inputs[m:] = 0.0
-        _copy(forward_alike(parameters, statistics, plan, buffers, filled)[:m], out[start : start + m])
+        _copy(forward_batch_invariant(parameters, statistics, layout, buffers, padded)[:m], out[start : start + m])
 
 
-@formula
+@jit_inline
 def _copy(source: Matrix, out: Matrix) -> None:
     for i in range(out.shape[0]):
         for j in range(out.shape[1]):
             out[i, j] = source[i, j]
 
 
-@entry
-def cost_of_rows(plan: Plan, a: Matrix, y: Matrix, weights: Settings) -> float:
-    """The sum over the rows of their cost times their weight, for outputs a and targets y, both (rows, outputs).
+@jit_entry
+def sum_costs(layout: CompiledLayout, a: Matrix, y: Matrix, weights: Float64Array) -> float:
+    """Return the weighted sum of the costs of all rows, for outputs a and targets y, both (rows, outputs).
 
-    An empty vector of weights means that each is 1.
+    If `weights` is empty, all weights are 1.
     """
     total = 0.0
     target = np.empty((1, y.shape[1]), y.dtype)
     for i in range(a.shape[0]):
         _copy(y[i : i + 1], target)
-        if plan.label_smoothing > 0.0:
-            smooth(target, plan.label_smoothing)
-        cost = _total_cost(plan.cost, a[i : i + 1], target, plan.cost_setting)
+        if layout.label_smoothing > 0.0:
+            smooth_labels(target, layout.label_smoothing)
+        cost = _total_cost(layout.cost, a[i : i + 1], target, layout.cost_parameter)
         if weights.size == 0:
             total += cost
         elif weights[i] > 0.0:
@@ -304,7 +352,9 @@ def cost_of_rows(plan: Plan, a: Matrix, y: Matrix, weights: Settings) -> float:
     return total
 
 
-@entry
-def add_penalty(parameters: Vector, gradient: Vector, plan: Plan, totals: Settings, l1: float, l2: float) -> None:
-    """Add the penalty that training adds to the cost; its gradient is added to `gradient`."""
-    penalize(parameters, gradient, plan.layers, totals, l1, l2, 1)
+@jit_entry
+def add_penalty(
+    parameters: Vector, gradient: Vector, layout: CompiledLayout, metric_sums: Float64Array, l1: float, l2: float
+) -> None:
+    """Add the l1 and l2 penalties to the cost in the metric sums, and their gradients to `gradient`."""
+    penalize(parameters, gradient, layout.layers, metric_sums, l1, l2, 1)

@@ -1,1 +1,1 @@
-"""Persistent records and their state transitions."""
+"""Records that the journal keeps: frozen dataclasses, and pure functions from one state to the next."""

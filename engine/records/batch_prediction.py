@@ -1,4 +1,4 @@
-"""A batch prediction: a dataset that is worked through a version of a network into a file."""
+"""Batch predictions: all rows of a dataset are predicted into a file."""
 
 import threading
 from dataclasses import dataclass, replace
@@ -10,8 +10,25 @@ from nabla.engine.records.job import JobError
 
 @dataclass(frozen=True)
 class BatchPrediction:
-    """`rows`: those of the dataset. `file`, of so many `bytes`, is in its folder when it has succeeded. That it runs is
-    not recorded: whatever has not ended is begun anew by the next service."""
+    """A batch prediction. Running is not recorded as a state: the next service process restarts an unfinished one.
+
+    Attributes:
+        id: The id.
+        name: The name, if it has one.
+        network_id: The network.
+        version: Number of the version that predicts.
+        dataset_id: The dataset.
+        rows: Rows of the dataset.
+        format: Format of the file.
+        probabilities: Whether the probabilities of the classes are written.
+        created_at: When it was created.
+        state: Its state.
+        started_at: When it was started.
+        finished_at: When it ended.
+        file: Name of the file in its directory, if it has succeeded.
+        bytes: Size of the file.
+        error: Why it failed.
+    """
 
     id: str
     name: str | None
@@ -31,23 +48,32 @@ class BatchPrediction:
 
     @property
     def dataset_ids(self) -> set[str]:
-        """Of all datasets that it needs."""
+        """Ids of the datasets that it needs."""
         return {self.dataset_id}
 
     @property
     def finished(self) -> bool:
+        """Whether it has ended."""
         return self.state != "queued"
 
     def succeeded(self, started_at: datetime, at: datetime, file: str, size: int) -> "BatchPrediction":
+        """Return it as succeeded."""
         return replace(self, state="succeeded", started_at=started_at, finished_at=at, file=file, bytes=size)
 
     def failed(self, started_at: datetime, at: datetime, error: JobError) -> "BatchPrediction":
+        """Return it as failed."""
         return replace(self, state="failed", started_at=started_at, finished_at=at, error=error)
 
 
-class Underway:
-    """The one that is carried out. `rows_done`: how far it is; `released`: set when nothing of it is in use any more,
-    and what is not wanted of it is gone."""
+class ActiveBatch:
+    """A running batch prediction.
+
+    Attributes:
+        batch: Its record.
+        started_at: When it was started.
+        rows_done: How many rows are predicted.
+        released: Set when nothing uses its files any more, and unreferenced ones are removed.
+    """
 
     def __init__(self, batch: BatchPrediction) -> None:
         self.batch = batch

@@ -1,10 +1,10 @@
-"""Ids that sort in the order they were made: a prefix, 10 characters of milliseconds, 16 of chance (as in ULID)."""
+"""Ids that sort by creation time: a prefix, 10 characters of milliseconds and 16 random ones, as in a ULID."""
 
 import secrets
 import threading
 import time
 
-_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 NETWORK, DATASET, JOB, BATCH = "net_", "ds_", "job_", "bp_"
 PREFIXES = (NETWORK, DATASET, JOB, BATCH)
 
@@ -13,8 +13,11 @@ _last = 0
 
 
 def new_id(prefix: str) -> str:
-    """Larger than every id this process has made before, also within a millisecond or after the clock was set back."""
+    """Return a new id. It sorts after all that this process has returned before.
+
+    This holds also within a millisecond, and after the clock was set back.
+    """
     global _last  # noqa: PLW0603  # the order of ids is one for the whole process
     with _lock:
         _last = max(time.time_ns() // 1_000_000 << 80 | secrets.randbits(80), _last + 1)
-        return prefix + "".join(_DIGITS[_last >> shift & 31] for shift in range(125, -1, -5))
+        return prefix + "".join(_ALPHABET[_last >> shift & 31] for shift in range(125, -1, -5))

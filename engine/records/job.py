@@ -1,28 +1,37 @@
-"""A job, its states, and what may happen to it. `apply` is the only way from one state to the next, and it is pure."""
+"""Jobs, their states and events. The pure function `apply` is the only way from one state to the next."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from nabla.engine.errors import Conflict
-from nabla.engine.literals import DeviceKind, ErrorKind, State, StopReason
+from nabla.engine.literals import DeviceKind, ErrorKind, JobState, StopReason
 from nabla.engine.training.config import TrainingSpec
 from nabla.engine.training.state import Epoch
 
-FINISHED: tuple[State, ...] = ("succeeded", "failed", "cancelled")
+FINISHED: tuple[JobState, ...] = ("succeeded", "failed", "cancelled")
 
 
 @dataclass(frozen=True)
 class JobError:
-    """Why a job failed, in a sentence for its owner."""
+    """Why a job failed: the kind for programs, the message for people."""
 
     kind: ErrorKind
     message: str
 
 
 @dataclass(frozen=True)
-class SavedRun:
-    """A checkpoint that the journal knows: its file and bytes, and the job's epoch, cost and seconds of that moment.
-    Numbers count all checkpoints of the job, from 1."""
+class CheckpointRecord:
+    """A checkpoint of a job.
+
+    Attributes:
+        number: Counts all checkpoints of the job, from 1.
+        file: Its file, in the directory of the network.
+        epoch: Epochs that the job had finished.
+        cost: The cost of the last of them.
+        seconds: The duration of all of them.
+        bytes: Size of the file.
+        created_at: When it was saved.
+    """
 
     number: int
     file: str
@@ -35,7 +44,13 @@ class SavedRun:
 
 @dataclass(frozen=True)
 class Checkpointing:
-    """Save a run after so many seconds, and after each so many epochs; keep the newest `keep` checkpoints."""
+    """When to save checkpoints.
+
+    Attributes:
+        seconds: Interval in seconds.
+        epochs: Interval in epochs, in addition.
+        keep: How many of the newest checkpoints to keep.
+    """
 
     seconds: float = 10.0
     epochs: int | None = None
@@ -44,13 +59,39 @@ class Checkpointing:
 
 @dataclass(frozen=True)
 class Job:
-    """`attempt` counts starts; what a worker says under an older attempt is not believed. `retries` counts those that
-    were made because something outside the job failed. `cost` is that of the last finished epoch; `seconds` that of
-    all of them. `start_version`: the version of the network that it began with; `resume_from`: the job and the number
-    of the checkpoint that it was told to begin with instead, and `start_file`: its own name for it. `stopped`: why a
-    job that succeeded ended, and `best_epoch` whose weights it published, where it looked for the best. `device_kind`:
-    where it trains, and why; `device`: the one that it was given. `depends_on`: jobs that must have succeeded before it
-    starts. `checkpoints`: oldest first."""
+    """A job.
+
+    Attributes:
+        id: The id.
+        name: The name, if it has one.
+        network_id: The network that it trains.
+        dataset_id: The dataset that it trains on.
+        spec: The training settings.
+        created_at: When it was submitted.
+        state: Its state.
+        epoch: Epochs that are finished.
+        cost: The cost of the last finished epoch.
+        seconds: The duration of all finished epochs.
+        attempt: Counts starts. Messages of workers about an older attempt are ignored.
+        retries: Counts restarts because of a failure outside the job.
+        device: The device that it was started on.
+        checkpoints: The kept checkpoints, oldest first.
+        network_version: The version that it published.
+        error: Why it failed.
+        started_at: When it was first started.
+        finished_at: When it ended.
+        validation_dataset_id: The dataset that it validates with, if any.
+        start_version: Number of the version of the network that it started from.
+        stopped: Why a succeeded job ended.
+        best_epoch: The epoch whose weights it published, if it restores the best ones.
+        device_kind: The kind of device that it needs.
+        device_reason: Why that kind was chosen.
+        priority: Jobs of a higher one start first.
+        depends_on: Ids of jobs that must succeed before it starts.
+        checkpointing: When to save checkpoints.
+        resume_from: Id of the job and number of the checkpoint that it starts from in place of a version.
+        start_file: Its own link to that checkpoint.
+    """
 
     id: str
     name: str | None
@@ -58,14 +99,14 @@ class Job:
     dataset_id: str
     spec: TrainingSpec
     created_at: datetime
-    state: State = "queued"
+    state: JobState = "queued"
     epoch: int = 0
     cost: float | None = None
     seconds: float = 0.0
     attempt: int = 0
     retries: int = 0
     device: str | None = None
-    checkpoints: tuple[SavedRun, ...] = ()
+    checkpoints: tuple[CheckpointRecord, ...] = ()
     network_version: int | None = None
     error: JobError | None = None
     started_at: datetime | None = None
@@ -84,33 +125,38 @@ class Job:
 
     @property
     def dataset_ids(self) -> set[str]:
-        """Of all datasets that it needs."""
+        """Ids of the datasets that it needs."""
         return {self.dataset_id} | ({self.validation_dataset_id} if self.validation_dataset_id else set())
 
     @property
     def finished(self) -> bool:
+        """Whether it has ended."""
         return self.state in FINISHED
 
     @property
-    def saved(self) -> SavedRun | None:
-        """Where the job goes on from."""
+    def last_checkpoint(self) -> CheckpointRecord | None:
+        """The checkpoint that the job continues from."""
         return self.checkpoints[-1] if self.checkpoints else None
 
     @property
-    def saved_at(self) -> tuple[int, float | None, float]:
-        """Epoch, cost and seconds of that moment: those of the start, where nothing is saved."""
-        return (self.saved.epoch, self.saved.cost, self.saved.seconds) if self.saved else (0, None, 0.0)
+    def checkpoint_progress(self) -> tuple[int, float | None, float]:
+        """Epoch, cost and seconds of the last checkpoint; those of the start if there is none."""
+        return (
+            (self.last_checkpoint.epoch, self.last_checkpoint.cost, self.last_checkpoint.seconds)
+            if self.last_checkpoint
+            else (0, None, 0.0)
+        )
 
     @property
     def files(self) -> set[str]:
-        """Those in its network's folder that are its own. What it published is the network's."""
-        begun_with = {self.start_file} if self.start_file else set()
-        return begun_with | {checkpoint.file for checkpoint in self.checkpoints}
+        """Its own files in the directory of the network. A version that it published belongs to the network."""
+        start = {self.start_file} if self.start_file else set()
+        return start | {checkpoint.file for checkpoint in self.checkpoints}
 
 
 @dataclass(frozen=True)
 class Placed:
-    """Another kind of device than before is to run the job."""
+    """The job needs another kind of device than before."""
 
     kind: DeviceKind
     reason: str
@@ -118,7 +164,7 @@ class Placed:
 
 @dataclass(frozen=True)
 class Started:
-    """A slot took the job, to begin with this version of the network if it has not begun before."""
+    """A slot took the job. `version`: number of the version that it starts from, if this is its first start."""
 
     at: datetime
     device: str
@@ -127,12 +173,14 @@ class Started:
 
 @dataclass(frozen=True)
 class EpochsDone:
+    """Epochs ended."""
+
     epochs: tuple[Epoch, ...]
 
 
 @dataclass(frozen=True)
 class Saved:
-    """A checkpoint of everything reported so far is on disk."""
+    """A checkpoint after all epochs reported so far is on disk."""
 
     at: datetime
     file: str
@@ -141,21 +189,29 @@ class Saved:
 
 @dataclass(frozen=True)
 class CheckpointLost:
-    """The newest checkpoint is damaged; the work goes on from the one before."""
+    """The newest checkpoint is damaged; the job continues from the one before."""
 
 
 @dataclass(frozen=True)
 class Interrupted:
-    """The work stopped without being asked to; it goes on from the last checkpoint. `retried`: because of a failure, of
-    which a job is allowed few."""
+    """The attempt ended without a command; the job continues from the last checkpoint.
+
+    Attributes:
+        retried: Whether this counts towards the limit of retries.
+    """
 
     retried: bool
 
 
 @dataclass(frozen=True)
 class Changed:
-    """Its owner wants it otherwise; `learning_rate` holds from `epoch` on, counted from 0: by default from where the
-    job goes on."""
+    """Settings were changed.
+
+    Attributes:
+        priority: The new one, if it changed.
+        learning_rate: The new one, if it changed.
+        epoch: The epoch from which on the learning rate applies, counted from 0; None for where the job continues.
+    """
 
     priority: int | None = None
     learning_rate: float | None = None
@@ -164,16 +220,18 @@ class Changed:
 
 @dataclass(frozen=True)
 class Paused:
-    """The work stopped on request, with everything saved."""
+    """The job was paused, with everything saved."""
 
 
 @dataclass(frozen=True)
 class Resumed:
-    pass
+    """The job was resumed, and is queued again."""
 
 
 @dataclass(frozen=True)
 class Succeeded:
+    """Training ended, and published a version."""
+
     at: datetime
     network_version: int
     stopped: StopReason = "epochs"
@@ -182,13 +240,15 @@ class Succeeded:
 
 @dataclass(frozen=True)
 class Failed:
+    """The job failed."""
+
     at: datetime
     error: JobError
 
 
 @dataclass(frozen=True)
 class Cancelled:
-    """`network_version`: what was published of it all the same."""
+    """The job was cancelled. `network_version`: the version that was published of it, if any."""
 
     at: datetime
     network_version: int | None = None
@@ -209,8 +269,8 @@ Event = (
     | Cancelled
 )
 
-# In which states an event may happen, and what to call it where it may not.
-TRANSITIONS: dict[type[Event], tuple[str, tuple[State, ...]]] = {
+# For each event, the verb for messages, and the states in which it may happen.
+TRANSITIONS: dict[type[Event], tuple[str, tuple[JobState, ...]]] = {
     Placed: ("placed", ("queued", "paused")),
     Started: ("started", ("queued",)),
     EpochsDone: ("trained", ("running",)),
@@ -227,14 +287,14 @@ TRANSITIONS: dict[type[Event], tuple[str, tuple[State, ...]]] = {
 
 
 def check(job: Job, event: type[Event]) -> None:
-    """Raises Conflict, naming the states in which the event fits, if it does not fit the job's."""
+    """Raise Conflict if an event does not fit the state of a job."""
     verb, states = TRANSITIONS[event]
     if job.state not in states:
         raise Conflict(f"The job is {job.state}; only a job that is {' or '.join(states)} can be {verb}.")
 
 
 def apply(job: Job, event: Event) -> Job:
-    """The job after the event. Raises Conflict if the event does not fit the job's state."""
+    """Return the job after an event. Raises Conflict if the event does not fit its state."""
     check(job, type(event))
     match event:
         case Placed(kind, reason):
@@ -252,17 +312,17 @@ def apply(job: Job, event: Event) -> Job:
             seconds = job.seconds + sum(epoch.seconds for epoch in epochs)
             return replace(job, epoch=epochs[-1].epoch, cost=epochs[-1].cost, seconds=seconds)
         case Saved(at, file, size):
-            number = job.saved.number + 1 if job.saved else 1
-            new = SavedRun(number, file, job.epoch, job.cost, job.seconds, size, at)
+            number = job.last_checkpoint.number + 1 if job.last_checkpoint else 1
+            new = CheckpointRecord(number, file, job.epoch, job.cost, job.seconds, size, at)
             return replace(job, checkpoints=(*job.checkpoints, new)[-job.checkpointing.keep :])
         case CheckpointLost():
             return replace(job, checkpoints=job.checkpoints[:-1])
         case Interrupted(retried):
-            epoch, cost, seconds = job.saved_at
+            epoch, cost, seconds = job.checkpoint_progress
             return replace(job, state="queued", epoch=epoch, cost=cost, seconds=seconds, retries=job.retries + retried)
         case Changed(priority, learning_rate, epoch):
-            begin = job.saved_at[0] if epoch is None else epoch
-            spec = job.spec if learning_rate is None else job.spec.with_rate(learning_rate, begin)
+            start = job.checkpoint_progress[0] if epoch is None else epoch
+            spec = job.spec if learning_rate is None else job.spec.with_learning_rate(learning_rate, start)
             return replace(job, priority=job.priority if priority is None else priority, spec=spec)
         case Paused():
             return replace(job, state="paused")

@@ -1,16 +1,26 @@
-"""A dataset on its way: what has come of it, and what it did not become."""
+"""Uploads: datasets that are not ready, or that could not be read."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from nabla.engine.data.ingest_options import FieldName, Reading, Source
+from nabla.engine.data.ingest_options import FieldName, IngestOptions, SourceFile
 from nabla.engine.literals import UploadKind, UploadState
 
 
 @dataclass(frozen=True)
 class UploadChunk:
-    """A file as it came, called `name` by its sender, and `file` in the upload's folder. Numbers begin at 1."""
+    """A received file: all of an upload, or a part of it.
+
+    Attributes:
+        number: Its position in the upload, from 1.
+        name: The file name that the client sent.
+        content_type: The media type that the client sent.
+        field: The field of the form that it was in.
+        file: Its name in the directory of the upload.
+        bytes: Its size.
+        sha256: Its digest, in hexadecimal digits.
+    """
 
     number: int = 1
     name: str = ""
@@ -23,30 +33,43 @@ class UploadChunk:
 
 @dataclass(frozen=True)
 class Upload:
-    """`chunks` are in the order of their numbers. `problems`: why it failed, as fields and sentences."""
+    """An upload, which becomes a dataset with the same id.
+
+    Attributes:
+        id: The id.
+        kind: What the chunks are.
+        created_at: When it was created.
+        name: Name of the dataset.
+        reading: How to read the files.
+        state: Receiving chunks, being read, or failed.
+        chunks: The received chunks, in the order of their numbers.
+        problems: Why it failed: pairs of a field and a message.
+    """
 
     id: str
     kind: UploadKind
     created_at: datetime
     name: str | None = None
-    reading: Reading = field(default_factory=Reading)
+    reading: IngestOptions = field(default_factory=IngestOptions)
     state: UploadState = "receiving"
     chunks: tuple[UploadChunk, ...] = ()
     problems: tuple[tuple[str, str], ...] = ()
 
     @property
     def bytes(self) -> int:
+        """Size of all chunks."""
         return sum(chunk.bytes for chunk in self.chunks)
 
     def chunk(self, number: int) -> UploadChunk | None:
+        """Return the chunk with a number, or None."""
         return next((chunk for chunk in self.chunks if chunk.number == number), None)
 
-    def sources(self, folder: Path) -> tuple[Source, ...]:
-        """What there is to read; `folder` has the chunks."""
+    def sources(self, directory: Path) -> tuple[SourceFile, ...]:
+        """Return the files to ingest. `directory`: where the chunks are."""
         if self.kind == "file":
             first = self.chunks[0]
-            paths = tuple(folder / chunk.file for chunk in self.chunks)
-            return (Source(paths, first.name, first.content_type),)
+            paths = tuple(directory / chunk.file for chunk in self.chunks)
+            return (SourceFile(paths, first.name, first.content_type),)
         return tuple(
-            Source((folder / chunk.file,), chunk.name, chunk.content_type, chunk.field) for chunk in self.chunks
+            SourceFile((directory / chunk.file,), chunk.name, chunk.content_type, chunk.field) for chunk in self.chunks
         )

@@ -1,1 +1,1 @@
-"""Jobs: the registry, the journal behind it, and the processes that do the work."""
+"""Application services of the engine: the operations of the API, on top of the registry and the workers."""

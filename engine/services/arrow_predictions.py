@@ -1,5 +1,7 @@
-"""Tables in requests for predictions, and in answers to them, read and made by a process of its own: Arrow takes time
-and memory to load, and what is in a body takes no more than the process that reads it."""
+"""Arrow tables in predictions, decoded and encoded in a task process.
+
+PyArrow takes time and memory to load, and a hostile table can only take the memory of that process.
+"""
 
 import threading
 from dataclasses import dataclass
@@ -9,108 +11,134 @@ from typing import BinaryIO
 import numpy as np
 
 from nabla.engine import durable_files
-from nabla.engine.data.export import ArrowForm
-from nabla.engine.data.ingest_options import Progress
+from nabla.engine.data.export import ArrowIpcFormat
 from nabla.engine.data.schema import Column
 from nabla.engine.errors import Busy, InvalidInput
 from nabla.engine.records import ids
-from nabla.engine.storage.data_dir import DataFolder
-from nabla.engine.training.model import Answers
-from nabla.engine.workers.task_process import Child, Died
-from nabla.engine.workers.task_protocol import AnswersWritten, ReadRows, RowsRead, WriteAnswers
+from nabla.engine.storage.data_dir import DataDir
+from nabla.engine.training.model import Predictions
+from nabla.engine.workers.task_process import ProcessCrashed, TaskProcess
+from nabla.engine.workers.tasks.predictions import DecodeArrow, DecodedArrow, EncodeArrow, EncodedArrow
 
-_BODY, _OUTPUTS = "body", "outputs.npy"
+_BODY_FILE, _OUTPUTS_FILE = "body", "outputs.npy"
 
 
 @dataclass(frozen=True)
-class Given:
-    """So many raw rows, in an open file of float64 (rows, columns), row by row."""
+class DecodedRows:
+    """Raw rows in an open file of float64 (rows, columns), row by row."""
 
     file: BinaryIO
     rows: int
 
 
-class Frames:
-    """Methods may be called from any thread. Of each request there is a folder as long as it is carried out."""
+class ArrowCodec:
+    """Decodes request bodies and encodes outputs, with a temporary directory for each request.
 
-    def __init__(self, folder: DataFolder, child: Child, largest: int, most: int) -> None:
-        """`largest`: bytes of a table, as it is unpacked; `most`: requests at the same time."""
-        self._folder = folder
-        self._child = child
-        self._largest = largest
-        self._most = most
+    Methods may be called from any thread.
+    """
+
+    def __init__(self, data_dir: DataDir, task_process: TaskProcess, max_table_bytes: int, max_requests: int) -> None:
+        """Create the codec.
+
+        Args:
+            data_dir: Where the directories of requests are.
+            task_process: Reads and writes the tables.
+            max_table_bytes: Maximum size of a table once decompressed.
+            max_requests: Maximum number of requests with a directory at the same time.
+        """
+        self._data_dir = data_dir
+        self._task_process = task_process
+        self._max_table_bytes = max_table_bytes
+        self._max_requests = max_requests
         self._lock = threading.Lock()
-        self._begun = 0
+        self._open_requests = 0
 
     def close(self) -> None:
-        """What is asked for is given up."""
-        self._child.close()
+        """Abort the running task and end the process."""
+        self._task_process.close()
 
-    def begin(self) -> Path:
-        """A request's folder. Raises Busy, StorageFailed."""
+    def open_request(self) -> Path:
+        """Create the directory of a request.
+
+        Raises:
+            Busy: The maximum number of requests have one.
+            StorageFailed: It could not be created.
+        """
         with self._lock:
-            if self._begun >= self._most:
-                raise Busy(f"{self._most} requests with Arrow tables are carried out already, as many as may be.")
-            self._begun += 1
-        folder = self._folder.of_request(ids.new_id("req_"))
+            if self._open_requests >= self._max_requests:
+                raise Busy(f"{self._max_requests} requests with Arrow tables are being processed, the maximum.")
+            self._open_requests += 1
+        directory = self._data_dir.request_dir(ids.new_id("req_"))
         try:
-            with durable_files.reporting("a request"):
-                folder.mkdir()
+            with durable_files.storage_errors("a request"):
+                directory.mkdir()
         except BaseException:
-            self.end(folder)
+            self.close_request(directory)
             raise
-        return folder
+        return directory
 
-    def end(self, folder: Path) -> None:
-        """Nothing is left of it. Whoever has a file of it open may go on reading."""
+    def close_request(self, directory: Path) -> None:
+        """Remove the directory of a request. Files that are open stay readable."""
         with self._lock:
-            self._begun -= 1
-        self._folder.remove(folder)
+            self._open_requests -= 1
+        self._data_dir.remove(directory)
 
-    def append(self, folder: Path, part: bytes) -> None:
-        """The next part of its body. Raises StorageFailed."""
-        with durable_files.reporting("the body of a request"), (folder / _BODY).open("ab") as file:
-            file.write(part)
+    def append_body(self, directory: Path, block: bytes) -> None:
+        """Append a block to the body of a request.
 
-    def read(self, folder: Path, columns: tuple[Column, ...] | None, inputs: int, most_rows: int) -> Given:
-        """Its body, which is an Arrow table: see `engine.data.reading.raw_rows`. Raises InvalidInput, TooLarge,
-        StorageFailed, Unavailable."""
-        body = folder / _BODY
+        Raises:
+            StorageFailed: It could not be written.
+        """
+        with durable_files.storage_errors("the body of a request"), (directory / _BODY_FILE).open("ab") as file:
+            file.write(block)
+
+    def decode_rows(
+        self, directory: Path, columns: tuple[Column, ...] | None, inputs: int, max_rows: int
+    ) -> DecodedRows:
+        """Decode the body of a request: see `engine.data.ingest.prediction_rows`.
+
+        Raises:
+            InvalidInput: The table does not fit the network, or is damaged.
+            TooLarge: It has too many rows, or takes too much memory.
+            StorageFailed: The rows could not be written.
+            Unavailable: The service is stopping.
+        """
+        body = directory / _BODY_FILE
         if not body.exists():
             raise InvalidInput("body", "There is no data: the body is empty.")
-        errand = ReadRows(str(body), columns, inputs, most_rows, self._largest, str(folder))
+        task = DecodeArrow(str(body), columns, inputs, max_rows, self._max_table_bytes, str(directory))
         try:
-            read = self._child.carry_out(folder.name, errand, _unheard)
-        except Died as problem:
-            raise InvalidInput(
-                "body", f"{problem} The table is damaged, or made in a way that is not known here."
-            ) from problem
-        assert isinstance(read, RowsRead)
-        return Given(self._opened(folder / read.file), read.rows)
+            decoded = self._task_process.run(directory.name, task, lambda progress: None)
+        except ProcessCrashed as error:
+            raise InvalidInput("body", f"{error} The table is damaged, or its kind is not supported.") from error
+        assert isinstance(decoded, DecodedArrow)
+        return DecodedRows(_open(directory / decoded.file), decoded.rows)
 
-    def write(
+    def encode_outputs(
         self,
-        folder: Path,
-        outputs: Answers,
+        directory: Path,
+        outputs: Predictions,
         classes: tuple[str, ...] | None,
         probabilities: bool,
         top_k: int | None,
-        form: ArrowForm,
+        ipc_format: ArrowIpcFormat,
     ) -> BinaryIO:
-        """A table of these answers, as an open file: see `engine.training.predicting`. Raises TooLarge, StorageFailed,
-        Unavailable."""
-        path = folder / _OUTPUTS
-        with durable_files.reporting("an answer"), path.open("wb") as file:
+        """Encode outputs as an open file with an Arrow table: see `engine.training.batch_inference`.
+
+        Raises:
+            TooLarge: The table takes too much memory.
+            StorageFailed: It could not be written.
+            Unavailable: The service is stopping.
+        """
+        path = directory / _OUTPUTS_FILE
+        with durable_files.storage_errors("a response"), path.open("wb") as file:
             np.save(file, outputs)
-        errand = WriteAnswers(str(path), classes, probabilities, top_k, form, str(folder))
-        written = self._child.carry_out(folder.name, errand, _unheard)
-        assert isinstance(written, AnswersWritten)
-        return self._opened(folder / written.file)
-
-    def _opened(self, path: Path) -> BinaryIO:
-        with durable_files.reporting("a request"):
-            return path.open("rb")
+        task = EncodeArrow(str(path), classes, probabilities, top_k, ipc_format, str(directory))
+        encoded = self._task_process.run(directory.name, task, lambda progress: None)
+        assert isinstance(encoded, EncodedArrow)
+        return _open(directory / encoded.file)
 
 
-def _unheard(progress: Progress) -> None:
-    """Nobody asks how far it is."""
+def _open(path: Path) -> BinaryIO:
+    with durable_files.storage_errors("a request"):
+        return path.open("rb")

@@ -1,4 +1,4 @@
-"""Batch predictions: queued, carried out one after the other, cancelled, handed out."""
+"""Batch prediction service: a queue of datasets to predict into files, one after the other."""
 
 import logging
 import threading
@@ -21,63 +21,72 @@ from nabla.engine.errors import (
 )
 from nabla.engine.literals import ErrorKind, FileFormat
 from nabla.engine.records import ids
-from nabla.engine.records.batch_prediction import BatchPrediction, Underway
+from nabla.engine.records.batch_prediction import ActiveBatch, BatchPrediction
 from nabla.engine.records.job import JobError
 from nabla.engine.records.network import NetworkRecord, Version
-from nabla.engine.services.networks import Catalog
-from nabla.engine.storage.data_dir import DataFolder
-from nabla.engine.storage.registry import Receipt, Registry
-from nabla.engine.workers.task_process import Child, Died, GivenUp
-from nabla.engine.workers.task_protocol import Predict, Predicted
+from nabla.engine.services.networks import NetworkService
+from nabla.engine.storage.data_dir import DataDir
+from nabla.engine.storage.registry import IdempotencyKey, Registry
+from nabla.engine.workers.task_process import ProcessCrashed, TaskCancelled, TaskProcess
+from nabla.engine.workers.tasks.predictions import PredictDataset, PredictionFile
 
 log = logging.getLogger(__name__)
 
-# What could not be recorded is tried again so often.
-_SECONDS_BETWEEN_TRIES = 1.0
-# The most specific kinds come first.
-_KINDS: tuple[tuple[type[NablaError], ErrorKind], ...] = (
+# How often a failed write is retried, and the queue is polled.
+_RETRY_INTERVAL = 1.0
+# Subclasses come before their bases.
+_ERROR_KINDS: tuple[tuple[type[NablaError], ErrorKind], ...] = (
     (Damaged, "damaged_data"),
     (StorageFailed, "storage_failed"),
     (TooLarge, "out_of_memory"),
     (InvalidInput, "invalid_data"),
-    (Died, "worker_died"),
+    (ProcessCrashed, "worker_died"),
     (NablaError, "internal"),
 )
 
 
 class BatchPredictions:
-    """Methods may be called from any thread. A process of its own computes; a thread here gives it the oldest that has
-    not ended, and waits for it."""
+    """The queue of batch predictions. Methods may be called from any thread.
 
-    def __init__(self, registry: Registry, folder: DataFolder, catalog: Catalog, child: Child, most: int) -> None:
-        """`most`: how many may wait or run."""
+    A task process predicts. A thread gives it the oldest unfinished batch prediction and waits for the result.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        data_dir: DataDir,
+        networks: NetworkService,
+        task_process: TaskProcess,
+        max_unfinished: int,
+    ) -> None:
+        """Create the queue with a stopped thread; at most `max_unfinished` may be queued or running."""
         self._registry = registry
-        self._folder = folder
-        self._catalog = catalog
-        self._child = child
-        self._most = most
+        self._data_dir = data_dir
+        self._networks = networks
+        self._task_process = task_process
+        self._max_unfinished = max_unfinished
         self._changed = threading.Condition(registry.lock)
-        self._underway: Underway | None = None
-        self._ending = False
-        self._thread = threading.Thread(target=self._work, name="predicting datasets", daemon=True)
+        self._active: ActiveBatch | None = None
+        self._stopping = False
+        self._thread = threading.Thread(target=self._work, name="batch-predictions", daemon=True)
 
     def start(self) -> None:
-        """Go on with what the journal knows of."""
+        """Start to process the queue, which may have entries of an earlier service process."""
         self._thread.start()
 
-    def end(self) -> None:
-        """What is carried out is left; the next service begins it anew."""
+    def stop(self) -> None:
+        """Abort the running batch prediction; the next service process starts it again."""
         with self._changed:
-            self._ending = True
+            self._stopping = True
             self._changed.notify_all()
-        self._child.close()
+        self._task_process.close()
         if self._thread.is_alive():
             self._thread.join()
 
-    def underway(self, batch: BatchPrediction) -> Underway | None:
-        """How far it is, if it runs."""
-        underway = self._underway
-        return underway if underway is not None and underway.batch.id == batch.id and not batch.finished else None
+    def get_active(self, batch: BatchPrediction) -> ActiveBatch | None:
+        """Return the progress of a batch prediction; None if it is not running."""
+        active = self._active
+        return active if active is not None and active.batch.id == batch.id and not batch.finished else None
 
     def submit(
         self,
@@ -87,15 +96,24 @@ class BatchPredictions:
         format: FileFormat,
         probabilities: bool,
         name: str | None,
-        receipt: Receipt | None = None,
+        idempotency: IdempotencyKey | None = None,
     ) -> BatchPrediction:
-        """Queue one. Raises InvalidInput if the dataset does not fit, TooMany if as many wait already as may."""
-        self._catalog.check_predicts(network, version, dataset)
+        """Queue a batch prediction.
+
+        Raises:
+            InvalidInput: The dataset does not fit the version.
+            Conflict: The network scales its data, and the version is untrained.
+            NotFound: The network or the dataset was deleted meanwhile.
+            TooMany: The queue is full.
+        """
+        self._networks.validate_prediction(network, version, dataset)
         with self._changed:
-            self._registry.networks.get(network.id)  # they may have been deleted since they were found
+            self._registry.networks.get(network.id)
             self._registry.datasets.get(dataset.id)
-            if sum(not batch.finished for batch in self._registry.batches) >= self._most:
-                raise TooMany(f"{self._most} batch predictions wait or run already, as many as this service takes.")
+            if sum(not batch.finished for batch in self._registry.batch_predictions) >= self._max_unfinished:
+                raise TooMany(
+                    f"{self._max_unfinished} batch predictions are queued or running already, the maximum. Retry later."
+                )
             batch = BatchPrediction(
                 ids.new_id(ids.BATCH),
                 name,
@@ -107,131 +125,142 @@ class BatchPredictions:
                 probabilities,
                 datetime.now(UTC),
             )
-            self._registry.add(self._registry.batches, batch, receipt)
+            self._registry.add(self._registry.batch_predictions, batch, idempotency)
             self._changed.notify_all()
             return batch
 
-    def open(self, batch: BatchPrediction) -> BinaryIO:
-        """Its file, to be read, after a look at every byte of it. Raises Conflict unless it has succeeded, Damaged."""
+    def open_file(self, batch: BatchPrediction) -> BinaryIO:
+        """Open the file of a batch prediction after verifying its digest.
+
+        Raises:
+            Conflict: It has not succeeded.
+            Damaged: The file does not match its digest.
+            NotFound: It was deleted meanwhile.
+        """
         if batch.file is None:
-            error = f" ({batch.error.message})" if batch.error else ""
+            reason = f" ({batch.error.message})" if batch.error else ""
             raise Conflict(
-                f"The batch prediction {batch.id} is {self.state_of(batch)}{error}; only one that has succeeded has a "
+                f"The batch prediction {batch.id} is {self._state(batch)}{reason}; only one that has succeeded has a "
                 "file."
             )
         try:
-            return durable_files.open_checked(self._folder.of_batch(batch.id) / batch.file)
+            return durable_files.open_verified(self._data_dir.batch_prediction_dir(batch.id) / batch.file)
         except Damaged:
-            self._registry.batches.get(batch.id)  # it may have been deleted since it was found
+            self._registry.batch_predictions.get(batch.id)  # NotFound if it was deleted meanwhile
             raise
 
-    def state_of(self, batch: BatchPrediction) -> str:
-        return "running" if self.underway(batch) else batch.state
-
     def cancel(self, batch: BatchPrediction) -> BatchPrediction:
-        """End it, and leave nothing of its file. Raises Conflict if it has ended."""
+        """Cancel a batch prediction and remove its unfinished file.
+
+        Raises:
+            Conflict: It has ended.
+        """
         with self._changed:
-            now = self._registry.batches.get(batch.id)
+            now = self._registry.batch_predictions.get(batch.id)
             if now.finished:
                 raise Conflict(f"The batch prediction is {now.state}; only one that is queued or running is cancelled.")
-            underway = self.underway(now)
-            started_at = underway.started_at if underway else None
+            active = self.get_active(now)
+            started_at = active.started_at if active else None
             cancelled = replace(now, state="cancelled", started_at=started_at, finished_at=datetime.now(UTC))
-            self._registry.change(self._registry.batches, cancelled)
-        self._let_go(cancelled)
+            self._registry.change(self._registry.batch_predictions, cancelled)
+        self._abort(cancelled)
         return cancelled
 
     def delete(self, batch: BatchPrediction) -> None:
-        """Forget it and its file, whatever its state."""
+        """Delete a batch prediction in any state, and its file."""
         with self._changed:
-            self._registry.remove(self._registry.batches, self._registry.batches.get(batch.id))
-        self._let_go(batch)
-        self._folder.remove(self._folder.of_batch(batch.id))
+            self._registry.remove(self._registry.batch_predictions, self._registry.batch_predictions.get(batch.id))
+        self._abort(batch)
+        self._data_dir.remove(self._data_dir.batch_prediction_dir(batch.id))
 
-    def _let_go(self, batch: BatchPrediction) -> None:
-        """Of one that nobody wants any more."""
-        underway = self._underway
-        if underway is not None and underway.batch.id == batch.id:
-            self._child.give_up(batch.id)
-            underway.released.wait()
+    def _state(self, batch: BatchPrediction) -> str:
+        """Return the state for messages. The record does not distinguish running from queued."""
+        return "running" if self.get_active(batch) else batch.state
+
+    def _abort(self, batch: BatchPrediction) -> None:
+        """Abort the task of a batch prediction, if it runs, and wait until nothing uses its file."""
+        active = self._active
+        if active is not None and active.batch.id == batch.id:
+            self._task_process.cancel(batch.id)
+            active.released.wait()
 
     def _work(self) -> None:
-        while (underway := self._next()) is not None:
+        while (active := self._next()) is not None:
             try:
-                ended = self._carried_out(underway)
-                if ended is not None:
-                    self._settle(ended)
+                finished = self._run(active)
+                if finished is not None:
+                    self._record(finished)
                 with self._changed:
-                    self._underway = None
-                    now = self._registry.batches.peek(underway.batch.id)
+                    self._active = None
+                    now = self._registry.batch_predictions.get_or_none(active.batch.id)
                 if now is None or now.state != "succeeded":
-                    self._folder.remove(self._folder.of_batch(underway.batch.id))
-            finally:  # whoever cancelled it waits for this
-                underway.released.set()
+                    self._data_dir.remove(self._data_dir.batch_prediction_dir(active.batch.id))
+            finally:  # `_abort` waits for this
+                active.released.set()
 
-    def _next(self) -> Underway | None:
-        """Waits for the oldest that has not ended; None when the service ends."""
+    def _next(self) -> ActiveBatch | None:
+        """Wait for the oldest unfinished batch prediction; None when the service is stopping."""
         with self._changed:
-            while not self._ending:
-                batch = next((batch for batch in self._registry.batches if not batch.finished), None)
+            while not self._stopping:
+                batch = next((batch for batch in self._registry.batch_predictions if not batch.finished), None)
                 if batch is not None:
-                    self._underway = Underway(batch)
-                    return self._underway
-                # Woken at each; and now and then, for the journal may have more than was told when it is opened anew.
-                self._changed.wait(_SECONDS_BETWEEN_TRIES)
+                    self._active = ActiveBatch(batch)
+                    return self._active
+                # The timeout is for entries that nothing announces: those of a journal that was reopened.
+                self._changed.wait(_RETRY_INTERVAL)
             return None
 
-    def _carried_out(self, underway: Underway) -> BatchPrediction | None:
-        """As it has ended; None where nobody wants to know, or the service ends."""
-        batch, started_at = underway.batch, underway.started_at
+    def _run(self, active: ActiveBatch) -> BatchPrediction | None:
+        """Return the finished record, or None if it was cancelled or the service is stopping."""
+        batch, started_at = active.batch, active.started_at
         try:
-            predicted = self._predict(underway)
-        except (GivenUp, Unavailable):
+            predicted = self._predict(active)
+        except (TaskCancelled, Unavailable):
             return None
-        except NablaError as problem:
-            log.log(logging.INFO if isinstance(problem, InvalidInput) else logging.ERROR, "%s: %s", batch.id, problem)
-            kind = next(kind for type_, kind in _KINDS if isinstance(problem, type_))
-            return batch.failed(started_at, datetime.now(UTC), JobError(kind, str(problem)))
+        except NablaError as error:
+            log.log(logging.INFO if isinstance(error, InvalidInput) else logging.ERROR, "%s: %s", batch.id, error)
+            kind = next(kind for type_, kind in _ERROR_KINDS if isinstance(error, type_))
+            return batch.failed(started_at, datetime.now(UTC), JobError(kind, str(error)))
         except BaseException:
             log.exception("%s failed", batch.id)
-            error = JobError("internal", "The service met an error of its own; its log has the details.")
-            return batch.failed(started_at, datetime.now(UTC), error)
+            internal = JobError("internal", "Internal error; the log of the service has the details.")
+            return batch.failed(started_at, datetime.now(UTC), internal)
         return batch.succeeded(started_at, datetime.now(UTC), predicted.file, predicted.bytes)
 
-    def _predict(self, underway: Underway) -> Predicted:
-        batch = underway.batch
+    def _predict(self, active: ActiveBatch) -> PredictionFile:
+        batch = active.batch
         network = self._registry.networks.get(batch.network_id)
-        version = network.find(batch.version)
+        version = network.resolve_version(batch.version)
 
-        def advanced(progress: Progress) -> None:
-            underway.rows_done = progress.rows
+        def on_progress(progress: Progress) -> None:
+            active.rows_done = progress.rows
 
-        with durable_files.new_folder(self._folder.of_batch(batch.id)) as place:
-            errand = Predict(
+        with durable_files.create_dir(self._data_dir.batch_prediction_dir(batch.id)) as directory:
+            task = PredictDataset(
                 self._registry.datasets.get(batch.dataset_id),
-                str(self._folder.of_dataset(batch.dataset_id)),
+                str(self._data_dir.dataset_dir(batch.dataset_id)),
                 network.architecture,
-                str(self._folder.of_network(network.id) / version.file),
+                str(self._data_dir.network_dir(network.id) / version.file),
                 network.preprocessing,
                 version.classes,
                 batch.format,
                 batch.probabilities,
-                str(place),
+                str(directory),
             )
-            predicted = self._child.carry_out(batch.id, errand, advanced)
-            assert isinstance(predicted, Predicted)
+            predicted = self._task_process.run(batch.id, task, on_progress)
+            assert isinstance(predicted, PredictionFile)
             return predicted
 
-    def _settle(self, ended: BatchPrediction) -> None:
-        """Record how it has ended, unless its owner was faster; a journal that cannot be written is waited for."""
+    def _record(self, finished: BatchPrediction) -> None:
+        """Record the result unless it was cancelled or deleted; retry while the journal cannot be written."""
         with self._changed:
-            while not self._ending:
-                now = self._registry.batches.peek(ended.id)
+            while not self._stopping:
+                now = self._registry.batch_predictions.get_or_none(finished.id)
                 if now is None or now.finished:
                     return
                 try:
-                    self._registry.change(self._registry.batches, ended)
+                    self._registry.change(self._registry.batch_predictions, finished)
                     return
-                except StorageFailed as problem:
-                    log.critical("%s: %s", ended.id, problem)
-                    self._changed.wait(_SECONDS_BETWEEN_TRIES)
+                except StorageFailed as error:
+                    log.critical("%s: %s", finished.id, error)
+                    self._changed.wait(_RETRY_INTERVAL)

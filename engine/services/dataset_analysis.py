@@ -1,104 +1,118 @@
-"""Looking at datasets that are ready, and dividing them."""
+"""Dataset analysis: profiles, rows and splits of ready datasets."""
 
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from nabla.engine import durable_files
 from nabla.engine.data.dataset import Dataset
-from nabla.engine.data.ingest_options import Share
-from nabla.engine.data.profile_schema import Cell, Named, Profile
+from nabla.engine.data.ingest_options import SplitSpec
+from nabla.engine.data.schema import Cell, ColumnHeader, Profile
 from nabla.engine.errors import StorageFailed
 from nabla.engine.records import ids
-from nabla.engine.storage.data_dir import DataFolder
-from nabla.engine.storage.registry import Receipt, Registry
-from nabla.engine.workers.task_process import Child
-from nabla.engine.workers.task_protocol import Divide, Look, Looked, Stored
+from nabla.engine.storage.data_dir import DataDir
+from nabla.engine.storage.registry import IdempotencyKey, Registry
+from nabla.engine.workers.task_process import TaskProcess
+from nabla.engine.workers.tasks.datasets import ProfileDataset, ProfileResult, SplitDataset, StoredDatasets
 
-# Columns of all profiles that are kept.
-_COLUMNS_KEPT = 50_000
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What a dataset was divided into; `id` is that of the first part."""
-
-    datasets: tuple[Dataset, ...]
-
-    @property
-    def id(self) -> str:
-        return self.datasets[0].id
+# Least recently used profiles are evicted when all of them together have more columns.
+_MAX_CACHED_COLUMNS = 50_000
 
 
-class Looks:
-    """Methods may be called from any thread."""
+class DatasetAnalysis:
+    """Profiles and splits datasets in a task process. Methods may be called from any thread."""
 
-    def __init__(self, registry: Registry, folder: DataFolder, looker: Child) -> None:
+    def __init__(self, registry: Registry, data_dir: DataDir, task_process: TaskProcess) -> None:
         self._registry = registry
-        self._folder = folder
-        self._looker = looker
+        self._data_dir = data_dir
+        self._task_process = task_process
         self._lock = threading.Lock()
         self._profiles: OrderedDict[str, Profile] = OrderedDict()
 
-    def end(self) -> None:
-        """What is asked for is given up."""
-        self._looker.close()
+    def close(self) -> None:
+        """Abort the running task and end the process."""
+        self._task_process.close()
 
     def profile(self, dataset: Dataset) -> Profile:
-        """Made when it is first asked for. Raises InvalidInput, Damaged."""
+        """Return the profile of a dataset, which is computed on the first request and then cached.
+
+        Raises:
+            InvalidInput: The process crashed on the dataset.
+            Damaged: A file does not match its digest.
+        """
         with self._lock:
             if dataset.id in self._profiles:
                 self._profiles.move_to_end(dataset.id)
                 return self._profiles[dataset.id]
-        errand = Look(dataset, str(self._folder.of_dataset(dataset.id)))
-        looked = self._looker.carry_out(ids.new_id("look_"), errand, lambda progress: None)
-        assert isinstance(looked, Looked)
+        task = ProfileDataset(dataset, str(self._data_dir.dataset_dir(dataset.id)))
+        result = self._task_process.run(ids.new_id("profile_"), task, lambda progress: None)
+        assert isinstance(result, ProfileResult)
         with self._lock:
-            self._profiles[dataset.id] = looked.profile
-            while sum(len(profile.columns) for profile in self._profiles.values()) > _COLUMNS_KEPT:
+            self._profiles[dataset.id] = result.profile
+            while sum(len(profile.columns) for profile in self._profiles.values()) > _MAX_CACHED_COLUMNS:
                 self._profiles.popitem(last=False)
-        return looked.profile
+        return result.profile
 
-    def rows(self, dataset: Dataset, first: int, limit: int) -> tuple[tuple[Named, ...], list[list[Cell]]]:
-        """The columns, and up to `limit` rows from row `first` on, counted from 0. Raises Damaged."""
-        # PyArrow takes time and memory to load, and is wanted for this alone.
-        from nabla.engine.data.preview import viewed
+    def rows(self, dataset: Dataset, first: int, limit: int) -> tuple[tuple[ColumnHeader, ...], list[list[Cell]]]:
+        """Return the columns of a dataset and up to `limit` rows from row `first`, counted from 0.
+
+        Raises:
+            Damaged: A file does not match its digest.
+            NotFound: The dataset was deleted meanwhile.
+        """
+        # PyArrow takes time and memory to load, and only this function of the API process needs it.
+        from nabla.engine.data.preview import open_reader
 
         try:
-            with viewed(dataset, self._folder.of_dataset(dataset.id)) as view:
-                return view.columns, view.rows(first, min(first + limit, dataset.rows))
+            with open_reader(dataset, self._data_dir.dataset_dir(dataset.id)) as view:
+                return view.columns, view.read_rows(first, min(first + limit, dataset.rows))
         except StorageFailed:
-            self._registry.datasets.get(dataset.id)  # it may have been deleted since it was found
+            self._registry.datasets.get(dataset.id)  # NotFound if it was deleted meanwhile
             raise
 
     def split(
         self,
         dataset: Dataset,
-        parts: Sequence[tuple[str | None, float]],
+        shares: Sequence[tuple[str | None, float]],
         seed: int,
         stratified: bool,
-        receipt: Receipt | None,
-    ) -> Parts:
-        """New datasets of these names and shares of the rows. Raises InvalidInput, StorageFailed."""
-        new = [ids.new_id(ids.DATASET) for _ in parts]
+        idempotency: IdempotencyKey | None = None,
+    ) -> tuple[Dataset, ...]:
+        """Split a dataset into new ones.
+
+        Args:
+            dataset: The dataset.
+            shares: Name and share of the rows of each new dataset.
+            seed: Seed that alone determines the rows of each.
+            stratified: Whether each keeps the shares of the classes.
+            idempotency: Key to journal with the ids of all new datasets.
+
+        Raises:
+            InvalidInput: The rows cannot be split like this.
+            StorageFailed: The new datasets could not be stored; none of them exists.
+        """
+        new_ids = [ids.new_id(ids.DATASET) for _ in shares]
         with ExitStack() as stack:
-            folders = [stack.enter_context(durable_files.new_folder(self._folder.of_dataset(id))) for id in new]
-            shares = tuple(Share(share, folder) for (_, share), folder in zip(parts, folders, strict=True))
-            errand = Divide(dataset, str(self._folder.of_dataset(dataset.id)), shares, seed, stratified)
-            stored = self._looker.carry_out(new[0], errand, lambda progress: None)
-        assert isinstance(stored, Stored)
+            directories = [
+                stack.enter_context(durable_files.create_dir(self._data_dir.dataset_dir(id))) for id in new_ids
+            ]
+            splits = tuple(
+                SplitSpec(share, directory) for (_, share), directory in zip(shares, directories, strict=True)
+            )
+            task = SplitDataset(dataset, str(self._data_dir.dataset_dir(dataset.id)), splits, seed, stratified)
+            stored = self._task_process.run(new_ids[0], task, lambda progress: None)
+        assert isinstance(stored, StoredDatasets)
         now = datetime.now(UTC)
         datasets = tuple(
-            Dataset.of(id, name, now, content, self._folder.of_dataset(id))
-            for id, (name, _), content in zip(new, parts, stored.contents, strict=True)
+            Dataset.from_content(id, name, now, content, self._data_dir.dataset_dir(id))
+            for id, (name, _), content in zip(new_ids, shares, stored.contents, strict=True)
         )
         try:
-            self._registry.add_all(self._registry.datasets, datasets, receipt, Parts(datasets))
+            self._registry.add_all(self._registry.datasets, datasets, idempotency)
         except StorageFailed:
-            for id in new:
-                self._folder.remove(self._folder.of_dataset(id))
+            for id in new_ids:
+                self._data_dir.remove(self._data_dir.dataset_dir(id))
             raise
-        return Parts(datasets)
+        return datasets

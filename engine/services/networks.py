@@ -1,4 +1,7 @@
-"""Networks and datasets: created, changed, deleted, and networks loaded for predictions and evaluations."""
+"""Network service: networks, versions and tags, the cache of loaded models, evaluation, and import and export.
+
+`require_unused` guards the deletion of networks, and of datasets too.
+"""
 
 import threading
 import uuid
@@ -11,239 +14,322 @@ from pathlib import Path
 from typing import BinaryIO
 
 from nabla.engine import durable_files
-from nabla.engine.data.dataset import Dataset, store
-from nabla.engine.data.examples import Examples
-from nabla.engine.data.ingest_options import Progress
+from nabla.engine.data.dataset import Dataset
 from nabla.engine.data.loading import OpenDataset, open_for_training
 from nabla.engine.data.preprocessing import PreprocessingConfig, Preprocessor
 from nabla.engine.errors import Conflict, Damaged, StorageFailed, TooLarge
 from nabla.engine.literals import NetworkFormat, VersionReference
-from nabla.engine.model_io.bundle import Hints
+from nabla.engine.model_io.bundle import ImportHints
 from nabla.engine.nn.architecture import Architecture
 from nabla.engine.nn.network import Network
 from nabla.engine.records import ids
 from nabla.engine.records.batch_prediction import BatchPrediction
 from nabla.engine.records.job import Job
 from nabla.engine.records.network import NetworkRecord, Version
-from nabla.engine.storage.data_dir import DataFolder
-from nabla.engine.storage.registry import Receipt, Registry
+from nabla.engine.storage.data_dir import DataDir
+from nabla.engine.storage.registry import IdempotencyKey, Registry
 from nabla.engine.training.checkpoint import load_preprocessor, load_weights, save_weights
 from nabla.engine.training.evaluation import Evaluation, evaluate
 from nabla.engine.training.model import Model
-from nabla.engine.workers.task_process import Child
-from nabla.engine.workers.task_protocol import CopyOut, TakeIn, TakenIn
+from nabla.engine.workers.task_process import TaskProcess
+from nabla.engine.workers.tasks.models import ExportModel, ImportedModel, ImportModel
 
-# Networks that stay loaded for the next prediction: so many at most, and so many parameters; one in any case.
-_NETWORKS_KEPT, _PARAMETERS_KEPT = 16, 2**26
+# Least recently used models beyond either limit are evicted from the cache; the last one used always stays.
+_MAX_CACHED_MODELS, _MAX_CACHED_PARAMETERS = 16, 2**26
 _NO_PREPROCESSING = PreprocessingConfig()
 
 
-class Catalog:
-    """What jobs work with. Files come before their record, and go after it."""
+class NetworkService:
+    """Creates, changes, deletes and evaluates networks, and keeps recently used models loaded.
 
-    def __init__(self, registry: Registry, folder: DataFolder, max_parameters: int) -> None:
+    Methods may be called from any thread. Files are written before their record, and removed after it.
+    """
+
+    def __init__(self, registry: Registry, data_dir: DataDir, max_parameters: int) -> None:
         self._registry = registry
-        self._folder = folder
+        self._data_dir = data_dir
         self._max_parameters = max_parameters
-        self._loading = threading.Lock()
-        self._loaded: OrderedDict[tuple[str, int], Model] = OrderedDict()
-
-    def sweep(self) -> None:
-        """At start: remove files that no record speaks of."""
-        published = {network.id: {version.file for version in network.versions} for network in self._registry.networks}
-
-        def is_known(network_id: str, file: str) -> bool:
-            job = None if file in published[network_id] else self._registry.jobs.peek(file.split("-")[0])
-            return file in published[network_id] or (job is not None and file in job.files)
-
-        datasets = {dataset.id for dataset in self._registry.datasets}
-        uploads = {upload.id for upload in self._registry.uploads if upload.state != "failed"}
-        batches = {batch.id for batch in self._registry.batches if batch.state == "succeeded"}
-        self._folder.sweep(set(published), datasets, uploads, batches, is_known)
+        self._load_lock = threading.Lock()
+        self._models: OrderedDict[tuple[str, int], Model] = OrderedDict()
 
     def create_network(
         self,
         architecture: Architecture,
         name: str | None,
-        receipt: Receipt | None = None,
         preprocessing: PreprocessingConfig = _NO_PREPROCESSING,
+        idempotency: IdempotencyKey | None = None,
     ) -> NetworkRecord:
-        """Draw its start and keep it. Raises TooLarge beyond the service's limit, InvalidInput if preprocessing and
-        cost do not go together."""
+        """Create a network with random initial weights as version 0.
+
+        Raises:
+            TooLarge: It has more parameters than the service allows.
+            InvalidInput: The preprocessing and the cost do not fit together.
+        """
         preprocessing.check_cost(architecture.cost)
         if architecture.parameters > self._max_parameters:
             raise TooLarge(
                 "layers",
-                f"The network would have {architecture.parameters} parameters; this service takes at most "
+                f"The network would have {architecture.parameters} parameters; this service accepts at most "
                 f"{self._max_parameters}.",
             )
         now = datetime.now(UTC)
         id = ids.new_id(ids.NETWORK)
-        with durable_files.new_folder(self._folder.of_network(id)) as folder:
-            file = save_weights(folder / "0.safetensors", Network(architecture)).name
+        with durable_files.create_dir(self._data_dir.network_dir(id)) as directory:
+            file = save_weights(directory / "0.safetensors", Network(architecture)).name
         start = Version(0, file, None, None, now, origin="drawn")
         network = NetworkRecord(id, name, architecture, (start,), now, preprocessing=preprocessing)
-        with self._folder.given_back(self._folder.of_network(id)):
-            self._registry.add(self._registry.networks, network, receipt)
-        return network
+        return _add_network(self._registry, self._data_dir, network, idempotency)
 
     def clone_network(
         self,
         source: NetworkRecord,
         reference: VersionReference | None,
         name: str | None,
-        receipt: Receipt | None = None,
+        idempotency: IdempotencyKey | None = None,
     ) -> NetworkRecord:
-        """A network of its own that starts with the weights of a version of another, by default its current one. Raises
-        NotFound, Damaged."""
-        version = source.find(reference)
+        """Create a network whose version 0 has the weights of a version of another one, by default the current one.
+
+        Raises:
+            NotFound: There is no such version, or the network was deleted meanwhile.
+            Damaged: The weights file does not match its digest.
+        """
+        version = source.resolve_version(reference)
         now = datetime.now(UTC)
         id = ids.new_id(ids.NETWORK)
-        weights = self._folder.of_network(source.id) / version.file
+        weights = self._data_dir.network_dir(source.id) / version.file
         try:
-            durable_files.check(weights)
-            with durable_files.new_folder(self._folder.of_network(id)) as folder:
-                file = durable_files.adopt(weights, folder / "0.safetensors").name
+            durable_files.verify(weights)
+            with durable_files.create_dir(self._data_dir.network_dir(id)) as directory:
+                file = durable_files.link_with_digest(weights, directory / "0.safetensors").name
         except StorageFailed:
-            self._registry.networks.get(source.id)  # it may have been deleted since it was found
+            self._registry.networks.get(source.id)  # NotFound if it was deleted meanwhile
             raise
         start = replace(version, number=0, file=file, created_at=now, cloned_from=(source.id, version.number))
         network = NetworkRecord(id, name, source.architecture, (start,), now, preprocessing=source.preprocessing)
-        with self._folder.given_back(self._folder.of_network(id)):
-            self._registry.add(self._registry.networks, network, receipt)
-        return network
+        return _add_network(self._registry, self._data_dir, network, idempotency)
 
     def change_network(
         self, record: NetworkRecord, name: str | None = None, current: VersionReference | None = None
     ) -> NetworkRecord:
-        """Rename it, let a version predict from now on, or both. Raises NotFound."""
+        """Rename a network, make another version current, or both.
+
+        Raises:
+            NotFound: There is no such version, or the network was deleted.
+        """
         with self._registry.lock:
             now = self._registry.networks.get(record.id)
-            changed = replace(now, name=name or now.name, current=now.find(current).number)
+            changed = replace(now, name=name or now.name, current=now.resolve_version(current).number)
             self._registry.change(self._registry.networks, changed)
             return changed
 
     def tag(self, record: NetworkRecord, tag: str, reference: VersionReference) -> tuple[NetworkRecord, bool]:
-        """Put a tag on a version, from wherever it was; and whether it was nowhere. Raises NotFound, and Conflict if
-        there are as many as may be."""
+        """Put a tag on a version, or move it there; return the network and whether the tag is new.
+
+        Raises:
+            NotFound: There is no such version, or the network was deleted.
+            Conflict: The network has the maximum number of tags.
+        """
         with self._registry.lock:
             now = self._registry.networks.get(record.id)
-            changed = now.tagged(tag, now.find(reference))
+            changed = now.with_tag(tag, now.resolve_version(reference))
             self._registry.change(self._registry.networks, changed)
             return changed, tag not in now.tags
 
     def untag(self, record: NetworkRecord, tag: str) -> None:
-        """Raises NotFound."""
+        """Remove a tag.
+
+        Raises:
+            NotFound: There is no such tag, or the network was deleted.
+        """
         with self._registry.lock:
             now = self._registry.networks.get(record.id)
-            self._registry.change(self._registry.networks, now.untagged(tag))
-
-    def create_dataset(self, examples: Examples, name: str | None, receipt: Receipt | None = None) -> Dataset:
-        """Keep checked examples."""
-        id = ids.new_id(ids.DATASET)
-        folder = self._folder.of_dataset(id)
-        dataset = store(folder, examples, id=id, name=name, created_at=datetime.now(UTC))
-        with self._folder.given_back(folder):
-            self._registry.add(self._registry.datasets, dataset, receipt)
-        return dataset
+            self._registry.change(self._registry.networks, now.without_tag(tag))
 
     def delete_network(self, network: NetworkRecord) -> None:
-        """Raises Conflict while a job or a batch prediction that is not finished needs it."""
+        """Delete a network with all its versions.
+
+        Raises:
+            Conflict: An unfinished job or batch prediction needs it.
+        """
         with self._registry.lock:
             self._registry.networks.get(network.id)
-            self._check_unused(network.id, "network", lambda user: {user.network_id})
+            require_unused(self._registry, network.id, "network", lambda user: {user.network_id})
             self._registry.remove(self._registry.networks, network)
-        self._folder.remove(self._folder.of_network(network.id))
+        self._data_dir.remove(self._data_dir.network_dir(network.id))
 
-    def delete_dataset(self, dataset: Dataset) -> None:
-        """Raises Conflict while a job or a batch prediction that is not finished needs it."""
-        with self._registry.lock:
-            self._registry.datasets.get(dataset.id)
-            self._check_unused(dataset.id, "dataset", lambda user: user.dataset_ids)
-            self._registry.remove(self._registry.datasets, dataset)
-        self._folder.remove(self._folder.of_dataset(dataset.id))
+    def get_cached_model(
+        self, record: NetworkRecord, reference: VersionReference | None
+    ) -> tuple[Version, Model] | None:
+        """Return a version and its model if it is cached, else None; see `load_model`.
 
-    def _check_unused(self, id: str, kind: str, needs: Callable[[Job | BatchPrediction], set[str]]) -> None:
-        for what, users in (("job", self._registry.jobs), ("batch prediction", self._registry.batches)):
-            for user in users:
-                if not user.finished and id in needs(user):
-                    raise Conflict(f"The {what} {user.id} needs this {kind}; cancel it or let it finish.")
-
-    def loaded(self, record: NetworkRecord, reference: VersionReference | None) -> tuple[Version, Model] | None:
-        """The same as `load`, if that needs no look at the disk; else None. Raises NotFound."""
-        version = record.find(reference)
+        Raises:
+            NotFound: There is no such version.
+        """
+        version = record.resolve_version(reference)
         key = (record.id, version.number)
-        model = self._loaded.get(key)
+        model = self._models.get(key)
         if model is None:
             return None
-        with suppress(KeyError):  # dropped just now
-            self._loaded.move_to_end(key)
+        with suppress(KeyError):  # evicted by another thread meanwhile
+            self._models.move_to_end(key)
         return version, model
 
-    def load(self, record: NetworkRecord, reference: VersionReference | None) -> tuple[Version, Model]:
-        """A version, by default the current one, and what predicts with it. Raises NotFound, Damaged, and Conflict
-        where it scales what nothing has been fitted to yet."""
-        version = record.find(reference)
-        key = (record.id, version.number)
-        with self._loading:
-            if key not in self._loaded:
-                path = self._folder.of_network(record.id) / version.file
-                network, fitted = load_weights(path, record.architecture)
-                self._loaded[key] = Model(network, fitted or _unfitted(record, version))
-            self._loaded.move_to_end(key)
-            self._drop_some()
-            return version, self._loaded[key]
+    def load_model(self, record: NetworkRecord, reference: VersionReference | None) -> tuple[Version, Model]:
+        """Return a version, by default the current one, and the model that predicts with it.
 
-    def _drop_some(self) -> None:
-        parameters = sum(model.network.architecture.parameters for model in self._loaded.values())
-        while len(self._loaded) > 1 and (len(self._loaded) > _NETWORKS_KEPT or parameters > _PARAMETERS_KEPT):
-            _, dropped = self._loaded.popitem(last=False)
-            parameters -= dropped.network.architecture.parameters
+        Raises:
+            NotFound: There is no such version.
+            Damaged: The weights file does not match its digest.
+            Conflict: The network scales its data, and the version is untrained.
+        """
+        version = record.resolve_version(reference)
+        key = (record.id, version.number)
+        with self._load_lock:
+            if key not in self._models:
+                path = self._data_dir.network_dir(record.id) / version.file
+                network, fitted = load_weights(path, record.architecture)
+                self._models[key] = Model(network, fitted or _untrained_preprocessor(record, version))
+            self._models.move_to_end(key)
+            self._evict_models()
+            return version, self._models[key]
 
     def evaluate(
         self, record: NetworkRecord, reference: VersionReference | None, dataset: Dataset
     ) -> tuple[Version, Evaluation]:
         """Measure a version, by default the current one, on a dataset.
 
-        Raises NotFound, or InvalidInput (field `dataset_id`) if the dataset does not fit the network, or has other
-        classes than the version was trained on.
+        Raises:
+            NotFound: There is no such version.
+            InvalidInput: The dataset does not fit the network, or has other classes than the version was trained on
+                (field `dataset_id`).
         """
-        version, model = self.load(record, reference)
-        _check_fits(record, version, model.preprocessor, dataset)
-        return version, evaluate(model.network, self._open(dataset, model))
+        version, model = self.load_model(record, reference)
+        _check_labeled(record, version, model.preprocessor, dataset)
+        return version, evaluate(model.network, self._open_dataset(dataset, model))
 
-    def check_predicts(self, record: NetworkRecord, version: Version, dataset: Dataset) -> None:
-        """Raises InvalidInput (field `dataset_id`) if a dataset cannot be worked through a version, and Conflict where
-        that scales what nothing has been fitted to yet."""
-        path = self._folder.of_network(record.id) / version.file
+    def validate_prediction(self, record: NetworkRecord, version: Version, dataset: Dataset) -> None:
+        """Check that a version can predict a dataset.
+
+        Raises:
+            InvalidInput: The dataset does not fit (field `dataset_id`).
+            Conflict: The network scales its data, and the version is untrained.
+        """
+        path = self._data_dir.network_dir(record.id) / version.file
         try:
-            durable_files.check(path)
+            durable_files.verify(path)
             fitted = load_preprocessor(path)
         except Damaged:
-            return  # whoever reads them says so
-        preprocessor = fitted or _unfitted(record, version)
+            return  # the prediction reports it
+        preprocessor = fitted or _untrained_preprocessor(record, version)
         if dataset.unlabeled:
-            _check_inputs(record, preprocessor, dataset)
+            preprocessor.check_columns(dataset.features)
+            dataset.check_inputs(record.architecture, record.preprocessing, preprocessor.columns)
         else:
-            _check_fits(record, version, preprocessor, dataset)
+            _check_labeled(record, version, preprocessor, dataset)
 
-    def _open(self, dataset: Dataset, model: Model) -> OpenDataset:
+    def _evict_models(self) -> None:
+        parameters = sum(model.network.architecture.parameters for model in self._models.values())
+        while len(self._models) > 1 and (len(self._models) > _MAX_CACHED_MODELS or parameters > _MAX_CACHED_PARAMETERS):
+            _, evicted = self._models.popitem(last=False)
+            parameters -= evicted.network.architecture.parameters
+
+    def _open_dataset(self, dataset: Dataset, model: Model) -> OpenDataset:
         architecture = model.network.architecture
         try:
             return open_for_training(
                 dataset,
-                self._folder.of_dataset(dataset.id),
+                self._data_dir.dataset_dir(dataset.id),
                 architecture.outputs,
                 architecture.dtype,
                 model.preprocessor,
             )
         except StorageFailed:
-            self._registry.datasets.get(dataset.id)  # it may have been deleted since it was found
+            self._registry.datasets.get(dataset.id)  # NotFound if it was deleted meanwhile
             raise
 
 
-def _check_fits(record: NetworkRecord, version: Version, preprocessor: Preprocessor, dataset: Dataset) -> None:
-    """Raises InvalidInput."""
+class ModelTransfer:
+    """Imports and exports networks as files, in a task process. Methods may be called from any thread."""
+
+    def __init__(self, registry: Registry, data_dir: DataDir, task_process: TaskProcess, max_parameters: int) -> None:
+        self._registry = registry
+        self._data_dir = data_dir
+        self._task_process = task_process
+        self._max_parameters = max_parameters
+
+    def close(self) -> None:
+        """Abort the running transfer and end the process."""
+        self._task_process.close()
+
+    def export_version(self, network: NetworkRecord, reference: VersionReference, format: NetworkFormat) -> BinaryIO:
+        """Write a version to an unnamed file, which is gone when it is closed; return it at its beginning.
+
+        Raises:
+            NotFound: There is no such version, or the network was deleted meanwhile.
+            InvalidInput: The format cannot hold the version.
+            Conflict: The network scales its data, and the version is untrained.
+            Damaged: The weights file does not match its digest.
+        """
+        version = network.resolve_version(reference)
+        directory = self._data_dir.network_dir(network.id)
+        path = directory / f"{durable_files.UNFINISHED_PREFIX}{uuid.uuid4().hex}"
+        weights = str(directory / version.file)
+        task = ExportModel(weights, network.architecture, network.preprocessing, version.classes, format, str(path))
+        try:
+            self._task_process.run(path.name, task, lambda progress: None)
+            with durable_files.storage_errors("the network's file"):
+                return path.open("rb")
+        except StorageFailed:
+            self._registry.networks.get(network.id)  # NotFound if it was deleted meanwhile
+            raise
+        finally:
+            path.unlink(missing_ok=True)
+
+    def import_network(
+        self, path: Path, name: str | None, hints: ImportHints, idempotency: IdempotencyKey | None = None
+    ) -> NetworkRecord:
+        """Create a network from a file: version 1 has its weights and is current, version 0 has random ones.
+
+        Raises:
+            InvalidInput: The file is not a supported model.
+            TooLarge: It has more parameters than the service allows.
+            StorageFailed: The network could not be stored or journaled.
+        """
+        id = ids.new_id(ids.NETWORK)
+        with durable_files.create_dir(self._data_dir.network_dir(id)) as directory:
+            task = ImportModel(str(path), hints, self._max_parameters, str(directory / "1.safetensors"))
+            imported = self._task_process.run(id, task, lambda progress: None)
+            assert isinstance(imported, ImportedModel)
+            start = save_weights(directory / "0.safetensors", Network(imported.architecture)).name
+        now = datetime.now(UTC)
+        versions = (
+            Version(0, start, None, None, now, origin="drawn"),
+            Version(
+                1,
+                imported.file,
+                None,
+                imported.classes,
+                now,
+                columns=imported.columns,
+                origin="imported",
+                imported=imported.format,
+            ),
+        )
+        network = NetworkRecord(id, name, imported.architecture, versions, now, 1, imported.preprocessing)
+        return _add_network(self._registry, self._data_dir, network, idempotency)
+
+
+def _add_network(
+    registry: Registry, data_dir: DataDir, network: NetworkRecord, idempotency: IdempotencyKey | None
+) -> NetworkRecord:
+    """Record a network whose files have been written."""
+    with data_dir.remove_if_full(data_dir.network_dir(network.id)):
+        registry.add(registry.networks, network, idempotency)
+    return network
+
+
+def _check_labeled(record: NetworkRecord, version: Version, preprocessor: Preprocessor, dataset: Dataset) -> None:
+    """Raise InvalidInput unless a version can be measured on the dataset."""
     preprocessor.check_columns(dataset.features)
     dataset.check_fits(record.architecture, record.preprocessing, preprocessor.columns)
     record.preprocessing.check_classes(dataset.classes, "dataset_id")
@@ -251,82 +337,26 @@ def _check_fits(record: NetworkRecord, version: Version, preprocessor: Preproces
         dataset.check_classes(version.classes)
 
 
-def _check_inputs(record: NetworkRecord, preprocessor: Preprocessor, dataset: Dataset) -> None:
-    """Raises InvalidInput."""
-    preprocessor.check_columns(dataset.features)
-    dataset.check_inputs(record.architecture, record.preprocessing, preprocessor.columns)
-
-
-def _unfitted(record: NetworkRecord, version: Version) -> Preprocessor:
-    """Raises Conflict if it takes training to know."""
-    if record.preprocessing.scales:
+def _untrained_preprocessor(record: NetworkRecord, version: Version) -> Preprocessor:
+    """Return the preprocessor of a version that has not been trained; raise Conflict if it has to be fitted."""
+    if record.preprocessing.has_scaling:
         raise Conflict(
-            f"Version {version.number} of the network has not been trained: what its inputs and targets are scaled by "
-            "is found by the first job. Train it, then ask again."
+            f"Version {version.number} of the network has not been trained; the first job fits the scaling of its "
+            "inputs and targets. Train it first."
         )
-    return Preprocessor.plain(record.preprocessing)
+    return Preprocessor.identity(record.preprocessing)
 
 
-class Exchange:
-    """Methods may be called from any thread."""
+def require_unused(registry: Registry, id: str, kind: str, needs: Callable[[Job | BatchPrediction], set[str]]) -> None:
+    """Raise Conflict if an unfinished job or batch prediction needs a record. The caller holds the registry's lock.
 
-    def __init__(self, registry: Registry, folder: DataFolder, exchanger: Child, max_parameters: int) -> None:
-        self._registry = registry
-        self._folder = folder
-        self._exchanger = exchanger
-        self._max_parameters = max_parameters
-
-    def end(self) -> None:
-        """What is asked for is given up."""
-        self._exchanger.close()
-
-    def copy_out(self, network: NetworkRecord, reference: VersionReference, format: NetworkFormat) -> BinaryIO:
-        """A version as a file, to be read from its beginning; it has no name, and is gone when it is closed. Raises
-        NotFound, Damaged, and InvalidInput or Conflict if the version cannot be in this format."""
-        version = network.find(reference)
-        folder = self._folder.of_network(network.id)
-        path = folder / f"{durable_files.UNFINISHED}{uuid.uuid4().hex}"
-        weights = str(folder / version.file)
-        errand = CopyOut(weights, network.architecture, network.preprocessing, version.classes, format, str(path))
-        try:
-            self._exchanger.carry_out(path.name, errand, _unheard)
-            with durable_files.reporting("the network's file"):
-                return path.open("rb")
-        except StorageFailed:
-            self._registry.networks.get(network.id)  # it may have been deleted since it was found
-            raise
-        finally:
-            path.unlink(missing_ok=True)
-
-    def take_in(self, path: Path, name: str | None, hints: Hints, receipt: Receipt | None = None) -> NetworkRecord:
-        """A new network with the weights of a file as version 1, which predicts; version 0 is a start of its own, as
-        the architecture says. Raises InvalidInput, TooLarge, StorageFailed, and then nothing is left of it, unless the
-        journal may have it."""
-        id = ids.new_id(ids.NETWORK)
-        with durable_files.new_folder(self._folder.of_network(id)) as folder:
-            errand = TakeIn(str(path), hints, self._max_parameters, str(folder / "1.safetensors"))
-            taken = self._exchanger.carry_out(id, errand, _unheard)
-            assert isinstance(taken, TakenIn)
-            start = save_weights(folder / "0.safetensors", Network(taken.architecture)).name
-        now = datetime.now(UTC)
-        versions = (
-            Version(0, start, None, None, now, origin="drawn"),
-            Version(
-                1,
-                taken.file,
-                None,
-                taken.classes,
-                now,
-                columns=taken.columns,
-                origin="imported",
-                imported=taken.format,
-            ),
-        )
-        network = NetworkRecord(id, name, taken.architecture, versions, now, 1, taken.rule)
-        with self._folder.given_back(self._folder.of_network(id)):
-            self._registry.add(self._registry.networks, network, receipt)
-        return network
-
-
-def _unheard(progress: Progress) -> None:
-    """Nobody asks how far it is."""
+    Args:
+        registry: Where jobs and batch predictions are.
+        id: The record.
+        kind: Kind of the record, for the error.
+        needs: Returns the ids of the records of this kind that a job or batch prediction needs.
+    """
+    for user_kind, users in (("job", registry.jobs), ("batch prediction", registry.batch_predictions)):
+        for user in users:
+            if not user.finished and id in needs(user):
+                raise Conflict(f"The {user_kind} {user.id} needs this {kind}; cancel it or let it finish.")

@@ -1,4 +1,4 @@
-"""Gives waiting jobs to free slots of their kind, and sees to it that what their workers say is heard."""
+"""The scheduler: starts queued jobs in free slots, handles the events of their workers, and replaces hung workers."""
 
 import logging
 import threading
@@ -11,340 +11,369 @@ from functools import partial
 from nabla.engine.errors import StorageFailed
 from nabla.engine.literals import ErrorKind
 from nabla.engine.records.job import Changed, CheckpointLost, EpochsDone, Interrupted, Job, Saved, Started, Succeeded
-from nabla.engine.services.active_runs import Attempt, Runs, Wishes
-from nabla.engine.services.job_finalizer import Endings
+from nabla.engine.services.active_runs import ActiveRuns, Attempt, PendingControls
+from nabla.engine.services.job_finalizer import JobFinalizer
 from nabla.engine.services.snapshots import Snapshots
-from nabla.engine.storage.data_dir import DataFolder
+from nabla.engine.storage.data_dir import DataDir
 from nabla.engine.storage.registry import Registry
 from nabla.engine.workers import training_protocol
-from nabla.engine.workers.training_pool import ProcessExecutor, Slot
+from nabla.engine.workers.os_process import describe_exit
+from nabla.engine.workers.training_pool import Slot, WorkerPool
 
 log = logging.getLogger(__name__)
 
-# What could not be written is tried again so often.
-_SECONDS_BETWEEN_TRIES = 1.0
-
-
-class Storage:
-    """Those who call it hold the registry's lock."""
-
-    def __init__(self, registry: Registry, folder: DataFolder) -> None:
-        self.failure: str | None = None
-        """What could not be written, in a sentence; None while all is well."""
-        self._registry = registry
-        self._folder = folder
-        self._tried_at = time.monotonic()
-
-    @contextmanager
-    def noting_failure(self, then: Callable[[], None] = lambda: None) -> Iterator[None]:
-        """A journal that cannot be written does not end the thread that watches all workers. `then` is done about it
-        besides."""
-        try:
-            yield
-        except StorageFailed as problem:
-            if self.failure != str(problem):
-                log.critical("%s", problem)
-            self.failure = str(problem)
-            then()
-
-    def notice(self) -> None:
-        """A journal that failed under a request."""
-        if self._registry.failed and not self.failure:
-            self.failure = "The journal could not be written."
-
-    def works_again(self) -> bool:
-        """Find out, every now and then, whether what failed can be written again. Raises StorageFailed if not."""
-        now = time.monotonic()
-        if not self.failure or now - self._tried_at <= _SECONDS_BETWEEN_TRIES:
-            return False
-        self._tried_at = now
-        self._folder.probe()
-        self._registry.recover()
-        self.failure = None
-        log.warning("the data folder can be written again")
-        return True
-
-
-# How often a job is started again because something outside it failed. It may well be the cause.
-_RETRIES_ALLOWED = 1
-_HINTS = {
+_PROBE_INTERVAL = 1.0
+# A failure outside the job may well be caused by the job itself, so it is not retried for ever.
+_MAX_RETRIES = 1
+# Within this time a worker releases a cancelled job; after it the worker is killed.
+_RELEASE_TIMEOUT = 0.8
+_SIGNAL_HINTS = {
     9: " Signal 9 often means that the machine ran out of memory.",
-    11: " Signal 11 means that machine code touched memory that is not its own; so may damaged memory.",
+    11: " Signal 11 means that native code accessed memory that it must not; damaged memory can be the cause.",
 }
 
 
-class Reports:
-    """Those who call it hold the registry's lock."""
+class WriteFailureGuard:
+    """Circuit breaker for the journal: after a failed write no job starts until a probe write succeeds.
+
+    Callers hold the registry's lock.
+    """
+
+    def __init__(self, registry: Registry, data_dir: DataDir) -> None:
+        self.failure: str | None = None
+        """Why nothing can be written, as a sentence; None while writes succeed."""
+        self._registry = registry
+        self._data_dir = data_dir
+        self._probed_at = time.monotonic()
+
+    @contextmanager
+    def watch(self, on_failure: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Trip on a failed write in the block and call `on_failure`, so that the scheduler's thread survives it."""
+        try:
+            yield
+        except StorageFailed as error:
+            if self.failure != str(error):
+                log.critical("%s", error)
+            self.trip(str(error))
+            on_failure()
+
+    def trip(self, message: str) -> None:
+        """Start nothing until a probe write succeeds."""
+        self.failure = message
+
+    def check_journal(self) -> None:
+        """Trip if a write failed in a request."""
+        if self._registry.failed and not self.failure:
+            self.trip("The journal could not be written.")
+
+    def try_reset(self) -> bool:
+        """Probe once a second while tripped; return whether writes have just become possible again.
+
+        Raises:
+            StorageFailed: The probe failed.
+        """
+        now = time.monotonic()
+        if not self.failure or now - self._probed_at <= _PROBE_INTERVAL:
+            return False
+        self._probed_at = now
+        self._data_dir.probe()
+        self._registry.recover()
+        self.failure = None
+        log.warning("the data directory is writable again")
+        return True
+
+
+class WorkerEventHandler:
+    """Records what workers report about running jobs. Callers hold the registry's lock."""
 
     def __init__(
-        self, registry: Registry, endings: Endings, wishes: Wishes, snapshots: Snapshots, storage: Storage
+        self,
+        registry: Registry,
+        finalizer: JobFinalizer,
+        controls: PendingControls,
+        snapshots: Snapshots,
+        guard: WriteFailureGuard,
     ) -> None:
         self._registry = registry
-        self._endings = endings
-        self._wishes = wishes
+        self._finalizer = finalizer
+        self._controls = controls
         self._snapshots = snapshots
-        self._storage = storage
+        self._guard = guard
 
-    def take(self, job: Job, message: training_protocol.OfAttempt) -> None:
-        """What the worker of a running job says of it."""
+    def handle(self, job: Job, message: training_protocol.AttemptMessage) -> None:
+        """Record a message from the worker of a running job."""
         match message:
-            case training_protocol.Trained(epochs=epochs):
+            case training_protocol.EpochsTrained(epochs=epochs):
                 self._registry.record(job.id, EpochsDone(epochs))
-            case training_protocol.Adjusted(learning_rate=learning_rate, epoch=epoch):
+            case training_protocol.LearningRateSet(learning_rate=learning_rate, epoch=epoch):
                 self._registry.record(job.id, Changed(learning_rate=learning_rate, epoch=epoch))
-                self._wishes.rate_changed(job.id, learning_rate)
+                self._controls.acknowledge_learning_rate(job.id, learning_rate)
             case training_protocol.SnapshotTaken(file=file, epoch=epoch):
                 self._snapshots.load(job, file, epoch)
             case training_protocol.SnapshotFailed(message=text):
-                self._snapshots.failed(job, text)
-            case training_protocol.Checkpointed(file=file, bytes=size):
-                after = self._registry.record(job.id, Saved(_now(), file, size))
-                self._endings.remove(job, job.files - after.files)
+                self._snapshots.fail(job, text)
+            case training_protocol.CheckpointSaved(file=file, bytes=size):
+                after = self._registry.record(job.id, Saved(datetime.now(UTC), file, size))
+                self._finalizer.remove_files(job, job.files - after.files)
             case training_protocol.CheckpointDamaged(message=text):
-                log.error("%s goes on from an older checkpoint: %s", job.id, text)
-                set_back = self._registry.record(job.id, CheckpointLost())
-                self._endings.remove(job, job.files - set_back.files)
-                self.let_go(set_back)
-            case training_protocol.Finished(file=file, stopped=stopped, best_epoch=best_epoch):
-                network, version = self._endings.published(job, file)
-                self._endings.end(job, Succeeded(_now(), version.number, stopped, best_epoch), network)
-                self._wishes.forget(job.id)
-            case training_protocol.Broken(kind="storage_failed", message=text) if job.retries < _RETRIES_ALLOWED:
-                self._storage.failure = text  # until what could not be written can be
-                self.let_go(job, retried=True)
-            case training_protocol.Broken(kind=kind, message=text):
-                self._endings.fail(job, kind, text)
-                self._wishes.forget(job.id)
+                log.error("%s continues from an older checkpoint: %s", job.id, text)
+                after = self._registry.record(job.id, CheckpointLost())
+                self._finalizer.remove_files(job, job.files - after.files)
+                self.requeue(after)
+            case training_protocol.Done(file=file, stopped=stopped, best_epoch=best_epoch):
+                network, version = self._finalizer.add_version(job, file)
+                succeeded = Succeeded(datetime.now(UTC), version.number, stopped, best_epoch)
+                self._finalizer.finish(job, succeeded, network)
+                self._controls.clear(job.id)
+            case training_protocol.JobFailed(kind="storage_failed", message=text) if job.retries < _MAX_RETRIES:
+                self._guard.trip(text)
+                self.requeue(job, retried=True)
+            case training_protocol.JobFailed(kind=kind, message=text):
+                self._finalizer.fail(job, kind, text)
+                self._controls.clear(job.id)
             case training_protocol.Released():
-                self.let_go(job)
+                self.requeue(job)
 
-    def let_go(self, job: Job, *, retried: bool = False) -> None:
-        """No worker has it any more: it waits for the next one, unless it was to be paused."""
-        self._registry.record(job.id, Interrupted(retried), *self._wishes.left_to_do(job.id))
-        self._wishes.forget(job.id)
+    def requeue(self, job: Job, *, retried: bool = False) -> None:
+        """Put a running job back into the queue, or pause it if that is pending."""
+        self._registry.record(job.id, Interrupted(retried), *self._controls.unapplied_events(job.id))
+        self._controls.clear(job.id)
 
-    def lost(self, job: Job, kind: ErrorKind, message: str) -> None:
-        """Its worker is gone: one more try where the cause may lie outside the job; else the end of it."""
-        if self._wishes.asks_to_pause(job.id):
-            self.let_go(job)
-        elif job.retries < _RETRIES_ALLOWED:
+    def handle_lost_worker(self, job: Job, kind: ErrorKind, message: str) -> None:
+        """Requeue a job whose worker died or hung, once; fail it the next time."""
+        if self._controls.is_pausing(job.id):
+            self.requeue(job)
+        elif job.retries < _MAX_RETRIES:
             log.warning("%s is started again: %s", job.id, message)
-            self.let_go(job, retried=True)
+            self.requeue(job, retried=True)
         else:
-            self._endings.fail(job, kind, f"{message} It was tried {job.retries + 1} times.")
-            self._wishes.forget(job.id)
+            self._finalizer.fail(job, kind, f"{message} It was tried {job.retries + 1} times.")
+            self._controls.clear(job.id)
 
 
-def how_it_ended(exit_code: int) -> str:
-    """A worker, in a sentence."""
-    how = f"by signal {-exit_code}" if exit_code < 0 else f"with exit code {exit_code}"
-    return f"The job's worker ended {how}.{_HINTS.get(-exit_code, '')}"
+class Scheduler:
+    """Assigns jobs to slots and controls their workers.
 
-
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
-# A worker whose job was cancelled gets so long to notice before it is replaced.
-_SECONDS_TO_RELEASE = 0.8
-
-
-class Dispatcher:
-    """Those who call it hold the registry's lock."""
+    Callers of methods that change something hold the registry's lock, except for `start` and `stop`.
+    """
 
     def __init__(
-        self, registry: Registry, folder: DataFolder, endings: Endings, slots: list[Slot], worker_timeout: float
+        self,
+        registry: Registry,
+        data_dir: DataDir,
+        finalizer: JobFinalizer,
+        slots: list[Slot],
+        worker_timeout: float,
     ) -> None:
         self.ready = threading.Event()
-        """Set when the first worker has been ready."""
+        """Set when the first worker has become ready."""
         self._registry = registry
-        self._endings = endings
-        self._executor = ProcessExecutor(slots, heard=self._heard, died=self._died, look=self._look)
-        self._storage = Storage(registry, folder)
-        self._runs = Runs(registry, folder, worker_timeout)
-        self._wishes = Wishes(self._tell)
-        self.snapshots = Snapshots(registry, folder, self._wishes, self._say)
-        self._reports = Reports(registry, endings, self._wishes, self.snapshots, self._storage)
+        self._finalizer = finalizer
+        self._pool = WorkerPool(slots, on_message=self._on_message, on_exit=self._on_exit, on_tick=self._on_tick)
+        self._guard = WriteFailureGuard(registry, data_dir)
+        self._runs = ActiveRuns(registry, data_dir, worker_timeout)
+        self._controls = PendingControls(registry)
+        self.snapshots = Snapshots(registry, data_dir, self._controls, self._send)
+        self._handler = WorkerEventHandler(registry, finalizer, self._controls, self.snapshots, self._guard)
         self._stopping = False
 
     def start(self) -> None:
-        """Let the workers start."""
-        self._executor.start()
+        """Start the workers."""
+        self._pool.start()
 
     def stop(self, seconds: float) -> None:
-        """Save what runs within `seconds`, put it back into the queue, and end every worker. The lock must be free."""
+        """Let running jobs save themselves for at most `seconds`, requeue them, and end every worker.
+
+        The caller does not hold the registry's lock: the workers' last messages need it.
+        """
         with self._registry.lock:
             self._stopping = True
-        self._executor.stop(seconds)
+        self._pool.stop(seconds)
 
     @property
     def failure(self) -> str | None:
-        """Why nothing is started for the time being, in a sentence; None while all is well."""
-        return self._storage.failure
+        """Why no job starts, as a sentence; None in normal operation."""
+        return self._guard.failure
 
     @property
     def slots(self) -> list[Slot]:
-        return self._executor.slots
+        """All slots."""
+        return self._pool.slots
 
-    def busy_with(self, slot: Slot) -> str | None:
-        """The id of the job that the slot's worker has."""
-        attempt = self._runs.of_slot(slot)
+    def job_in(self, slot: Slot) -> str | None:
+        """Return the id of the job that the slot's worker has."""
+        attempt = self._runs.get(slot)
         return attempt.job_id if attempt else None
 
-    def runs(self, job: Job) -> bool:
-        """Whether a worker has it."""
-        return self._runs.slot_of(job) is not None
+    def has_worker(self, job: Job) -> bool:
+        """Return whether a worker has the job."""
+        return self._runs.find_slot(job) is not None
 
-    def is_changing(self, job_id: str) -> bool:
-        """Whether a running job has still to be paused, or to take up another learning rate."""
-        return self._wishes.asks_for_change(job_id)
+    def has_pending_change(self, job_id: str) -> bool:
+        """Return whether a pause or a learning-rate change of a running job is pending."""
+        return self._controls.has_change(job_id)
 
     def is_pausing(self, job_id: str) -> bool:
-        """Whether a running job has still to be paused."""
-        return self._wishes.asks_to_pause(job_id)
+        """Return whether a pause of a running job is pending."""
+        return self._controls.is_pausing(job_id)
 
-    def take_back_pause(self, job_id: str) -> bool:
-        """Whether there was one that has not happened yet. Its worker, which has been told, lets go of the job all the
-        same; then it goes back to the queue."""
-        return self._wishes.take_back_pause(job_id)
+    def withdraw_pause(self, job_id: str) -> bool:
+        """Withdraw a pending pause; return whether there was one.
+
+        The worker already has the message and releases the job anyway; then the job is requeued.
+        """
+        return self._controls.withdraw_pause(job_id)
 
     def pause(self, job: Job) -> None:
-        """Ask the job's worker to save it and to let go of it."""
-        self._wishes.pause(job.id)
-        self._say(job, training_protocol.Pause(job.id, job.attempt))
+        """Ask the job's worker to save the job and to release it."""
+        self._controls.request_pause(job.id)
+        self._send(job, training_protocol.Pause(job.id, job.attempt))
 
-    def change_rate(self, job: Job, learning_rate: float) -> None:
-        """Ask the job's worker to go on with another learning rate."""
-        self._wishes.change_rate(job.id, learning_rate)
-        self._say(job, training_protocol.Adjust(job.id, job.attempt, learning_rate))
+    def set_learning_rate(self, job: Job, learning_rate: float) -> None:
+        """Ask the job's worker to continue with another learning rate."""
+        self._controls.request_learning_rate(job.id, learning_rate)
+        self._send(job, training_protocol.SetLearningRate(job.id, job.attempt, learning_rate))
 
-    def abandon(self, job: Job) -> None:
-        """Tell the job's worker, if it has one, to let go of it; one that does not in time is replaced."""
-        self._wishes.forget(job.id)
-        slot = self._runs.slot_of(job)
+    def cancel(self, job: Job) -> None:
+        """Ask the job's worker, if any, to release the job without saving; kill it if that takes too long."""
+        self._controls.clear(job.id)
+        slot = self._runs.find_slot(job)
         if slot is not None:
-            self._executor.send(slot, training_protocol.Abandon(job.id, job.attempt))
-            timer = threading.Timer(_SECONDS_TO_RELEASE, self._kill_if_busy, (slot, job))
+            self._pool.send(slot, training_protocol.Cancel(job.id, job.attempt))
+            timer = threading.Timer(_RELEASE_TIMEOUT, self._kill_if_busy, (slot, job))
             timer.daemon = True
             timer.start()
 
-    def give_up(self, job: Job) -> None:
-        """Let the job go on from its last checkpoint, wherever its worker is."""
-        slot = self._runs.slot_of(job)
+    def force_stop(self, job: Job) -> None:
+        """Kill the job's worker, if any; the job continues from its last checkpoint."""
+        slot = self._runs.find_slot(job)
         if slot is not None:
-            self._call_off(slot)
+            self._kill_worker(slot)
 
-    def put_back(self) -> None:
-        """Jobs that run by the journal and have no worker go back to the queue; workers whose job runs no more end."""
+    def requeue_orphans(self) -> None:
+        """Requeue running jobs that no worker has, and kill workers whose job no longer runs."""
         for job in self._registry.jobs:
-            if job.state == "running" and not self.runs(job):
-                self._reports.let_go(job)
+            if job.state == "running" and not self.has_worker(job):
+                self._handler.requeue(job)
         for slot, attempt in self._runs:
-            if self._runs.running(attempt) is None:
-                self._call_off(slot)
+            if self._runs.running_job(attempt) is None:
+                self._kill_worker(slot)
 
-    def _call_off(self, slot: Slot) -> None:
-        """End the slot's worker. The job that it has, if any, goes on from its last checkpoint."""
-        attempt = self._runs.of_slot(slot)
-        if attempt is not None:
-            attempt.called_off = True
-        self._executor.kill(slot)
-
-    def _say(self, job: Job, message: training_protocol.ToWorker) -> None:
-        slot = self._runs.slot_of(job)
-        if slot is not None:
-            self._executor.send(slot, message)
-
-    def _kill_if_busy(self, slot: Slot, job: Job) -> None:
-        with self._registry.lock:
-            if self._runs.slot_of(job) is slot:
-                self._call_off(slot)
-
-    def _tell(self, job_id: str) -> None:
-        """Whoever waits for what was asked of a job."""
-        job = self._registry.jobs.peek(job_id)
-        if job is not None:
-            self._registry.changed(job, ())
+    def fail_blocked_dependents(self) -> None:
+        """Fail the jobs that depend on one that has ended without success."""
+        for job in self._registry.jobs:
+            blocker = next((other for id in job.depends_on if (other := self._unsuccessful_job(id))), None)
+            if blocker is not None and not self._registry.jobs.get(job.id).finished:
+                message = f"The job {blocker.id}, which must succeed first, is {blocker.state}."
+                self._finalizer.fail(job, "dependency_failed", message)
 
     def dispatch(self) -> None:
-        """Give waiting jobs to free slots of their kind: the first in the queue whose network no other job trains.
+        """Start queued jobs in the free slots of their kind, unless the guard has tripped.
 
-        What it records is of its own accord. That it cannot be written is not the failure of a request before.
+        A failed write trips the guard and is not raised: what the caller recorded before is in the journal.
         """
         if not self.failure and not self._stopping:
-            with self._storage.noting_failure():
-                self._endings.end_those_that_wait_in_vain()
-                self._give_out()
+            with self._guard.watch():
+                self.fail_blocked_dependents()
+                self._fill_slots()
 
-    def _give_out(self) -> None:
+    def _unsuccessful_job(self, job_id: str) -> Job | None:
+        """Return the job if it has failed or was cancelled."""
+        job = self._registry.jobs.get_or_none(job_id)
+        return job if job is not None and job.finished and job.state != "succeeded" else None
+
+    def _fill_slots(self) -> None:
         for slot in self.slots:
             if self._stopping or self.failure:
                 return
-            if slot.state == "ready" and self._runs.of_slot(slot) is None:
-                job = self._next(slot)
+            if slot.state == "ready" and self._runs.get(slot) is None:
+                job = self._next_job(slot)
                 if job is not None:
-                    self._start(slot, job)
+                    self._start_job(slot, job)
 
-    def _next(self, slot: Slot) -> Job | None:
-        waiting = (self._registry.jobs.get(id) for id in self._registry.jobs.queue(slot.kind))
-        taken = {job.network_id for job in self._registry.jobs if job.state == "running"}
-        return next((job for job in waiting if job.network_id not in taken), None)
+    def _next_job(self, slot: Slot) -> Job | None:
+        """Return the first job in the slot's queue whose network no other job trains."""
+        queue = (self._registry.jobs.get(id) for id in self._registry.jobs.queue(slot.kind))
+        networks_in_training = {job.network_id for job in self._registry.jobs if job.state == "running"}
+        return next((job for job in queue if job.network_id not in networks_in_training), None)
 
-    def _start(self, slot: Slot, job: Job) -> None:
-        begin = self._registry.networks.get(job.network_id).start_of(job.spec).number
-        started = self._registry.record(job.id, Started(datetime.now(UTC), slot.device, begin))
-        self._executor.send(slot, self._runs.begin(slot, started))
+    def _start_job(self, slot: Slot, job: Job) -> None:
+        start_version = self._registry.networks.get(job.network_id).initial_version(job.spec).number
+        started = self._registry.record(job.id, Started(datetime.now(UTC), slot.device, start_version))
+        self._pool.send(slot, self._runs.start(slot, started))
 
-    def _heard(self, slot: Slot, message: training_protocol.FromWorker) -> None:
-        # What it is told of a worker's run and cannot be recorded ends that run.
-        with self._registry.lock, self._storage.noting_failure(partial(self._call_off, slot)):
+    def _send(self, job: Job, message: training_protocol.WorkerCommand) -> None:
+        slot = self._runs.find_slot(job)
+        if slot is not None:
+            self._pool.send(slot, message)
+
+    def _kill_worker(self, slot: Slot) -> None:
+        """Kill the slot's worker. Its job, if any, continues from its last checkpoint."""
+        attempt = self._runs.get(slot)
+        if attempt is not None:
+            attempt.killed = True
+        self._pool.kill(slot)
+
+    def _kill_if_busy(self, slot: Slot, job: Job) -> None:
+        with self._registry.lock:
+            if self._runs.find_slot(job) is slot:
+                self._kill_worker(slot)
+
+    def _on_message(self, slot: Slot, message: training_protocol.WorkerEvent) -> None:
+        # Progress that cannot be recorded has to be repeated from the last checkpoint, so the run ends here.
+        with self._registry.lock, self._guard.watch(partial(self._kill_worker, slot)):
             if isinstance(message, training_protocol.Ready):
                 self.ready.set()
                 return
-            attempt = self._runs.of_slot(slot)
-            if attempt is not None and attempt.is_of(message):
-                attempt.hear()
-                if isinstance(message, training_protocol.Released):
-                    self._runs.end(slot)
-                job = self._runs.running(attempt)
-                if job is not None:
-                    self._reports.take(job, message)
-                elif isinstance(
-                    message,
-                    training_protocol.SnapshotTaken | training_protocol.Checkpointed | training_protocol.Finished,
-                ):
-                    self._endings.discard(attempt, message.file)
+            attempt = self._runs.get(slot)
+            if attempt is None or not attempt.matches(message):
+                return
+            attempt.touch()
+            if isinstance(message, training_protocol.Released):
+                self._runs.finish(slot)
+            job = self._runs.running_job(attempt)
+            if job is not None:
+                self._handler.handle(job, message)
+            elif isinstance(
+                message, training_protocol.SnapshotTaken | training_protocol.CheckpointSaved | training_protocol.Done
+            ):
+                self._finalizer.discard_late_file(attempt, message.file)
 
-    def _died(self, slot: Slot, exit_code: int) -> None:
-        """A job that the worker has said the end of before is not touched by it."""
-        with self._registry.lock, self._storage.noting_failure():
-            attempt = self._runs.end(slot)
+    def _on_exit(self, slot: Slot, exit_code: int) -> None:
+        """Handle the death of a worker. All its messages were handled before, so that a finished job stays finished."""
+        with self._registry.lock, self._guard.watch():
+            attempt = self._runs.finish(slot)
             if attempt is not None:
-                self._lost(attempt, slot, "worker_died", how_it_ended(exit_code))
+                self._handle_lost_worker(attempt, slot, "worker_died", _exit_message(exit_code))
 
-    def _look(self) -> None:
-        """Called every now and then by the thread that watches, when it has heard everything that was said."""
-        now = time.monotonic()  # before the lock is waited for: meanwhile more may be said
-        with self._registry.lock, self._storage.noting_failure():
-            for slot, attempt in self._runs.silent(now):
-                self._replace(slot, attempt)
-            self.snapshots.drop_old(now)
-            self._storage.notice()
-            if not self._stopping and self._storage.works_again():
-                self.put_back()
+    def _on_tick(self) -> None:
+        """Replace hung workers, and retry failed writes. The pool calls this at least twice a second."""
+        now = time.monotonic()  # before the lock: messages that arrive while it is awaited are not handled yet
+        with self._registry.lock, self._guard.watch():
+            for slot, attempt in self._runs.iter_hung(now):
+                self._replace_worker(slot, attempt)
+            self.snapshots.drop_expired(now)
+            self._guard.check_journal()
+            if not self._stopping and self._guard.try_reset():
+                self.requeue_orphans()
             self.dispatch()
 
-    def _replace(self, slot: Slot, attempt: Attempt) -> None:
-        """The worker hangs."""
-        self._runs.end(slot)
-        self._executor.replace(slot)
-        self._lost(attempt, slot, "hung", f"The job's worker told of no progress for {attempt.silence:.0f} seconds.")
+    def _replace_worker(self, slot: Slot, attempt: Attempt) -> None:
+        self._runs.finish(slot)
+        self._pool.replace(slot)
+        message = f"The job's worker reported no progress for {attempt.timeout:.0f} seconds."
+        self._handle_lost_worker(attempt, slot, "hung", message)
 
-    def _lost(self, attempt: Attempt, slot: Slot, kind: ErrorKind, message: str) -> None:
+    def _handle_lost_worker(self, attempt: Attempt, slot: Slot, kind: ErrorKind, message: str) -> None:
         if slot.process is not None:
-            self._endings.clean_up_after(attempt, slot.process.pid)
-        job = self._runs.running(attempt)
-        if job is not None and (self._stopping or attempt.called_off):
-            self._reports.let_go(job)
+            self._finalizer.clean_up(attempt, slot.process.pid)
+        job = self._runs.running_job(attempt)
+        if job is not None and (self._stopping or attempt.killed):
+            self._handler.requeue(job)
         elif job is not None:
-            self._reports.lost(job, kind, message)
+            self._handler.handle_lost_worker(job, kind, message)
+
+
+def _exit_message(exit_code: int) -> str:
+    """Return how a worker ended, as a sentence."""
+    return f"The job's worker ended {describe_exit(exit_code)}.{_SIGNAL_HINTS.get(-exit_code, '')}"

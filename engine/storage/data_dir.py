@@ -1,4 +1,4 @@
-"""The data folder: who owns it, and where things lie in it."""
+"""The data directory: its lock, its layout, and the removal of files that no record refers to."""
 
 import fcntl
 import shutil
@@ -8,77 +8,72 @@ from pathlib import Path
 
 from nabla.engine import durable_files
 from nabla.engine.errors import StorageFailed, StorageFull
+from nabla.engine.storage.registry import Registry
 
 _PROBE_BYTES = 2**20
 
 
-class DataFolder:
-    """`lock`, `journal.sqlite` and what belongs to it, `datasets/ds_…/`, `uploads/ds_…/` (files of datasets that are
-    not ready), `networks/net_…/` (weights and checkpoints), `batches/bp_…/` (files of batch predictions),
-    `requests/req_…/` (what requests bring and get that goes by another process, as long as they are carried out).
+class DataDir:
+    """The data directory of one running service.
 
-    One service owns it at a time. Raises StorageFailed, in one line, if another one does or it cannot be used.
+    - `lock`: locked by the running service
+    - `journal.sqlite` and the files beside it
+    - `datasets/ds_…/`
+    - `uploads/ds_…/`: chunks of datasets that are not ready
+    - `networks/net_…/`: weights and checkpoints
+    - `batches/bp_…/`: files of batch predictions
+    - `requests/req_…/`: files that a request and a task process exchange, while the request runs
     """
 
     def __init__(self, path: Path) -> None:
+        """Create the directory if it does not exist, and take its lock.
+
+        Raises:
+            StorageFailed: It cannot be written, or another service uses it.
+        """
         self.path = path.absolute()
+        self._networks = self.path / "networks"
+        self._datasets = self.path / "datasets"
+        self._uploads = self.path / "uploads"
+        self._batch_predictions = self.path / "batches"
+        self._requests = self.path / "requests"
+        children = (self._networks, self._datasets, self._uploads, self._batch_predictions, self._requests)
         try:
-            for folder in (
-                self.path,
-                self._networks,
-                self._datasets,
-                self._uploads,
-                self._batches,
-                self._requests,
-            ):
-                folder.mkdir(parents=True, exist_ok=True)
-                durable_files.sync_folder(folder.parent)
+            for directory in (self.path, *children):
+                directory.mkdir(parents=True, exist_ok=True)
+                durable_files.sync_dir(directory.parent)
             self._lock = (self.path / "lock").open("w")
-        except OSError as problem:
-            raise StorageFailed(f"The data folder {self.path} cannot be used: {problem.strerror}.") from problem
+        except OSError as error:
+            raise StorageFailed(f"The data directory {self.path} cannot be used: {error.strerror}.") from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as problem:
+        except OSError as error:
             self._lock.close()
-            raise StorageFailed(f"Another service uses the data folder {self.path}.") from problem
+            raise StorageFailed(f"Another service uses the data directory {self.path}.") from error
 
     @property
     def journal(self) -> Path:
+        """Path of the journal."""
         return self.path / "journal.sqlite"
 
-    @property
-    def _networks(self) -> Path:
-        return self.path / "networks"
-
-    @property
-    def _datasets(self) -> Path:
-        return self.path / "datasets"
-
-    @property
-    def _uploads(self) -> Path:
-        return self.path / "uploads"
-
-    @property
-    def _batches(self) -> Path:
-        return self.path / "batches"
-
-    @property
-    def _requests(self) -> Path:
-        return self.path / "requests"
-
-    def of_network(self, network_id: str) -> Path:
+    def network_dir(self, network_id: str) -> Path:
+        """Return the directory of a network."""
         return self._networks / network_id
 
-    def of_dataset(self, dataset_id: str) -> Path:
+    def dataset_dir(self, dataset_id: str) -> Path:
+        """Return the directory of a dataset."""
         return self._datasets / dataset_id
 
-    def of_upload(self, dataset_id: str) -> Path:
+    def upload_dir(self, dataset_id: str) -> Path:
+        """Return the directory of the upload that becomes a dataset."""
         return self._uploads / dataset_id
 
-    def of_batch(self, batch_id: str) -> Path:
-        return self._batches / batch_id
+    def batch_prediction_dir(self, batch_id: str) -> Path:
+        """Return the directory of a batch prediction."""
+        return self._batch_predictions / batch_id
 
-    def of_request(self, request_id: str) -> Path:
+    def request_dir(self, request_id: str) -> Path:
+        """Return the directory of a request."""
         return self._requests / request_id
 
     def sweep(
@@ -86,50 +81,74 @@ class DataFolder:
         networks: set[str],
         datasets: set[str],
         uploads: set[str],
-        batches: set[str],
-        is_known: Callable[[str, str], bool],
+        batch_predictions: set[str],
+        is_referenced: Callable[[str, str], bool],
     ) -> None:
-        """Remove what an interrupted service left behind: all but these networks, with the files that `is_known` of the
-        network's id and the file's name, these datasets, these uploads, and these batch predictions."""
+        """Remove all files that no record refers to; see `remove_orphaned_files`.
+
+        Args:
+            networks: Ids of all networks.
+            datasets: Ids of all datasets.
+            uploads: Ids of all uploads with chunks.
+            batch_predictions: Ids of all batch predictions with a file.
+            is_referenced: Returns whether a record refers to a file, from the id of its network and its name.
+        """
         durable_files.remove_unfinished(self.path)
-        kept = (
+        for parent, ids in (
             (self._datasets, datasets),
             (self._uploads, uploads),
-            (self._batches, batches),
+            (self._batch_predictions, batch_predictions),
             (self._requests, set[str]()),
-        )
-        for place, known in kept:
-            for folder in place.iterdir():
-                if folder.name not in known:
-                    shutil.rmtree(folder, ignore_errors=True)
-        for folder in self._networks.iterdir():
-            if folder.name not in networks:
-                shutil.rmtree(folder, ignore_errors=True)
+        ):
+            for directory in parent.iterdir():
+                if directory.name not in ids:
+                    self.remove(directory)
+        for directory in self._networks.iterdir():
+            if directory.name not in networks:
+                self.remove(directory)
                 continue
-            for file in folder.iterdir():
-                if not is_known(folder.name, file.name):
+            for file in directory.iterdir():
+                if not is_referenced(directory.name, file.name):
                     file.unlink(missing_ok=True)
 
     def probe(self) -> None:
-        """Raises StorageFailed unless something can be written here."""
-        durable_files.write_file(
-            self.path / f"{durable_files.UNFINISHED}probe", lambda file: file.write(bytes(_PROBE_BYTES))
-        ).unlink()
+        """Raise StorageFailed unless a file can be written."""
+        path = self.path / f"{durable_files.UNFINISHED_PREFIX}probe"
+        durable_files.write_file(path, lambda file: file.write(bytes(_PROBE_BYTES))).unlink()
 
-    def remove(self, folder: Path) -> None:
-        """Remove the folder of something that the journal has forgotten already."""
-        shutil.rmtree(folder, ignore_errors=True)
+    def remove(self, directory: Path) -> None:
+        """Remove a directory that no record refers to any more."""
+        shutil.rmtree(directory, ignore_errors=True)
 
     @contextmanager
-    def given_back(self, folder: Path) -> Iterator[None]:
-        """For recording what lies in a new folder: where there is no space for the record the folder is removed. Where
-        the journal failed otherwise it may have the record all the same; then the folder stays, until the next start
-        finds out."""
+    def remove_if_full(self, directory: Path) -> Iterator[None]:
+        """Remove a new directory if the block, which adds its record, raises StorageFull.
+
+        After any other failure of the journal the record may have been written, so the directory stays; the next start
+        removes it if no record refers to it.
+        """
         try:
             yield
         except StorageFull:
-            self.remove(folder)
+            self.remove(directory)
             raise
 
     def close(self) -> None:
+        """Release the lock."""
         self._lock.close()
+
+
+def remove_orphaned_files(registry: Registry, data_dir: DataDir) -> None:
+    """Remove all files that no record refers to. An interrupted service leaves such files."""
+    published = {network.id: {version.file for version in network.versions} for network in registry.networks}
+
+    def is_referenced(network_id: str, file: str) -> bool:
+        if file in published[network_id]:
+            return True
+        job = registry.jobs.get_or_none(file.split("-")[0])
+        return job is not None and file in job.files
+
+    datasets = {dataset.id for dataset in registry.datasets}
+    uploads = {upload.id for upload in registry.uploads if upload.state != "failed"}
+    batches = {batch.id for batch in registry.batch_predictions if batch.state == "succeeded"}
+    data_dir.sweep(set(published), datasets, uploads, batches, is_referenced)

@@ -1,4 +1,7 @@
-"""The in-memory registry: the one truth that every request reads. Each change is journaled, then published."""
+"""The registry: all records, in memory. Each change is journaled, then published.
+
+Reading takes no lock: records are immutable, and replaced as a whole.
+"""
 
 import threading
 import time
@@ -14,38 +17,61 @@ import msgspec
 
 from nabla.engine.data.dataset import Dataset
 from nabla.engine.errors import InvalidInput, NotFound
-from nabla.engine.literals import DeviceKind, State
+from nabla.engine.literals import DeviceKind, JobState
 from nabla.engine.records.batch_prediction import BatchPrediction
 from nabla.engine.records.job import FINISHED, EpochsDone, Event, Interrupted, Job, apply
 from nabla.engine.records.network import NetworkRecord
 from nabla.engine.records.upload import Upload
-from nabla.engine.storage.journal import Entry, Journal
+from nabla.engine.storage.journal import Journal, JournalEntry
 from nabla.engine.training.state import Epoch
 
-_UNFINISHED = tuple(state for state in get_args(State) if state not in FINISHED)
-# Finished jobs that stay in memory, for those who look at them next.
-_FINISHED_KEPT = 1000
+_UNFINISHED = tuple(state for state in get_args(JobState) if state not in FINISHED)
+# Finished jobs that stay in memory: the last ones that finished or were read.
+_MAX_CACHED_JOBS = 1000
+_IDEMPOTENCY_KEY_SECONDS = 24 * 3600
+# The curves whose extremes a downsampled history keeps.
+_COSTS = ("cost", "validation_cost")
+
+# The smallest key is first in the queue.
+_QueueKey = tuple[int, str]
 
 
-# The smallest comes first.
-_Place = tuple[int, str]
-
-
-class _Named(Protocol):
+class _NamedRecord(Protocol):
     @property
     def id(self) -> str: ...
     @property
     def name(self) -> str | None: ...
 
 
-Record = TypeVar("Record", bound=_Named)
+Record = TypeVar("Record", bound=_NamedRecord)
+
+
+@dataclass(frozen=True)
+class IdempotencyKey:
+    """The Idempotency-Key of a request that creates something.
+
+    Attributes:
+        key: The key.
+        fingerprint: Digest of the request, to detect another request with the same key.
+        status: HTTP status of the first response.
+    """
+
+    key: str
+    fingerprint: str
+    status: int
+
+
+@dataclass(frozen=True)
+class IdempotencyRecord:
+    """A completed request, as the journal has it. `ids`: ids of what it created."""
+
+    fingerprint: str
+    status: int
+    ids: tuple[str, ...]
 
 
 class Collection(Generic[Record]):
-    """Records of one kind by id, and by name: a name stands for the newest record that has it.
-
-    Records are immutable and swapped whole; reading takes no lock.
-    """
+    """All records of one kind, by id and by name. A name refers to the newest record that has it."""
 
     def __init__(self, kind: str, type_: type[Record], journal: Journal) -> None:
         self.kind = kind
@@ -54,280 +80,289 @@ class Collection(Generic[Record]):
         self._by_id: dict[str, Record] = {}
         self._ids_by_name: dict[str, tuple[str, ...]] = {}
 
-    def load(self) -> None:
-        """Take over what the journal has, in place of what is here, which others may be reading. Raises StorageFailed,
-        and then nothing has changed."""
-        found = [self._decoder.decode(body) for body in self._journal.bodies(self.kind, ("",))]
-        names: dict[str, tuple[str, ...]] = {}
-        for record in found:
-            if record.name is not None:
-                names[record.name] = (*names.get(record.name, ()), record.id)
-        self._by_id, self._ids_by_name = {record.id: record for record in found}, names
-
-    def state_of(self, record: Record) -> str:
-        """By which the journal tells records apart."""
-        return ""
-
     def __iter__(self) -> Iterator[Record]:
-        """Oldest first."""
+        """Iterate over the records, oldest first."""
         return iter(tuple(self._by_id.values()))
 
     def __len__(self) -> int:
+        """Return how many records are in memory."""
         return len(self._by_id)
 
-    def find(self, reference: str) -> Record:
-        """By id or name. Raises NotFound."""
-        found = self.look(reference)
-        if found is None:
-            raise NotFound.of(self.kind, reference)
-        return found
-
-    def look(self, reference: str) -> Record | None:
-        """By id or name; None if there is none."""
-        named = self._ids_by_name.get(reference, ())
-        return self.peek(named[-1] if named else reference)
-
     def get(self, id: str) -> Record:
-        """By id alone. Raises NotFound."""
-        record = self.peek(id)
+        """Return a record by id. Raises NotFound."""
+        record = self.get_or_none(id)
         if record is None:
             raise NotFound.of(self.kind, id)
         return record
 
-    def peek(self, id: str) -> Record | None:
-        """By id alone; None if it is gone."""
+    def get_or_none(self, id: str) -> Record | None:
+        """Return a record by id, or None."""
         return self._by_id.get(id)
 
+    def resolve(self, reference: str) -> Record:
+        """Return a record by id or name. Raises NotFound."""
+        record = self.resolve_or_none(reference)
+        if record is None:
+            raise NotFound.of(self.kind, reference)
+        return record
+
+    def resolve_or_none(self, reference: str) -> Record | None:
+        """Return a record by id or name, or None."""
+        ids = self._ids_by_name.get(reference, ())
+        return self.get_or_none(ids[-1] if ids else reference)
+
     def page(self, after: str | None, limit: int, states: Set[str] = frozenset()) -> tuple[list[Record], bool]:
-        """Up to `limit` records, newest first, that are older than the record `after`; and whether there are more. If
-        any `states` are given, of those in them alone."""
-        found = [self._decoder.decode(body) for body in self._journal.page(self.kind, after, limit + 1, states)]
-        return found[:limit], len(found) > limit
+        """Return one page of a list, newest first.
+
+        Args:
+            after: Id of the last record of the previous page; None for the first page.
+            limit: Maximum number of records.
+            states: States of the records; empty for all.
+
+        Returns:
+            The records, and whether there are more.
+        """
+        records = [self._decoder.decode(body) for body in self._journal.page(self.kind, after, limit + 1, states)]
+        return records[:limit], len(records) > limit
+
+    def load(self) -> None:
+        """Replace the content with that of the journal. Raises StorageFailed; then nothing has changed."""
+        records = [self._decoder.decode(body) for body in self._journal.get_all(self.kind, ("",))]
+        names: dict[str, tuple[str, ...]] = {}
+        for record in records:
+            if record.name is not None:
+                names[record.name] = (*names.get(record.name, ()), record.id)
+        self._by_id, self._ids_by_name = {record.id: record for record in records}, names
+
+    def state_of(self, record: Record) -> str:
+        """Return the state under which the journal lists a record."""
+        return ""
 
     def publish(self, record: Record) -> None:
+        """Insert or replace a record. The caller holds the registry's lock."""
         before = self._by_id.get(record.id)
         self._by_id[record.id] = record
         if before is None or before.name != record.name:
-            self._name(record.id, record.name, None if before is None else before.name)
+            self._rename(record.id, None if before is None else before.name, record.name)
 
     def withdraw(self, record: Record) -> None:
-        self._name(record.id, None, self._by_id[record.id].name)
+        """Delete a record. The caller holds the registry's lock."""
+        self._rename(record.id, self._by_id[record.id].name, None)
         del self._by_id[record.id]
 
-    def _name(self, id: str, name: str | None, before: str | None) -> None:
-        """Let a record be found by its name, and no more by the one it had."""
-        if name is not None:
-            # Ids sort by time, and the newest one that is renamed may not be the newest of its new name.
-            self._ids_by_name[name] = tuple(sorted((*self._ids_by_name.get(name, ()), id)))
-        if before is not None:
-            self._ids_by_name[before] = tuple(other for other in self._ids_by_name[before] if other != id)
+    def _rename(self, id: str, old: str | None, new: str | None) -> None:
+        if new is not None:
+            # Sorted: a renamed record may be older than others with its new name. Ids sort by time.
+            self._ids_by_name[new] = tuple(sorted((*self._ids_by_name.get(new, ()), id)))
+        if old is not None:
+            self._ids_by_name[old] = tuple(other for other in self._ids_by_name[old] if other != id)
 
 
-class Jobs(Collection[Job]):
-    """Those that are not finished are in memory. Of the others only the journal knows, but for the last ones that were
-    asked for, so that memory does not grow with the past. Iterating is over the former, oldest first."""
+class JobCollection(Collection[Job]):
+    """All jobs. Those that are not finished are in memory, and iteration is over these.
+
+    Finished ones are read from the journal, and only the last of them cached, so that memory does not grow with time.
+    """
 
     def __init__(self, journal: Journal, lock: threading.RLock) -> None:
-        """`lock`: held by whoever publishes or withdraws."""
+        """Create the collection. `lock`: the registry's."""
         super().__init__("job", Job, journal)
         self._lock = lock
-        self._finished: OrderedDict[str, Job] = OrderedDict()
-        self._queues: dict[DeviceKind, tuple[_Place, ...]] = {}
+        self._cache: OrderedDict[str, Job] = OrderedDict()
+        self._queues: dict[DeviceKind, tuple[_QueueKey, ...]] = {}
+
+    def get_cached(self, id: str) -> Job | None:
+        """Return a job by id if it is in memory, else None."""
+        return self._by_id.get(id) or self._cache.get(id)
+
+    def get_or_none(self, id: str) -> Job | None:
+        """Return a job by id, or None."""
+        cached = self.get_cached(id)
+        if cached is not None:
+            return cached
+        with self._lock:  # otherwise a job that is deleted meanwhile would enter the cache
+            body = self._journal.get(self.kind, id)
+            job = None if body is None else self._decoder.decode(body)
+            if job is not None and job.finished:
+                self._add_to_cache(job)
+            return job
+
+    def resolve_or_none(self, reference: str) -> Job | None:
+        """Return a job by id or name, or None."""
+        return self.get_cached(reference) or self.get_or_none(
+            self._journal.newest_id(self.kind, reference) or reference
+        )
 
     def load(self) -> None:
-        found = [self._decoder.decode(body) for body in self._journal.bodies(self.kind, _UNFINISHED)]
-        self._by_id, self._queues = {job.id: job for job in found}, {}
-        self._finished.clear()
+        """Replace the content with that of the journal. Raises StorageFailed; then nothing has changed."""
+        jobs = [self._decoder.decode(body) for body in self._journal.get_all(self.kind, _UNFINISHED)]
+        self._by_id, self._queues = {job.id: job for job in jobs}, {}
+        self._cache.clear()
 
     def state_of(self, record: Job) -> str:
+        """Return the state of a job."""
         return record.state
 
-    def at_hand(self, id: str) -> Job | None:
-        """By id, where that needs no look into the journal."""
-        return self._by_id.get(id) or self._finished.get(id)
-
-    def look(self, reference: str) -> Job | None:
-        return self.at_hand(reference) or self.peek(self._journal.newest_named(self.kind, reference) or reference)
-
-    def peek(self, id: str) -> Job | None:
-        found = self.at_hand(id)
-        if found is not None:
-            return found
-        with self._lock:  # else a job deleted meanwhile would come back
-            body = self._journal.body(self.kind, id)
-            found = None if body is None else self._decoder.decode(body)
-            if found is not None and found.finished:
-                self._keep(found)
-            return found
-
     def publish(self, record: Job) -> None:
+        """Insert or replace a job. The caller holds the registry's lock."""
         before = self._by_id.get(record.id)
         if record.finished:
-            self._keep(record)
+            self._add_to_cache(record)
             self._by_id.pop(record.id, None)
         else:
             self._by_id[record.id] = record
-        if before is None or _waiting(before) != _waiting(record):
-            self._queues = {}  # last: a reader that began before keeps what it finds in the old one
+        if before is None or _queue_state(before) != _queue_state(record):
+            self._queues = {}  # last: a reader that computes one from older jobs adds it to the old dict
 
     def withdraw(self, record: Job) -> None:
-        self._finished.pop(record.id, None)
-
-    def _keep(self, job: Job) -> None:
-        self._finished[job.id] = job
-        while len(self._finished) > _FINISHED_KEPT:
-            self._finished.popitem(last=False)
+        """Delete a finished job. The caller holds the registry's lock."""
+        self._cache.pop(record.id, None)
 
     def count(self) -> dict[str, int]:
-        """How many there are in each state, the finished ones too."""
-        return self._journal.count(self.kind)
+        """Return how many jobs there are in each state, finished ones too."""
+        return self._journal.count_by_state(self.kind)
 
-    def unfinished_before(self, job: Job) -> tuple[str, ...]:
-        """Ids of the jobs that `job` still waits for."""
+    def unfinished_dependencies(self, job: Job) -> tuple[str, ...]:
+        """Return the ids of the jobs that a job still depends on."""
         return tuple(id for id in job.depends_on if id in self._by_id)
 
     def queue(self, kind: DeviceKind) -> tuple[str, ...]:
-        """Ids of the jobs that wait for nothing but a slot of this kind, the next one first: the highest priority, and
-        of one priority the oldest. Ids sort by time; a job that was interrupted keeps its place."""
+        """Return the ids of the jobs that need only a slot of this kind, the next one first.
+
+        The order is by priority, then by age. A job that was interrupted keeps its place, since ids sort by time.
+        """
         return tuple(id for _, id in self._queue(kind))
 
     def position(self, job: Job) -> int | None:
-        """How many are before it in its queue, which it may only be about to enter; None if it waits for no slot, or
-        for other jobs first."""
-        if job.state != "queued" or self.unfinished_before(job):
+        """Return how many jobs are ahead of a job in its queue; None if it is not queued or depends on other jobs."""
+        if job.state != "queued" or self.unfinished_dependencies(job):
             return None
-        return bisect_left(self._queue(job.device_kind), _place(job))
+        return bisect_left(self._queue(job.device_kind), _queue_key(job))
 
-    def _queue(self, kind: DeviceKind) -> tuple[_Place, ...]:
-        queues = self._queues  # another one as soon as what follows may be out of date
+    def _add_to_cache(self, job: Job) -> None:
+        self._cache[job.id] = job
+        while len(self._cache) > _MAX_CACHED_JOBS:
+            self._cache.popitem(last=False)
+
+    def _queue(self, kind: DeviceKind) -> tuple[_QueueKey, ...]:
+        queues = self._queues  # `publish` replaces the dict as soon as this queue may be out of date
         if kind not in queues:
-            waiting = [
-                _place(job)
+            keys = [
+                _queue_key(job)
                 for job in self
-                if job.state == "queued" and job.device_kind == kind and not self.unfinished_before(job)
+                if job.state == "queued" and job.device_kind == kind and not self.unfinished_dependencies(job)
             ]
-            queues[kind] = tuple(sorted(waiting))
+            queues[kind] = tuple(sorted(keys))
         return queues[kind]
 
 
-def _place(job: Job) -> _Place:
+def _queue_key(job: Job) -> _QueueKey:
     return -job.priority, job.id
 
 
-def _waiting(job: Job) -> tuple[object, ...]:
-    """What decides whether, where and when a job waits."""
+def _queue_state(job: Job) -> tuple[object, ...]:
+    """Return the fields that determine whether a job is queued, in which queue, and at which position."""
     return job.state, job.device_kind, job.priority
 
 
-_SECONDS_ANSWERS_ARE_KEPT = 24 * 3600
-# What a plot shows of an epoch.
-_COSTS = ("cost", "validation_cost")
-
-
-@dataclass
-class Receipt:
-    """That a request to create something was carried out. `render` makes its answer of the new record; the answer is
-    journaled with the record, under `key`, and stands in `answer` then."""
-
-    key: str
-    fingerprint: str
-    render: Callable[[Any], bytes]
-    answer: bytes | None = None
-
-
 class Registry:
-    """Networks, datasets, jobs and batch predictions. Writers hold `lock`. `changed` hears, after the fact and in
-    order, of every job that changed, and of the events that are in the journal now; `reopened` the number of the last
-    event, when the journal may have more than was told."""
+    """Networks, datasets, uploads, jobs and batch predictions.
+
+    Attributes:
+        lock: Held by every method that changes something, and by callers for changes that belong together.
+        on_change: Called after each change of a job, in order, with the job and its new events.
+        on_reopen: Called with the number of the last event after the journal was reopened: it may have more events
+            than were reported.
+    """
 
     def __init__(self, journal: Journal) -> None:
+        """Load everything from the journal. Raises StorageFailed."""
         self.lock = threading.RLock()
         self.networks = Collection("network", NetworkRecord, journal)
         self.datasets = Collection("dataset", Dataset, journal)
         self.uploads = Collection("upload", Upload, journal)
-        self.jobs = Jobs(journal, self.lock)
-        self.batches = Collection("batch-prediction", BatchPrediction, journal)
-        self.changed: Callable[[Job, Sequence[Entry]], None] = lambda job, events: None
-        self.reopened: Callable[[int], None] = lambda last_event: None
+        self.jobs = JobCollection(journal, self.lock)
+        self.batch_predictions = Collection("batch-prediction", BatchPrediction, journal)
+        self.on_change: Callable[[Job, Sequence[JournalEntry]], None] = lambda job, entries: None
+        self.on_reopen: Callable[[int], None] = lambda last_event: None
         self._journal = journal
         self._load()
 
     def _load(self) -> None:
-        for collection in (self.networks, self.datasets, self.uploads, self.jobs, self.batches):
+        for collection in (self.networks, self.datasets, self.uploads, self.jobs, self.batch_predictions):
             collection.load()
 
     @property
     def failed(self) -> bool:
-        """Whether the journal has to be opened anew before anything can be recorded."""
+        """Whether `recover` is needed before anything can be changed."""
         return self._journal.failed
 
     def recover(self) -> None:
-        """Open the journal anew after it failed, and go by what it has. Raises StorageFailed."""
+        """Reopen the journal after it failed, and load its content. Raises StorageFailed."""
         with self.lock:
             self._journal.reopen()
             with self._journal.transaction():
                 pass
             self._load()
-            self.reopened(self.last_event())
+            self.on_reopen(self.last_event())
 
-    def add(self, collection: Collection[Record], record: Record, receipt: Receipt | None = None) -> None:
-        """Make a new record known. Raises StorageFailed, and then nothing has changed."""
-        happened = []
+    def add(
+        self,
+        collection: Collection[Record],
+        record: Record,
+        idempotency: IdempotencyKey | None = None,
+        ids: tuple[str, ...] | None = None,
+    ) -> None:
+        """Add a new record.
+
+        Args:
+            collection: The collection of its kind.
+            record: The record.
+            idempotency: Key of the request, if it has one.
+            ids: Ids to record with the key; by default that of the record.
+
+        Raises:
+            StorageFailed: It could not be journaled; nothing has changed.
+        """
+        entries = []
         with self.lock:
             with self._journal.transaction():
                 self._put(collection, record)
                 if isinstance(record, Job):
-                    happened.append(self._journal.add_event(record.id, msgspec.json.encode(record)))
-                self._keep(receipt, record)
+                    entries.append(self._journal.add_event(record.id, msgspec.json.encode(record)))
+                self._add_key(idempotency, ids or (record.id,))
             collection.publish(record)
             if isinstance(record, Job):
-                self.changed(record, happened)
+                self.on_change(record, entries)
 
     def add_all(
-        self, collection: Collection[Record], records: Sequence[Record], receipt: Receipt | None, about: Any
+        self, collection: Collection[Record], records: Sequence[Record], idempotency: IdempotencyKey | None = None
     ) -> None:
-        """Make new records known, all or none. `about`: what the receipt is rendered from. Raises StorageFailed."""
+        """Add new records, all or none. Arguments and errors are those of `add`; the key is recorded with all ids."""
         with self.lock:
             with self._journal.transaction():
                 for record in records:
                     self._put(collection, record)
-                self._keep(receipt, about)
+                self._add_key(idempotency, tuple(record.id for record in records))
             for record in records:
                 collection.publish(record)
 
-    def _keep(self, receipt: Receipt | None, record: Any) -> None:
-        if receipt is None:
-            return
-        now = time.time()
-        self._journal.forget_answers(now - _SECONDS_ANSWERS_ARE_KEPT)
-        receipt.answer = receipt.render(record)
-        self._journal.keep_answer(receipt.key, receipt.fingerprint, now, receipt.answer)
-
-    def answer(self, key: str, fingerprint: str) -> bytes | None:
-        """What was answered under this key in the last 24 hours. Raises InvalidInput if that was to another request."""
-        found = self._journal.answer(key, time.time() - _SECONDS_ANSWERS_ARE_KEPT)
-        if found is None:
-            return None
-        if found[0] != fingerprint:
-            raise InvalidInput(
-                "Idempotency-Key",
-                "In the last 24 hours this key was used for another request; a new request needs a new key.",
-            )
-        return found[1]
-
     def change(
-        self, collection: Collection[Record], record: Record, receipt: Receipt | None = None, about: Any = None
+        self,
+        collection: Collection[Record],
+        record: Record,
+        idempotency: IdempotencyKey | None = None,
+        ids: tuple[str, ...] | None = None,
     ) -> None:
-        """Publish a new state of a record. `about`: what the receipt is rendered from. Raises StorageFailed, and then
-        nothing has changed."""
+        """Replace a record. Arguments and errors are those of `add`."""
         with self.lock:
             with self._journal.transaction():
                 self._put(collection, record)
-                self._keep(receipt, about)
+                self._add_key(idempotency, ids or (record.id,))
             collection.publish(record)
 
-    def become(self, upload: Upload, dataset: Dataset) -> None:
-        """An upload is the dataset now. Raises StorageFailed, and then nothing has changed."""
+    def promote_to_dataset(self, upload: Upload, dataset: Dataset) -> None:
+        """Replace an upload with the dataset that it has become. Raises StorageFailed; then nothing has changed."""
         with self.lock:
             with self._journal.transaction():
                 self._journal.remove(self.uploads.kind, upload.id)
@@ -336,89 +371,125 @@ class Registry:
             self.uploads.withdraw(upload)
 
     def remove(self, collection: Collection[Record], record: Record) -> None:
-        """Forget a record, and the events of a job. Raises StorageFailed, and then nothing has changed."""
+        """Delete a record, and the events of a job. Raises StorageFailed; then nothing has changed."""
         with self.lock:
             with self._journal.transaction():
                 self._journal.remove(collection.kind, record.id)
                 self._journal.remove_events(record.id)
             collection.withdraw(record)
 
-    def record(self, job_id: str, *happened: Event, publishes: NetworkRecord | None = None) -> Job:
-        """Let events happen to a job, all or none, and with them a network's new version.
+    def record(self, job_id: str, *events: Event, publishes: NetworkRecord | None = None) -> Job:
+        """Apply events to a job, all or none.
 
-        Raises Conflict if an event does not fit the job's state, StorageFailed if it cannot be written.
+        Args:
+            job_id: The job.
+            *events: The events, in order.
+            publishes: Its network with a new version, to be published together with the events.
+
+        Returns:
+            The job after the events.
+
+        Raises:
+            Conflict: An event does not fit the state of the job.
+            StorageFailed: They could not be journaled.
         """
-        events: list[Entry] = []
+        entries: list[JournalEntry] = []
         with self.lock:
             before = job = self.jobs.get(job_id)
             with self._journal.transaction():
-                for event in happened:
+                for event in events:
                     job = apply(job, event)
-                    events += self._write_history(job, event)
+                    entries += self._write_history(job, event)
                 self._put(self.jobs, job)
                 if job.state != before.state:
-                    events.append(self._journal.add_event(job.id, msgspec.json.encode(job)))
+                    entries.append(self._journal.add_event(job.id, msgspec.json.encode(job)))
                 if publishes is not None:
                     self._put(self.networks, publishes)
             if publishes is not None:
                 self.networks.publish(publishes)
             self.jobs.publish(job)
-            self.changed(job, events)
+            self.on_change(job, entries)
         return job
 
-    def _write_history(self, job: Job, event: Event) -> Iterator[Entry]:
-        match event:
-            case EpochsDone(epochs):
-                for epoch in epochs:
-                    yield self._journal.add_event(job.id, msgspec.json.encode(epoch), epoch.epoch)
-            case Interrupted():
-                self._journal.cut_history(job.id, job.epoch)
-            case _:
-                pass
+    def idempotency_record(self, key: str, fingerprint: str) -> IdempotencyRecord | None:
+        """Return the request that a key was used for in the last 24 hours, or None.
 
-    def _put(self, collection: Collection[Any], record: Any) -> None:
-        state = collection.state_of(record)
-        self._journal.put(collection.kind, record.id, record.name, state, msgspec.json.encode(record))
+        Raises:
+            InvalidInput: It was used for another request.
+        """
+        row = self._journal.idempotency_key(key, time.time() - _IDEMPOTENCY_KEY_SECONDS)
+        if row is None:
+            return None
+        if row.fingerprint != fingerprint:
+            raise InvalidInput(
+                "Idempotency-Key",
+                "This key was used for another request in the last 24 hours; use a new key for a new request.",
+            )
+        return IdempotencyRecord(row.fingerprint, row.status, msgspec.json.decode(row.ids, type=tuple[str, ...]))
 
     def history(self, job_id: str, after: int, limit: int) -> list[Epoch]:
-        """Finished epochs of a job with numbers above `after`, oldest first."""
-        return [_EPOCH.decode(body) for body in self._journal.history(job_id, after, limit)]
+        """Return epochs of a job after epoch `after`, oldest first."""
+        return [_EPOCH_DECODER.decode(body) for body in self._journal.history(job_id, after, limit)]
 
-    def history_in_brief(self, job_id: str, after: int, points: int) -> list[Epoch]:
-        """At most `points` of them, at least 6: the first, the last, and of each of the equal parts in between those
-        with the lowest and the highest costs, of training and of validation. It is read part by part, so that others
-        who need the journal get their turn."""
-        span = self._journal.span(job_id, after)
+    def downsampled_history(self, job_id: str, after: int, points: int) -> list[Epoch]:
+        """Return at most `points` epochs, at least 6, that show the shape of the cost curves.
+
+        These are the first, the last, and of equal parts in between those with the lowest and the highest cost, in
+        training and in validation. The parts are read one by one, so that others can use the journal in between.
+        """
+        span = self._journal.history_range(job_id, after)
         if span is None or span[1] - span[0] < points:
             return self.history(job_id, after, points)
         first, count = span[0], span[1] - span[0] + 1
         edges = [epoch for number in span for epoch in self.history(job_id, number - 1, 1)]
         costs = [cost for cost in _COSTS if any(getattr(epoch, cost) is not None for epoch in edges)]
         parts = (points - 2) // (2 * max(1, len(costs)))
-        kept = {epoch.epoch: epoch for epoch in edges}
+        selected = {epoch.epoch: epoch for epoch in edges}
         for number in range(parts):
-            begin, stop = (first + count * edge // parts for edge in (number, number + 1))
-            part = self.history(job_id, begin - 1, stop - begin)
-            for cost, pick in product(costs, (min, max)):
+            start, stop = (first + count * edge // parts for edge in (number, number + 1))
+            part = self.history(job_id, start - 1, stop - start)
+            for cost, extreme in product(costs, (min, max)):
                 known = [epoch for epoch in part if getattr(epoch, cost) is not None]
-                if known:  # it may have been cut since, by a worker that died
-                    extreme = pick(known, key=attrgetter(cost))
-                    kept[extreme.epoch] = extreme
-        return [kept[epoch] for epoch in sorted(kept)]
+                if known:  # the history may have been truncated meanwhile
+                    epoch = extreme(known, key=attrgetter(cost))
+                    selected[epoch.epoch] = epoch
+        return [selected[number] for number in sorted(selected)]
 
-    def events(self, job_id: str | None, after: int, limit: int) -> list[Entry]:
-        """What happened to a job, or to all, with rising numbers above `after`."""
+    def events(self, job_id: str | None, after: int, limit: int) -> list[JournalEntry]:
+        """Return events of a job, or for None of all jobs, with numbers above `after`, oldest first."""
         return self._journal.events(job_id, after, limit)
 
     def last_event(self) -> int:
-        """The highest number that an event ever had."""
-        return self._journal.last_event()
+        """Return the highest number that an event ever had."""
+        return self._journal.last_event_number()
+
+    def _put(self, collection: Collection[Any], record: Any) -> None:
+        state = collection.state_of(record)
+        self._journal.put(collection.kind, record.id, record.name, state, msgspec.json.encode(record))
+
+    def _add_key(self, idempotency: IdempotencyKey | None, ids: tuple[str, ...]) -> None:
+        if idempotency is None:
+            return
+        now = time.time()
+        self._journal.remove_idempotency_keys(now - _IDEMPOTENCY_KEY_SECONDS)
+        ids_json = msgspec.json.encode(ids).decode()
+        self._journal.add_idempotency_key(idempotency.key, idempotency.fingerprint, now, idempotency.status, ids_json)
+
+    def _write_history(self, job: Job, event: Event) -> Iterator[JournalEntry]:
+        match event:
+            case EpochsDone(epochs):
+                for epoch in epochs:
+                    yield self._journal.add_event(job.id, msgspec.json.encode(epoch), epoch.epoch)
+            case Interrupted():
+                self._journal.truncate_history(job.id, job.epoch)
+            case _:
+                pass
 
 
-def read(event: Entry) -> Epoch | Job:
-    """An epoch, or the job as it was when its state changed."""
-    return (_EPOCH if event.is_epoch else _JOB).decode(event.body)
+def decode_event(entry: JournalEntry) -> Epoch | Job:
+    """Return the epoch of an event, or the job as it was after a change of its state."""
+    return (_EPOCH_DECODER if entry.is_epoch else _JOB_DECODER).decode(entry.body)
 
 
-_EPOCH = msgspec.json.Decoder(Epoch)
-_JOB = msgspec.json.Decoder(Job)
+_EPOCH_DECODER = msgspec.json.Decoder(Epoch)
+_JOB_DECODER = msgspec.json.Decoder(Job)

@@ -1,1 +1,1 @@
-"""Training one network on one dataset: what to train, the epochs, and checkpoints of them."""
+"""Training of networks: settings, training loop, checkpoints, evaluation and batch inference."""

@@ -1,4 +1,4 @@
-"""A dataset worked through a model into a file, block by block: memory does not grow with the dataset."""
+"""Batch inference: predictions are written to files block by block, so that memory does not grow with the dataset."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,18 +7,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nabla.engine.data.export import ArrowForm, Block, export_array, export_table, hand_over_table
+from nabla.engine.data.export import (
+    ArrowIpcFormat,
+    TableBlock,
+    export_array,
+    export_table,
+    export_temporary_table,
+)
 from nabla.engine.data.features import Features
-from nabla.engine.data.loading import inputs_of
+from nabla.engine.data.loading import load_inputs
 from nabla.engine.literals import FileFormat
-from nabla.engine.training.evaluation import predicted_codes
-from nabla.engine.training.metrics import likeliest, scores_of
-from nabla.engine.training.model import Answers, Model
+from nabla.engine.training.metrics import class_scores, predicted_codes, top_k_codes
+from nabla.engine.training.model import Model, Predictions
 
-# A block of the file has at most so many rows, and fewer where they are wide.
-_ROWS_OF_BLOCK, _NUMBERS_OF_BLOCK = 2**16, 2**21
-# Multiply-adds between two signs of life.
-_WORK_AT_ONCE = 2**31
+# Maximum rows and numbers of a block of a file.
+_BLOCK_ROWS, _BLOCK_NUMBERS = 2**16, 2**21
+# Multiply-adds between two calls of `on_progress`.
+_PROGRESS_MULTIPLY_ADDS = 2**31
 
 
 def predict_to_file(
@@ -27,78 +32,115 @@ def predict_to_file(
     classes: tuple[str, ...] | None,
     format: FileFormat,
     probabilities: bool,
-    folder: Path,
-    advanced: Callable[[int], object],
+    directory: Path,
+    on_progress: Callable[[int], object],
 ) -> Path:
-    """The answers to all rows, in their order, as `predictions` in `folder`; where that is. `probabilities`: of a
-    version that gives them. `advanced` is told how many rows are done.
+    """Predict all rows of a dataset, in their order, into a file named `predictions`.
 
-    A table has the columns output_1 …; label, where there are classes; and probability_CLASS …. An array has the
-    outputs, or the probabilities. Raises StorageFailed, Damaged, and InvalidInput where a row cannot be answered.
+    A table has the columns output_1 …; with classes also label and, with `probabilities`, probability_CLASS …. A .npy
+    array has the outputs or the probabilities.
+
+    Args:
+        model: The model.
+        features: Raw inputs of the dataset.
+        classes: Names of the classes; None for numeric targets.
+        format: Format of the file.
+        probabilities: Whether to write the probabilities of the classes, which the model must have.
+        directory: Directory for the file.
+        on_progress: Called with the number of rows that are done.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        InvalidInput: A row cannot be predicted.
+        Damaged: A stored file cannot be read.
+        StorageFailed: The file cannot be written.
     """
-    path = folder / f"predictions.{format}"
-    blocks = _answers(model, features, advanced)
+    path = directory / f"predictions.{format}"
+    blocks = _predict_blocks(model, features, on_progress)
     if format == "npy":
-        return export_array(path, features.rows, (scores_of(block) if probabilities else block for block in blocks))
-    return export_table(path, format, (_columns(block, classes, probabilities) for block in blocks))
+        arrays = (class_scores(block) if probabilities else block for block in blocks)
+        return export_array(path, features.rows, arrays)
+    return export_table(path, format, (_to_columns(block, classes, probabilities) for block in blocks))
 
 
-def answers_to_file(
-    answers: Answers,
+def write_arrow_predictions(
+    predictions: Predictions,
     classes: tuple[str, ...] | None,
     probabilities: bool,
     top_k: int | None,
-    form: ArrowForm,
-    folder: Path,
-    advanced: Callable[[int], object],
+    ipc_format: ArrowIpcFormat,
+    directory: Path,
+    on_progress: Callable[[int], object],
 ) -> Path:
-    """Answers (rows, outputs), which may be mapped, as an Arrow table in `folder`; where that is. It has the columns of
-    `predict_to_file`, and with `top_k` top_1, top_1_score …: the likeliest classes and their scores. Raises
-    StorageFailed."""
+    """Write predictions as an Arrow table for another process to read once.
 
-    def blocks() -> Iterator[Block]:
-        at_once = max(1, min(_ROWS_OF_BLOCK, _NUMBERS_OF_BLOCK // (answers.shape[1] + 2 * (top_k or 0))))
-        for first in range(0, len(answers), at_once):
-            yield _columns(answers[first : first + at_once], classes, probabilities, top_k)
-            advanced(min(first + at_once, len(answers)))
+    The table has the columns of `predict_to_file`, and with `top_k` also top_1, top_1_score …: the classes with the
+    highest scores.
 
-    return hand_over_table(folder, form, blocks())
+    Args:
+        predictions: (rows, outputs), which may be memory-mapped.
+        classes: Names of the classes; None for numeric targets.
+        probabilities: Whether to write the probabilities of the classes.
+        top_k: Number of classes to rank in each row.
+        ipc_format: Arrow file or stream.
+        directory: Directory for the file.
+        on_progress: Called with the number of rows that are done.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        StorageFailed: The file cannot be written.
+    """
+
+    def iter_blocks() -> Iterator[TableBlock]:
+        width = predictions.shape[1] + 2 * (top_k or 0)
+        block_rows = max(1, min(_BLOCK_ROWS, _BLOCK_NUMBERS // width))
+        for first in range(0, len(predictions), block_rows):
+            yield _to_columns(predictions[first : first + block_rows], classes, probabilities, top_k)
+            on_progress(min(first + block_rows, len(predictions)))
+
+    return export_temporary_table(directory, ipc_format, iter_blocks())
 
 
-def _answers(model: Model, features: Features, advanced: Callable[[int], object]) -> Iterator[Answers]:
+def _predict_blocks(model: Model, features: Features, on_progress: Callable[[int], object]) -> Iterator[Predictions]:
     architecture = model.network.architecture
-    widest = max(features.inputs, architecture.outputs)
-    of_block = max(1, min(_ROWS_OF_BLOCK, _NUMBERS_OF_BLOCK // widest))
-    at_once = max(1, min(of_block, _WORK_AT_ONCE // architecture.parameters))
-    for first in range(0, features.rows, of_block):
-        last = min(features.rows, first + of_block)
-        parts = []
-        for start in range(first, last, at_once):
-            rows = slice(start, min(last, start + at_once))
-            inputs = inputs_of(features, model.preprocessor, architecture.dtype, rows)
-            parts.append(model.predict(inputs, "dataset_id"))
-            advanced(rows.stop)
-        yield parts[0] if len(parts) == 1 else np.concatenate(parts)
+    width = max(features.inputs, architecture.outputs)
+    block_rows = max(1, min(_BLOCK_ROWS, _BLOCK_NUMBERS // width))
+    chunk_rows = max(1, min(block_rows, _PROGRESS_MULTIPLY_ADDS // architecture.parameters))
+    for first in range(0, features.rows, block_rows):
+        last = min(features.rows, first + block_rows)
+        chunks = []
+        for start in range(first, last, chunk_rows):
+            rows = slice(start, min(last, start + chunk_rows))
+            inputs = load_inputs(features, model.preprocessor, architecture.dtype, rows)
+            chunks.append(model.predict(inputs, "dataset_id"))
+            on_progress(rows.stop)
+        yield chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
 
 
-def _columns(answers: Answers, classes: tuple[str, ...] | None, probabilities: bool, top_k: int | None = None) -> Block:
-    columns: Block = {f"output_{number}": column for number, column in enumerate(answers.T, 1)}
-    if classes is not None:
-        names = np.array(classes, object)
-        columns["label"] = names[predicted_codes(answers)]
-        if probabilities:
-            columns |= {
-                f"probability_{name}": column for name, column in zip(classes, scores_of(answers).T, strict=True)
-            }
-        if top_k is not None:
-            columns |= _top(names, answers, top_k)
+def _to_columns(
+    predictions: Predictions, classes: tuple[str, ...] | None, probabilities: bool, top_k: int | None = None
+) -> TableBlock:
+    columns: TableBlock = {f"output_{number}": column for number, column in enumerate(predictions.T, 1)}
+    if classes is None:
+        return columns
+    names = np.array(classes, object)
+    columns["label"] = names[predicted_codes(predictions)]
+    if probabilities:
+        scores = class_scores(predictions)
+        columns |= {f"probability_{name}": column for name, column in zip(classes, scores.T, strict=True)}
+    if top_k is not None:
+        columns |= _to_ranking(names, predictions, top_k)
     return columns
 
 
-def _top(names: npt.NDArray[Any], answers: Answers, count: int) -> Block:
-    scores, order = scores_of(answers), likeliest(answers, count)
-    columns: Block = {}
-    for place, codes in enumerate(order.T):
-        columns[f"top_{place + 1}"] = names[codes]
-        columns[f"top_{place + 1}_score"] = np.take_along_axis(scores, codes[:, None], 1)[:, 0]
+def _to_ranking(names: npt.NDArray[Any], predictions: Predictions, top_k: int) -> TableBlock:
+    scores, ranking = class_scores(predictions), top_k_codes(predictions, top_k)
+    columns: TableBlock = {}
+    for rank, codes in enumerate(ranking.T, 1):
+        columns[f"top_{rank}"] = names[codes]
+        columns[f"top_{rank}_score"] = np.take_along_axis(scores, codes[:, None], 1)[:, 0]
     return columns

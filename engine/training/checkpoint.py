@@ -1,160 +1,239 @@
-"""Weights and checkpoints as safetensors files: what was saved is read back bit for bit, or refused.
+"""Weights files and checkpoints, in the safetensors format.
 
-What saves tells where the file is: its name ends with a digest of its content.
+A file is read back bit for bit or rejected: its name has a digest of the content.
+
+Tensors of a weights file:
+
+    layers.N.weights, layers.N.biases                      parameters
+    layers.N.scales, layers.N.means, layers.N.variances    with batch normalization
+    preprocessor.…                                         see `preprocessor_format`
+
+A checkpoint has the arrays of `TrainerState` instead of the layers: parameters, statistics, moments, optimizer_state;
+best.parameters and best.statistics with early stopping; lbfgs.… with L-BFGS. The metadata maps keys to texts:
+
+    format_version        "2"
+    classes               names of the classes, as JSON; missing for numeric targets
+    position, optimizer   of a checkpoint: `Position` as JSON, and the name of the optimizer
+    preprocessor          see `preprocessor_format`
+
+Files without `format_version` have version 1, which had other names for the entries of the preprocessor, some arrays,
+and the fields of the position. `_upgrade` converts what is read from them; everything else knows version 2 only.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
-import numpy as np
 import numpy.typing as npt
 import safetensors
 import safetensors.numpy
 
 from nabla.engine import durable_files
-from nabla.engine.data.preprocessing import PreprocessingConfig, Preprocessor
-from nabla.engine.data.scaling import Scaling
-from nabla.engine.data.schema import Column
-from nabla.engine.errors import Damaged
+from nabla.engine.data import preprocessor_format
+from nabla.engine.data.preprocessing import Preprocessor
+from nabla.engine.errors import Damaged, InvalidInput
+from nabla.engine.literals import StopReason
 from nabla.engine.nn.architecture import Architecture
 from nabla.engine.nn.network import Network
 from nabla.engine.training.model import Model
-from nabla.engine.training.state import Position
+from nabla.engine.training.state import NamedArrays, Patience, Position, TrainerState
 
-# Of the names of its tensors.
-PREFIX = "preparation."
-_WORDS = "preparation"
-_FILLS = f"{PREFIX}fills"
-_PARTS = ("inputs", "targets")
-
-Arrays = dict[str, npt.NDArray[Any]]
-
-
-class _Words(msgspec.Struct, frozen=True):
-    rule: PreprocessingConfig
-    columns: tuple[Column, ...] | None
-
-
-def tensors_of(preprocessor: Preprocessor) -> Arrays:
-    """`preparation.fills`; and where they are scaled, `preparation.inputs.offsets` and `.scales`, and those of the
-    targets."""
-    found: Arrays = {_FILLS: preprocessor.fills}
-    for part in _PARTS:
-        scaling: Scaling | None = getattr(preprocessor, part)
-        if scaling is not None:
-            found |= {f"{PREFIX}{part}.offsets": scaling.offsets, f"{PREFIX}{part}.scales": scaling.scales}
-    return found
-
-
-def words_of(preprocessor: Preprocessor) -> dict[str, str]:
-    return {_WORDS: msgspec.json.encode(_Words(preprocessor.rule, preprocessor.columns)).decode()}
-
-
-def preparation_in(tensors: Arrays, metadata: dict[str, str]) -> Preprocessor | None:
-    """Taken out of the tensors of a file; None if there is none. Raises Damaged if it is not whole."""
-    own = {name: tensors.pop(name) for name in [*tensors] if name.startswith(PREFIX)}
-    if _WORDS not in metadata:
-        return None
-    try:
-        words = msgspec.json.decode(metadata[_WORDS], type=_Words)
-        fills = own.pop(_FILLS)
-        inputs, targets = (_scaling(own, part) for part in _PARTS)
-    except (KeyError, msgspec.DecodeError) as problem:
-        raise Damaged("What the network's inputs are prepared by is not complete.") from problem
-    if own or fills.shape != (len(words.columns or ()),) or fills.dtype != np.float64:
-        raise Damaged("What the network's inputs are prepared by does not fit its columns.")
-    return Preprocessor(words.rule, words.columns, fills, inputs, targets)
-
-
-def _scaling(own: Arrays, part: str) -> Scaling | None:
-    names = (f"{PREFIX}{part}.offsets", f"{PREFIX}{part}.scales")
-    if not any(name in own for name in names):
-        return None
-    return Scaling(*(own.pop(name) for name in names))
-
-
-if TYPE_CHECKING:  # the service saves weights, and trains nothing
+if TYPE_CHECKING:  # the API process saves weights, but does not load the trainer
     from nabla.engine.training.trainer import Trainer
-Classes = tuple[str, ...] | None
 
-_CLASSES = "classes"
+T = TypeVar("T")
+Classes = tuple[str, ...] | None
+"""Names of the classes that a network was trained on; None for numeric targets."""
+
+_CLASSES_KEY, _POSITION_KEY, _OPTIMIZER_KEY = "classes", "position", "optimizer"
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A run that can be continued.
+
+    Attributes:
+        state: State of the trainer.
+        optimizer: Name of the optimizer.
+        preprocessor: Preprocessor that was fitted before training.
+        classes: Classes of the dataset.
+    """
+
+    state: TrainerState
+    optimizer: str
+    preprocessor: Preprocessor | None = None
+    classes: Classes = None
+
+    @classmethod
+    def capture(
+        cls, trainer: "Trainer", preprocessor: Preprocessor | None = None, classes: Classes = None
+    ) -> "Checkpoint":
+        """Return the current state of a run, without a copy: save it before the run continues."""
+        return cls(trainer.state, trainer.spec.optimizer, preprocessor, classes)
+
+    def restore(self, trainer: "Trainer") -> None:
+        """Continue the run in a new trainer.
+
+        Raises:
+            Damaged: The checkpoint belongs to another network or other settings.
+        """
+        trainer.load_state(self.state)
+
+    def warm_start(self, trainer: "Trainer") -> None:
+        """Start a new run from the weights, and from the optimizer state if it has the same optimizer.
+
+        Raises:
+            Damaged: The checkpoint belongs to another network.
+        """
+        trainer.warm_start(self.state, keep_optimizer_state=trainer.spec.optimizer == self.optimizer)
+
+    @property
+    def has_best(self) -> bool:
+        """Whether the checkpoint has the weights of the best epoch so far."""
+        return self.state.position.best_epoch is not None and "best.parameters" in self.state.arrays
+
+    def build_network(self, architecture: Architecture, *, best: bool = False) -> Network:
+        """Return a network with the weights of the checkpoint.
+
+        Args:
+            architecture: Architecture of the network.
+            best: Use the weights of the best epoch so far; the checkpoint must have them, see `has_best`.
+
+        Raises:
+            Damaged: The checkpoint belongs to another network.
+        """
+        network = Network.blank(architecture)
+        names = ("best.parameters", "best.statistics") if best else ("parameters", "statistics")
+        self.state.copy_into(dict(zip(names, (network.parameters, network.statistics), strict=True)))
+        return network
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> Path:
+    """Write a checkpoint durably.
+
+    Returns:
+        The path of the file, whose name has a digest of the content; see `durable_files.write_file`.
+
+    Raises:
+        StorageFailed: The file cannot be written.
+    """
+    metadata = {
+        _POSITION_KEY: msgspec.json.encode(checkpoint.state.position).decode(),
+        _OPTIMIZER_KEY: checkpoint.optimizer,
+        **encode_classes(checkpoint.classes),
+    }
+    content = _serialize(checkpoint.state.arrays, metadata, checkpoint.preprocessor)
+    return durable_files.write_file(path, lambda file: file.write(content))
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises:
+        Damaged: The file does not match its digest, or is not a checkpoint.
+    """
+    durable_files.verify(path)
+    with _open_tensors(path) as file:
+        arrays, metadata = file.read(), file.metadata
+    preprocessor = _pop_preprocessor(path, arrays, metadata)
+    try:
+        position = msgspec.json.decode(metadata[_POSITION_KEY], type=Position)
+        state = TrainerState(position, arrays)
+        return Checkpoint(state, metadata[_OPTIMIZER_KEY], preprocessor, decode_classes(metadata))
+    except (KeyError, msgspec.DecodeError) as error:
+        raise Damaged(f"The checkpoint {path.name} is incomplete.") from error
 
 
 def save_weights(
     path: Path, network: Network, preprocessor: Preprocessor | None = None, classes: Classes = None
 ) -> Path:
-    """Write the tensors of every layer: `layers.N.weights` and `layers.N.biases`, and with batch normalization
-    `layers.N.scales`, `layers.N.means` and `layers.N.variances`; and what was fitted before it was trained, and the
-    classes that it was trained to tell apart, if it was. Raises StorageFailed."""
-    return _save(path, dict(named_tensors(network)), words_of_classes(classes), preprocessor)
+    """Write the weights of a network durably, with its fitted preprocessor and its classes if it is trained.
+
+    Returns:
+        The path of the file, whose name has a digest of the content; see `durable_files.write_file`.
+
+    Raises:
+        StorageFailed: The file cannot be written.
+    """
+    content = _serialize(dict(named_tensors(network)), encode_classes(classes), preprocessor)
+    return durable_files.write_file(path, lambda file: file.write(content))
 
 
 def load_weights(path: Path, architecture: Architecture) -> tuple[Network, Preprocessor | None]:
-    """A network with the weights of `save_weights`, and what was fitted before it was trained. Raises Damaged."""
-    durable_files.check(path)
+    """Read the weights of a network, and its fitted preprocessor if it is trained.
+
+    Raises:
+        Damaged: The file does not match its digest, or belongs to another network.
+    """
+    durable_files.verify(path)
     network, preprocessor, _ = _read_weights(path, architecture)
     return network, preprocessor
 
 
-def save_snapshot(folder: Path, network: Network, preprocessor: Preprocessor, classes: Classes) -> Path:
-    """Write the same as `save_weights`, for the service to read at once: see `durable.hand_over`. Raises
-    StorageFailed."""
-    content = _content(dict(named_tensors(network)), words_of_classes(classes), preprocessor)
-    return durable_files.hand_over(folder, lambda file: file.write(content))
+def save_snapshot(directory: Path, network: Network, preprocessor: Preprocessor, classes: Classes) -> Path:
+    """Write a weights file for another process to read once; see `durable_files.write_temporary`.
+
+    Raises:
+        StorageFailed: The file cannot be written.
+    """
+    content = _serialize(dict(named_tensors(network)), encode_classes(classes), preprocessor)
+    return durable_files.write_temporary(directory, lambda file: file.write(content))
 
 
 def load_snapshot(path: Path, architecture: Architecture) -> tuple[Model, Classes]:
-    """What `save_snapshot` wrote. Raises Damaged."""
+    """Read a snapshot.
+
+    Raises:
+        Damaged: The file is not a snapshot, or belongs to another network.
+    """
     network, preprocessor, classes = _read_weights(path, architecture)
     if preprocessor is None:
-        raise Damaged("The weights of the run come without what its data are prepared by.")
+        raise Damaged("The snapshot has no preprocessor.")
     return Model(network, preprocessor), classes
 
 
-def _read_weights(path: Path, architecture: Architecture) -> tuple[Network, Preprocessor | None, Classes]:
-    stored, metadata = _read(path)
-    preprocessor = preparation_in(stored, metadata)
-    network = Network.blank(architecture)
-    for name, tensor in named_tensors(network):
-        if name not in stored or not _alike(stored[name], tensor):
-            raise Damaged(f"The weights file {path.name} does not fit its network ({name}).")
-        tensor[:] = stored[name]
-    return network, preprocessor, classes_in(metadata)
-
-
 def load_preprocessor(path: Path) -> Preprocessor | None:
-    """What was saved with weights or in a checkpoint, and nothing else of them; the digest is not looked at. Raises
-    Damaged."""
-    with _opened(path) as file:
-        names = [name for name in file.keys() if name.startswith(PREFIX)]  # noqa: SIM118  # it is no dict
-        return preparation_in({name: file.get_tensor(name) for name in names}, file.metadata() or {})
+    """Read the preprocessor of a weights file or checkpoint without its weights; the digest is not verified.
+
+    Raises:
+        Damaged: The file cannot be read.
+    """
+    with _open_tensors(path) as file:
+        return _pop_preprocessor(path, file.read(preprocessor_format.PREFIX), file.metadata)
 
 
 def load_classes(path: Path) -> Classes:
-    """What was saved with weights or in a checkpoint; the digest is not looked at. Raises Damaged."""
-    with _opened(path) as file:
-        return classes_in(file.metadata() or {})
+    """Read the classes of a weights file or checkpoint; the digest is not verified.
+
+    Raises:
+        Damaged: The file cannot be read.
+    """
+    with _open_tensors(path) as file:
+        return decode_classes(file.metadata)
 
 
-def words_of_classes(classes: Classes) -> dict[str, str]:
-    """As part of a file's metadata."""
-    return {} if classes is None else {_CLASSES: msgspec.json.encode(classes).decode()}
+def encode_classes(classes: Classes) -> dict[str, str]:
+    """Return the metadata entry of the classes; empty for numeric targets."""
+    return {} if classes is None else {_CLASSES_KEY: msgspec.json.encode(classes).decode()}
 
 
-def classes_in(metadata: dict[str, str]) -> Classes:
-    """As part of a file's metadata. Raises Damaged."""
+def decode_classes(metadata: Mapping[str, str]) -> Classes:
+    """Return the classes in the metadata of a file.
+
+    Raises:
+        Damaged: The entry is not a JSON array of texts.
+    """
     try:
-        return msgspec.json.decode(metadata[_CLASSES], type=tuple[str, ...]) if _CLASSES in metadata else None
-    except msgspec.DecodeError as problem:
-        raise Damaged("The names of the classes are not complete.") from problem
+        return msgspec.json.decode(metadata[_CLASSES_KEY], type=tuple[str, ...]) if _CLASSES_KEY in metadata else None
+    except msgspec.DecodeError as error:
+        raise Damaged("The names of the classes cannot be read.") from error
 
 
 def named_tensors(network: Network) -> Iterator[tuple[str, npt.NDArray[Any]]]:
-    """Views by their names in a file."""
+    """Yield views of the tensors of a network with their names in a file."""
     for index, (w, b) in enumerate(network.layers):
         yield f"layers.{index}.weights", w
         yield f"layers.{index}.biases", b
@@ -163,101 +242,111 @@ def named_tensors(network: Network) -> Iterator[tuple[str, npt.NDArray[Any]]]:
             yield f"layers.{index}.{name}", vector
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """A run in the middle: all that changes from step to step, and where it stands; and what was fitted before it
-    began, and the classes of its data."""
-
-    arrays: Arrays
-    position: Position
-    optimizer: str
-    preprocessor: Preprocessor | None = None
-    classes: Classes = None
-
-    @classmethod
-    def of(cls, trainer: "Trainer", preprocessor: Preprocessor | None = None, classes: Classes = None) -> "Checkpoint":
-        """The run as it is now; views, to be saved before it goes on."""
-        return cls(trainer.arrays, trainer.position, trainer.spec.optimizer, preprocessor, classes)
-
-    def restore(self, trainer: "Trainer") -> None:
-        """Put a new run where this one was. Raises Damaged if it is another run's."""
-        own = trainer.arrays
-        if own.keys() != self.arrays.keys():
-            raise Damaged("The checkpoint does not fit the job's settings.")
-        self._copy(own)
-        trainer.go_on_from(self.position)
-
-    def begin(self, trainer: "Trainer") -> None:
-        """Begin a new run with these weights, and with what the optimizer has gathered if it is the same one. Raises
-        Damaged if they are another network's."""
-        own = trainer.arrays
-        gathered = ("moments", "memory") if trainer.spec.optimizer == self.optimizer else ()
-        self._copy({name: own[name] for name in ("parameters", "statistics", *gathered)})
-        trainer.go_on_from(Position())
-
-    def network(self, architecture: Architecture, *, best: bool = False) -> Network:
-        """With the weights of the checkpoint, or with those of the best epoch so far, which needs `has_best`. Raises
-        Damaged if they are another network's."""
-        found = Network.blank(architecture)
-        names = ("best.0", "best.1") if best else ("parameters", "statistics")
-        self._copy(dict(zip(names, (found.parameters, found.statistics), strict=True)))
-        return found
-
-    @property
-    def has_best(self) -> bool:
-        """Whether the run has found a best epoch, and keeps its weights."""
-        return self.position.best_epoch is not None and "best.0" in self.arrays
-
-    def _copy(self, own: Arrays) -> None:
-        if not all(name in self.arrays and _alike(own[name], self.arrays[name]) for name in own):
-            raise Damaged("The checkpoint does not fit the network.")
-        for name, array in own.items():
-            array[:] = self.arrays[name]
+def _read_weights(path: Path, architecture: Architecture) -> tuple[Network, Preprocessor | None, Classes]:
+    with _open_tensors(path) as file:
+        tensors, metadata = file.read(), file.metadata
+    network = Network.blank(architecture)
+    for name, target in named_tensors(network):
+        source = tensors.get(name)
+        if source is None or (source.shape, source.dtype) != (target.shape, target.dtype):
+            raise Damaged(f"The weights file {path.name} does not fit its network ({name}).")
+        target[:] = source
+    return network, _pop_preprocessor(path, tensors, metadata), decode_classes(metadata)
 
 
-def save_checkpoint(path: Path, checkpoint: Checkpoint) -> Path:
-    """Raises StorageFailed."""
-    position = msgspec.json.encode(checkpoint.position).decode()
-    metadata = {"position": position, "optimizer": checkpoint.optimizer, **words_of_classes(checkpoint.classes)}
-    return _save(path, checkpoint.arrays, metadata, checkpoint.preprocessor)
-
-
-def load_checkpoint(path: Path) -> Checkpoint:
-    """Raises Damaged."""
-    durable_files.check(path)
-    arrays, metadata = _read(path)
-    try:
-        preprocessor = preparation_in(arrays, metadata)
-        position = msgspec.json.decode(metadata["position"], type=Position)
-        return Checkpoint(arrays, position, metadata["optimizer"], preprocessor, classes_in(metadata))
-    except (KeyError, msgspec.DecodeError) as problem:
-        raise Damaged(f"The checkpoint {path.name} is not complete.") from problem
-
-
-def _alike(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> bool:
-    return one.shape == other.shape and one.dtype == other.dtype
-
-
-def _save(path: Path, tensors: Arrays, metadata: dict[str, str], preprocessor: Preprocessor | None) -> Path:
-    content = _content(tensors, metadata, preprocessor)
-    return durable_files.write_file(path, lambda file: file.write(content))
-
-
-def _content(tensors: Arrays, metadata: dict[str, str], preprocessor: Preprocessor | None) -> bytes:
+def _serialize(tensors: NamedArrays, metadata: dict[str, str], preprocessor: Preprocessor | None) -> bytes:
+    metadata = metadata | {preprocessor_format.VERSION_KEY: preprocessor_format.FORMAT_VERSION}
     if preprocessor is not None:
-        tensors, metadata = tensors | tensors_of(preprocessor), metadata | words_of(preprocessor)
+        own_tensors, own_metadata = preprocessor_format.encode_preprocessor(preprocessor)
+        tensors, metadata = tensors | own_tensors, metadata | own_metadata
     return safetensors.numpy.save(tensors, metadata=metadata)
 
 
-def _read(path: Path) -> tuple[Arrays, dict[str, str]]:
-    with _opened(path) as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118  # no dict
+def _pop_preprocessor(path: Path, tensors: NamedArrays, metadata: dict[str, str]) -> Preprocessor | None:
+    """Return the preprocessor and remove its tensors; None if there is none."""
+    try:
+        preprocessor = preprocessor_format.decode_preprocessor(tensors, metadata)
+    except InvalidInput as error:
+        raise Damaged(f"The preprocessor in the file {path.name} cannot be read: {error}") from error
+    for name in [*tensors]:
+        if name.startswith(preprocessor_format.PREFIX):
+            del tensors[name]
+    return preprocessor
+
+
+class _TensorFile:
+    """An open file, under the names of the current format version."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        stored_names = {name: name for name in file.keys()}  # noqa: SIM118  # it is no dict
+        self._stored_names, self.metadata = _upgrade(stored_names, file.metadata() or {})
+
+    def read(self, prefix: str = "") -> NamedArrays:
+        """Return the tensors whose names begin with `prefix`."""
+        return {
+            name: self._file.get_tensor(stored_name)
+            for name, stored_name in self._stored_names.items()
+            if name.startswith(prefix)
+        }
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _open_tensors(path: Path) -> Iterator[_TensorFile]:
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
-            yield file
-    except (OSError, safetensors.SafetensorError) as problem:
-        raise Damaged(f"The file {path.name} is not one of weights.") from problem
+            yield _TensorFile(file)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise Damaged(f"The file {path.name} is not a weights file or checkpoint.") from error
+    except (InvalidInput, msgspec.DecodeError) as error:
+        raise Damaged(f"The metadata of the file {path.name} cannot be read: {error}") from error
+
+
+def _upgrade(tensors: Mapping[str, T], metadata: Mapping[str, str]) -> tuple[dict[str, T], dict[str, str]]:
+    """Convert the tensor names and the metadata of a file to the current format version."""
+    upgraded_tensors, upgraded_metadata = preprocessor_format.upgrade(tensors, metadata)
+    if preprocessor_format.VERSION_KEY not in metadata and _POSITION_KEY in metadata:
+        upgraded_tensors = {_ARRAYS_V1.get(name, name): tensor for name, tensor in upgraded_tensors.items()}
+        position = msgspec.json.decode(metadata[_POSITION_KEY], type=_PositionV1).upgrade()
+        upgraded_metadata[_POSITION_KEY] = msgspec.json.encode(position).decode()
+    return upgraded_tensors, upgraded_metadata
+
+
+_ARRAYS_V1 = {"memory": "optimizer_state", "best.0": "best.parameters", "best.1": "best.statistics"}
+
+
+class _PatienceV1(msgspec.Struct, frozen=True):
+    best: float | None = None
+    waited: int = 0
+
+    def upgrade(self) -> Patience:
+        return Patience(self.best, self.waited)
+
+
+class _PositionV1(msgspec.Struct, frozen=True):
+    epoch: int = 0
+    row: int = 0
+    sums: tuple[float, ...] = ()
+    seconds: float = 0.0
+    training_seconds: float = 0.0
+    total_seconds: float = 0.0
+    stopping: _PatienceV1 = _PatienceV1()
+    plateau: _PatienceV1 = _PatienceV1()
+    reductions: int = 0
+    best_epoch: int | None = None
+    stopped: StopReason | None = None
+
+    def upgrade(self) -> Position:
+        return Position(
+            epoch=self.epoch,
+            row=self.row,
+            metric_sums=self.sums,
+            epoch_seconds=self.seconds,
+            training_seconds=self.training_seconds,
+            total_seconds=self.total_seconds,
+            early_stopping=self.stopping.upgrade(),
+            plateau=self.plateau.upgrade(),
+            plateau_reductions=self.reductions,
+            best_epoch=self.best_epoch,
+            stop_reason=self.stopped,
+        )

@@ -1,4 +1,4 @@
-"""What to train."""
+"""Settings of a training job: their validation, and the settings in effect in each epoch."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -7,50 +7,21 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from nabla.engine.errors import InvalidInput
-from nabla.engine.literals import LARGEST_SEED, DeviceChoice, OptimizerName, Precision, ScheduleName
+from nabla.engine.literals import MAX_SEED, DeviceChoice, OptimizerName, Precision, ScheduleName
 from nabla.engine.nn.architecture import Architecture
-from nabla.engine.nn.jit import code_of
+from nabla.engine.nn.jit import switch_index
 from nabla.engine.nn.optimizers import OPTIMIZERS
 from nabla.engine.nn.schedules import SCHEDULES
 from nabla.engine.nn.training_step import Optimization
 
-INFINITE = float("inf")
-# Settings of optimizers and schedules that count something.
-_AT_LEAST_ONE = ("every", "patience", "maxcor")
-
-
-def check_known(field: str, name: str, table: Iterable[str]) -> None:
-    """The name of an optimizer or a schedule."""
-    if name not in table:
-        raise InvalidInput(field, f"Unknown: {name!r}. Accepted: {', '.join(table)}.")
-
-
-def check_settings(field: str, settings: dict[str, float], known: dict[str, float], owner: str) -> None:
-    """Those of an optimizer or a schedule, which is the `owner`."""
-    for name, value in settings.items():
-        if name not in known:
-            accepted = ", ".join(known) or "none"
-            raise InvalidInput(f"{field}.{name}", f"{owner} has no such setting. Accepted: {accepted}.")
-        least = 1 if name in _AT_LEAST_ONE else 0
-        if not least <= value < INFINITE:
-            raise InvalidInput(f"{field}.{name}", f"A finite number of at least {least} is needed.")
-
-
-def check_above_zero(field: str, value: float | None) -> None:
-    """A learning rate or a limit; None where there is none."""
-    if value is not None and not 0 < value < INFINITE:
-        raise InvalidInput(field, "A finite number above 0 is needed.")
-
-
-def check_penalty(field: str, value: float | None) -> None:
-    """λ of l1 or l2; None where it stays as it was."""
-    if value is not None and not 0 <= value < INFINITE:
-        raise InvalidInput(field, "A penalty is a finite number of at least 0.")
+_INFINITY = float("inf")
+# Settings of optimizers and schedules that are counts.
+_COUNTS = ("every", "patience", "maxcor")
 
 
 @dataclass(frozen=True)
 class Stage:
-    """So many epochs with other settings; what is None stays as it was in the stage before."""
+    """A number of epochs with other settings; None keeps the value of the stage before."""
 
     epochs: int
     learning_rate: float | None = None
@@ -59,80 +30,66 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class NewRate:
-    """The learning rate from an epoch on, counted from 0."""
+class LearningRateOverride:
+    """A change of the learning rate of a running job, in effect from `epoch` on, counted from 0."""
 
     epoch: int
     learning_rate: float
 
 
-class Moving(NamedTuple):
-    """What stages change; `momentum` is None where it is the optimizer's."""
-
-    learning_rate: float
-    l2: float
-    momentum: float | None
-
-
-def check_stages(stages: Sequence[Stage], epochs: int, optimizer: OptimizerName) -> None:
-    """Raises InvalidInput, naming the place in the list."""
-    for place, stage in enumerate(stages):
-        field = f"schedule.{place}.1"
-        if stage.epochs < 1:
-            raise InvalidInput(f"schedule.{place}.0", "A stage has at least 1 epoch.")
-        check_above_zero(f"{field}.learning_rate", stage.learning_rate)
-        check_penalty(f"{field}.l2", stage.l2)
-        if stage.momentum is not None and "momentum" not in OPTIMIZERS[optimizer].settings:
-            raise InvalidInput(f"{field}.momentum", f"{optimizer} has no momentum; momentum and nesterov have.")
-        if stage.momentum is not None and not 0 <= stage.momentum < 1:
-            raise InvalidInput(f"{field}.momentum", "A momentum is at least 0 and below 1.")
-    listed = sum(stage.epochs for stage in stages)
-    if stages and listed != epochs:
-        raise InvalidInput("epochs", f"The stages have {listed} epochs together, the job {epochs}.")
-
-
-def moved(at_start: Moving, stages: Sequence[Stage], new_rates: Sequence[NewRate], epoch: int) -> Moving:
-    """What holds in an epoch, counted from 0. A new rate holds until a stage begins that has one of its own."""
-    now = at_start
-    first = since = 0
-    for stage in stages:
-        if first <= epoch:
-            since = since if stage.learning_rate is None else first
-            now = Moving(
-                now.learning_rate if stage.learning_rate is None else stage.learning_rate,
-                now.l2 if stage.l2 is None else stage.l2,
-                now.momentum if stage.momentum is None else stage.momentum,
-            )
-        first += stage.epochs
-    for rate in new_rates:
-        if since <= rate.epoch <= epoch:
-            now = now._replace(learning_rate=rate.learning_rate)
-    return now
-
-
 @dataclass(frozen=True)
 class EarlyStopping:
-    """End when the cost has not fallen by more than `min_delta` for `patience` epochs. With `restore_best_weights` the
-    weights of the best epoch are the result."""
+    """Stop when the cost has not fallen by more than `min_delta` for `patience` epochs.
+
+    With `restore_best_weights` the result is the weights of the epoch with the lowest cost.
+    """
 
     patience: int = 10
     min_delta: float = 0.0
     restore_best_weights: bool = True
 
 
+class EpochSettings(NamedTuple):
+    """The settings that stages and overrides change; `momentum` is None for that of the optimizer."""
+
+    learning_rate: float
+    l2: float
+    momentum: float | None
+
+
 @dataclass(frozen=True)
 class TrainingSpec:
-    """The settings of a job. Raises InvalidInput, naming the field.
+    """Settings of a training job.
 
-    `optimizer_settings` and `schedule_settings` are those that differ from the defaults. `stages`, where there are any,
-    take the place of a schedule. `l1` and `l2` are λ; the cost has λ/n for n training rows. `class_weights`: how much a
-    row of each class counts. `validation_fraction` of the rows, drawn by the seed, are kept from training and measured
-    after every epoch; `stratified`: of each class its share. `target_cost`, `early_stopping` and the schedule plateau
-    look at the validation cost where there is one. `warm_start`: begin with the network's current weights. Without
-    `shuffle` the rows of every epoch come in the order of the dataset; with a `shuffle_block` they are shuffled in
-    blocks of so many. A `batch_size` of at least the number of rows is
-    full-batch gradient descent. `precision`: that of products on a GPU. `new_rates`: changes of the learning rate that
-    were made while it trained; a stage that begins later and has a rate of its own takes its place.
+    `early_stopping`, `target_cost` and the schedule plateau watch the validation cost if there is one, otherwise the
+    training cost.
+
+    Attributes:
+        batch_size: Rows of a mini-batch; at least the number of training rows is full-batch gradient descent.
+        optimizer_settings: Settings of the optimizer that differ from its defaults.
+        schedule_settings: Settings of the schedule that differ from its defaults.
+        stages: Replace the schedule; together they have `epochs` epochs.
+        l1: λ of the L1 penalty; the cost has λ/n for n training rows.
+        l2: λ of the L2 penalty, likewise.
+        clip_value: Limit on the magnitude of each component of the gradient.
+        clip_norm: Limit on the norm of the gradient.
+        max_norm: Limit on the norm of the weights into each unit.
+        class_weights: Weight of the rows of each class; "balanced" gives all classes the same total weight.
+        validation_fraction: Fraction of the rows, drawn by the seed, that are held out of training and evaluated after
+            every epoch.
+        stratified: Draw the same fraction of each class.
+        target_cost: Stop at this cost or below.
+        max_seconds: Stop after this time.
+        warm_start: Start from the current weights of the network.
+        shuffle: Shuffle the training rows in each epoch; otherwise they keep the order of the dataset.
+        shuffle_block: Rows of a block for datasets that exceed memory, which are shuffled in blocks; None shuffles all
+            rows at once.
+        precision: Precision of matrix products on a GPU.
+        new_rates: Overrides of the learning rate while the job was running. A later stage with a learning rate of its
+            own ends an override.
+
+    Raises:
+        InvalidInput: A setting is not accepted; the field names it.
     """
 
     epochs: int
@@ -160,33 +117,34 @@ class TrainingSpec:
     shuffle_block: int | None = None
     device: DeviceChoice = "auto"
     precision: Precision = "full"
-    new_rates: tuple[NewRate, ...] = ()
+    new_rates: tuple[LearningRateOverride, ...] = ()
 
     def __post_init__(self) -> None:
+        """Validate each setting, and settings that exclude each other."""
         if self.epochs < 1:
             raise InvalidInput("epochs", "At least 1 epoch is needed.")
         if self.batch_size < 1:
             raise InvalidInput("batch_size", "A mini-batch has at least 1 row.")
-        check_known("optimizer", self.optimizer, OPTIMIZERS)
-        check_settings("optimizer", self.optimizer_settings, OPTIMIZERS[self.optimizer].settings, self.optimizer)
-        check_known("schedule", self.schedule, SCHEDULES)
-        check_settings("schedule", self.schedule_settings, SCHEDULES[self.schedule].settings, self.schedule)
-        check_above_zero("learning_rate", self.learning_rate)
-        check_above_zero("clip_value", self.clip_value)
-        check_above_zero("clip_norm", self.clip_norm)
-        check_above_zero("max_norm", self.max_norm)
-        check_above_zero("max_seconds", self.max_seconds)
-        check_penalty("l1", self.l1)
-        check_penalty("l2", self.l2)
+        _check_known("optimizer", self.optimizer, OPTIMIZERS)
+        _check_settings("optimizer", self.optimizer_settings, OPTIMIZERS[self.optimizer].settings, self.optimizer)
+        _check_known("schedule", self.schedule, SCHEDULES)
+        _check_settings("schedule", self.schedule_settings, SCHEDULES[self.schedule].settings, self.schedule)
+        _check_positive("learning_rate", self.learning_rate)
+        _check_positive("clip_value", self.clip_value)
+        _check_positive("clip_norm", self.clip_norm)
+        _check_positive("max_norm", self.max_norm)
+        _check_positive("max_seconds", self.max_seconds)
+        _check_penalty("l1", self.l1)
+        _check_penalty("l2", self.l2)
         if self.shuffle_block is not None and self.shuffle_block < 1:
             raise InvalidInput("shuffle_block", "A block has at least 1 row.")
         if not 0 <= self.validation_fraction < 1:
             raise InvalidInput("validation.fraction", "A fraction is at least 0 and below 1.")
-        if not 0 <= self.seed <= LARGEST_SEED:
-            raise InvalidInput("seed", f"A seed is a whole number from 0 to {LARGEST_SEED}.")
+        if not 0 <= self.seed <= MAX_SEED:
+            raise InvalidInput("seed", f"A seed is a whole number from 0 to {MAX_SEED}.")
         if self.stages and self.schedule != "constant":
-            raise InvalidInput("schedule", "Stages take the place of a schedule; give one of them.")
-        check_stages(self.stages, self.epochs, self.optimizer)
+            raise InvalidInput("schedule", "Stages replace a schedule; give one of them.")
+        _check_stages(self.stages, self.epochs, self.optimizer)
         self._check_stopping()
         self._check_class_weights()
         self._check_full_batch_optimizer()
@@ -195,75 +153,88 @@ class TrainingSpec:
         stopping = self.early_stopping
         if stopping is not None and stopping.patience < 1:
             raise InvalidInput("early_stopping.patience", "At least 1 epoch of patience is needed.")
-        if stopping is not None and not 0 <= stopping.min_delta < INFINITE:
+        if stopping is not None and not 0 <= stopping.min_delta < _INFINITY:
             raise InvalidInput("early_stopping.min_delta", "A finite number of at least 0 is needed.")
-        if self.target_cost is not None and not abs(self.target_cost) < INFINITE:
+        if self.target_cost is not None and not abs(self.target_cost) < _INFINITY:
             raise InvalidInput("target_cost", "A finite number is needed.")
 
     def _check_class_weights(self) -> None:
         if isinstance(self.class_weights, dict):
             for label, weight in self.class_weights.items():
-                if not 0 <= weight < INFINITE:
+                if not 0 <= weight < _INFINITY:
                     raise InvalidInput(f"class_weights.{label}", "A weight is a finite number of at least 0.")
 
     def _check_full_batch_optimizer(self) -> None:
         if self.optimizer != "l-bfgs":
             return
-        why = "l-bfgs finds its own steps from the whole training part"
+        reason = "l-bfgs chooses its steps itself, from all training rows"
         if self.schedule != "constant" or self.stages:
-            raise InvalidInput("schedule", f"{why}; it has no learning rate.")
+            raise InvalidInput("schedule", f"{reason}; it has no learning rate.")
         for name in ("clip_value", "clip_norm", "max_norm"):
             if getattr(self, name) is not None:
-                raise InvalidInput(name, f"{why}; nothing may change its gradients and weights.")
+                raise InvalidInput(name, f"{reason}; gradients and weights must not be changed in between.")
 
     @property
-    def optimizer_in_full(self) -> dict[str, float]:
-        """All settings of the optimizer."""
+    def resolved_optimizer(self) -> dict[str, float]:
+        """All settings of the optimizer, with its defaults."""
         return {**OPTIMIZERS[self.optimizer].settings, **self.optimizer_settings}
 
     @property
-    def schedule_in_full(self) -> dict[str, float]:
-        """All settings of the schedule."""
+    def resolved_schedule(self) -> dict[str, float]:
+        """All settings of the schedule, with its defaults."""
         return {**SCHEDULES[self.schedule].settings, **self.schedule_settings}
 
-    def with_rate(self, learning_rate: float, epoch: int) -> "TrainingSpec":
-        """With another learning rate from an epoch on, counted from 0. Raises InvalidInput."""
+    def with_learning_rate(self, learning_rate: float, epoch: int) -> "TrainingSpec":
+        """Return the settings with another learning rate from `epoch` on, counted from 0.
+
+        Raises:
+            InvalidInput: The learning rate is not accepted, or the optimizer has none.
+        """
         if self.optimizer == "l-bfgs":
-            raise InvalidInput("learning_rate", "l-bfgs finds its own steps; it has no learning rate.")
-        check_above_zero("learning_rate", learning_rate)
-        earlier = tuple(rate for rate in self.new_rates if rate.epoch < epoch)
-        return replace(self, new_rates=(*earlier, NewRate(epoch, learning_rate)))
+            raise InvalidInput("learning_rate", "l-bfgs chooses its steps itself; it has no learning rate.")
+        _check_positive("learning_rate", learning_rate)
+        earlier = tuple(override for override in self.new_rates if override.epoch < epoch)
+        return replace(self, new_rates=(*earlier, LearningRateOverride(epoch, learning_rate)))
 
-    def in_epoch(self, epoch: int) -> Moving:
-        """What holds in an epoch, counted from 0, before the schedule has its say."""
-        return moved(Moving(self.learning_rate, self.l2, None), self.stages, self.new_rates, epoch)
+    def settings_for_epoch(self, epoch: int) -> EpochSettings:
+        """Return the settings of an epoch, counted from 0; the schedule then varies the learning rate."""
+        return _resolve_stage(EpochSettings(self.learning_rate, self.l2, None), self.stages, self.new_rates, epoch)
 
-    def optimization(self, rows: int) -> Optimization:
-        """The settings that a step looks at, for so many training rows; without its arrays."""
-        none = np.zeros(0)
+    def step_settings(self, training_rows: int) -> Optimization:
+        """Return the settings of a training step; its arrays are empty."""
+        empty = np.zeros(0)
         return Optimization(
-            rule=code_of(self.optimizer, OPTIMIZERS),
-            settings=none,
-            moments=none.reshape(0, 0),
-            memory=none,
-            rates=none,
-            l1=self.l1 / rows,
-            l2=self.l2 / rows,
-            clip_value=INFINITE if self.clip_value is None else self.clip_value,
-            clip_norm=INFINITE if self.clip_norm is None else self.clip_norm,
-            max_norm=INFINITE if self.max_norm is None else self.max_norm,
+            rule=switch_index(self.optimizer, OPTIMIZERS),
+            settings=empty,
+            moments=empty.reshape(0, 0),
+            optimizer_state=empty,
+            rates=empty,
+            l1=self.l1 / training_rows,
+            l2=self.l2 / training_rows,
+            clip_value=_INFINITY if self.clip_value is None else self.clip_value,
+            clip_norm=_INFINITY if self.clip_norm is None else self.clip_norm,
+            max_norm=_INFINITY if self.max_norm is None else self.max_norm,
             seed=self.seed,
         )
 
     def check_fits(self, architecture: Architecture, rows: int, classes: tuple[str, ...] | None) -> None:
-        """Raises InvalidInput if this cannot be done with the network, or with so many rows of these classes."""
-        training = rows - self.validation_rows(rows)
-        if self.optimizer == "l-bfgs" and (architecture.drops or architecture.normalized):
+        """Check the settings against a network and a dataset.
+
+        Args:
+            architecture: Architecture of the network.
+            rows: Number of rows of the dataset, including those for validation.
+            classes: Classes of the dataset; None for numeric targets.
+
+        Raises:
+            InvalidInput: The network or the dataset does not allow a setting; the field names it.
+        """
+        training_rows = rows - self.validation_rows(rows)
+        if self.optimizer == "l-bfgs" and (architecture.has_dropout or architecture.batch_norm_units):
             raise InvalidInput(
                 "optimizer",
-                "l-bfgs needs a cost that is the same at every look; dropout and batch normalization are not for it.",
+                "l-bfgs needs a deterministic cost; it cannot be used with dropout or batch normalization.",
             )
-        if architecture.normalized and min(self.batch_size, training) < 2:
+        if architecture.batch_norm_units and min(self.batch_size, training_rows) < 2:
             raise InvalidInput("batch_size", "Batch normalization needs mini-batches of at least 2 rows.")
         if self.class_weights is None:
             return
@@ -274,19 +245,90 @@ class TrainingSpec:
                 if label not in classes:
                     raise InvalidInput(f"class_weights.{label}", f"The dataset has the classes {', '.join(classes)}.")
             if not any(self.class_weights.get(label, 1.0) for label in classes):
-                raise InvalidInput("class_weights", "At least one class must count.")
+                raise InvalidInput("class_weights", "At least one class must have a weight above 0.")
 
     def validation_rows(self, rows: int) -> int:
-        """How many of `rows` rows are kept for validation; at least one where a fraction is given."""
+        """Return how many of `rows` rows are held out for validation; at least 1 for a fraction above 0.
+
+        Raises:
+            InvalidInput: No row would be left to train on.
+        """
         if not self.validation_fraction:
             return 0
-        kept = max(1, round(self.validation_fraction * rows))
-        if kept >= rows:
+        held_out = max(1, round(self.validation_fraction * rows))
+        if held_out >= rows:
             raise InvalidInput(
-                "validation.fraction", f"Of {rows} rows, {kept} would go to validation; none would be left to train on."
+                "validation.fraction",
+                f"Of {rows} rows, {held_out} would go to validation; none would be left to train on.",
             )
-        return kept
+        return held_out
 
-    def rows_at_once(self, training_rows: int) -> int:
-        """How many rows a step takes."""
+    def effective_batch_size(self, training_rows: int) -> int:
+        """Return the number of rows in a training step."""
         return training_rows if self.optimizer == "l-bfgs" else min(self.batch_size, training_rows)
+
+
+def _resolve_stage(
+    initial: EpochSettings, stages: Sequence[Stage], overrides: Sequence[LearningRateOverride], epoch: int
+) -> EpochSettings:
+    """Return the settings of an epoch, counted from 0.
+
+    An override is in effect until a stage with a learning rate of its own begins.
+    """
+    settings = initial
+    first_epoch = rate_since = 0
+    for stage in stages:
+        if first_epoch <= epoch:
+            rate_since = rate_since if stage.learning_rate is None else first_epoch
+            settings = EpochSettings(
+                settings.learning_rate if stage.learning_rate is None else stage.learning_rate,
+                settings.l2 if stage.l2 is None else stage.l2,
+                settings.momentum if stage.momentum is None else stage.momentum,
+            )
+        first_epoch += stage.epochs
+    for override in overrides:
+        if rate_since <= override.epoch <= epoch:
+            settings = settings._replace(learning_rate=override.learning_rate)
+    return settings
+
+
+def _check_known(field: str, name: str, table: Iterable[str]) -> None:
+    if name not in table:
+        raise InvalidInput(field, f"Unknown: {name!r}. Accepted: {', '.join(table)}.")
+
+
+def _check_settings(field: str, settings: dict[str, float], defaults: dict[str, float], owner: str) -> None:
+    """Check settings of the optimizer or schedule called `owner`."""
+    for name, value in settings.items():
+        if name not in defaults:
+            accepted = ", ".join(defaults) or "none"
+            raise InvalidInput(f"{field}.{name}", f"{owner} has no such setting. Accepted: {accepted}.")
+        minimum = 1 if name in _COUNTS else 0
+        if not minimum <= value < _INFINITY:
+            raise InvalidInput(f"{field}.{name}", f"A finite number of at least {minimum} is needed.")
+
+
+def _check_positive(field: str, value: float | None) -> None:
+    if value is not None and not 0 < value < _INFINITY:
+        raise InvalidInput(field, "A finite number above 0 is needed.")
+
+
+def _check_penalty(field: str, value: float | None) -> None:
+    if value is not None and not 0 <= value < _INFINITY:
+        raise InvalidInput(field, "A penalty is a finite number of at least 0.")
+
+
+def _check_stages(stages: Sequence[Stage], epochs: int, optimizer: OptimizerName) -> None:
+    for index, stage in enumerate(stages):
+        if stage.epochs < 1:
+            raise InvalidInput(f"schedule.{index}.0", "A stage has at least 1 epoch.")
+        settings_field = f"schedule.{index}.1"
+        _check_positive(f"{settings_field}.learning_rate", stage.learning_rate)
+        _check_penalty(f"{settings_field}.l2", stage.l2)
+        if stage.momentum is not None and "momentum" not in OPTIMIZERS[optimizer].settings:
+            raise InvalidInput(f"{settings_field}.momentum", f"{optimizer} has no momentum; momentum and nesterov do.")
+        if stage.momentum is not None and not 0 <= stage.momentum < 1:
+            raise InvalidInput(f"{settings_field}.momentum", "A momentum is at least 0 and below 1.")
+    total = sum(stage.epochs for stage in stages)
+    if stages and total != epochs:
+        raise InvalidInput("epochs", f"The stages have {total} epochs together, the job {epochs}.")

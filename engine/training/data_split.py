@@ -1,125 +1,163 @@
-"""The rows that are trained on and those that validate: which they are, what they weigh, and what they measure."""
+"""Training and validation rows of a job: their selection, sample weights and metrics."""
 
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from nabla.engine.data.loading import OpenDataset
-from nabla.engine.data.stratify import spread_classes
+from nabla.engine.data.stratify import partition_rows
 from nabla.engine.errors import InvalidInput
 from nabla.engine.nn import rng
-from nabla.engine.nn.compiled_layout import CLASSES, CORRECT, COST, ERRORS, NUMBERS, SIDES, Rows
+from nabla.engine.nn.compiled_layout import BINARY_ACCURACY, CATEGORICAL_ACCURACY, CORRECT, COST, ERRORS, REGRESSION
 from nabla.engine.nn.training_step import Examples
 from nabla.engine.training.config import TrainingSpec
-from nabla.engine.training.metrics import mean_r2, spread_of
-from nabla.engine.training.state import Measures
+from nabla.engine.training.metrics import RegressionSums, total_sum_of_squares
+from nabla.engine.training.state import SplitMetrics
+from nabla.engine.typing import ClassCodes, Float64Array, RowIndices
 
-Vector = npt.NDArray[np.float64]
 
+@dataclass(frozen=True, eq=False)
+class DataSplit:
+    """Some rows of a dataset.
 
-@dataclass(frozen=True)
-class Part:
-    """Some rows of a dataset. `weight`: their weights together; `spread`: Σ (y − mean of y)² of each output, empty
-    where no numbers are to be met; `units`: what 1 of each output is in the units of the targets."""
+    Attributes:
+        examples: All rows of the dataset.
+        rows: The rows of the split, ascending.
+        total_weight: Sum of their sample weights.
+        total_squares: (outputs) Total sum of squares of the targets; empty unless the metric is REGRESSION.
+        target_scale: (outputs) Size of one unit of y in the units of the targets.
+    """
 
     examples: Examples
-    rows: Rows
-    weight: float
-    spread: Vector
-    units: Vector
+    rows: RowIndices
+    total_weight: float
+    total_squares: Float64Array
+    target_scale: Float64Array
 
     @classmethod
-    def of(cls, examples: Examples, rows: Rows, measure: int, units: Vector | None = None) -> "Part":
-        weight = float(examples.weights[rows].sum()) if examples.weights.size else float(len(rows))
-        spread = spread_of(examples.y, rows) if measure == NUMBERS else np.zeros(0)
-        return cls(examples, rows, weight, spread, np.ones(examples.y.shape[1]) if units is None else units)
+    def from_rows(
+        cls, examples: Examples, rows: RowIndices, metric: int, target_scale: Float64Array | None
+    ) -> "DataSplit":
+        """Return the split with these rows; a `target_scale` of None stands for unscaled targets."""
+        total_weight = float(examples.weights[rows].sum()) if examples.weights.size else float(len(rows))
+        total_squares = total_sum_of_squares(examples.y, rows) if metric == REGRESSION else np.zeros(0)
+        scale = np.ones(examples.y.shape[1]) if target_scale is None else target_scale
+        return cls(examples, rows, total_weight, total_squares, scale)
 
-    def measures(self, totals: Vector, measure: int) -> Measures:
-        """From sums over all rows of the part."""
-        count = len(self.rows)
-        cost = float(totals[COST]) / self.weight
-        if measure != NUMBERS:
-            answers = self.examples.y.shape[1] if measure == SIDES else 1
-            return Measures(cost, float(totals[CORRECT]) / (count * answers), None, None, None)
-        absolute, squared = totals[ERRORS:].reshape(2, -1)
-        mae, rmse = absolute / count * self.units, np.sqrt(squared / count) * self.units
-        return Measures(cost, None, mean_r2(squared, self.spread), float(mae.mean()), float(rmse.mean()))
+    def metrics(self, sums: Float64Array, metric: int) -> SplitMetrics:
+        """Return the metrics of the split from the sums over its rows, in the layout of compiled code."""
+        rows = len(self.rows)
+        cost = float(sums[COST]) / self.total_weight
+        if metric != REGRESSION:
+            predictions = rows * (self.examples.y.shape[1] if metric == BINARY_ACCURACY else 1)
+            return SplitMetrics(cost, accuracy=float(sums[CORRECT]) / predictions)
+        absolute, squared = sums[ERRORS:].reshape(2, -1)
+        mean = RegressionSums(rows, absolute, squared, self.total_squares, self.target_scale).mean()
+        return SplitMetrics(cost, r2=mean.r2, mae=mean.mae, rmse=mean.rmse)
 
 
-def measure_for(cost: str, outputs: int, classes: tuple[str, ...] | None) -> int:
-    """What to count beside the cost: right classes, labels on the right side of ½, or errors of numbers."""
+def choose_metric(cost: str, outputs: int, classes: tuple[str, ...] | None) -> int:
+    """Return the metric that compiled code computes beside the cost.
+
+    Returns:
+        CATEGORICAL_ACCURACY for the accuracy of classes;
+        BINARY_ACCURACY for the accuracy of binary labels, for which each output is compared with ½;
+        REGRESSION for R², MAE and RMSE.
+    """
     if cost == "binary_cross_entropy" and (classes is None or outputs == 1):
-        return SIDES
+        return BINARY_ACCURACY
     if classes is not None:
-        return SIDES if outputs == 1 else CLASSES
-    return CLASSES if cost == "categorical_cross_entropy" else NUMBERS
+        return BINARY_ACCURACY if outputs == 1 else CATEGORICAL_ACCURACY
+    return CATEGORICAL_ACCURACY if cost == "categorical_cross_entropy" else REGRESSION
 
 
-def parts_of(
+def split_data(
     dataset: OpenDataset,
     spec: TrainingSpec,
     classes: tuple[str, ...] | None,
-    measure: int,
+    metric: int,
     validation: OpenDataset | None,
-) -> tuple[Part, Part | None]:
-    """The part to train on, and the one that validates: all rows of `validation`, or a fraction of the dataset's.
+) -> tuple[DataSplit, DataSplit | None]:
+    """Return the training split, and the validation split if there is one.
 
-    Raises InvalidInput where no row is left, or none that counts.
+    Args:
+        dataset: Dataset to train on.
+        spec: Settings of the job; `validation_fraction` of the dataset are held out.
+        classes: Classes of the dataset; None for numeric targets.
+        metric: See `choose_metric`.
+        validation: A dataset to use for validation instead.
+
+    Raises:
+        InvalidInput: A split has no row with a weight above 0, or the sum of the weights is not finite.
     """
-    training, held_back = divide(len(dataset.x), dataset.codes, spec)
-    weights = weights_of(dataset, spec, classes, training)
+    training_rows, held_out = split_rows(len(dataset.x), dataset.codes, spec)
+    weights = _sample_weights(dataset, spec, classes, training_rows)
     examples = Examples(dataset.x, dataset.y, weights)
+    training = DataSplit.from_rows(examples, training_rows, metric, dataset.target_scale)
     if validation is not None:
-        held_back = np.arange(len(validation.x), dtype=np.int64)
-        other = Examples(validation.x, validation.y, weights_of(validation, spec, classes, held_back))
-    else:
-        other = examples
-    if not len(held_back):
-        return Part.of(examples, training, measure, dataset.units), None
-    validating = Part.of(other, held_back, measure, dataset.units)
-    if not validating.weight > 0:
-        raise InvalidInput("validation", "All rows for validation have the weight 0; at least one must count.")
-    return Part.of(examples, training, measure, dataset.units), validating
+        held_out = np.arange(len(validation.x), dtype=np.int64)
+        weights = _sample_weights(validation, spec, classes, held_out)
+        examples = Examples(validation.x, validation.y, weights)
+    if not len(held_out):
+        return training, None
+    # The preprocessor of the training data scales both datasets.
+    validating = DataSplit.from_rows(examples, held_out, metric, dataset.target_scale)
+    if not validating.total_weight > 0:
+        raise InvalidInput(
+            "validation", "All validation rows have the weight 0; at least one must have a weight above 0."
+        )
+    return training, validating
 
 
-def divide(count: int, codes: npt.NDArray[np.int32] | None, spec: TrainingSpec) -> tuple[Rows, Rows]:
-    """(training rows, validation rows) of so many, each in the order of the dataset; `codes`: of their classes. Raises
-    InvalidInput if no row is left."""
-    rows = np.arange(count, dtype=np.int64)
-    wanted = spec.validation_rows(count)
-    if not wanted:
-        return rows, rows[:0]
-    rng.shuffle(rows, spec.seed, rng.SPLIT, 0)
-    if spec.stratified and codes is not None:
-        rows = spread_classes(rows, codes)
-    return np.sort(rows[wanted:]), np.sort(rows[:wanted])
+def split_rows(rows: int, codes: ClassCodes | None, spec: TrainingSpec) -> tuple[RowIndices, RowIndices]:
+    """Return the training rows and the validation rows of a dataset, each ascending.
 
+    They depend on the number of rows, the seed and, if stratified, the classes alone.
 
-def weights_of(dataset: OpenDataset, spec: TrainingSpec, classes: tuple[str, ...] | None, training: Rows) -> Vector:
-    """How much each row counts, from the dataset's weights and those of its class; empty where all count alike.
+    Args:
+        rows: Number of rows of the dataset.
+        codes: (rows) Codes of the classes; None for numeric targets.
+        spec: Settings of the job.
 
-    They are scaled so that the training rows weigh 1 on average: the learning rate then means what it means without
-    weights. Raises InvalidInput if no training row counts, or the sum is not finite.
+    Raises:
+        InvalidInput: No row would be left to train on.
     """
-    weights = np.ones(len(dataset.x)) if dataset.weights is None else np.array(dataset.weights, np.float64)
+    order = np.arange(rows, dtype=np.int64)
+    held_out = spec.validation_rows(rows)
+    if not held_out:
+        return order, order[:0]
+    rng.shuffle(order, spec.seed, rng.SPLIT, 0)
+    validation, training = partition_rows(order, (held_out, rows), codes if spec.stratified else None)
+    return training, validation
+
+
+def _sample_weights(
+    dataset: OpenDataset, spec: TrainingSpec, classes: tuple[str, ...] | None, training_rows: RowIndices
+) -> Float64Array:
+    """Return the product of sample weights and class weights (rows), or an empty array if all rows weigh the same.
+
+    The weights are scaled to a mean of 1 over the training rows, so that a learning rate has the same effect with and
+    without weights.
+    """
     if dataset.weights is None and spec.class_weights is None:
         return np.zeros(0)
-    with np.errstate(over="ignore"):  # seen below
+    weights = np.ones(len(dataset.x)) if dataset.weights is None else np.array(dataset.weights, np.float64)
+    with np.errstate(over="ignore"):  # an infinite sum is reported below
         if spec.class_weights is not None and dataset.codes is not None and classes is not None:
-            weights *= _of_classes(dataset, spec, classes, training)[dataset.codes]
-        total = weights[training].sum()
+            weights *= _class_weights(dataset.codes, spec, classes, training_rows)[dataset.codes]
+        total = weights[training_rows].sum()
     if not 0 < total < np.inf:
         raise InvalidInput(
             "dataset_id", f"The weights of the training rows have the sum {total:g}; a finite sum above 0 is needed."
         )
-    return np.asarray(weights * (len(training) / total))
+    return np.asarray(weights * (len(training_rows) / total))
 
 
-def _of_classes(dataset: OpenDataset, spec: TrainingSpec, classes: tuple[str, ...], training: Rows) -> Vector:
-    """The weight of each class; balanced: n / (K nₖ), so that every class weighs the same in all."""
-    assert dataset.codes is not None
+def _class_weights(
+    codes: ClassCodes, spec: TrainingSpec, classes: tuple[str, ...], training_rows: RowIndices
+) -> Float64Array:
+    """Return the weight of each class; balanced: n / (K nₖ), with which all K classes have the same total weight."""
     if isinstance(spec.class_weights, dict):
         return np.array([spec.class_weights.get(label, 1.0) for label in classes])
-    counts = np.bincount(dataset.codes[training], minlength=len(classes))
-    return len(training) / (len(classes) * np.maximum(counts, 1.0))
+    counts = np.bincount(codes[training_rows], minlength=len(classes))
+    return len(training_rows) / (len(classes) * np.maximum(counts, 1.0))

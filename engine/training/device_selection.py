@@ -1,8 +1,8 @@
-"""Where a job trains: by arithmetic on one of its steps, not by what there is.
+"""Choice of the device for a job, and its memory and time limits, estimated from the arithmetic of one training step.
 
-A step on the CPU takes the time of its products, and of moving what its optimizer touches. A step on a GPU takes that
-too, but no less than the host needs to launch its kernels; a small one can be made by one kernel in one block. The
-rates below are round figures: a choice is wrong only where the two are close.
+A step on the CPU takes the time of its matrix products, and of moving what its optimizer touches. A step on a GPU takes
+that too, but at least the time in which the host launches its kernels; a small step can run as a single kernel in one
+block. The rates are round figures: the choice is wrong only if the two times are close.
 """
 
 from dataclasses import dataclass
@@ -10,83 +10,142 @@ from dataclasses import dataclass
 from nabla.engine.errors import InvalidInput
 from nabla.engine.literals import DeviceKind
 from nabla.engine.nn.architecture import Architecture
-from nabla.engine.nn.blas_threads import threads_for
-from nabla.engine.nn.cost_model import OVERHEAD_BYTES, Memory, Work, memory_of_run, work_of_step
+from nabla.engine.nn.cost_model import CUDA_OVERHEAD_BYTES, RunMemory, StepWork, estimate_run_memory, estimate_step_work
 from nabla.engine.nn.cuda.data_transfer import CHUNK_BYTES
-from nabla.engine.nn.cuda.devices import Found, Gpu
-from nabla.engine.nn.cuda.launcher import MOST_IN_ONE_BLOCK, multiply_adds
+from nabla.engine.nn.cuda.devices import Gpu, GpuInventory
+from nabla.engine.nn.cuda.launcher import MAX_SINGLE_BLOCK_MULTIPLY_ADDS
+from nabla.engine.nn.matmul import blas_thread_count
 from nabla.engine.training.config import TrainingSpec
 
-# A core with 512-bit lanes, as measured in products of a few hundred rows; half as much in float64.
+# A core with 512-bit vectors, measured in matrix products of a few hundred rows; half as much in float64.
 _CPU_FLOPS_PER_CORE = 90e9
-# Of its caches; small networks are there.
+# Bandwidth of its caches, where small networks reside.
 _CPU_BYTES_PER_SECOND = 50e9
-# From Python: small networks take 0.3 to 1 ms for 20 to 30 launches.
+# Launched from Python, a step of a small network takes 0.3 to 1 ms for 20 to 30 launches.
 _SECONDS_PER_LAUNCH = 15e-6
-# Lanes of a multiprocessor, each with a multiplication and an addition per clock; the share that products reach of all
-# of them, and that one block reaches of its own.
+# Lanes of a multiprocessor, each with a fused multiply-add per clock; the share of all lanes of a GPU that matrix
+# products reach, and the share of its own that a single block reaches.
 _LANES = 128
-_SHARE_OF_GPU = 0.5
-_SHARE_OF_BLOCK = 0.02
+_GPU_EFFICIENCY = 0.5
+_SINGLE_BLOCK_EFFICIENCY = 0.02
 _SECONDS_PER_BARRIER = 1e-6
-# Of the memory of a GPU, and what one block moves of it.
+# Bandwidth of the memory of a GPU, and the part of it that a single block reaches.
 _GPU_BYTES_PER_SECOND = 300e9
-_BLOCK_BYTES_PER_SECOND = 50e9
-# A GPU must be quicker by so much: the figures are no better than that.
-_MARGIN = 0.8
-# GPUs for computing centres do float64 at half the rate of float32, the others at a small part of it.
-_HALF_RATE = {(6, 0), (7, 0), (8, 0), (9, 0), (10, 0)}
-# What a precision needs of a GPU.
-_NEEDED = {"tf32": (8, 0), "half": (7, 0)}
+_SINGLE_BLOCK_BYTES_PER_SECOND = 50e9
+# The estimates are uncertain: a GPU is chosen only if it takes at most this share of the time.
+_GPU_MARGIN = 0.8
+# Compute capabilities of data centre GPUs, whose float64 rate is half that of float32; others reach 1/64.
+_HALF_RATE_FLOAT64 = {(6, 0), (7, 0), (8, 0), (9, 0), (10, 0)}
+# Minimum compute capability of each reduced precision.
+_MIN_COMPUTE_CAPABILITY = {"tf32": (8, 0), "half": (7, 0)}
+
+# Rates that every working machine exceeds, even a busy one with slow disks: multiply-adds of a core, and bytes of files
+# that are read, verified, preprocessed and written.
+_MIN_MULTIPLY_ADDS_PER_SECOND = 0.2e9
+_MIN_FILE_BYTES_PER_SECOND = 20e6
+# Passes over the stored data before the first step: verification, imputation, scaling and preprocessing.
+_PASSES_BEFORE_TRAINING = 4
 
 
 @dataclass(frozen=True)
-class Choice:
-    """`reason` is a sentence for the job's owner."""
+class DeviceDecision:
+    """The device for a job, and the reason for it as a sentence."""
 
     device: DeviceKind
     reason: str
 
 
-def choose(
-    spec: TrainingSpec, architecture: Architecture, training_rows: int, rows: int, cores: int, found: Found
-) -> Choice:
-    """For `training_rows` of `rows` rows, on a slot of so many cores or on one of the GPUs.
+@dataclass(frozen=True)
+class ResourceEstimate:
+    """Estimated memory of a job, and a bound on its time without progress.
 
-    Raises InvalidInput, naming the field, where what is asked for cannot be.
+    Attributes:
+        memory_bytes: Parameters, gradient, moments and one mini-batch. Data are mapped from files and do not count.
+        peak_bytes: The same while a checkpoint is saved, which copies the parameters.
+        max_silence_seconds: Upper bound on the time without reported progress: a step, a checkpoint, or the
+            preparation before the first step.
+    """
+
+    memory_bytes: int
+    peak_bytes: int
+    max_silence_seconds: float
+
+
+def select_device(
+    spec: TrainingSpec,
+    architecture: Architecture,
+    training_rows: int,
+    rows: int,
+    cores: int,
+    inventory: GpuInventory,
+) -> DeviceDecision:
+    """Select the device on which a job is expected to train faster, unless its settings name one.
+
+    Args:
+        spec: Settings of the job.
+        architecture: Architecture of the network.
+        training_rows: Number of rows to train on.
+        rows: Number of rows including those for validation.
+        cores: CPU cores of a slot.
+        inventory: GPUs of the machine.
+
+    Raises:
+        InvalidInput: No device satisfies the settings; the field names the setting.
     """
     if spec.device == "cpu":
-        _refuse_precision(spec, "The CPU computes with full precision")
-        return Choice("cpu", "Asked for.")
+        _reject_reduced_precision(spec, "The CPU computes with full precision")
+        return DeviceDecision("cpu", "Requested.")
     if spec.optimizer == "l-bfgs":
-        return _without_gpu(spec, "l-bfgs runs on the CPU: SciPy makes its steps")
-    if not found.gpus:
-        return _without_gpu(spec, f"There is no GPU to use: {found.missing}")
-    # Any of them may get the job.
-    gpu = min(found.gpus, key=lambda gpu: (gpu.memory_total, gpu.compute_capability))
+        return _require_cpu(spec, "l-bfgs runs on the CPU, in SciPy")
+    if not inventory.gpus:
+        return _require_cpu(spec, f"No GPU is available: {inventory.unavailable_reason}")
+    # Any GPU may get the job, so the decision is made for the weakest one.
+    gpu = min(inventory.gpus, key=lambda gpu: (gpu.memory_total, gpu.compute_capability))
     _check_precision(spec, architecture, gpu)
-    batch = spec.rows_at_once(training_rows)
-    memory = memory_of_run(architecture, spec.optimizer, batch, rows, spec.precision, CHUNK_BYTES)
-    if memory.least > gpu.memory_total:
-        return _without_gpu(spec, _too_large(memory, gpu))
+    batch = spec.effective_batch_size(training_rows)
+    memory = estimate_run_memory(architecture, spec.optimizer, batch, rows, spec.precision, CHUNK_BYTES)
+    if memory.minimum > gpu.memory_total:
+        return _require_cpu(spec, _describe_excess(memory, gpu))
     if spec.device == "cuda":
-        return Choice("cuda", "Asked for.")
+        return DeviceDecision("cuda", "Requested.")
     if spec.precision != "full":
-        return Choice("cuda", f"The precision {spec.precision} is one of GPUs.")
-    work = work_of_step(architecture, spec.optimization(training_rows), batch)
-    return _quicker(architecture, work, gpu, threads_for(architecture, batch, cores))
+        return DeviceDecision("cuda", f"The precision {spec.precision} needs a GPU.")
+    work = estimate_step_work(architecture, spec.step_settings(training_rows), batch)
+    return _compare_devices(architecture, work, gpu, blas_thread_count(architecture, batch, cores))
 
 
-def _without_gpu(spec: TrainingSpec, why: str) -> Choice:
+def estimate_resources(
+    spec: TrainingSpec, architecture: Architecture, rows: int, stored_bytes: int
+) -> ResourceEstimate:
+    """Estimate the memory and time limits of a job.
+
+    Args:
+        spec: Settings of the job.
+        architecture: Architecture of the network.
+        rows: Number of rows of the dataset.
+        stored_bytes: Size of the dataset, and of the one for validation.
+    """
+    batch = spec.effective_batch_size(rows - spec.validation_rows(rows))
+    memory = estimate_run_memory(architecture, spec.optimizer, batch, rows, "full", 1)
+    step_seconds = architecture.multiply_adds(batch) / _MIN_MULTIPLY_ADDS_PER_SECOND
+    file_bytes = stored_bytes * _PASSES_BEFORE_TRAINING + memory.data + memory.parameters
+    return ResourceEstimate(
+        memory_bytes=memory.parameters + memory.buffers,
+        peak_bytes=2 * memory.parameters + memory.buffers,
+        max_silence_seconds=step_seconds + file_bytes / _MIN_FILE_BYTES_PER_SECOND,
+    )
+
+
+def _require_cpu(spec: TrainingSpec, reason: str) -> DeviceDecision:
     if spec.device == "cuda":
-        raise InvalidInput("device", f"{why}. Accepted here: auto, cpu.")
-    _refuse_precision(spec, why)
-    return Choice("cpu", f"{why}.")
+        raise InvalidInput("device", f"{reason}. Accepted here: auto, cpu.")
+    _reject_reduced_precision(spec, reason)
+    return DeviceDecision("cpu", f"{reason}.")
 
 
-def _refuse_precision(spec: TrainingSpec, why: str) -> None:
+def _reject_reduced_precision(spec: TrainingSpec, reason: str) -> None:
     if spec.precision != "full":
-        raise InvalidInput("precision", f"{why}; {spec.precision} needs a GPU. Accepted here: full.")
+        raise InvalidInput("precision", f"{reason}; {spec.precision} needs a GPU. Accepted here: full.")
 
 
 def _check_precision(spec: TrainingSpec, architecture: Architecture, gpu: Gpu) -> None:
@@ -96,92 +155,74 @@ def _check_precision(spec: TrainingSpec, architecture: Architecture, gpu: Gpu) -
         raise InvalidInput(
             "precision", f"{spec.precision} is for float32 networks; this one is {architecture.dtype}. Accepted: full."
         )
-    if gpu.compute_capability < _NEEDED[spec.precision]:
-        has, needs = (".".join(map(str, version)) for version in (gpu.compute_capability, _NEEDED[spec.precision]))
+    needed = _MIN_COMPUTE_CAPABILITY[spec.precision]
+    if gpu.compute_capability < needed:
+        actual_version, needed_version = (".".join(map(str, version)) for version in (gpu.compute_capability, needed))
         raise InvalidInput(
-            "precision", f"{spec.precision} needs a GPU of compute capability {needs}; {gpu.name} has {has}."
+            "precision",
+            f"{spec.precision} needs a GPU of compute capability {needed_version}; {gpu.name} has {actual_version}.",
         )
 
 
-def _too_large(memory: Memory, gpu: Gpu) -> str:
+def _describe_excess(memory: RunMemory, gpu: Gpu) -> str:
     data = min(memory.data, memory.chunks)
     return (
-        f"The run needs about {_gib(memory.least)} of GPU memory ({_gib(memory.parameters)} for parameters, gradient "
-        f"and moments, {_gib(memory.buffers)} for a mini-batch, {_gib(data)} for data, {_gib(OVERHEAD_BYTES)} for "
-        f"CUDA); {gpu.name} has {_gib(gpu.memory_total)}. A smaller network or batch_size needs less"
+        f"The run needs about {_format_gib(memory.minimum)} of GPU memory ({_format_gib(memory.parameters)} for "
+        f"parameters, gradient and moments, {_format_gib(memory.buffers)} for a mini-batch, {_format_gib(data)} for "
+        f"data, {_format_gib(CUDA_OVERHEAD_BYTES)} for CUDA); {gpu.name} has {_format_gib(gpu.memory_total)}. "
+        "A smaller network or batch_size needs less"
     )
 
 
-def _gib(size: int) -> str:
+def _compare_devices(architecture: Architecture, work: StepWork, gpu: Gpu, threads: int) -> DeviceDecision:
+    float64 = architecture.dtype == "float64"
+    flops = 2.0 * work.multiply_adds
+    cpu_flops = _CPU_FLOPS_PER_CORE * threads / (2 if float64 else 1)
+    cpu_seconds = flops / cpu_flops + work.bytes_moved / _CPU_BYTES_PER_SECOND
+
+    multiprocessor_flops = 2.0 * _LANES * gpu.clock_hz * _relative_rate(gpu, float64)
+    gpu_flops = multiprocessor_flops * gpu.multiprocessors * _GPU_EFFICIENCY
+    compute_seconds = flops / gpu_flops + work.bytes_moved / _GPU_BYTES_PER_SECOND
+    launch_seconds = work.launches * _SECONDS_PER_LAUNCH
+    gpu_seconds, bottleneck = max(
+        (compute_seconds, "limited by its arithmetic"),
+        (launch_seconds, f"limited by launching its {work.launches} kernels"),
+    )
+    if work.multiply_adds <= MAX_SINGLE_BLOCK_MULTIPLY_ADDS:
+        block_seconds = (
+            flops / (multiprocessor_flops * _SINGLE_BLOCK_EFFICIENCY)
+            + work.bytes_moved / _SINGLE_BLOCK_BYTES_PER_SECOND
+            + work.launches * _SECONDS_PER_BARRIER
+        )
+        if block_seconds < gpu_seconds:
+            gpu_seconds, bottleneck = block_seconds, "limited by a single block of threads"
+
+    device: DeviceKind = "cuda" if gpu_seconds < _GPU_MARGIN * cpu_seconds else "cpu"
+    cores = "1 core" if threads == 1 else f"{threads} cores"
+    return DeviceDecision(
+        device,
+        f"A step of {_format_count(work.multiply_adds)} multiply-adds takes about {_format_time(cpu_seconds)} on "
+        f"{cores} and about {_format_time(gpu_seconds)} on {gpu.name}, {bottleneck}.",
+    )
+
+
+def _relative_rate(gpu: Gpu, float64: bool) -> float:
+    """Return the arithmetic rate of a GPU in the dtype of the network, relative to float32."""
+    if not float64:
+        return 1.0
+    return 1 / 2 if gpu.compute_capability in _HALF_RATE_FLOAT64 else 1 / 64
+
+
+def _format_gib(size: int) -> str:
     return f"{size / 2**30:.1f} GiB"
 
 
-def _quicker(architecture: Architecture, work: Work, gpu: Gpu, threads: int) -> Choice:
-    exact = architecture.dtype == "float64"
-    flops = 2.0 * work.multiply_adds
-    on_cpu = flops / (_CPU_FLOPS_PER_CORE * threads / (2 if exact else 1)) + work.bytes_moved / _CPU_BYTES_PER_SECOND
-    of_multiprocessor = 2.0 * _LANES * gpu.clock_hz * _rate(gpu, exact)
-    busy = flops / (of_multiprocessor * gpu.multiprocessors * _SHARE_OF_GPU) + work.bytes_moved / _GPU_BYTES_PER_SECOND
-    launching = work.launches * _SECONDS_PER_LAUNCH
-    on_gpu, mostly = max((busy, "its work"), (launching, f"launching its {work.launches} kernels"))
-    in_one_block = flops / (of_multiprocessor * _SHARE_OF_BLOCK) + work.bytes_moved / _BLOCK_BYTES_PER_SECOND
-    in_one_block += work.launches * _SECONDS_PER_BARRIER
-    if work.multiply_adds <= MOST_IN_ONE_BLOCK and in_one_block < on_gpu:
-        on_gpu, mostly = in_one_block, "one block of threads, which is all that it can use"
-    device: DeviceKind = "cuda" if on_gpu < _MARGIN * on_cpu else "cpu"
-    cores = "1 core" if threads == 1 else f"{threads} cores"
-    return Choice(
-        device,
-        f"A step of {_counted(work.multiply_adds)} multiply-adds takes about {_time(on_cpu)} on {cores} and about "
-        f"{_time(on_gpu)} on {gpu.name}, for {mostly}.",
-    )
-
-
-def _rate(gpu: Gpu, exact: bool) -> float:
-    """Of a GPU's arithmetic in the network's type, beside float32."""
-    if not exact:
-        return 1.0
-    return 1 / 2 if gpu.compute_capability in _HALF_RATE else 1 / 64
-
-
-def _counted(number: int) -> str:
+def _format_count(number: int) -> str:
     for size, name in ((10**9, "billion"), (10**6, "million"), (10**3, "thousand")):
         if number >= size:
             return f"{number / size:.1f} {name}"
     return str(number)
 
 
-def _time(seconds: float) -> str:
+def _format_time(seconds: float) -> str:
     return f"{seconds * 1e3:.1f} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.0f} µs"
-
-
-# Paces that no sound machine falls below, even a busy one with slow disks: multiply-adds of a core, and bytes of files
-# that are read, compared with their digest, prepared and written.
-_SLOWEST_MULTIPLY_ADDS = 0.2e9
-_SLOWEST_BYTES = 20e6
-# How often what is stored is gone through before the first step: for its digest, for what fills and what scales, and to
-# be prepared.
-_PASSES = 4
-
-
-@dataclass(frozen=True)
-class Demand:
-    """`memory`: bytes for parameters, gradient, moments and one mini-batch; data are mapped from files and do not
-    count. `held`: the same while a checkpoint is made, of a copy. `silence`: seconds for the longest part of it that
-    does not tell of progress: a step, a checkpoint, or what comes before the first step."""
-
-    memory: int
-    held: int
-    silence: float
-
-
-def demand_of(spec: TrainingSpec, architecture: Architecture, rows: int, stored_bytes: int) -> Demand:
-    """For a dataset of so many rows, and of so many bytes with all that is measured besides."""
-    at_once = spec.rows_at_once(rows - spec.validation_rows(rows))
-    memory = memory_of_run(architecture, spec.optimizer, at_once, rows, "full", 1)
-    step = multiply_adds(architecture, at_once) / _SLOWEST_MULTIPLY_ADDS
-    return Demand(
-        memory=memory.parameters + memory.buffers,
-        held=2 * memory.parameters + memory.buffers,
-        silence=step + (stored_bytes * _PASSES + memory.data + memory.parameters) / _SLOWEST_BYTES,
-    )

@@ -1,4 +1,4 @@
-"""What a worker trains on: it makes the steppers of runs, and gives their memory back."""
+"""Devices on which a worker trains: they compile code, create the backend of a run, and free its memory."""
 
 import functools
 import importlib
@@ -10,85 +10,98 @@ import numpy as np
 from nabla.engine.data.loading import OpenDataset
 from nabla.engine.literals import DeviceKind, DtypeName
 from nabla.engine.nn.architecture import Architecture
-from nabla.engine.nn.backend import CpuStepper, MakeStepper
-from nabla.engine.nn.blas_threads import BlasThreads, threads_for
-from nabla.engine.nn.cuda.backend import CudaStepper
+from nabla.engine.nn.backend import BackendFactory, CpuBackend
+from nabla.engine.nn.cuda.backend import CudaBackend
+from nabla.engine.nn.matmul import BlasThreads, blas_thread_count
 from nabla.engine.training.config import TrainingSpec
 from nabla.engine.training.trainer import Trainer
-from nabla.engine.training.warmup import compile_predictions, smallest
-
-
-def compile_training(make_stepper: MakeStepper = CpuStepper, dtypes: Sequence[DtypeName] = get_args(DtypeName)) -> None:
-    """What a run on a device needs, besides the start of a network and predictions."""
-    compile_predictions(dtypes)
-    spec = TrainingSpec(epochs=1, batch_size=1, learning_rate=0.1, validation_fraction=0.5, l2=1.0)
-    for dtype in dtypes:
-        rows = np.zeros((3, 1), dtype)
-        network, dataset = smallest(dtype), OpenDataset(rows, rows)
-        for _ in Trainer(network, dataset, spec, make_stepper=make_stepper).run():
-            pass
+from nabla.engine.training.warmup import compile_predictions, minimal_network
 
 
 class Device(Protocol):
+    """A CPU or GPU."""
+
     @property
-    def kind(self) -> DeviceKind: ...
+    def kind(self) -> DeviceKind:
+        """Whether it is a CPU or a GPU."""
 
-    def prepare(self) -> None:
-        """Make or load all machine code, so that no run waits for it."""
+    def compile(self) -> None:
+        """Compile or load all machine code, so that no run has to wait for it."""
 
-    def stepper_for(self, architecture: Architecture, spec: TrainingSpec, rows: int) -> MakeStepper:
-        """For a run on a dataset of so many rows."""
+    def backend_for(self, architecture: Architecture, spec: TrainingSpec, rows: int) -> BackendFactory:
+        """Return the factory of the backend for a run on a dataset with `rows` rows."""
 
-    def release(self) -> None:
-        """Give back the memory of runs that are no more."""
+    def release_memory(self) -> None:
+        """Free the memory of finished runs."""
 
-    def memory_free(self) -> int | None:
-        """Bytes, or None where the memory is the machine's."""
+    def free_memory_bytes(self) -> int | None:
+        """Return the free memory of a GPU; None for a CPU."""
 
 
-class Cpu:
+class CpuDevice:
+    """The CPU cores of a slot."""
+
     kind: DeviceKind = "cpu"
 
     def __init__(self, cores: int) -> None:
         self._cores = cores
         self._blas = BlasThreads()
 
-    def prepare(self) -> None:
+    def compile(self) -> None:
+        """Compile or load all machine code."""
         compile_training()
 
-    def stepper_for(self, architecture: Architecture, spec: TrainingSpec, rows: int) -> MakeStepper:
-        self._blas.set(threads_for(architecture, spec.rows_at_once(rows), self._cores))
-        return CpuStepper
+    def backend_for(self, architecture: Architecture, spec: TrainingSpec, rows: int) -> BackendFactory:
+        """Return the factory of the backend, and set the number of BLAS threads for the run."""
+        self._blas.set(blas_thread_count(architecture, spec.effective_batch_size(rows), self._cores))
+        return CpuBackend
 
-    def release(self) -> None:
-        """The interpreter has done so."""
+    def release_memory(self) -> None:
+        """Do nothing: the interpreter has freed it."""
 
-    def memory_free(self) -> None:
-        """It is the machine's."""
+    def free_memory_bytes(self) -> None:
+        """Return None: the memory is that of the machine."""
 
 
-class Cuda:
-    """The one GPU that this process sees. CuPy is imported here and not before."""
+class CudaDevice:
+    """The only GPU that this process sees. CuPy is imported when it is created, not before."""
 
     kind: DeviceKind = "cuda"
 
     def __init__(self) -> None:
         self._cupy: Any = importlib.import_module("cupy")
 
-    def prepare(self) -> None:
+    def compile(self) -> None:
+        """Compile or load all machine code, for the CPU and for both ways to launch kernels."""
         compile_training()
-        for in_one_block in (False, True):
-            compile_training(functools.partial(CudaStepper, cupy=self._cupy, in_one_block=in_one_block))
-        self.release()
+        for single_block in (False, True):
+            compile_training(functools.partial(CudaBackend, cupy=self._cupy, single_block=single_block))
+        self.release_memory()
 
-    def stepper_for(self, architecture: Architecture, spec: TrainingSpec, rows: int) -> MakeStepper:
-        return functools.partial(CudaStepper, cupy=self._cupy, precision=spec.precision)
+    def backend_for(self, architecture: Architecture, spec: TrainingSpec, rows: int) -> BackendFactory:
+        """Return the factory of the backend."""
+        return functools.partial(CudaBackend, cupy=self._cupy, precision=spec.precision)
 
-    def release(self) -> None:
-        # Memory may be given back when nothing that is still on its way writes to it.
+    def release_memory(self) -> None:
+        """Return the memory of finished runs to the GPU."""
+        # Kernels that are still running may write to memory that is about to be freed.
         self._cupy.cuda.Device().synchronize()
         self._cupy.get_default_memory_pool().free_all_blocks()
         self._cupy.get_default_pinned_memory_pool().free_all_blocks()
 
-    def memory_free(self) -> int:
+    def free_memory_bytes(self) -> int:
+        """Return the free memory of the GPU."""
         return int(self._cupy.cuda.runtime.memGetInfo()[0])
+
+
+def compile_training(
+    make_backend: BackendFactory = CpuBackend, dtypes: Sequence[DtypeName] = get_args(DtypeName)
+) -> None:
+    """Compile the code for training on a device, and for predictions."""
+    compile_predictions(dtypes)
+    spec = TrainingSpec(epochs=1, batch_size=1, learning_rate=0.1, validation_fraction=0.5, l2=1.0)
+    for dtype in dtypes:
+        rows = np.zeros((3, 1), dtype)
+        network, dataset = minimal_network(dtype), OpenDataset(rows, rows)
+        for _ in Trainer(network, dataset, spec, make_backend=make_backend).run():
+            pass

@@ -1,8 +1,9 @@
-"""SciPy's L-BFGS, asked for one evaluation at a time.
+"""L-BFGS of SciPy, one evaluation at a time.
 
-SciPy's own loop calls the cost and cannot be left in the middle. Here the routine under it is driven: it is handed
-arrays that hold all it knows, and says what it wants next, so that a run can be saved after any evaluation and goes on
-with the same bits. That routine is not public: pyproject.toml holds SciPy to the minor version it was read in.
+SciPy's own loop calls the cost function and cannot be interrupted. This module drives the routine below it instead,
+whose whole state is in arrays of the caller: a run can be saved after any evaluation and continues with the same bits.
+The routine is not public; pyproject.toml therefore pins SciPy to the minor version for which this was written.
+
 Source: Byrd, Lu, Nocedal and Zhu, "A limited memory algorithm for bound constrained optimization", 1995.
 """
 
@@ -13,32 +14,44 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-# What the routine says in task[0].
+from nabla.engine.typing import Float64Array, FloatArray
+
+# Values of task[0] in SciPy's `setulb`.
 _NEW_X, _FG = 1, 3
-# As SciPy has it.
-_LINE_SEARCH_STEPS = 20
+# Default of `scipy.optimize.minimize`.
+_MAX_LINE_SEARCH_STEPS = 20
 
 
-class Wish(Enum):
-    """What L-BFGS wants next: cost and gradient at `x`, a look at the new `x` that it has settled on, or nothing."""
+class LbfgsAction(Enum):
+    """The next action that L-BFGS requires."""
 
-    EVALUATION = 1
-    LOOK = 2
-    END = 3
+    EVALUATE = 1
+    """Cost and gradient at `x`."""
+    ACCEPT_ITERATE = 2
+    """Nothing: the line search has ended, and `x` is the new iterate."""
+    STOP = 3
+    """Nothing: it has converged, or cannot make progress."""
 
 
 class Lbfgs:
-    """Minimizes without bounds, in float64. `arrays` is its whole state."""
+    """Unconstrained minimization in float64.
 
-    def __init__(self, start: npt.NDArray[np.floating], settings: dict[str, float]) -> None:
-        """`settings`: maxcor, how many steps it remembers; gtol and ftol, the largest component of the gradient and the
-        relative fall of the cost at which it ends."""
-        # Not imported before somebody wants it: it takes a third of the time in which a worker starts.
-        self._routine = importlib.import_module("scipy.optimize._lbfgsb").setulb
+    Args:
+        start: (n) The first iterate, of any floating dtype.
+        settings: maxcor, the number of corrections that approximate the Hessian; gtol, the largest component of the
+            gradient at which it stops; ftol, the relative decrease of the cost at which it stops.
+
+    Attributes:
+        arrays: The whole state, by name.
+    """
+
+    def __init__(self, start: FloatArray, settings: dict[str, float]) -> None:
+        # Imported on first use: loading scipy.optimize takes a third of the start-up time of a worker.
+        self._setulb = importlib.import_module("scipy.optimize._lbfgsb").setulb
         n, m = start.size, int(settings["maxcor"])
         self._corrections = m
         self._gtol, self._factr = settings["gtol"], settings["ftol"] / np.finfo(np.float64).eps
-        self._unbounded = np.zeros(n), np.zeros(n), np.zeros(n, np.int32)
+        self._bounds = np.zeros(n), np.zeros(n), np.zeros(n, np.int32)  # the last says that there are none
         self.arrays: dict[str, npt.NDArray[Any]] = {
             "lbfgs.x": start.astype(np.float64),
             "lbfgs.f": np.zeros(1),
@@ -53,22 +66,22 @@ class Lbfgs:
         }
 
     @property
-    def x(self) -> npt.NDArray[np.float64]:
-        """Where it stands."""
+    def x(self) -> Float64Array:
+        """(n) The point to evaluate, or the current iterate."""
         return self.arrays["lbfgs.x"]
 
-    def answer(self, cost: float, gradient: npt.NDArray[np.floating]) -> None:
-        """Cost and gradient at `x`."""
+    def set_evaluation(self, cost: float, gradient: FloatArray) -> None:
+        """Set the cost and the gradient (n) at `x`."""
         self.arrays["lbfgs.f"][0] = cost
         self.arrays["lbfgs.g"][:] = gradient
 
-    def advance(self) -> Wish:
-        """Go on from the last answer."""
+    def advance(self) -> LbfgsAction:
+        """Continue from the last evaluation and return the next action."""
         x, f, g, wa, iwa, task, lsave, isave, dsave, ln_task = self.arrays.values()
-        self._routine(
+        self._setulb(
             self._corrections,
             x,
-            *self._unbounded,
+            *self._bounds,
             f[0],
             g,
             self._factr,
@@ -79,7 +92,7 @@ class Lbfgs:
             lsave,
             isave,
             dsave,
-            _LINE_SEARCH_STEPS,
+            _MAX_LINE_SEARCH_STEPS,
             ln_task,
         )
-        return {_FG: Wish.EVALUATION, _NEW_X: Wish.LOOK}.get(int(task[0]), Wish.END)
+        return {_FG: LbfgsAction.EVALUATE, _NEW_X: LbfgsAction.ACCEPT_ITERATE}.get(int(task[0]), LbfgsAction.STOP)

@@ -1,92 +1,148 @@
-"""The coefficient of determination R²: how much of the targets' spread a network explains.
+"""Metrics of outputs: R², MAE and RMSE for numbers; scores and predicted classes for classes."""
 
-A column whose targets are all the same has none. Source: Draper and Smith, "Applied Regression Analysis", 1998; over
-several columns the mean, as in scikit-learn.
-"""
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from nabla.engine.errors import InvalidInput
 from nabla.engine.nn.architecture import Architecture
-from nabla.engine.nn.array_views import Matrix
+from nabla.engine.typing import Float64Array, FloatArray, RowIndices
 
-Vector = npt.NDArray[np.float64]
-FloatingMatrix = npt.NDArray[np.floating]
+# Maximum targets that are read at a time.
+_BLOCK_NUMBERS = 2**20
 
-# Targets read at once.
-_NUMBERS_AT_ONCE = 2**20
+# Costs whose minimum is attained by probabilities.
+_PROBABILITY_COSTS = ("binary_cross_entropy", "categorical_cross_entropy")
 
 
-def spread_of(y: FloatingMatrix, rows: npt.NDArray[np.int64]) -> Vector:
-    """Σ (y − mean of y)² of each column over the given rows; exactly 0 where all are the same."""
-    at_once = max(1, _NUMBERS_AT_ONCE // y.shape[1])
-    blocks = [rows[first : first + at_once] for first in range(0, len(rows), at_once)]
+@dataclass(frozen=True)
+class RegressionMetrics:
+    """Metrics of numeric outputs, in the units of the targets.
+
+    Attributes:
+        r2: Coefficient of determination; None if the targets are constant, or so close that it is not finite.
+        mae: Mean absolute error.
+        rmse: Root mean squared error.
+    """
+
+    r2: float | None
+    mae: float
+    rmse: float
+
+
+@dataclass(frozen=True, eq=False)
+class RegressionSums:
+    """Sums over rows from which the metrics of each column follow.
+
+    Attributes:
+        rows: Number of rows.
+        absolute_errors: (columns) Σ |output − target|.
+        squared_errors: (columns) Σ (output − target)².
+        total_squares: (columns) Σ (target − mean)²; see `total_sum_of_squares`.
+        target_scale: (columns) Size of one unit of the preprocessed targets in the units of the original ones.
+    """
+
+    rows: int
+    absolute_errors: Float64Array
+    squared_errors: Float64Array
+    total_squares: Float64Array
+    target_scale: Float64Array
+
+    def per_column(self) -> tuple[RegressionMetrics, ...]:
+        """Return the metrics of each column."""
+        return tuple(map(RegressionMetrics, self._r2(), self._mae().tolist(), self._rmse().tolist()))
+
+    def mean(self) -> RegressionMetrics:
+        """Return the means over the columns; that of R² is over the columns that have one, as in scikit-learn."""
+        defined = [value for value in self._r2() if value is not None]
+        r2 = float(np.mean(defined)) if defined else None
+        return RegressionMetrics(r2, float(self._mae().mean()), float(self._rmse().mean()))
+
+    def _mae(self) -> Float64Array:
+        return np.asarray(self.absolute_errors / self.rows * self.target_scale)
+
+    def _rmse(self) -> Float64Array:
+        return np.asarray(np.sqrt(self.squared_errors / self.rows) * self.target_scale)
+
+    def _r2(self) -> list[float | None]:
+        """Return 1 − squared errors / total squares of each column.
+
+        Source: Draper and Smith, "Applied Regression Analysis", 1998.
+        """
+        total = self.total_squares
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            r2 = 1.0 - self.squared_errors / total
+        defined = np.isfinite(r2) & (total > 0) & np.isfinite(total)
+        return [float(value) if is_defined else None for value, is_defined in zip(r2, defined, strict=True)]
+
+
+def total_sum_of_squares(y: FloatArray, rows: RowIndices) -> Float64Array:
+    """Return Σ (y − mean of y)² of each column of y (rows, columns) over the given rows.
+
+    The result is exactly 0 for constant columns, and infinite beyond the range of float64.
+    """
+    block_rows = max(1, _BLOCK_NUMBERS // y.shape[1])
+    blocks = [rows[first : first + block_rows] for first in range(0, len(rows), block_rows)]
     total = np.zeros(y.shape[1])
     varies = np.zeros(y.shape[1], np.bool_)
     for block in blocks:
         total += y[block].sum(axis=0, dtype=np.float64)
         varies |= (y[block] != y[rows[0]]).any(axis=0)
     mean = total / len(rows)
-    spread = np.zeros(y.shape[1])
-    with np.errstate(over="ignore"):  # such a spread gives no R²
+    squares = np.zeros(y.shape[1])
+    with np.errstate(over="ignore"):  # an infinite sum of squares gives no R²
         for block in blocks:
-            spread += np.square(y[block] - mean).sum(axis=0)
-    return np.where(varies, spread, 0.0)
+            squares += np.square(y[block] - mean).sum(axis=0)
+    return np.where(varies, squares, 0.0)
 
 
-def r2_of(squared: Vector, spread: Vector) -> list[float | None]:
-    """1 − squared errors / spread of each column; None where that is no finite number."""
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        r2 = 1.0 - squared / spread
-    usable = np.isfinite(r2) & (spread > 0) & np.isfinite(spread)
-    return [float(value) if good else None for value, good in zip(r2, usable, strict=True)]
+def predicted_codes(outputs: FloatArray) -> npt.NDArray[np.intp]:
+    """Return the predicted class of each row of `outputs` (rows, outputs).
 
-
-def mean_r2(squared: Vector, spread: Vector) -> float | None:
-    """Over the columns that have one."""
-    known = [value for value in r2_of(squared, spread) if value is not None]
-    return float(np.mean(known)) if known else None
-
-
-Codes = npt.NDArray[np.int64]
-
-# They are least where outputs are probabilities.
-_COSTS = ("binary_cross_entropy", "categorical_cross_entropy")
-
-
-def scores_of(outputs: Matrix) -> Matrix:
-    """(rows, classes): a single output tells two classes apart, and is the second's."""
-    return np.hstack((1 - outputs, outputs)) if outputs.shape[1] == 1 else outputs
-
-
-def likeliest(outputs: Matrix, count: int) -> Codes:
-    """(rows, count or all): the codes of the classes with the highest scores of each row, the highest first; of equal
-    ones that which is predicted: the class that comes first, or for a single output of ½ the second."""
+    It is the class of the largest output; a single output predicts the second class from ½ on.
+    """
     if outputs.shape[1] == 1:
-        outputs = np.hstack((outputs, 1 - outputs))
-        codes: Codes = 1 - np.argsort(-outputs, axis=1, kind="stable")[:, :count]
-    else:
-        codes = np.argsort(-outputs, axis=1, kind="stable")[:, :count]
+        return (outputs[:, 0] >= 0.5).astype(np.intp)
+    codes: npt.NDArray[np.intp] = outputs.argmax(axis=1)
     return codes
 
 
+def class_scores(outputs: FloatArray) -> FloatArray:
+    """Return the score of each class (rows, classes); a single output is the score of the second of two classes."""
+    return np.hstack((1 - outputs, outputs)) if outputs.shape[1] == 1 else outputs
+
+
+def top_k_codes(outputs: FloatArray, k: int) -> npt.NDArray[np.int64]:
+    """Return the classes with the k highest scores of each row (rows, at most k), in descending order.
+
+    Of equal scores the predicted class comes first: the first class, or the second for a single output of ½.
+    """
+    if outputs.shape[1] == 1:
+        outputs = np.hstack((outputs, 1 - outputs))
+        codes: npt.NDArray[np.int64] = 1 - np.argsort(-outputs, axis=1, kind="stable")[:, :k]
+    else:
+        codes = np.argsort(-outputs, axis=1, kind="stable")[:, :k]
+    return codes
+
+
+def gives_probabilities(architecture: Architecture, classes: tuple[str, ...] | None) -> bool:
+    """Return whether the scores of the classes are probabilities, which depends on the cost."""
+    return classes is not None and architecture.cost in _PROBABILITY_COSTS
+
+
 def check_has_classes(classes: tuple[str, ...] | None, field: str) -> None:
-    """Raises InvalidInput if there are none."""
+    """Raise InvalidInput for `field` if the weights were trained on numbers."""
     if classes is None:
         raise InvalidInput(field, "These weights were trained on numbers, not on classes.")
 
 
-def gives_probabilities(architecture: Architecture, classes: tuple[str, ...] | None) -> bool:
-    return classes is not None and architecture.cost in _COSTS
-
-
 def check_gives_probabilities(architecture: Architecture, classes: tuple[str, ...] | None, field: str) -> None:
-    """Raises InvalidInput unless the scores of classes are probabilities."""
+    """Raise InvalidInput for `field` unless the scores of the classes are probabilities."""
     check_has_classes(classes, field)
     if not gives_probabilities(architecture, classes):
         raise InvalidInput(
             field,
-            f"The network learns by the cost {architecture.cost}, which makes no probabilities of its outputs; "
-            f"{' and '.join(_COSTS)} do.",
+            f"The network was trained with the cost {architecture.cost}, whose outputs are not probabilities; those of "
+            f"{' and '.join(_PROBABILITY_COSTS)} are.",
         )

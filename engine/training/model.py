@@ -1,79 +1,140 @@
-"""A network with what its data are prepared by: raw inputs in, answers in the units of the targets out."""
+"""A model: a network with the preprocessor that was fitted for it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from nabla.engine.data.features import Raw
-from nabla.engine.data.preprocessing import Field, Preprocessor
-from nabla.engine.data.request_rows import Cell, columns_of, named_columns_of, numbers_of
+from nabla.engine.data.features import RawInputs
+from nabla.engine.data.preprocessing import CellField, Preprocessor
+from nabla.engine.data.request_rows import parse_matrix, parse_records, parse_rows
+from nabla.engine.data.schema import Cell
 from nabla.engine.errors import InvalidInput
-from nabla.engine.nn.array_views import Matrix
 from nabla.engine.nn.network import Network
+from nabla.engine.typing import FloatArray
 
-Answers = npt.NDArray[np.floating]
+Predictions = FloatArray
+"""(rows, outputs), in the units of the targets."""
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """What is published and predicts. Answers are (rows, outputs)."""
+    """A network with its preprocessor: it maps raw inputs to predictions in the units of the targets."""
 
     network: Network
     preprocessor: Preprocessor
 
-    def predict(self, inputs: Matrix, field: str) -> Answers:
-        """The answers to prepared inputs. Raises InvalidInput, for the `field` that the rows came in."""
-        return self.answers(self.network.outputs(inputs), field)
+    def predict(self, inputs: FloatArray, field: str) -> Predictions:
+        """Return the predictions for preprocessed inputs.
 
-    def prepared(self, raw: Raw, rows: int, field_of: Field, first: int = 0) -> Matrix:
-        """So many raw rows as the network takes them (rows, inputs). `first`: how many came before, for the sentences.
-        Raises InvalidInput naming row and column."""
-        if self.preprocessor.keeps_inputs and isinstance(raw, np.ndarray) and raw.dtype.kind == "f":
-            reals: Answers = raw
+        Args:
+            inputs: (rows, inputs) Result of one of the `preprocess` methods.
+            field: Field of the request for errors.
+
+        Raises:
+            InvalidInput: A prediction is not finite.
+        """
+        return self.rescale_outputs(self.network.outputs(inputs), field)
+
+    def rescale_outputs(self, outputs: FloatArray, field: str) -> Predictions:
+        """Return outputs of the network (rows, outputs) in the units of the targets.
+
+        Args:
+            outputs: (rows, outputs) Outputs of the network.
+            field: Field of the request for errors.
+
+        Raises:
+            InvalidInput: A prediction is not finite.
+        """
+        predictions: Predictions = outputs
+        if self.preprocessor.target_scaling is not None:
+            predictions = self.preprocessor.inverse_transform_targets(outputs)
+        if not np.isfinite(predictions).all():
+            raise InvalidInput(field, "The outputs for these inputs are not finite numbers; the inputs are too large.")
+        return predictions
+
+    def preprocess_rows(self, rows: Sequence[Sequence[Cell]], field: str) -> FloatArray:
+        """Preprocess rows of cells in the order of the columns.
+
+        Args:
+            rows: Rows of numbers, or for a model of a table rows of cells, None for a missing value.
+            field: Field of the request for errors.
+
+        Returns:
+            (rows, inputs) in the dtype of the network.
+
+        Raises:
+            InvalidInput: A row or cell is not accepted; the field names the row and the position.
+        """
+        columns = self.preprocessor.columns
+        raw: RawInputs
+        if columns is None:
+            raw = parse_matrix(rows, self.network.architecture.inputs, field)
         else:
-            reals = self.preprocessor.prepare(raw, np.arange(first, first + rows), field_of)
+            raw = parse_rows(rows, columns, field)
+        return self.preprocess(raw, len(rows), lambda row, column: f"{field}.{row}.{column}")
+
+    def preprocess_records(self, rows: Sequence[Mapping[str, Cell]], field: str) -> FloatArray:
+        """Preprocess rows of cells keyed by column name.
+
+        Args:
+            rows: Rows of cells, None for a missing value.
+            field: Field of the request for errors.
+
+        Returns:
+            (rows, inputs) in the dtype of the network.
+
+        Raises:
+            InvalidInput: A row or cell is not accepted; the field names the row and the column.
+        """
+        columns = self.preprocessor.columns
+        if columns is None:
+            raise InvalidInput(
+                field, "These weights were trained on plain numbers without column names; send inputs instead."
+            )
+        raw = parse_records(rows, columns, field)
+        return self.preprocess(raw, len(rows), lambda row, column: f"{field}.{row}.{columns[column].name}")
+
+    def preprocess(self, raw: RawInputs, rows: int, field_of: CellField, first: int = 0) -> FloatArray:
+        """Preprocess raw inputs.
+
+        Args:
+            raw: A matrix (rows, inputs), or one array (rows) per column of the table.
+            rows: Number of rows.
+            field_of: Field for errors in a cell.
+            first: Number of rows before these, counted in the row numbers of error messages.
+
+        Returns:
+            (rows, inputs) C-contiguous, in the dtype of the network.
+
+        Raises:
+            InvalidInput: A value is missing, unknown, or not finite in the dtype of the network.
+        """
+        numbers: FloatArray
+        if self.preprocessor.leaves_inputs_unchanged and isinstance(raw, np.ndarray) and raw.dtype.kind == "f":
+            numbers = raw
+        else:
+            numbers = self.preprocessor.transform(raw, np.arange(first, first + rows), field_of)
         dtype = self.network.architecture.dtype
-        if reals.dtype == dtype and reals.flags.c_contiguous:
-            inputs = reals
+        if numbers.dtype == dtype and numbers.flags.c_contiguous:
+            inputs = numbers
         else:
-            with np.errstate(over="ignore"):  # seen below
-                inputs = np.ascontiguousarray(reals, dtype)
+            with np.errstate(over="ignore"):  # an overflow is reported below
+                inputs = np.ascontiguousarray(numbers, dtype)
         if not np.isfinite(inputs).all():
-            row, place = map(int, np.argwhere(~np.isfinite(inputs))[0])
-            ends = np.cumsum([column.inputs for column in self.preprocessor.columns or ()])
-            column = place if self.preprocessor.columns is None else int(np.searchsorted(ends, place, "right"))
-            if isinstance(raw, tuple) or np.isfinite(raw[row, place]):
-                wrong = f"The number is too large for {dtype}, in which this network calculates."
-            else:
-                wrong = "Only finite numbers are accepted, no NaN or infinity."
-            raise InvalidInput(field_of(row, column), wrong)
+            raise self._not_finite(raw, inputs, field_of)
         return inputs
 
-    def answers(self, outputs: Matrix, field: str) -> Answers:
-        """Outputs in the units of the targets. Raises InvalidInput, for the `field` that the rows came in, where they
-        are beyond the finite numbers."""
-        answers = self.preprocessor.answers(outputs)
-        if not np.isfinite(answers).all():
-            raise InvalidInput(field, "For these inputs the outputs are not finite numbers; they are too large.")
-        return answers
-
-    def prepared_rows(self, rows: Sequence[Sequence[Cell]], field: str) -> Matrix:
-        """Rows of plain numbers, or of values in the order of the columns, None where there is none. Raises
-        InvalidInput naming the row and the place in it."""
-        columns = self.preprocessor.columns
-        raw: Raw
-        if columns is None:
-            raw = numbers_of(rows, self.network.architecture.inputs, field)
+    def _not_finite(self, raw: RawInputs, inputs: FloatArray, field_of: CellField) -> InvalidInput:
+        """Return the error for the first input that is not finite."""
+        row, position = map(int, np.argwhere(~np.isfinite(inputs))[0])
+        if self.preprocessor.columns is None:
+            column = position
         else:
-            raw = columns_of(rows, columns, field)
-        return self.prepared(raw, len(rows), lambda row, column: f"{field}.{row}.{column}")
-
-    def prepared_named(self, rows: Sequence[Mapping[str, Cell]], field: str) -> Matrix:
-        """Rows of values by the names of the columns. Raises InvalidInput naming the row and the column."""
-        columns = self.preprocessor.columns
-        if columns is None:
-            raise InvalidInput(field, "These weights were trained on plain numbers, which have no names; give inputs.")
-        raw = named_columns_of(rows, columns, field)
-        return self.prepared(raw, len(rows), lambda row, column: f"{field}.{row}.{columns[column].name}")
+            ends = np.cumsum([column.inputs for column in self.preprocessor.columns])
+            column = int(np.searchsorted(ends, position, "right"))
+        if isinstance(raw, tuple) or np.isfinite(raw[row, position]):
+            message = f"The number is too large for {inputs.dtype}, the precision of this network."
+        else:
+            message = "Only finite numbers are accepted, no NaN or infinity."
+        return InvalidInput(field_of(row, column), message)

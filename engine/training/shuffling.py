@@ -1,8 +1,8 @@
-"""The order of the rows in an epoch, which depends on the seed and the epoch alone.
+"""Order of the training rows in an epoch, which depends on the seed and the epoch alone.
 
-Rows that do not all fit into memory are shuffled in blocks of neighbours, so that those of the next mini-batches lie in
-few places of the file: the blocks are put into random order, and then the rows of each window of so many blocks. Every
-window is read from the disk once, wherever its rows are in the epoch.
+Datasets that exceed memory are shuffled in blocks of neighbouring rows: the blocks are put into random order, and then
+the rows within each window of WINDOW_BLOCKS blocks. The rows of the next mini-batches are then in few regions of the
+file, and every window is read from disk once per epoch.
 """
 
 import mmap
@@ -11,92 +11,105 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from nabla.engine.data.dataset import Matrix
 from nabla.engine.nn import rng
-from nabla.engine.nn.compiled_layout import Rows
+from nabla.engine.typing import FloatArray, RowIndices
 
-BLOCKS_OF_WINDOW = 64
-# Windows in memory at a time: what is trained on, what is read ahead, and what has not been given up yet.
-_WINDOWS_HELD = 4
-# Of an epoch, in the numbers that its windows are shuffled by.
-_WINDOWS_OF_EPOCH = 2**32
+WINDOW_BLOCKS = 64
+# Windows in memory at a time: the current one, the next one, and earlier ones that the kernel has not yet evicted.
+_WINDOWS_IN_MEMORY = 4
+# Upper bound on the windows of an epoch, which numbers their random streams.
+_MAX_WINDOWS = 2**32
+# Maximum gap, in bytes, between rows that are read as one range.
+_MAX_GAP_BYTES = 2**16
 
 
-def block_for(rows: int, bytes_of_row: int, bytes_held: int) -> int | None:
-    """Rows of a block, so that what is worked on takes no more than `bytes_held`; None where all rows do."""
-    if rows * bytes_of_row <= bytes_held:
+def choose_shuffle_block(rows: int, row_bytes: int, memory_bytes: int) -> int | None:
+    """Return the rows of a block with which the working set takes at most `memory_bytes`; None if all rows fit."""
+    if rows * row_bytes <= memory_bytes:
         return None
-    return max(1, bytes_held // (_WINDOWS_HELD * BLOCKS_OF_WINDOW * bytes_of_row))
+    return max(1, memory_bytes // (_WINDOWS_IN_MEMORY * WINDOW_BLOCKS * row_bytes))
 
 
-def shuffle(order: Rows, rows: Rows, seed: int, epoch: int, block: int | None) -> None:
-    """Put `rows` into `order` as they come in an epoch, counted from 0."""
+def shuffle_rows(order: RowIndices, rows: RowIndices, seed: int, epoch: int, block: int | None) -> None:
+    """Fill `order` with the rows in their order in an epoch.
+
+    Args:
+        order: (rows) Overwritten.
+        rows: The training rows, ascending.
+        seed: Seed of the job.
+        epoch: The epoch, counted from 0.
+        block: Rows of a block; None shuffles all rows at once.
+    """
     if block is None:
         order[:] = rows
         rng.shuffle(order, seed, rng.SHUFFLE, epoch)
         return
-    firsts = np.arange(0, len(rows), block)
-    rng.shuffle(firsts, seed, rng.BLOCKS, epoch)
-    at = 0
-    for first in firsts.tolist():
-        neighbours = rows[first : first + block]
-        order[at : at + len(neighbours)] = neighbours
-        at += len(neighbours)
-    window = block * BLOCKS_OF_WINDOW
-    for number, first in enumerate(range(0, len(rows), window)):
-        rng.shuffle(order[first : first + window], seed, rng.WINDOWS, epoch * _WINDOWS_OF_EPOCH + number)
+    block_starts = np.arange(0, len(rows), block)
+    rng.shuffle(block_starts, seed, rng.BLOCKS, epoch)
+    position = 0
+    for start in block_starts.tolist():
+        neighbours = rows[start : start + block]
+        order[position : position + len(neighbours)] = neighbours
+        position += len(neighbours)
+    window = block * WINDOW_BLOCKS
+    for number, start in enumerate(range(0, len(rows), window)):
+        rng.shuffle(order[start : start + window], seed, rng.WINDOWS, epoch * _MAX_WINDOWS + number)
 
 
-# What lies between two rows is read along if it is no more than that, in bytes.
-_GAP = 2**16
+class Prefetcher:
+    """Advises the kernel to read the current and the next window of an epoch (madvise MADV_WILLNEED).
 
+    Only matrices that are memory-mapped from files are prefetched. They are marked as MADV_RANDOM: by default the
+    kernel reads ahead around each row, up to megabytes on some machines, and evicts pages that are still needed.
 
-class Foresight:
-    """Of the windows of an epoch that is shuffled in blocks of `block` rows: that which is trained on and the next."""
+    Args:
+        matrices: Matrices (rows, columns) of the dataset.
+        block: Rows of a block of the shuffled order.
+    """
 
-    def __init__(self, matrices: Sequence[Matrix], block: int) -> None:
-        """Those of `matrices` count that are mapped from files."""
-        self._mapped = [(matrix, mapping) for matrix in matrices if (mapping := _mapping(matrix)) is not None]
-        self._window = block * BLOCKS_OF_WINDOW
-        self._order = np.empty(0, np.int64)
-        self._told = 0
+    def __init__(self, matrices: Sequence[FloatArray], block: int) -> None:
+        self._mapped = [(matrix, mapping) for matrix in matrices if (mapping := _find_mapping(matrix)) is not None]
+        self._window = block * WINDOW_BLOCKS
+        self._order: RowIndices = np.empty(0, np.int64)
+        self._next_window = 0
         for _, mapping in self._mapped:
             mapping.madvise(mmap.MADV_RANDOM)
 
-    def begin(self, order: Rows, row: int) -> None:
-        """An epoch, of which so many rows are done."""
+    def begin_epoch(self, order: RowIndices, row: int) -> None:
+        """Start or resume an epoch with this order, of which `row` rows are done."""
         self._order = order
-        self._told = row // self._window
+        self._next_window = row // self._window
 
-    def reach(self, row: int) -> None:
-        """It will soon have come to this row of the epoch."""
-        while self._told <= row // self._window + 1 and self._told * self._window < len(self._order):
-            rows = np.sort(self._order[self._told * self._window : (self._told + 1) * self._window])
+    def advise(self, row: int) -> None:
+        """Prefetch the window that contains this position of the epoch, and the one after it."""
+        while self._next_window <= row // self._window + 1 and self._next_window * self._window < len(self._order):
+            start = self._next_window * self._window
+            rows = np.sort(self._order[start : start + self._window])
             for matrix, mapping in self._mapped:
-                _tell(matrix, mapping, rows)
-            self._told += 1
+                _advise_rows(matrix, mapping, rows)
+            self._next_window += 1
 
 
-def _tell(matrix: Matrix, mapping: mmap.mmap, rows: Rows) -> None:
-    begin = matrix.ctypes.data - np.frombuffer(mapping, np.uint8).ctypes.data
-    bytes_of_row = matrix.strides[0]
-    for first, last in ranges(rows, max(1, _GAP // bytes_of_row)):
-        start = begin + first * bytes_of_row
-        page = start - start % mmap.PAGESIZE
-        mapping.madvise(mmap.MADV_WILLNEED, page, begin + last * bytes_of_row - page)
+def _advise_rows(matrix: FloatArray, mapping: mmap.mmap, rows: RowIndices) -> None:
+    offset = matrix.ctypes.data - np.frombuffer(mapping, np.uint8).ctypes.data
+    row_bytes = matrix.strides[0]
+    for first, end in merge_into_ranges(rows, max(1, _MAX_GAP_BYTES // row_bytes)):
+        start = offset + first * row_bytes
+        page_start = start - start % mmap.PAGESIZE
+        mapping.madvise(mmap.MADV_WILLNEED, page_start, offset + end * row_bytes - page_start)
 
 
-def ranges(rows: Rows, gap: int) -> Iterator[tuple[int, int]]:
-    """The first row, and the one behind the last, of each stretch of ascending `rows` that are at most `gap` apart."""
-    ends = np.flatnonzero(np.diff(rows) > gap)
-    firsts = rows[np.concatenate(([0], ends + 1))]
-    lasts = rows[np.concatenate((ends, [len(rows) - 1]))]
+def merge_into_ranges(rows: RowIndices, max_gap: int) -> Iterator[tuple[int, int]]:
+    """Yield (first, end) of ranges that cover ascending rows, which are at most `max_gap` apart within a range."""
+    breaks = np.flatnonzero(np.diff(rows) > max_gap)
+    firsts = rows[np.concatenate(([0], breaks + 1))]
+    lasts = rows[np.concatenate((breaks, [len(rows) - 1]))]
     yield from zip(firsts.tolist(), (lasts + 1).tolist(), strict=True)
 
 
-def _mapping(matrix: npt.NDArray[np.generic]) -> mmap.mmap | None:
-    """The file that a matrix is mapped from, if it is from one."""
-    held: object = matrix
-    while isinstance(held, np.ndarray | memoryview):
-        held = held.base if isinstance(held, np.ndarray) else held.obj
-    return held if isinstance(held, mmap.mmap) else None
+def _find_mapping(matrix: npt.NDArray[np.generic]) -> mmap.mmap | None:
+    """Return the mapped file that a matrix is a view of; None if it is in memory."""
+    owner: object = matrix
+    while isinstance(owner, np.ndarray | memoryview):
+        owner = owner.base if isinstance(owner, np.ndarray) else owner.obj
+    return owner if isinstance(owner, mmap.mmap) else None

@@ -1,98 +1,156 @@
-"""Where a run stands. With the arrays of its trainer it is all that is needed to go on."""
+"""State of a training run, from which it can be continued bit for bit, and the record of an epoch."""
 
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
+import numpy.typing as npt
+
+from nabla.engine.errors import Damaged
 from nabla.engine.literals import StopReason
 from nabla.engine.training.config import TrainingSpec
+
+NamedArrays = dict[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
 class Patience:
-    """The lowest cost so far, and how many epochs have passed since without a lower one."""
+    """The lowest cost so far, and the number of epochs since then."""
 
-    best: float | None = None
-    waited: int = 0
+    best_cost: float | None = None
+    epochs_waited: int = 0
 
-    def after(self, cost: float, min_delta: float) -> "Patience":
-        if self.best is None or cost < self.best - min_delta:
+    def update(self, cost: float, min_delta: float) -> "Patience":
+        """Return the patience after another epoch; only a decrease by more than `min_delta` resets it."""
+        if self.best_cost is None or cost < self.best_cost - min_delta:
             return Patience(cost)
-        return replace(self, waited=self.waited + 1)
+        return replace(self, epochs_waited=self.epochs_waited + 1)
 
 
 @dataclass(frozen=True)
 class Position:
-    """`epoch` epochs are complete, after `total_seconds`. Of the next, `row` training rows are done, with these sums
-    over them and after so many seconds, of which `training_seconds` went to training.
+    """Progress of a run.
 
-    `stopping` and `plateau`: the patience of early stopping and of the schedule; `reductions` made by the latter;
-    `best_epoch`: the one with the lowest cost. `stopped`: why there is nothing left to do.
+    Attributes:
+        epoch: Number of complete epochs.
+        row: Number of training rows of the next epoch that are done.
+        metric_sums: Sums of the metrics over these rows.
+        epoch_seconds: Time spent on the next epoch so far.
+        training_seconds: The part of it that was spent on training steps.
+        total_seconds: Time spent on the complete epochs.
+        early_stopping: Patience of early stopping.
+        plateau: Patience of the schedule plateau.
+        plateau_reductions: How often that schedule has reduced the learning rate.
+        best_epoch: The epoch with the lowest cost, with early stopping.
+        stop_reason: Why the run has ended; None if it has not.
     """
 
     epoch: int = 0
     row: int = 0
-    sums: tuple[float, ...] = ()
-    seconds: float = 0.0
+    metric_sums: tuple[float, ...] = ()
+    epoch_seconds: float = 0.0
     training_seconds: float = 0.0
     total_seconds: float = 0.0
-    stopping: Patience = Patience()
+    early_stopping: Patience = Patience()
     plateau: Patience = Patience()
-    reductions: int = 0
+    plateau_reductions: int = 0
     best_epoch: int | None = None
-    stopped: StopReason | None = None
+    stop_reason: StopReason | None = None
 
-    def out_of_time(self, spec: TrainingSpec) -> bool:
-        return spec.max_seconds is not None and self.total_seconds + self.seconds >= spec.max_seconds
+    def is_out_of_time(self, spec: TrainingSpec) -> bool:
+        """Return whether the run has reached `max_seconds`."""
+        return spec.max_seconds is not None and self.total_seconds + self.epoch_seconds >= spec.max_seconds
 
-    def after_epoch(self, watched: float, spec: TrainingSpec) -> "Position":
-        """The position after an epoch whose cost, or validation cost where there is one, was `watched`."""
-        stopping, plateau, reductions, best_epoch = self.stopping, self.plateau, self.reductions, self.best_epoch
+    def finish_epoch(self, watched_cost: float, spec: TrainingSpec) -> "Position":
+        """Return the position after an epoch.
+
+        Args:
+            watched_cost: Validation cost of the epoch if there is one, otherwise its training cost.
+            spec: Settings of the run.
+        """
+        early_stopping, best_epoch = self.early_stopping, self.best_epoch
         if spec.early_stopping is not None:
-            stopping = stopping.after(watched, spec.early_stopping.min_delta)
-            best_epoch = best_epoch if stopping.waited else self.epoch + 1
+            early_stopping = early_stopping.update(watched_cost, spec.early_stopping.min_delta)
+            best_epoch = best_epoch if early_stopping.epochs_waited else self.epoch + 1
+        plateau, plateau_reductions = self.plateau, self.plateau_reductions
         if spec.schedule == "plateau":
-            plateau = plateau.after(watched, spec.schedule_in_full["min_delta"])
-            if plateau.waited >= spec.schedule_in_full["patience"]:
-                plateau, reductions = replace(plateau, waited=0), reductions + 1
-        stopped: StopReason | None = None
-        if spec.target_cost is not None and watched <= spec.target_cost:
-            stopped = "target_cost"
-        elif spec.early_stopping is not None and stopping.waited >= spec.early_stopping.patience:
-            stopped = "patience"
+            plateau = plateau.update(watched_cost, spec.resolved_schedule["min_delta"])
+            if plateau.epochs_waited >= spec.resolved_schedule["patience"]:
+                plateau, plateau_reductions = replace(plateau, epochs_waited=0), plateau_reductions + 1
+        stop_reason: StopReason | None = None
+        if spec.target_cost is not None and watched_cost <= spec.target_cost:
+            stop_reason = "target_cost"
+        elif spec.early_stopping is not None and early_stopping.epochs_waited >= spec.early_stopping.patience:
+            stop_reason = "patience"
         elif self.epoch + 1 == spec.epochs:
-            stopped = "epochs"
-        elif self.out_of_time(spec):
-            stopped = "max_seconds"
+            stop_reason = "epochs"
+        elif self.is_out_of_time(spec):
+            stop_reason = "max_seconds"
         return Position(
             epoch=self.epoch + 1,
-            total_seconds=self.total_seconds + self.seconds,
-            stopping=stopping,
+            total_seconds=self.total_seconds + self.epoch_seconds,
+            early_stopping=early_stopping,
             plateau=plateau,
-            reductions=reductions,
+            plateau_reductions=plateau_reductions,
             best_epoch=best_epoch,
-            stopped=stopped,
+            stop_reason=stop_reason,
         )
 
 
+@dataclass(frozen=True, eq=False)
+class TrainerState:
+    """Everything that changes while a run trains.
+
+    Attributes:
+        position: Progress of the run.
+        arrays: Parameters, batch normalization statistics, optimizer state and, with early stopping, the best weights,
+            by name.
+    """
+
+    position: Position
+    arrays: NamedArrays
+
+    def copy_into(self, arrays: NamedArrays) -> None:
+        """Overwrite arrays with those of the same names.
+
+        Raises:
+            Damaged: This state lacks an array, or has it with another shape or dtype; then nothing is copied.
+        """
+        for name, target in arrays.items():
+            source = self.arrays.get(name)
+            if source is None or (source.shape, source.dtype) != (target.shape, target.dtype):
+                raise Damaged("The checkpoint does not fit the network.")
+        for name, target in arrays.items():
+            target[:] = self.arrays[name]
+
+
 @dataclass(frozen=True)
-class Measures:
-    """Means over the rows of a part; None where they do not fit the task. `mae` and `rmse` are in the units of the
-    targets, `cost` is that of the prepared ones."""
+class SplitMetrics:
+    """Means over the rows of a split; None for metrics that do not suit the task.
+
+    The cost is that of the preprocessed targets; `mae` and `rmse` are in the units of the original ones.
+    """
 
     cost: float
-    accuracy: float | None
-    r2: float | None
-    mae: float | None
-    rmse: float | None
+    accuracy: float | None = None
+    r2: float | None = None
+    mae: float | None = None
+    rmse: float | None = None
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """One line of a history. What does not begin with `validation_` is a mean over the epoch, as each step saw it
-    before its update. The costs include penalties. `accuracy` is there for classes and labels, the other measures for
-    numbers; `mae` and `rmse` are in the units of the targets, also where these are scaled for training, which the costs
-    are those of. `learning_rate` and `gradient_norm` (before clipping) are those of the last step; `rows_per_second`
-    counts the time of training alone, `seconds` also that of validation."""
+    """Record of an epoch in the history of a job.
+
+    The metrics of the training rows are means over the epoch, each step before its update; those of the validation rows
+    are of the network after the epoch. Costs include penalties, and are those of the preprocessed targets; `mae` and
+    `rmse` are in the units of the original ones. Classes and binary labels have an accuracy, numbers the other metrics.
+
+    Attributes:
+        learning_rate: Learning rate of the last step; None for L-BFGS.
+        gradient_norm: Norm of the gradient of the last step, before clipping.
+        rows_per_second: Training rows per second of training, without validation.
+        seconds: Time of training and validation.
+    """
 
     epoch: int
     cost: float
@@ -111,18 +169,18 @@ class Epoch:
     seconds: float = 0.0
 
     @classmethod
-    def of(
+    def from_metrics(
         cls,
         epoch: int,
-        training: Measures,
-        validation: Measures | None,
+        training: SplitMetrics,
+        validation: SplitMetrics | None,
         *,
         learning_rate: float | None,
         gradient_norm: float,
         rows_per_second: float,
         seconds: float,
     ) -> Self:
-        """By what was measured on both parts."""
+        """Return the record of an epoch from the metrics of both splits."""
         return cls(
             epoch,
             **vars(training),

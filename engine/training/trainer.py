@@ -1,9 +1,8 @@
-"""Epochs as a generator: knows no process, pipe or HTTP."""
+"""The training loop, as a generator that yields control after each chunk of mini-batches."""
 
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,51 +10,43 @@ import numpy.typing as npt
 from nabla.engine.data.loading import OpenDataset
 from nabla.engine.errors import Damaged, Diverged
 from nabla.engine.nn import array_views
-from nabla.engine.nn.backend import CpuStepper, MakeStepper, Setup
+from nabla.engine.nn.backend import BackendFactory, CpuBackend, TrainingSetup
 from nabla.engine.nn.compiled_layout import COST, GRADIENT_NORM
 from nabla.engine.nn.network import Network
-from nabla.engine.nn.optimizers import OPTIMIZERS, fresh_memory
-from nabla.engine.nn.schedules import SCHEDULES, Moment
+from nabla.engine.nn.optimizers import OPTIMIZERS, init_optimizer_state
+from nabla.engine.nn.schedules import SCHEDULES, SchedulePoint
 from nabla.engine.nn.training_step import Optimization
 from nabla.engine.training.config import TrainingSpec
-from nabla.engine.training.data_split import Part, measure_for, parts_of
-from nabla.engine.training.lbfgs import Lbfgs, Wish
-from nabla.engine.training.shuffling import Foresight, shuffle
-from nabla.engine.training.state import Epoch, Measures, Position
+from nabla.engine.training.data_split import DataSplit, choose_metric, split_data
+from nabla.engine.training.lbfgs import Lbfgs, LbfgsAction
+from nabla.engine.training.shuffling import Prefetcher, shuffle_rows
+from nabla.engine.training.state import Epoch, NamedArrays, Position, SplitMetrics, TrainerState
 
-# Compiled code is left about this often.
-_SECONDS_AT_ONCE = 0.05
-
-
-class Pace:
-    """Of mini-batches of `rows_at_once` rows, as it was seen last."""
-
-    def __init__(self, rows_at_once: int) -> None:
-        self._rows_at_once = rows_at_once
-        self._seconds_per_row = 0.0
-        self._steps = 1
-
-    def end_of_chunk(self, first: int, rows: int) -> int:
-        """Whole mini-batches for about `_SECONDS_AT_ONCE`; a single one until the pace is known, and then at most four
-        times as many as before: what is timed may be the chunk before."""
-        if self._seconds_per_row:
-            wanted = max(1, int(_SECONDS_AT_ONCE / (self._seconds_per_row * self._rows_at_once)))
-            self._steps = min(wanted, 4 * self._steps)
-        return min(first + self._steps * self._rows_at_once, rows)
-
-    def timed(self, started: float, rows: int) -> float:
-        """The seconds since `started`, which so many rows took."""
-        seconds = time.perf_counter() - started
-        self._seconds_per_row = max(seconds / rows, 1e-9)
-        return seconds
+# Compiled code returns to Python about this often.
+_CHUNK_SECONDS = 0.05
 
 
 class Trainer:
     """Trains a network in place.
 
-    The order of the rows in epoch e depends on (seed, e) alone, and what is dropped in a step on (seed, step), so that
-    a run continued from a `Position` and the `arrays` of that moment ends with the same bits as one that was never
-    interrupted.
+    The order of the rows in an epoch depends on the seed and the epoch alone, and the units that are dropped in a step
+    on the seed and the step. A run that is continued from its `state` therefore ends with the same bits as one that was
+    never interrupted.
+
+    Args:
+        network: Network to train; its dtype is that of the data.
+        dataset: Dataset to train on, and to hold validation rows out of.
+        spec: Settings of the job.
+        classes: Classes of the dataset; None for numeric targets.
+        validation: A dataset to use for validation instead of held-out rows.
+        make_backend: Creates the backend on the device to train on.
+
+    Attributes:
+        network: The network. It is up to date after `run`, and in `current_network`.
+        spec: The settings, with changes of the learning rate.
+
+    Raises:
+        InvalidInput: Data, settings and network do not fit each other.
     """
 
     def __init__(
@@ -66,248 +57,323 @@ class Trainer:
         *,
         classes: tuple[str, ...] | None = None,
         validation: OpenDataset | None = None,
-        make_stepper: MakeStepper = CpuStepper,
+        make_backend: BackendFactory = CpuBackend,
     ) -> None:
-        """`dataset` in the network's dtype; `classes`: those of its codes, if it has any. `validation` takes the place
-        of a fraction of the rows. `make_stepper`: of the device to train on.
-
-        Raises InvalidInput if data, settings and network do not go together.
-        """
         architecture = network.architecture
         spec.check_fits(architecture, len(dataset.x), classes)
         self.network = network
         self.spec = spec
-        self._place = Position()
-        self._measure = measure_for(architecture.cost, architecture.outputs, classes)
-        self._training, self._validation = parts_of(dataset, spec, classes, self._measure, validation)
+        self._position = Position()
+        self._metric = choose_metric(architecture.cost, architecture.outputs, classes)
+        self._training, self._validation = split_data(dataset, spec, classes, self._metric, validation)
         self._order = self._training.rows.copy()
-        self._rows_at_once = spec.rows_at_once(len(self._order))
+        self._batch_size = spec.effective_batch_size(len(self._order))
+        self._chunk_sizer = ChunkSizer(self._batch_size)
         block = spec.shuffle_block if self._shuffles else None
-        self._foresight = None if block is None else Foresight((dataset.x, dataset.y), block)
-        self._optimization = self._first_optimization()
-        self._stepper = make_stepper(
-            Setup(
+        self._prefetcher = None if block is None else Prefetcher((dataset.x, dataset.y), block)
+        self._optimization = self._init_optimization()
+        self._backend = make_backend(
+            TrainingSetup(
                 network,
-                architecture.plan(self._measure),
+                architecture.compiled_layout(self._metric),
                 self._optimization,
-                self._rows_at_once,
+                self._batch_size,
                 (self._training.examples, self._training.rows),
                 (self._validation.examples, self._validation.rows) if self._validation else None,
             )
         )
-        self._lbfgs = Lbfgs(network.parameters, spec.optimizer_in_full) if spec.optimizer == "l-bfgs" else None
-        self._restores = spec.early_stopping is not None and spec.early_stopping.restore_best_weights
-        self._best = [array.copy() for array in (network.parameters, network.statistics) if self._restores]
-        self._pace = Pace(self._rows_at_once)
+        self._lbfgs = Lbfgs(network.parameters, spec.resolved_optimizer) if spec.optimizer == "l-bfgs" else None
+        self._restores_best = spec.early_stopping is not None and spec.early_stopping.restore_best_weights
+        self._best: NamedArrays = {}
+        if self._restores_best:
+            self._best = {
+                "best.parameters": network.parameters.copy(),
+                "best.statistics": network.statistics.copy(),
+            }
 
-    def _first_optimization(self) -> Optimization:
+    def _init_optimization(self) -> Optimization:
         spec, parameters, rows = self.spec, self.network.parameters, len(self._order)
         optimizer = OPTIMIZERS[spec.optimizer]
-        settings = spec.optimizer_in_full
-        return spec.optimization(rows)._replace(
+        settings = spec.resolved_optimizer
+        return spec.step_settings(rows)._replace(
             settings=np.array([settings[name] for name in optimizer.settings], np.float64),
-            moments=array_views.matrix(optimizer.moments, parameters.size, parameters.dtype, 2),
-            memory=fresh_memory(),
-            rates=np.zeros(-(-rows // self._rows_at_once)),
+            moments=array_views.staggered_matrix(optimizer.moments, parameters.size, parameters.dtype, 2),
+            optimizer_state=init_optimizer_state(),
+            rates=np.zeros(-(-rows // self._batch_size)),
         )
 
     @property
     def position(self) -> Position:
-        """Where the run stands."""
-        if not self._amid_steps(self._place):
-            return self._place
-        return replace(self._place, sums=tuple(self._stepper.read_totals().tolist()))
+        """Progress of the run."""
+        if not self._is_mid_epoch(self._position):
+            return self._position
+        return replace(self._position, metric_sums=tuple(self._backend.read_metric_sums().tolist()))
 
     @property
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """All that changes from step to step, besides `position`: the arrays themselves."""
-        self._stepper.fetch()
-        found = {
+    def state(self) -> TrainerState:
+        """Everything that changes while the run trains. The arrays are not copies: save them before training continues.
+
+        Arrays and position are consistent between two items of `run`.
+        """
+        self._backend.sync_to_host()
+        arrays: NamedArrays = {
             "parameters": self.network.parameters,
             "statistics": self.network.statistics,
             "moments": self._optimization.moments,
-            "memory": self._optimization.memory,
+            "optimizer_state": self._optimization.optimizer_state,
+            **self._best,
         }
-        found |= {f"best.{place}": array for place, array in enumerate(self._best)}
-        return found | (self._lbfgs.arrays if self._lbfgs else {})
+        if self._lbfgs is not None:
+            arrays |= self._lbfgs.arrays
+        return TrainerState(self.position, arrays)
 
     @property
-    def trained_so_far(self) -> Network:
-        """The network as it is now: between two items of `run` that of the last step."""
-        self._stepper.fetch()
+    def current_network(self) -> Network:
+        """The network after the last step, between two items of `run`."""
+        self._backend.sync_to_host()
         return self.network
 
-    def go_on_from(self, position: Position) -> None:
-        """Take the position of another run of the same settings, whose arrays have been written into `arrays`. Raises
-        Damaged if its sums are others."""
-        if position.sums and len(position.sums) != len(self._stepper.read_totals()):
-            raise Damaged("The checkpoint has other sums than this version of the service.")
-        self._stepper.push()
-        self._stepper.write_totals(position.sums or 0.0)
-        self._place = replace(position, sums=()) if self._amid_steps(position) else position
+    def load_state(self, state: TrainerState) -> None:
+        """Continue another run with the same network, data and settings.
 
-    def change_rate(self, learning_rate: float) -> int:
-        """Another learning rate from the next epoch that begins; its number, counted from 0. Raises InvalidInput."""
-        epoch = self._place.epoch + bool(self._place.row)
-        self.spec = self.spec.with_rate(learning_rate, epoch)
+        Raises:
+            Damaged: The state belongs to another network or other settings.
+        """
+        own = self.state.arrays
+        if own.keys() != state.arrays.keys():
+            raise Damaged("The checkpoint does not fit the job's settings.")
+        state.copy_into(own)
+        self._move_to(state.position)
+
+    def warm_start(self, state: TrainerState, *, keep_optimizer_state: bool) -> None:
+        """Start from the weights of another run of the same network.
+
+        Args:
+            state: State of the other run.
+            keep_optimizer_state: Also take over the optimizer state; the optimizer must be the same.
+
+        Raises:
+            Damaged: The state belongs to another network.
+        """
+        own = self.state.arrays
+        names = ("parameters", "statistics", *(("moments", "optimizer_state") if keep_optimizer_state else ()))
+        state.copy_into({name: own[name] for name in names})
+        self._move_to(Position())
+
+    def _move_to(self, position: Position) -> None:
+        """Continue from a position with the current arrays."""
+        if position.metric_sums and len(position.metric_sums) != len(self._backend.read_metric_sums()):
+            raise Damaged("The checkpoint has other metric sums than this version of Nabla.")
+        self._backend.sync_to_device()
+        self._backend.write_metric_sums(position.metric_sums or 0.0)
+        self._position = replace(position, metric_sums=()) if self._is_mid_epoch(position) else position
+
+    def _is_mid_epoch(self, position: Position) -> bool:
+        """Return whether only some steps of the epoch are done, so that its metric sums are in the backend."""
+        return 0 < position.row < len(self._order)
+
+    def change_learning_rate(self, learning_rate: float) -> int:
+        """Change the learning rate from the next epoch on.
+
+        Returns:
+            The number of that epoch, counted from 0.
+
+        Raises:
+            InvalidInput: The learning rate is not accepted, or the optimizer has none.
+        """
+        epoch = self._position.epoch + bool(self._position.row)
+        self.spec = self.spec.with_learning_rate(learning_rate, epoch)
         return epoch
 
-    def _amid_steps(self, place: Position) -> bool:
-        """Is a part of the epoch's steps made? Then the stepper has the sums."""
-        return 0 < place.row < len(self._order)
-
     def run(self) -> Iterator[Epoch | None]:
-        """Train until the last epoch, or what the settings say should end it before: `position.stopped` tells. Yields
-        each epoch's record, and None every few steps in between.
+        """Train until the last epoch, or until a stopping criterion is met; `position.stop_reason` tells which.
 
-        Between two items `position` and `arrays` belong together. Raises Diverged.
+        Yields:
+            The record of each epoch, and None after each chunk of steps in between.
+
+        Raises:
+            Diverged: Cost or parameters are not finite.
         """
-        while self._place.stopped is None:
+        while self._position.stop_reason is None:
             self._begin_epoch()
-            yield from self._descend() if self._lbfgs is None else self._iterate(self._lbfgs)
-            if self._place.stopped is None:
-                training = self._training.measures(np.array(self._place.sums), self._measure)
-                self._check(training.cost)
+            yield from self._sgd_epoch() if self._lbfgs is None else self._lbfgs_epoch(self._lbfgs)
+            if self._position.stop_reason is None:
+                training = self._training.metrics(np.array(self._position.metric_sums), self._metric)
+                self._check_finite(training.cost)
                 validation = None
                 if self._validation is not None:
                     yield from self._evaluate(self._validation)
-                    validation = self._validated(self._validation)
+                    validation = self._validation_metrics(self._validation)
                 yield self._finish_epoch(training, validation)
-        self._stepper.fetch()
-        if self._restores and self._place.best_epoch is not None:
-            self.network.parameters[:], self.network.statistics[:] = self._best
-        self._check(self.network.parameters)
+        self._backend.sync_to_host()
+        if self._restores_best and self._position.best_epoch is not None:
+            self.network.parameters[:] = self._best["best.parameters"]
+            self.network.statistics[:] = self._best["best.statistics"]
+        self._check_finite(self.network.parameters)
 
     def _begin_epoch(self) -> None:
-        """Order, rates, penalty and momentum of the epoch."""
-        spec, place, optimization = self.spec, self._place, self._optimization
-        now = spec.in_epoch(place.epoch)
-        if now.momentum is not None:
-            optimization.settings[list(OPTIMIZERS[spec.optimizer].settings).index("momentum")] = now.momentum
-        self._optimization = optimization._replace(l2=now.l2 / len(self._order))
-        moment = Moment(place.epoch, spec.epochs, optimization.rates.size, place.reductions)
-        optimization.rates[:] = SCHEDULES[spec.schedule].rates(now.learning_rate, moment, spec.schedule_in_full)
-        self._put_in_order()
-        self._stepper.begin_epoch(self._order, self._optimization)
-        if not place.row:
-            self._stepper.write_totals(0.0)
-
-    def _descend(self) -> Iterator[None]:
-        """The steps of an epoch."""
-        while self._place.row < len(self._order):
-            first = self._place.row
-            self._train(first, self._pace.end_of_chunk(first, len(self._order)))
-            if self._place.row == len(self._order):
-                self._wait_for_totals()
-            if self._place.out_of_time(self.spec):
-                self._place = replace(self._place, stopped="max_seconds")
-                return
-            yield None
-
-    def _iterate(self, lbfgs: Lbfgs) -> Iterator[None]:
-        """One iteration of L-BFGS: as many looks at all training rows as its line search takes."""
-        rows = len(self._order)
-        if self._place.row == rows:
-            return
-        while (wish := lbfgs.advance()) is Wish.EVALUATION:
-            self._go_to(lbfgs)
-            self._stepper.write_totals(0.0)
-            self._train(0, rows)
-            self._wait_for_totals()
-            self._place = replace(self._place, row=0)
-            lbfgs.answer(self._place.sums[COST] / self._training.weight, self._stepper.gradient())
-            yield None
-        self._go_to(lbfgs)
-        self._place = replace(self._place, row=rows)
-        if wish is Wish.END or self._place.out_of_time(self.spec):
-            self._place = replace(self._place, stopped="converged" if wish is Wish.END else "max_seconds")
-
-    def _go_to(self, lbfgs: Lbfgs) -> None:
-        self.network.parameters[:] = lbfgs.x
-        self._stepper.push()
-
-    def _train(self, first: int, last: int) -> None:
-        """Train on rows first to last of the epoch. Raises Diverged, where that is seen already."""
-        started = time.perf_counter()
-        if self._foresight is not None:
-            self._foresight.reach(last)
-        self._stepper.train(first, last)
-        self._stepper.keep_pace()
-        known = self._stepper.cost_so_far()
-        if known is not None:
-            self._check(known)
-        self._spend(self._pace.timed(started, last - first))
-        self._place = replace(self._place, row=last)
-
-    def _wait_for_totals(self) -> None:
-        started = time.perf_counter()
-        sums = tuple(self._stepper.read_totals().tolist())
-        self._spend(time.perf_counter() - started)
-        self._place = replace(self._place, sums=sums)
-
-    def _spend(self, seconds: float) -> None:
-        place = self._place
-        self._place = replace(place, seconds=place.seconds + seconds, training_seconds=place.training_seconds + seconds)
-
-    def _evaluate(self, part: Part) -> Iterator[None]:
-        """Leave the sums over the part's rows in the stepper's totals."""
-        self._stepper.write_totals(0.0)
-        first = 0
-        while first < len(part.rows):
-            last = self._pace.end_of_chunk(first, len(part.rows))
-            started = time.perf_counter()
-            self._stepper.evaluate(first, last)
-            self._stepper.keep_pace()
-            seconds = self._pace.timed(started, last - first)
-            self._place = replace(self._place, seconds=self._place.seconds + seconds)
-            first = last
-            yield None
-
-    def _validated(self, part: Part) -> Measures:
-        """With the penalties that the training cost has too."""
-        started = time.perf_counter()
-        found = part.measures(self._stepper.read_totals(), self._measure)
-        if self._optimization.l1 or self._optimization.l2:
-            found = replace(found, cost=found.cost + self._stepper.penalty())
-        self._place = replace(self._place, seconds=self._place.seconds + time.perf_counter() - started)
-        self._check(found.cost)
-        return found
-
-    def _finish_epoch(self, training: Measures, validation: Measures | None) -> Epoch:
-        done = self._place
-        self._place = done.after_epoch(training.cost if validation is None else validation.cost, self.spec)
-        if self._restores and self._place.best_epoch == self._place.epoch:
-            self._stepper.fetch()
-            self._best[0][:], self._best[1][:] = self.network.parameters, self.network.statistics
-        return Epoch.of(
-            self._place.epoch,
-            training,
-            validation,
-            learning_rate=None if self._lbfgs else float(self._optimization.rates[-1]),
-            gradient_norm=done.sums[GRADIENT_NORM],
-            rows_per_second=len(self._order) / max(done.training_seconds, 1e-9),
-            seconds=done.seconds,
-        )
+        """Set the order of the rows, learning rates, penalty and momentum of the epoch."""
+        spec, position, optimization = self.spec, self._position, self._optimization
+        settings = spec.settings_for_epoch(position.epoch)
+        if settings.momentum is not None:
+            index = list(OPTIMIZERS[spec.optimizer].settings).index("momentum")
+            optimization.settings[index] = settings.momentum
+        self._optimization = optimization._replace(l2=settings.l2 / len(self._order))
+        point = SchedulePoint(position.epoch, spec.epochs, optimization.rates.size, position.plateau_reductions)
+        optimization.rates[:] = SCHEDULES[spec.schedule].rates(settings.learning_rate, point, spec.resolved_schedule)
+        self._shuffle_rows()
+        self._backend.begin_epoch(self._order, self._optimization)
+        if not position.row:
+            self._backend.write_metric_sums(0.0)
 
     @property
     def _shuffles(self) -> bool:
-        """Full-batch steps see every row anyway; their order stays as it is."""
-        return self.spec.shuffle and self._rows_at_once < len(self._order)
+        # The order does not matter to a full-batch step.
+        return self.spec.shuffle and self._batch_size < len(self._order)
 
-    def _put_in_order(self) -> None:
+    def _shuffle_rows(self) -> None:
         if self._shuffles:
             spec = self.spec
-            shuffle(self._order, self._training.rows, spec.seed, self._place.epoch, spec.shuffle_block)
-        if self._foresight is not None:
-            self._foresight.begin(self._order, self._place.row)
+            shuffle_rows(self._order, self._training.rows, spec.seed, self._position.epoch, spec.shuffle_block)
+        if self._prefetcher is not None:
+            self._prefetcher.begin_epoch(self._order, self._position.row)
 
-    def _check(self, numbers: npt.ArrayLike) -> None:
-        """Raises Diverged if they are not finite."""
-        if not np.isfinite(numbers).all():
-            raise Diverged(self._advice())
+    def _sgd_epoch(self) -> Iterator[None]:
+        """Train on the remaining mini-batches of an epoch."""
+        rows = len(self._order)
+        while self._position.row < rows:
+            first = self._position.row
+            self._train(first, self._chunk_sizer.next_end(first, rows))
+            if self._position.row == rows:
+                self._read_metric_sums()
+            if self._position.is_out_of_time(self.spec):
+                self._position = replace(self._position, stop_reason="max_seconds")
+                return
+            yield None
 
-    def _advice(self) -> str:
-        return (
-            f"The cost left the finite numbers in epoch {self._place.epoch + 1}. Usual causes: a learning rate that "
-            f"is too large (now {self.spec.learning_rate:g}), or inputs that are not scaled."
+    def _lbfgs_epoch(self, lbfgs: Lbfgs) -> Iterator[None]:
+        """Run one iteration of L-BFGS, whose line search takes one or more passes over the training rows."""
+        rows = len(self._order)
+        if self._position.row == rows:
+            return
+        while (action := lbfgs.advance()) is LbfgsAction.EVALUATE:
+            self._set_parameters(lbfgs)
+            self._backend.write_metric_sums(0.0)
+            self._train(0, rows)
+            self._read_metric_sums()
+            self._position = replace(self._position, row=0)
+            cost = self._position.metric_sums[COST] / self._training.total_weight
+            lbfgs.set_evaluation(cost, self._backend.gradient())
+            yield None
+        self._set_parameters(lbfgs)
+        self._position = replace(self._position, row=rows)
+        if action is LbfgsAction.STOP:
+            self._position = replace(self._position, stop_reason="converged")
+        elif self._position.is_out_of_time(self.spec):
+            self._position = replace(self._position, stop_reason="max_seconds")
+
+    def _set_parameters(self, lbfgs: Lbfgs) -> None:
+        self.network.parameters[:] = lbfgs.x
+        self._backend.sync_to_device()
+
+    def _train(self, first: int, last: int) -> None:
+        """Train on rows `first` up to, not including, `last` of the order. Raises Diverged if that is already known."""
+        started = time.perf_counter()
+        if self._prefetcher is not None:
+            self._prefetcher.advise(last)
+        self._backend.train(first, last)
+        self._backend.throttle()
+        cost = self._backend.running_cost()
+        if cost is not None:
+            self._check_finite(cost)
+        seconds = time.perf_counter() - started
+        self._chunk_sizer.record(seconds, last - first)
+        self._add_training_time(seconds)
+        self._position = replace(self._position, row=last)
+
+    def _read_metric_sums(self) -> None:
+        """Wait for the steps of the epoch and store their metric sums in the position."""
+        started = time.perf_counter()
+        sums = tuple(self._backend.read_metric_sums().tolist())
+        self._add_training_time(time.perf_counter() - started)
+        self._position = replace(self._position, metric_sums=sums)
+
+    def _add_training_time(self, seconds: float) -> None:
+        self._add_time(seconds)
+        self._position = replace(self._position, training_seconds=self._position.training_seconds + seconds)
+
+    def _add_time(self, seconds: float) -> None:
+        self._position = replace(self._position, epoch_seconds=self._position.epoch_seconds + seconds)
+
+    def _evaluate(self, split: DataSplit) -> Iterator[None]:
+        """Sum the metrics over the rows of a split in the backend."""
+        self._backend.write_metric_sums(0.0)
+        first = 0
+        while first < len(split.rows):
+            last = self._chunk_sizer.next_end(first, len(split.rows))
+            started = time.perf_counter()
+            self._backend.evaluate(first, last)
+            self._backend.throttle()
+            seconds = time.perf_counter() - started
+            self._chunk_sizer.record(seconds, last - first)
+            self._add_time(seconds)
+            first = last
+            yield None
+
+    def _validation_metrics(self, split: DataSplit) -> SplitMetrics:
+        """Return the metrics of an evaluated split; like the training cost, its cost includes the penalties."""
+        started = time.perf_counter()
+        metrics = split.metrics(self._backend.read_metric_sums(), self._metric)
+        if self._optimization.l1 or self._optimization.l2:
+            metrics = replace(metrics, cost=metrics.cost + self._backend.penalty())
+        self._add_time(time.perf_counter() - started)
+        self._check_finite(metrics.cost)
+        return metrics
+
+    def _finish_epoch(self, training: SplitMetrics, validation: SplitMetrics | None) -> Epoch:
+        finished = self._position
+        self._position = finished.finish_epoch(training.cost if validation is None else validation.cost, self.spec)
+        if self._restores_best and self._position.best_epoch == self._position.epoch:
+            self._backend.sync_to_host()
+            self._best["best.parameters"][:] = self.network.parameters
+            self._best["best.statistics"][:] = self.network.statistics
+        return Epoch.from_metrics(
+            self._position.epoch,
+            training,
+            validation,
+            learning_rate=None if self._lbfgs else float(self._optimization.rates[-1]),
+            gradient_norm=finished.metric_sums[GRADIENT_NORM],
+            rows_per_second=len(self._order) / max(finished.training_seconds, 1e-9),
+            seconds=finished.epoch_seconds,
         )
+
+    def _check_finite(self, numbers: npt.ArrayLike) -> None:
+        if not np.isfinite(numbers).all():
+            raise Diverged(
+                f"The cost became infinite or NaN in epoch {self._position.epoch + 1}. Usual causes: a learning rate "
+                f"that is too large (now {self.spec.learning_rate:g}), or inputs that are not scaled."
+            )
+
+
+class ChunkSizer:
+    """Sizes chunks of mini-batches so that each takes about `_CHUNK_SECONDS`, from the speed of the last chunk."""
+
+    def __init__(self, batch_size: int) -> None:
+        self._batch_size = batch_size
+        self._seconds_per_row = 0.0
+        self._batches = 1
+
+    def next_end(self, first: int, rows: int) -> int:
+        """Return the end of the chunk that begins at row `first` of `rows`.
+
+        The first chunk is a single mini-batch. Afterwards a chunk has at most four times as many as the one before: the
+        speed may be that of an earlier chunk, since a GPU runs behind.
+        """
+        if self._seconds_per_row:
+            batches = max(1, int(_CHUNK_SECONDS / (self._seconds_per_row * self._batch_size)))
+            self._batches = min(batches, 4 * self._batches)
+        return min(first + self._batches * self._batch_size, rows)
+
+    def record(self, seconds: float, rows: int) -> None:
+        """Record the time of a chunk."""
+        self._seconds_per_row = max(seconds / rows, 1e-9)

@@ -1,6 +1,6 @@
-"""Making or loading the machine code of predictions ahead of time, so that no user waits for it.
+"""Compilation of machine code before the first request, so that no request has to wait for it.
 
-The first time on a machine this takes up to a minute; afterwards the code comes from a cache on disk.
+On a new machine it takes up to a minute; afterwards the code is loaded from a cache on disk.
 """
 
 from collections.abc import Iterable
@@ -11,22 +11,23 @@ import numpy as np
 from nabla.engine.literals import DtypeName, InitializerName
 from nabla.engine.nn.architecture import Architecture, Layer
 from nabla.engine.nn.network import Network
-from nabla.engine.nn.training_step import cost_of_rows
+from nabla.engine.nn.training_step import sum_costs
 
-_STARTS: tuple[InitializerName, InitializerName] = ("glorot_uniform", "standard_normal")
+# One for each of the two distributions, uniform and normal.
+_INITIALIZERS: tuple[InitializerName, InitializerName] = ("glorot_uniform", "standard_normal")
 
 
 def compile_predictions(dtypes: Iterable[DtypeName] = get_args(DtypeName)) -> None:
-    """What creating a network, predicting and evaluating need."""
+    """Compile the code for creating a network, predicting and evaluating."""
     for dtype in dtypes:
-        for start in _STARTS:
-            network = smallest(dtype, start)
+        for initializer in _INITIALIZERS:
+            network = minimal_network(dtype, initializer)
         outputs = network.predict(np.zeros((1, 1)))
         targets = np.zeros((1, 1), dtype)
-        targets.flags.writeable = False  # as data mapped from disk is
-        cost_of_rows(network.architecture.plan(), outputs, targets, np.empty(0))
+        targets.flags.writeable = False  # as memory-mapped data are
+        sum_costs(network.architecture.compiled_layout(), outputs, targets, np.empty(0))
 
 
-def smallest(dtype: DtypeName, start: InitializerName = _STARTS[0]) -> Network:
-    """A network, for the sake of the code that it needs."""
-    return Network(Architecture(1, (Layer(1, "identity"),), "quadratic", start, dtype=dtype))
+def minimal_network(dtype: DtypeName, initializer: InitializerName = _INITIALIZERS[0]) -> Network:
+    """Return a network with one input and one output."""
+    return Network(Architecture(1, (Layer(1, "identity"),), "quadratic", initializer, dtype=dtype))

@@ -1,1 +1,1 @@
-"""Child processes that train models and run tasks, and the protocols they speak."""
+"""Child processes that train models and run tasks, and the messages between them and the service."""

@@ -1,165 +1,180 @@
-"""Processes that read files, look at datasets or predict them, as the service sees them: each started when it is first
-needed, replaced when it dies or hangs, given one errand at a time."""
+"""Sandboxed task processes as the service sees them: started on demand, replaced when they crash or hang."""
 
 import logging
-import os
-import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 
-from nabla.engine.data.ingest_options import Progress
 from nabla.engine.errors import Conflict, InvalidInput, NablaError, Unavailable
-from nabla.engine.workers.ipc import Channel
-from nabla.engine.workers.task_protocol import Advanced, Errand, Failed, FromChild, Result
+from nabla.engine.workers.os_process import ChildProcess, describe_exit
+from nabla.engine.workers.tasks import OnProgress, ResultT, Task, TaskFailed, TaskProgress
+from nabla.engine.workers.tasks.datasets import ProfileResult, StoredDatasets
+from nabla.engine.workers.tasks.models import ExportedModel, ImportedModel
+from nabla.engine.workers.tasks.predictions import DecodedArrow, EncodedArrow, PredictionFile
 
 log = logging.getLogger(__name__)
 
-# A process that dies is given the same errand once more: the cause may be elsewhere.
-_TRIES = 2
-# What is only reserved counts to the limit on its memory. Arrow's own allocator reserves 128 MiB before it is asked for
-# anything, and that of C an arena for every thread.
-_THRIFTY = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "2"}
+# A task that crashes its process runs once more: the cause may be elsewhere, such as the kernel's OOM killer.
+_MAX_ATTEMPTS = 2
+# RLIMIT_DATA counts memory that is only reserved. Arrow's own allocator reserves 128 MiB at its start, and that of the
+# C library an arena for every thread.
+_SMALL_RESERVE = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "2"}
+
+_Reply = (
+    TaskProgress
+    | TaskFailed
+    | StoredDatasets
+    | ProfileResult
+    | ImportedModel
+    | ExportedModel
+    | PredictionFile
+    | DecodedArrow
+    | EncodedArrow
+)
 
 
-class GivenUp(Conflict):
-    """Nobody wants to know any more."""
+class TaskCancelled(Conflict):
+    """The owner of a task cancelled it."""
 
     def __init__(self) -> None:
-        super().__init__("It was deleted before this was done.")
+        super().__init__("It was deleted before its task was done.")
 
 
-class Died(NablaError):
-    """The process ended each time that it was given the same errand."""
+class ProcessCrashed(NablaError):
+    """The process ended, or hung, in every attempt to run a task."""
 
     def __init__(self, how: str) -> None:
-        super().__init__(f"The process that carried this out ended {how}, {_TRIES} times.")
+        super().__init__(f"The task process ended {how}, {_MAX_ATTEMPTS} times.")
 
 
-class Unreadable(InvalidInput):
-    """Files, or a dataset, that end the process each time that it reads them."""
+class UnreadableFile(InvalidInput):
+    """The process ended, or hung, in every attempt to read a file."""
 
     def __init__(self, how: str) -> None:
         super().__init__(
             "file",
-            f"The process that reads files ended {how} when it read this, {_TRIES} times: it is damaged, or made in a "
-            "way that is not known here.",
+            f"The task process ended {how} while reading this file, {_MAX_ATTEMPTS} times: the file is damaged, or its "
+            "kind is not supported.",
         )
 
 
-class Child:
-    """One process. Methods may be called from any thread."""
+class TaskProcess:
+    """One process, which runs one task at a time. Methods may be called from any thread."""
 
-    def __init__(self, module: str, memory: int, silence: float, died: Callable[[str], NablaError] = Died) -> None:
-        """`module`: what it runs; `memory`: bytes that an errand may take, besides what the process has from its start;
-        `silence`: the seconds after which a process that tells of no progress is taken to hang; `died`: the error for
-        an errand that it dies of, by how it ended."""
-        self._module = module
-        self._memory = memory
-        self._died = died
-        self._silence = silence
+    def __init__(
+        self,
+        role: str,
+        memory_limit: int,
+        timeout: float,
+        crash_error: Callable[[str], NablaError] = ProcessCrashed,
+    ) -> None:
+        """Prepare a process; it is started with the first task.
+
+        Args:
+            role: Which tasks it runs; see `task_main`.
+            memory_limit: Bytes that a task may use, on top of what the process has at its start.
+            timeout: Seconds without progress after which the process counts as hung.
+            crash_error: Creates the error for a task that crashes the process, from how the process ended.
+        """
+        self._role = role
+        self._memory_limit = memory_limit
+        self._timeout = timeout
+        self._crash_error = crash_error
         self._turn = threading.Lock()
         self._state = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._channel: Channel[FromChild] | None = None
+        self._process: ChildProcess[_Reply] | None = None
         self._owner: str | None = None
-        self._given_up: set[str] = set()
+        self._cancelled: set[str] = set()
         self._closed = False
 
-    def carry_out(self, owner: str, errand: Errand, advanced: Callable[[Progress], None]) -> Result:
-        """Waits for its turn, then until it is done. `owner`: who may `give_up` on it.
+    def run(self, owner: str, task: Task[ResultT], on_progress: OnProgress) -> ResultT:
+        """Block until the process is free, then until the task is done.
 
-        Raises what was raised there; what `died` makes if the process dies of it again and again; GivenUp, and
-        Unavailable if the service ends.
+        Args:
+            owner: Id under which the task can be cancelled.
+            task: The task.
+            on_progress: Called in this thread with the progress of the task.
+
+        Returns:
+            The result of the task.
+
+        Raises:
+            NablaError: The error that the task raised, or the crash error if it crashes the process in every attempt.
+            TaskCancelled: `cancel` was called for the owner.
+            Unavailable: The service is shutting down.
         """
         with self._turn:
             try:
-                for attempt in range(1, _TRIES + 1):
-                    self._begin(owner)
+                for attempt in range(1, _MAX_ATTEMPTS + 1):
+                    process = self._acquire(owner)
                     try:
-                        return self._ask(errand, advanced)
-                    except (EOFError, OSError) as problem:
-                        how = self._end(problem)
-                        log.warning("the process of %s ended %s (attempt %d)", self._module, how, attempt)
-                self._check_wanted(owner)
-                raise self._died(how)
+                        return self._run_once(process, task, on_progress)
+                    except (EOFError, OSError) as error:
+                        how = self._reap(process, error)
+                        log.warning("the %s process ended %s (attempt %d)", self._role, how, attempt)
+                self._check_not_cancelled(owner)
+                raise self._crash_error(how)
             finally:
                 with self._state:
                     self._owner = None
-                    self._given_up.discard(owner)
+                    self._cancelled.discard(owner)
 
-    def give_up(self, owner: str) -> None:
-        """End what is done for `owner`, or will be."""
+    def cancel(self, owner: str) -> None:
+        """Kill the process if it runs the owner's task, and reject the task if it comes later."""
         with self._state:
-            self._given_up.add(owner)
+            self._cancelled.add(owner)
             if self._owner == owner and self._process is not None:
                 self._process.kill()
 
     def close(self) -> None:
-        """End the process. What is still asked raises Unavailable."""
+        """Kill the process. Tasks that run, or come later, raise Unavailable."""
         with self._state:
             self._closed = True
             if self._process is not None:
                 self._process.kill()
         with self._turn:
             if self._process is not None:
-                self._end(EOFError())
+                self._reap(self._process, EOFError())
 
-    def _begin(self, owner: str) -> None:
+    def _acquire(self, owner: str) -> ChildProcess[_Reply]:
+        """Return the process, started if necessary, to run a task of the owner."""
         with self._state:
             self._owner = owner
-            self._check_wanted(owner)
+            self._check_not_cancelled(owner)
             if self._process is None:
-                self._start()
-
-    def _check_wanted(self, owner: str) -> None:
-        if self._closed:
-            raise Unavailable("The service is ending. Send it again when it is back.")
-        if owner in self._given_up:
-            raise GivenUp
-
-    def _start(self) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
+                # It cannot ask the kernel to die with its parent: that would be the thread of this request.
+                self._process = ChildProcess(
                     "nabla.engine.workers.task_main",
-                    self._module,
-                    str(theirs.fileno()),
-                    str(self._memory),
-                ],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONSAFEPATH": "1", **_THRIFTY},
-            )
-        ours.settimeout(self._silence)
-        self._channel = Channel(ours, FromChild)
+                    (self._role, self._memory_limit),
+                    _Reply,
+                    environment={"OPENBLAS_NUM_THREADS": "1", **_SMALL_RESERVE},
+                    timeout=self._timeout,
+                )
+            return self._process
 
-    def _ask(self, errand: Errand, advanced: Callable[[Progress], None]) -> Result:
-        assert self._channel is not None
-        self._channel.send(errand)
+    def _check_not_cancelled(self, owner: str) -> None:
+        if self._closed:
+            raise Unavailable("The service is shutting down. Retry when it is back.")
+        if owner in self._cancelled:
+            raise TaskCancelled
+
+    def _run_once(self, process: ChildProcess[_Reply], task: Task[ResultT], on_progress: OnProgress) -> ResultT:
+        process.channel.send(task)
         while True:
-            match self._channel.receive():
-                case Advanced(progress=progress):
-                    advanced(progress)
-                case Failed() as failed:
-                    raise failed.error
+            match process.channel.receive():
+                case TaskProgress(progress=progress):
+                    on_progress(progress)
+                case TaskFailed() as failure:
+                    raise failure.to_error()
                 case result:
-                    return result
+                    # The process replies to a task with that task's type of result.
+                    return result  # type: ignore[return-value]
 
-    def _end(self, problem: Exception) -> str:
-        """How the process ended, in words."""
-        assert self._process is not None
-        assert self._channel is not None
-        hangs = isinstance(problem, TimeoutError)
-        self._process.kill()
-        exit_code = self._process.wait()
-        self._channel.close()
+    def _reap(self, process: ChildProcess[_Reply], error: Exception) -> str:
+        """End a process that failed with `error`, and return how it ended."""
+        exit_code = process.close()
         with self._state:
-            self._process = self._channel = None
-        if hangs:
-            return f"after {self._silence:.0f} seconds without progress"
-        return f"by signal {-exit_code}" if exit_code < 0 else f"with exit code {exit_code}"
+            self._process = None
+        if isinstance(error, TimeoutError):
+            return f"after {self._timeout:.0f} seconds without progress"
+        assert exit_code is not None
+        return describe_exit(exit_code)

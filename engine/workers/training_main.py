@@ -1,12 +1,11 @@
-"""A worker: the process of one slot. Receives a run, drives a Trainer, sends messages, waits for the next.
+"""Main program of a training worker, which trains one job at a time on the device of its slot.
 
-Started by the executor as `python -m engine.jobs.worker DESCRIPTOR cpu|cuda CORES`.
+Started by the pool as `python -m nabla.engine.workers.training_main cpu|cuda CORES DESCRIPTOR`.
 """
 
 import os
 import queue
 import signal
-import socket
 import sys
 import threading
 import time
@@ -14,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nabla.engine.data.loading import OpenDataset, open_for_training, open_raw
-from nabla.engine.data.preprocessing import Preprocessor, fit
+from nabla.engine.data.preprocessing import Preprocessor, fit_preprocessor
 from nabla.engine.errors import Damaged, Diverged, InvalidInput, StorageFailed
 from nabla.engine.literals import ErrorKind
 from nabla.engine.nn.cuda.devices import is_out_of_memory
@@ -26,281 +25,308 @@ from nabla.engine.training.checkpoint import (
     save_snapshot,
     save_weights,
 )
-from nabla.engine.training.data_split import divide
-from nabla.engine.training.devices import Cpu, Cuda, Device
+from nabla.engine.training.data_split import split_rows
+from nabla.engine.training.devices import CpuDevice, CudaDevice, Device
 from nabla.engine.training.state import Epoch
 from nabla.engine.training.trainer import Trainer
-from nabla.engine.workers import training_protocol
-from nabla.engine.workers.ipc import Channel
-from nabla.engine.workers.os_process import end_with, give_way
+from nabla.engine.workers.ipc import ServiceConnection
+from nabla.engine.workers.os_process import die_with_parent, ignore_interrupts, prioritize_as_background
+from nabla.engine.workers.training_protocol import (
+    AttemptMessage,
+    Cancel,
+    CheckpointDamaged,
+    CheckpointSaved,
+    Done,
+    EpochsTrained,
+    Heartbeat,
+    JobFailed,
+    LearningRateSet,
+    Pause,
+    Ready,
+    Released,
+    SetLearningRate,
+    Shutdown,
+    SnapshotFailed,
+    SnapshotTaken,
+    TakeSnapshot,
+    TrainingInput,
+    WorkerCommand,
+    WorkerEvent,
+)
+
+# A GPU is not reused in the same process after one of these.
+_FATAL_ON_GPU: tuple[ErrorKind, ...] = ("out_of_memory", "internal")
+# Epochs are reported in groups: while a report is journaled, a request may wait for a core.
+_REPORT_INTERVAL = 0.2
+# How often progress is reported within a long epoch.
+_HEARTBEAT_INTERVAL = 1.0
+
+Send = Callable[[WorkerEvent], None]
 
 
-class CheckpointDamaged(Exception):
-    """The run may go on from an older one."""
+class CheckpointError(Exception):
+    """The checkpoint to continue from is damaged; an older one may not be."""
 
 
-def begin(run: training_protocol.Run, device: Device) -> tuple[Trainer, Preprocessor]:
-    """A trainer where the run is to go on, and what its data are prepared by: what was fitted before, where it
-    does not begin with weights that were only drawn."""
-    architecture = run.architecture
-    network, fitted = load_weights(Path(run.weights), architecture)
-    saved = _saved(run)
-    dataset, preprocessor = _opened(run, fitted if saved is None else saved.preprocessor)
+def prepare_run(training_input: TrainingInput, device: Device) -> tuple[Trainer, Preprocessor]:
+    """Return a trainer at the position to train from, and the fitted preprocessor of its data.
+
+    The preprocessor is that of the checkpoint or the weights to start from. Weights that were only initialized have
+    none; then it is fitted to the training rows.
+
+    Raises:
+        CheckpointError: The checkpoint to continue from is damaged.
+        Damaged: Another file is damaged.
+        InvalidInput: The data do not fit the network.
+    """
+    architecture = training_input.architecture
+    network, fitted = load_weights(Path(training_input.weights), architecture)
+    checkpoint = _load_start(training_input)
+    dataset, preprocessor = _open_dataset(training_input, fitted if checkpoint is None else checkpoint.preprocessor)
     validation = None
-    if run.validation is not None and run.validation_folder is not None:
+    if training_input.validation is not None and training_input.validation_dir is not None:
         validation = open_for_training(
-            run.validation, Path(run.validation_folder), architecture.outputs, architecture.dtype, preprocessor
+            training_input.validation,
+            Path(training_input.validation_dir),
+            architecture.outputs,
+            architecture.dtype,
+            preprocessor,
         )
     trainer = Trainer(
         network,
         dataset,
-        run.spec,
-        classes=run.dataset.classes,
+        training_input.spec,
+        classes=training_input.dataset.classes,
         validation=validation,
-        make_stepper=device.stepper_for(architecture, run.spec, run.dataset.rows),
+        make_backend=device.backend_for(architecture, training_input.spec, training_input.dataset.rows),
     )
-    if saved is not None and run.checkpoint is not None:
+    if checkpoint is not None and training_input.checkpoint is not None:
         try:
-            saved.restore(trainer)
-        except Damaged as problem:
-            raise CheckpointDamaged(str(problem)) from problem
-    elif saved is not None:
-        saved.begin(trainer)
+            checkpoint.restore(trainer)
+        except Damaged as error:
+            raise CheckpointError(str(error)) from error
+    elif checkpoint is not None:
+        checkpoint.warm_start(trainer)
     return trainer, preprocessor
 
 
-def _saved(run: training_protocol.Run) -> Checkpoint | None:
-    """The checkpoint to go on from, or to begin with."""
-    if run.checkpoint is not None:
+def _load_start(training_input: TrainingInput) -> Checkpoint | None:
+    """Load the job's own checkpoint, else the one of another job to start from, if any."""
+    if training_input.checkpoint is not None:
         try:
-            return load_checkpoint(Path(run.checkpoint))
-        except Damaged as problem:
-            raise CheckpointDamaged(str(problem)) from problem
-    return None if run.begin_with is None else load_checkpoint(Path(run.begin_with))
+            return load_checkpoint(Path(training_input.checkpoint))
+        except Damaged as error:
+            raise CheckpointError(str(error)) from error
+    if training_input.initial_checkpoint is not None:
+        return load_checkpoint(Path(training_input.initial_checkpoint))
+    return None
 
 
-def _opened(run: training_protocol.Run, fitted: Preprocessor | None) -> tuple[OpenDataset, Preprocessor]:
-    """The data prepared by what was fitted, or by what is found in the rows that are trained on."""
-    architecture = run.architecture
+def _open_dataset(training_input: TrainingInput, fitted: Preprocessor | None) -> tuple[OpenDataset, Preprocessor]:
+    """Open the training data with the fitted preprocessor, or with one that is fitted to the training rows."""
+    architecture, dataset = training_input.architecture, training_input.dataset
     if fitted is not None:
-        fitted.check_columns(run.dataset.features)
+        fitted.check_columns(dataset.features)
     columns = None if fitted is None else fitted.columns
-    run.dataset.check_fits(architecture, run.preprocessing, columns)
-    raw = open_raw(run.dataset, Path(run.dataset_folder), columns)
+    dataset.check_fits(architecture, training_input.preprocessing, columns)
+    raw = open_raw(dataset, Path(training_input.dataset_dir), columns)
     if fitted is None:
-        training, _ = divide(raw.features.rows, raw.codes, run.spec)
-        fitted = fit(run.preprocessing, raw.features, raw.targets, training)
-    return raw.prepared(fitted, architecture.outputs, architecture.dtype), fitted
+        training_rows, _ = split_rows(raw.features.rows, raw.codes, training_input.spec)
+        fitted = fit_preprocessor(training_input.preprocessing, raw.features, raw.targets, training_rows)
+    return raw.preprocess(fitted, architecture.outputs, architecture.dtype), fitted
 
 
-# After these a GPU is not trusted to go on as it is.
-_UNSOUND: tuple[ErrorKind, ...] = ("out_of_memory", "internal")
-# Epochs are reported together, at most so many times a second: while one is journaled, an answer may wait for a core.
-_REPORTS_PER_SECOND = 5
-# During an epoch that takes long, a sign of life comes so often.
-_SECONDS_BETWEEN_SIGNS = 1.0
+class TrainingWorker:
+    """Trains one job after the other, and carries out commands about the current one between two chunks of steps."""
 
-
-class Worker:
-    """One run at a time; a thread of its own listens, so that a word of the service is heard during a long step."""
-
-    def __init__(self, channel: Channel[training_protocol.ToWorker], device: Device) -> None:
-        self._channel = channel
+    def __init__(self, descriptor: int, device: Device) -> None:
+        """Connect to the service over the inherited socket `descriptor`, to train on `device`."""
         self._device = device
-        self._runs: queue.SimpleQueue[training_protocol.Run | training_protocol.Stop] = queue.SimpleQueue()
-        self._stopping = threading.Event()
-        # What is asked of a run that goes on.
-        self._asked: queue.SimpleQueue[training_protocol.Adjust | training_protocol.TakeSnapshot] = queue.SimpleQueue()
-        # The newest word about a run that was to be paused or abandoned.
-        self._unwanted: training_protocol.Pause | training_protocol.Abandon | None = None
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._inputs: queue.SimpleQueue[TrainingInput | Shutdown] = queue.SimpleQueue()
+        self._shutting_down = threading.Event()
+        self._requests: queue.SimpleQueue[SetLearningRate | TakeSnapshot] = queue.SimpleQueue()
+        # The newest command to end an attempt.
+        self._end_command: Pause | Cancel | None = None
+        self._connection: ServiceConnection[WorkerCommand] = ServiceConnection(
+            descriptor, WorkerCommand, self._on_command
+        )
 
-    def _listen(self) -> None:
-        while True:
-            try:
-                message = self._channel.receive()
-            except (EOFError, OSError):
-                os._exit(0)  # the service is gone: nobody wants what this process still computes
-            match message:
-                case training_protocol.Run():
-                    self._runs.put(message)
-                case training_protocol.Stop():
-                    self._stopping.set()
-                    self._runs.put(message)
-                case training_protocol.Pause() | training_protocol.Abandon():
-                    self._unwanted = message
-                case training_protocol.Adjust() | training_protocol.TakeSnapshot():
-                    self._asked.put(message)
-
-    def _say(self, message: training_protocol.FromWorker) -> None:
-        try:
-            self._channel.send(message)
-        except OSError:
-            os._exit(0)
-
-    def work(self) -> None:
-        """Until told to stop."""
-        self._device.prepare()
-        give_way()  # only now: nobody can train before this is compiled
-        self._say(training_protocol.Ready(self._device.memory_free()))
-        while isinstance(run := self._runs.get(), training_protocol.Run):
-            outcome = self._attempt(run)
+    def run(self) -> None:
+        """Train until the service sends Shutdown."""
+        self._device.compile()
+        prioritize_as_background()  # not before: nothing can be trained until this is compiled
+        self._send(Ready(self._device.free_memory_bytes()))
+        while isinstance(training_input := self._inputs.get(), TrainingInput):
+            outcome = self._run_attempt(training_input)
             if outcome is not None:
-                self._say(outcome)
-            if (
-                self._device.kind == "cuda"
-                and isinstance(outcome, training_protocol.Broken)
-                and outcome.kind in _UNSOUND
-            ):
-                return  # the memory goes back, and the next worker finds a GPU as it should be
-            self._device.release()
-            self._say(training_protocol.Released(run.job_id, run.attempt, self._device.memory_free()))
+                self._send(outcome)
+            is_gpu = self._device.kind == "cuda"
+            if is_gpu and isinstance(outcome, JobFailed) and outcome.kind in _FATAL_ON_GPU:
+                return  # exiting frees its memory, and the next worker starts on a GPU in a known state
+            self._device.release_memory()
+            self._send(Released(training_input.job_id, training_input.attempt, self._device.free_memory_bytes()))
 
-    def _attempt(
-        self, run: training_protocol.Run
-    ) -> training_protocol.Finished | training_protocol.Broken | training_protocol.CheckpointDamaged | None:
-        """Everything that can go wrong in a run ends here, as a kind and a sentence."""
+    def _on_command(self, command: WorkerCommand) -> None:
+        match command:
+            case TrainingInput():
+                self._inputs.put(command)
+            case Shutdown():
+                self._shutting_down.set()
+                self._inputs.put(command)
+            case Pause() | Cancel():
+                self._end_command = command
+            case SetLearningRate() | TakeSnapshot():
+                self._requests.put(command)
 
-        def broken(kind: ErrorKind, message: str) -> training_protocol.Broken:
-            return training_protocol.Broken(run.job_id, run.attempt, kind, message)
+    def _send(self, event: WorkerEvent) -> None:
+        self._connection.send(event)
+
+    def _run_attempt(self, training_input: TrainingInput) -> Done | JobFailed | CheckpointDamaged | None:
+        """Train, and turn every error into a message; None if the attempt was paused, cancelled or shut down."""
+        job_id, attempt = training_input.job_id, training_input.attempt
+
+        def failed(kind: ErrorKind, message: str) -> JobFailed:
+            return JobFailed(job_id, attempt, kind, message)
 
         try:
-            return self._train(run)
-        except Diverged as problem:
-            return broken("diverged", str(problem))
+            return self._train(training_input)
+        except Diverged as error:
+            return failed("diverged", str(error))
         except MemoryError:
-            return broken("out_of_memory", self._too_little_memory())
-        except InvalidInput as problem:
-            return broken("invalid_data", str(problem))
-        except CheckpointDamaged as problem:
-            return training_protocol.CheckpointDamaged(run.job_id, run.attempt, str(problem))
-        except Damaged as problem:
-            return broken("damaged_data", str(problem))
-        except StorageFailed as problem:
-            return broken("storage_failed", str(problem))
-        except Exception as problem:  # noqa: BLE001  # whatever it is, it ends this run and not the worker
-            if is_out_of_memory(problem):
-                return broken("out_of_memory", self._too_little_memory())
-            sys.excepthook(type(problem), problem, problem.__traceback__)  # onto the service's standard error
-            return broken("internal", "The run met an error of the service; its log has the details.")
+            return failed("out_of_memory", self._out_of_memory())
+        except InvalidInput as error:
+            return failed("invalid_data", str(error))
+        except CheckpointError as error:
+            return CheckpointDamaged(job_id, attempt, str(error))
+        except Damaged as error:
+            return failed("damaged_data", str(error))
+        except StorageFailed as error:
+            return failed("storage_failed", str(error))
+        except Exception as error:  # noqa: BLE001  # any error ends this job, and not the worker
+            if is_out_of_memory(error):
+                return failed("out_of_memory", self._out_of_memory())
+            sys.excepthook(type(error), error, error.__traceback__)  # to the service's standard error
+            return failed("internal", "Internal error; the log of the service has the details.")
 
-    def _too_little_memory(self) -> str:
-        whose = "memory of the GPU" if self._device.kind == "cuda" else "memory"
-        return f"The run needs more {whose} than is free; try a smaller batch_size."
+    def _out_of_memory(self) -> str:
+        memory = "GPU memory" if self._device.kind == "cuda" else "memory"
+        return f"The job needs more {memory} than is free; try a smaller batch_size."
 
-    def _train(self, run: training_protocol.Run) -> training_protocol.Finished | None:
-        trainer, preprocessor = begin(run, self._device)
-        record = _Record(run, trainer, preprocessor, self._say)
+    def _train(self, training_input: TrainingInput) -> Done | None:
+        trainer, preprocessor = prepare_run(training_input, self._device)
+        reporter = _RunReporter(training_input, trainer, preprocessor, self._send)
         try:
             for epoch in trainer.run():
-                record.note(epoch)
-                self._do_as_asked(run, trainer, record)
-                unwanted = self._unwanted_now(run)
-                if isinstance(unwanted, training_protocol.Abandon):
+                reporter.add(epoch)
+                self._handle_requests(training_input, trainer, reporter)
+                command = self._end_command_for(training_input)
+                if isinstance(command, Cancel):
                     return None
-                if unwanted is not None or self._stopping.is_set():
-                    record.save()
+                if command is not None or self._shutting_down.is_set():
+                    reporter.save_checkpoint()
                     return None
-                record.save_if_due(epoch)
+                reporter.save_checkpoint_if_due(epoch)
         finally:
-            record.report()
-        path = Path(run.folder) / f"{run.job_id}-{run.attempt}.safetensors"
-        file = save_weights(path, trainer.network, preprocessor, run.dataset.classes).name
+            reporter.flush()
+        path = Path(training_input.output_dir) / f"{training_input.job_id}-{training_input.attempt}.safetensors"
+        file = save_weights(path, trainer.network, preprocessor, training_input.dataset.classes).name
         position = trainer.position
-        assert position.stopped is not None
-        return training_protocol.Finished(run.job_id, run.attempt, file, position.stopped, position.best_epoch)
+        assert position.stop_reason is not None
+        return Done(training_input.job_id, training_input.attempt, file, position.stop_reason, position.best_epoch)
 
-    def _do_as_asked(self, run: training_protocol.Run, trainer: Trainer, record: "_Record") -> None:
-        while not self._asked.empty():
-            word = self._asked.get()
-            if not _is_about(word, run):
+    def _handle_requests(self, training_input: TrainingInput, trainer: Trainer, reporter: "_RunReporter") -> None:
+        while not self._requests.empty():
+            request = self._requests.get()
+            if not _is_for(request, training_input):
                 continue
-            record.report()  # what the answer speaks of is known before
-            if isinstance(word, training_protocol.TakeSnapshot):
-                record.take_snapshot()
+            reporter.flush()  # the reply refers to these epochs
+            if isinstance(request, TakeSnapshot):
+                reporter.take_snapshot()
             else:
-                epoch = trainer.change_rate(word.learning_rate)
-                self._say(training_protocol.Adjusted(run.job_id, run.attempt, word.learning_rate, epoch))
+                epoch = trainer.change_learning_rate(request.learning_rate)
+                job_id, attempt = training_input.job_id, training_input.attempt
+                self._send(LearningRateSet(job_id, attempt, request.learning_rate, epoch))
 
-    def _unwanted_now(self, run: training_protocol.Run) -> training_protocol.Pause | training_protocol.Abandon | None:
-        word = self._unwanted
-        return word if word is not None and _is_about(word, run) else None
-
-
-def _is_about(word: training_protocol.OfAttempt, run: training_protocol.Run) -> bool:
-    """What is said about an older attempt is too late."""
-    return (word.job_id, word.attempt) == (run.job_id, run.attempt)
+    def _end_command_for(self, training_input: TrainingInput) -> Pause | Cancel | None:
+        command = self._end_command
+        return command if command is not None and _is_for(command, training_input) else None
 
 
-class _Record:
-    """What a run tells of itself, and what it saves."""
+def _is_for(command: AttemptMessage, training_input: TrainingInput) -> bool:
+    """Return whether a command is about this attempt; one about an older attempt is obsolete."""
+    return (command.job_id, command.attempt) == (training_input.job_id, training_input.attempt)
 
-    def __init__(
-        self,
-        run: training_protocol.Run,
-        trainer: Trainer,
-        preprocessor: Preprocessor,
-        say: Callable[[training_protocol.FromWorker], None],
-    ) -> None:
-        self._run = run
+
+class _RunReporter:
+    """Reports the progress of one attempt, and saves its checkpoints and snapshots."""
+
+    def __init__(self, training_input: TrainingInput, trainer: Trainer, preprocessor: Preprocessor, send: Send) -> None:
+        self._input = training_input
+        self._attempt = (training_input.job_id, training_input.attempt)
+        self._output_dir = Path(training_input.output_dir)
+        self._classes = training_input.dataset.classes
         self._trainer = trainer
-        self._preparation = preprocessor
-        self._say = say
+        self._preprocessor = preprocessor
+        self._send = send
         self._pending: list[Epoch] = []
-        self._reported = self._saved = time.monotonic()
+        self._reported_at = self._saved_at = time.monotonic()
 
-    def note(self, epoch: Epoch | None) -> None:
-        """An epoch ended, or a part of one."""
-        now = time.monotonic()
+    def add(self, epoch: Epoch | None) -> None:
+        """Note that an epoch, or for None a part of one, has ended; report when it is time."""
+        elapsed = time.monotonic() - self._reported_at
         if epoch is not None:
             self._pending.append(epoch)
-            if now - self._reported >= 1 / _REPORTS_PER_SECOND:
-                self.report()
-        elif now - self._reported >= _SECONDS_BETWEEN_SIGNS:
-            self._say(training_protocol.Progressing(self._run.job_id, self._run.attempt))
-            self._reported = now
+            if elapsed >= _REPORT_INTERVAL:
+                self.flush()
+        elif elapsed >= _HEARTBEAT_INTERVAL:
+            self._send(Heartbeat(*self._attempt))
+            self._reported_at = time.monotonic()
 
-    def report(self) -> None:
+    def flush(self) -> None:
+        """Report the epochs that have not been reported yet."""
         if self._pending:
-            self._say(training_protocol.Trained(self._run.job_id, self._run.attempt, tuple(self._pending)))
+            self._send(EpochsTrained(*self._attempt, tuple(self._pending)))
             self._pending.clear()
-            self._reported = time.monotonic()
+            self._reported_at = time.monotonic()
 
     def take_snapshot(self) -> None:
-        """Whatever comes in between: the run does not suffer from being looked at."""
-        run, epoch = self._run, self._trainer.position.epoch
-        weights = self._trainer.trained_so_far
+        """Write the current weights. A failure is reported and does not end training."""
+        epoch = self._trainer.position.epoch
+        weights = self._trainer.current_network
         try:
-            file = save_snapshot(Path(run.folder), weights, self._preparation, run.dataset.classes)
-        except (StorageFailed, MemoryError) as problem:
-            self._say(training_protocol.SnapshotFailed(run.job_id, run.attempt, str(problem)))
+            file = save_snapshot(self._output_dir, weights, self._preprocessor, self._classes)
+        except (StorageFailed, MemoryError) as error:
+            self._send(SnapshotFailed(*self._attempt, str(error)))
         else:
-            self._say(training_protocol.SnapshotTaken(run.job_id, run.attempt, file.name, epoch))
+            self._send(SnapshotTaken(*self._attempt, file.name, epoch))
 
-    def save_if_due(self, epoch: Epoch | None) -> None:
-        """`epoch`: the one that just ended."""
-        rule = self._run.checkpointing
-        by_epochs = rule.epochs is not None and epoch is not None and epoch.epoch % rule.epochs == 0
-        if by_epochs or time.monotonic() - self._saved >= rule.seconds:
-            self.save()
+    def save_checkpoint_if_due(self, epoch: Epoch | None) -> None:
+        """Save a checkpoint if one is due. `epoch`: the one that just ended, if one did."""
+        rule = self._input.checkpointing
+        due_by_epochs = rule.epochs is not None and epoch is not None and epoch.epoch % rule.epochs == 0
+        if due_by_epochs or time.monotonic() - self._saved_at >= rule.seconds:
+            self.save_checkpoint()
 
-    def save(self) -> None:
-        self.report()  # what a checkpoint contains is known before the checkpoint is
+    def save_checkpoint(self) -> None:
+        """Save a checkpoint; the epochs in it are reported before it is."""
+        self.flush()
         position = self._trainer.position
-        name = f"{self._run.job_id}-{self._run.attempt}-{position.epoch}-{position.row}.checkpoint"
-        checkpoint = Checkpoint.of(self._trainer, self._preparation, self._run.dataset.classes)
-        file = save_checkpoint(Path(self._run.folder) / name, checkpoint)
-        self._say(training_protocol.Checkpointed(self._run.job_id, self._run.attempt, file.name, file.stat().st_size))
-        self._saved = time.monotonic()
+        job_id, attempt = self._attempt
+        path = self._output_dir / f"{job_id}-{attempt}-{position.epoch}-{position.row}.checkpoint"
+        checkpoint = Checkpoint.capture(self._trainer, self._preprocessor, self._classes)
+        file = save_checkpoint(path, checkpoint)
+        self._send(CheckpointSaved(job_id, attempt, file.name, file.stat().st_size))
+        self._saved_at = time.monotonic()
 
 
 def main(arguments: list[str]) -> None:
-    descriptor, kind, cores = arguments
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the service decides
-    # A worker that is stopped does not see that its service is gone (whose thread that started it lives as long).
-    end_with(os.getppid(), signal.SIGKILL)
-    channel = training_protocol.channel_to_service(socket.socket(fileno=int(descriptor)))
-    Worker(channel, Cuda() if kind == "cuda" else Cpu(int(cores))).work()
+    """Run a worker as the command line says."""
+    kind, cores, descriptor = arguments
+    ignore_interrupts()
+    # A worker that is stopped does not notice a closed channel. The thread of the pool, its parent, lives as long as
+    # the service.
+    die_with_parent(os.getppid(), signal.SIGKILL)
+    TrainingWorker(int(descriptor), CudaDevice() if kind == "cuda" else CpuDevice(int(cores))).run()
 
 
 if __name__ == "__main__":

@@ -1,14 +1,12 @@
-"""The seam where runs execute: here one worker process per slot, watched by one thread.
+"""Pool of training workers: one process per slot, watched by one thread.
 
-A worker's pipe reaching its end is the sign that it died; what it said before is heard first.
+A worker has died when its end of the channel is closed; messages that it sent before are delivered first.
 """
 
 import logging
 import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -17,202 +15,207 @@ from multiprocessing.connection import wait
 from typing import Literal
 
 from nabla.engine.literals import DeviceKind
-from nabla.engine.workers.ipc import Channel
-from nabla.engine.workers.training_protocol import FromWorker, Ready, Released, Stop, ToWorker, channel_to_worker
+from nabla.engine.workers.os_process import ChildProcess
+from nabla.engine.workers.training_protocol import Ready, Released, Shutdown, WorkerCommand, WorkerEvent
 
 log = logging.getLogger(__name__)
 
 SlotState = Literal["starting", "ready", "lost"]
 
-# A worker that cannot even start is tried again after so many seconds, the last again and again.
-_RETRY_SECONDS = (0.0, 0.5, 2.0, 10.0)
-# The very first start on a machine compiles for up to a minute; one that takes longer than this hangs.
-_SECONDS_TO_START = 600.0
-# How often whoever watches is called, at least.
-_SECONDS_BETWEEN_LOOKS = 0.5
-_SECONDS_TO_DIE = 0.5
-
-
-def _environment(slot: "Slot") -> dict[str, str]:
-    """The most threads a BLAS library may ever use is fixed when it is loaded, and the GPUs that CUDA sees when it is.
-    And a folder called `engine` where the service was started is not taken for ours."""
-    cores = str(slot.cores)
-    threads = {"OPENBLAS_NUM_THREADS": cores, "OMP_NUM_THREADS": cores}
-    gpus = {"CUDA_VISIBLE_DEVICES": "" if slot.gpu is None else _visible_name(slot.gpu)}
-    return {**os.environ, **threads, **gpus, "PYTHONSAFEPATH": "1"}
-
-
-def _visible_name(gpu: int) -> str:
-    """What CUDA calls the GPU that is this one of those that the service sees."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return visible.split(",")[gpu].strip() if visible else str(gpu)
+# Delays before a worker is restarted, by the number of starts that failed in a row; the last one repeats.
+_RESTART_DELAYS_SECONDS = (0.0, 0.5, 2.0, 10.0)
+# The first start on a machine compiles for up to a minute.
+_START_TIMEOUT = 600.0
+_SEND_TIMEOUT = 5.0
+_TICK_INTERVAL = 0.5
+_KILL_TIMEOUT = 0.5
 
 
 @dataclass(eq=False)
 class Slot:
-    """A place where one job runs: some cores, or the GPU of this number. `state` tells of its worker; `starts_failed`
-    counts those that died before ready. `memory_free`: bytes of the GPU, as the worker last said."""
+    """Some cores, or one GPU, on which one job runs at a time.
+
+    Attributes:
+        name: Unique name, such as cpu-0.
+        cores: How many cores the worker uses.
+        gpu: Index among the GPUs that the service sees; None on the CPU.
+        memory_free: Free bytes of the GPU as last reported by the worker.
+        state: State of the worker: "lost" from the moment it is killed, however long it takes to end.
+        failed_starts: How many workers in a row died before they were ready.
+        restart_at: When the next worker may start, on the monotonic clock.
+        started_at: When the current worker was started.
+        process: The current worker, or the last one.
+        connected: Whether the channel to `process` is open.
+    """
 
     name: str
     cores: int
     gpu: int | None = None
     memory_free: int | None = None
     state: SlotState = "lost"
-    starts_failed: int = 0
-    start_at: float = 0.0
+    failed_starts: int = 0
+    restart_at: float = 0.0
     started_at: float = 0.0
-    process: subprocess.Popen[bytes] | None = None
-    channel: Channel[FromWorker] | None = field(default=None, repr=False)
+    process: ChildProcess[WorkerEvent] | None = field(default=None, repr=False)
+    connected: bool = False
 
     @property
     def kind(self) -> DeviceKind:
+        """The kind of device that jobs need for this slot."""
         return "cpu" if self.gpu is None else "cuda"
 
     @property
     def device(self) -> str:
+        """The name of the device, as the API shows it."""
         return "cpu" if self.gpu is None else f"cuda:{self.gpu}"
 
 
-class ProcessExecutor:
-    """Keeps a worker alive in every slot and carries messages to and from it.
+class WorkerPool:
+    """Keeps a worker running in every slot, and passes messages.
 
-    `heard(slot, message)`, `died(slot, exit_code)` and, every now and then, `look()` are called in the watching thread,
-    one at a time; every message of a worker comes before its death, and all that have come before a look.
+    All callbacks run in the watching thread, one at a time. All messages of a worker are delivered before its exit, and
+    all messages that have arrived before a tick.
     """
 
     def __init__(
         self,
         slots: list[Slot],
         *,
-        heard: Callable[[Slot, FromWorker], None],
-        died: Callable[[Slot, int], None],
-        look: Callable[[], None],
+        on_message: Callable[[Slot, WorkerEvent], None],
+        on_exit: Callable[[Slot, int], None],
+        on_tick: Callable[[], None],
     ) -> None:
+        """Prepare the pool; `start` starts the workers.
+
+        Args:
+            slots: The slots to keep a worker in.
+            on_message: Called with each message of a slot's worker.
+            on_exit: Called with the exit code of a slot's worker when it has ended.
+            on_tick: Called at least twice a second.
+        """
         self.slots = slots
-        self._heard = heard
-        self._died = died
-        self._look = look
+        self._on_message = on_message
+        self._on_exit = on_exit
+        self._on_tick = on_tick
         self._stopping = False
-        # Killed and not gone yet.
-        self._dying: list[subprocess.Popen[bytes]] = []
-        self._thread = threading.Thread(target=self._watch, name="executor", daemon=True)
+        # Killed workers that have not ended yet.
+        self._zombies: list[ChildProcess[WorkerEvent]] = []
+        self._thread = threading.Thread(target=self._watch, name="worker-pool", daemon=True)
 
     def start(self) -> None:
-        self._woken, self._wake = socket.socketpair()
+        """Start the workers and the thread that watches them."""
+        self._wake_receiver, self._wake_sender = socket.socketpair()
         self._thread.start()
 
-    def send(self, slot: Slot, message: ToWorker) -> None:
-        """To a worker that may just have died; then its death is reported as any other."""
-        if slot.channel is not None:
+    def send(self, slot: Slot, message: WorkerCommand) -> None:
+        """Send a message to a slot's worker; kill a worker that does not read it."""
+        if slot.process is not None and slot.connected:
             try:
-                slot.channel.send(message)
-            except OSError as problem:
-                log.warning("the worker of slot %s does not take a message: %s", slot.name, problem)
-                self.kill(slot)  # if it is not dead already: half a message may have gone
+                slot.process.channel.send(message)
+            except OSError as error:
+                log.warning("cannot send to the worker of slot %s: %s", slot.name, error)
+                self.kill(slot)  # half of the message may have been sent
 
     def kill(self, slot: Slot) -> None:
-        """End a slot's worker at once. Its death is reported, and another one started."""
-        slot.state = "lost"  # from now on, however long it takes to be gone
+        """Kill a slot's worker. Its exit is reported, and another one started."""
+        slot.state = "lost"
         if slot.process is not None:
             slot.process.kill()
 
     def replace(self, slot: Slot) -> None:
-        """As `kill`, from the watching thread and without waiting for the worker to end, which may be late or never.
-        What it still says is not heard."""
-        if slot.channel is not None:
-            self._bury(slot)
+        """Kill a slot's worker and drop the messages that it has not delivered. For use in the watching thread."""
+        if slot.connected:
+            self._remove_worker(slot)
 
-    def stop(self, seconds: float) -> None:
-        """Let every worker save its run and end; kill those that need longer than `seconds`."""
+    def stop(self, timeout: float) -> None:
+        """Let every worker save its job and exit; kill those that need longer than `timeout` seconds."""
         self._stopping = True
         for slot in self.slots:
-            self.send(slot, Stop())
-        self._wake.send(b"!")
-        self._thread.join(seconds)
+            self.send(slot, Shutdown())
+        self._wake_sender.send(b"!")
+        self._thread.join(timeout)
         for slot in self.slots:
             self.kill(slot)
         self._thread.join()
-        self._woken.close()
-        self._wake.close()
+        self._wake_receiver.close()
+        self._wake_sender.close()
 
     def _watch(self) -> None:
         while True:
             self._start_workers()
-            slots = {slot.channel.fileno(): slot for slot in self.slots if slot.channel}
+            slots = {slot.process.channel.fileno(): slot for slot in self.slots if slot.process and slot.connected}
             if self._stopping and not slots:
                 return
-            for speaking in wait([self._woken.fileno(), *slots], self._seconds_to_wait()):
-                if speaking == self._woken.fileno():
-                    self._woken.recv(1)
-                elif isinstance(speaking, int) and slots[speaking].channel is not None:
-                    self._listen(slots[speaking])
-            self._dying = [process for process in self._dying if process.poll() is None]
-            self._replace_those_that_do_not_start()
-            self._look()
+            for descriptor in wait([self._wake_receiver.fileno(), *slots], self._seconds_to_tick()):
+                if descriptor == self._wake_receiver.fileno():
+                    self._wake_receiver.recv(1)
+                elif isinstance(descriptor, int) and slots[descriptor].connected:
+                    self._receive(slots[descriptor])
+            self._zombies = [process for process in self._zombies if not process.has_exited()]
+            self._replace_stuck_starts()
+            self._on_tick()
 
-    def _seconds_to_wait(self) -> float:
-        waiting = [slot.start_at for slot in self.slots if slot.channel is None and not self._stopping]
-        return max(0.0, min([*(at - time.monotonic() for at in waiting), _SECONDS_BETWEEN_LOOKS]))
+    def _seconds_to_tick(self) -> float:
+        restarts = [slot.restart_at for slot in self.slots if not slot.connected and not self._stopping]
+        return max(0.0, min([*(at - time.monotonic() for at in restarts), _TICK_INTERVAL]))
 
-    def _replace_those_that_do_not_start(self) -> None:
+    def _replace_stuck_starts(self) -> None:
         for slot in self.slots:
-            if slot.state == "starting" and time.monotonic() - slot.started_at > _SECONDS_TO_START:
-                log.error("worker of slot %s does not start; it is replaced", slot.name)
+            if slot.state == "starting" and time.monotonic() - slot.started_at > _START_TIMEOUT:
+                log.error("the worker of slot %s did not start; replacing it", slot.name)
                 self.replace(slot)
 
-    def _listen(self, slot: Slot) -> None:
-        assert slot.channel is not None
+    def _receive(self, slot: Slot) -> None:
+        assert slot.process is not None
         try:
-            messages = slot.channel.received()
+            messages = slot.process.channel.receive_available()
         except (EOFError, OSError):
-            self._bury(slot)
+            self._remove_worker(slot)
             return
         for message in messages:
             if isinstance(message, Ready) and slot.state == "starting":
-                slot.state, slot.starts_failed = "ready", 0
+                slot.state, slot.failed_starts = "ready", 0
             if isinstance(message, Ready | Released):
                 slot.memory_free = message.memory_free
-            self._heard(slot, message)
+            self._on_message(slot, message)
 
-    def _bury(self, slot: Slot) -> None:
+    def _remove_worker(self, slot: Slot) -> None:
         assert slot.process is not None
-        assert slot.channel is not None
-        slot.channel.close()
-        slot.channel = None
-        slot.process.kill()  # its pipe is closed, so that whatever is left of it is of no use
-        try:
-            exit_code = slot.process.wait(_SECONDS_TO_DIE)
-        except subprocess.TimeoutExpired:  # it waits for a device, where no signal reaches it
+        slot.connected = False
+        exit_code = slot.process.close(_KILL_TIMEOUT)
+        if exit_code is None:
             exit_code = -signal.SIGKILL
-            self._dying.append(slot.process)
+            self._zombies.append(slot.process)
         if slot.state == "starting":
-            slot.starts_failed += 1
+            slot.failed_starts += 1
         slot.state = "lost"
-        slot.start_at = time.monotonic() + _RETRY_SECONDS[min(slot.starts_failed, len(_RETRY_SECONDS) - 1)]
+        delay = _RESTART_DELAYS_SECONDS[min(slot.failed_starts, len(_RESTART_DELAYS_SECONDS) - 1)]
+        slot.restart_at = time.monotonic() + delay
         if not self._stopping:
             log.warning("worker of slot %s (process %d) ended with %d", slot.name, slot.process.pid, exit_code)
-        self._died(slot, exit_code)
+        self._on_exit(slot, exit_code)
 
     def _start_workers(self) -> None:
         for slot in self.slots:
-            if slot.channel is None and not self._stopping and slot.start_at <= time.monotonic():
-                self._start_worker(slot)
-
-    def _start_worker(self, slot: Slot) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            slot.process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
+            if not slot.connected and not self._stopping and slot.restart_at <= time.monotonic():
+                slot.process = ChildProcess(
                     "nabla.engine.workers.training_main",
-                    str(theirs.fileno()),
-                    slot.kind,
-                    str(slot.cores),
-                ],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                env=_environment(slot),
-            )
-        slot.channel = channel_to_worker(ours)
-        slot.state, slot.started_at = "starting", time.monotonic()
+                    (slot.kind, slot.cores),
+                    WorkerEvent,
+                    environment=_environment(slot),
+                    timeout=_SEND_TIMEOUT,
+                )
+                slot.state, slot.started_at, slot.connected = "starting", time.monotonic(), True
+
+
+def _environment(slot: Slot) -> dict[str, str]:
+    """Return variables that libraries read when they load: BLAS fixes its maximum of threads then, CUDA its GPUs."""
+    cores = str(slot.cores)
+    gpus = "" if slot.gpu is None else _cuda_name(slot.gpu)
+    return {"OPENBLAS_NUM_THREADS": cores, "OMP_NUM_THREADS": cores, "CUDA_VISIBLE_DEVICES": gpus}
+
+
+def _cuda_name(gpu: int) -> str:
+    """Return CUDA's name of a GPU, given its index among those that the service sees."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return visible.split(",")[gpu].strip() if visible else str(gpu)

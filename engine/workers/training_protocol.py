@@ -1,9 +1,8 @@
-"""What passes between the service and its workers: one JSON frame each. Arrays never do; they are files.
+"""Messages between the service and its training workers. Arrays are never sent; they are in files.
 
-Every message about a job carries its attempt: what is said under an older one is not believed.
+Every message about a job has the number of its attempt. The service ignores messages of an older attempt, and so does
+the worker.
 """
-
-import socket
 
 import msgspec
 
@@ -14,15 +13,14 @@ from nabla.engine.nn.architecture import Architecture
 from nabla.engine.records.job import Checkpointing
 from nabla.engine.training.config import TrainingSpec
 from nabla.engine.training.state import Epoch
-from nabla.engine.workers.ipc import SECONDS_TO_SEND, Channel
 
 
 class _Message(msgspec.Struct, frozen=True, tag=True):
     pass
 
 
-class OfAttempt(_Message, frozen=True):
-    """About one start of one job."""
+class AttemptMessage(_Message, frozen=True):
+    """Base of the messages about one attempt to run a job."""
 
     job_id: str
     attempt: int
@@ -31,137 +29,146 @@ class OfAttempt(_Message, frozen=True):
 # From the service.
 
 
-class Run(OfAttempt, frozen=True):
-    """Train. Paths are absolute; `checkpoint` is where to go on from, `begin_with` one that another run left; new files
-    go into `folder`."""
+class TrainingInput(AttemptMessage, frozen=True):
+    """Start training. All paths are absolute.
+
+    Attributes:
+        architecture: The network's.
+        preprocessing: The network's configuration.
+        spec: The settings of the job.
+        dataset: The training data, stored in `dataset_dir`.
+        dataset_dir: Directory of the training data.
+        validation: A dataset to validate with, stored in `validation_dir`; None for a fraction of the training data.
+        validation_dir: Directory of the validation data.
+        weights: Weights file of the version that the job starts from.
+        checkpoint: Checkpoint of this job to continue from; None at its first start.
+        initial_checkpoint: Checkpoint of another job to start from in place of `weights`, if any.
+        output_dir: Directory for new files.
+        checkpointing: When to save checkpoints, and how many to keep.
+    """
 
     architecture: Architecture
     preprocessing: PreprocessingConfig
     spec: TrainingSpec
     dataset: Dataset
-    dataset_folder: str
+    dataset_dir: str
     validation: Dataset | None
-    validation_folder: str | None
+    validation_dir: str | None
     weights: str
     checkpoint: str | None
-    begin_with: str | None
-    folder: str
+    initial_checkpoint: str | None
+    output_dir: str
     checkpointing: Checkpointing
 
 
-class Pause(OfAttempt, frozen=True):
-    """Save everything, then release the job."""
+class Pause(AttemptMessage, frozen=True):
+    """Save a checkpoint, then release the job."""
 
 
-class Abandon(OfAttempt, frozen=True):
-    """Release the job as it is."""
+class Cancel(AttemptMessage, frozen=True):
+    """Release the job without saving."""
 
 
-class Adjust(OfAttempt, frozen=True):
-    """Train on with another learning rate from the next epoch that begins."""
+class SetLearningRate(AttemptMessage, frozen=True):
+    """Use another learning rate from the next epoch that begins."""
 
     learning_rate: float
 
 
-class TakeSnapshot(OfAttempt, frozen=True):
-    """Write the weights as they are, for the service to predict with, and train on."""
+class TakeSnapshot(AttemptMessage, frozen=True):
+    """Write the current weights for the service to predict with, and continue training."""
 
 
-class Stop(_Message, frozen=True):
-    """Save the job if there is one, then end."""
+class Shutdown(_Message, frozen=True):
+    """Save a checkpoint of the job, if there is one, then exit."""
 
 
-ToWorker = Run | Pause | Abandon | Adjust | TakeSnapshot | Stop
+WorkerCommand = TrainingInput | Pause | Cancel | SetLearningRate | TakeSnapshot | Shutdown
 
 
 # From the worker.
 
 
 class Ready(_Message, frozen=True):
-    """The engine is compiled; the worker waits for a run. `memory_free`: bytes of its GPU, if it has one."""
+    """The engine is compiled, and the worker is idle. `memory_free`: bytes of its GPU, None on the CPU."""
 
     memory_free: int | None = None
 
 
-class Progressing(OfAttempt, frozen=True):
-    """Something was done that shows in nothing else yet."""
+class Heartbeat(AttemptMessage, frozen=True):
+    """Training makes progress within a long epoch."""
 
 
-class Trained(OfAttempt, frozen=True):
+class EpochsTrained(AttemptMessage, frozen=True):
+    """Epochs ended since the last report."""
+
     epochs: tuple[Epoch, ...]
 
 
-class Adjusted(OfAttempt, frozen=True):
-    """The learning rate holds from this epoch on, counted from 0."""
+class LearningRateSet(AttemptMessage, frozen=True):
+    """The learning rate applies from this epoch on, counted from 0."""
 
     learning_rate: float
     epoch: int
 
 
-class SnapshotTaken(OfAttempt, frozen=True):
-    """`file` in the run's folder holds the weights, after `epoch` epochs. It is the service's to remove."""
+class SnapshotTaken(AttemptMessage, frozen=True):
+    """`file` in the output directory holds the weights after `epoch` epochs. The service removes it."""
 
     file: str
     epoch: int
 
 
-class SnapshotFailed(OfAttempt, frozen=True):
-    """The run goes on."""
+class SnapshotFailed(AttemptMessage, frozen=True):
+    """No snapshot could be written; training continues."""
 
     message: str
 
 
-class Checkpointed(OfAttempt, frozen=True):
-    """`file` in the run's folder holds the run after all the epochs reported so far."""
+class CheckpointSaved(AttemptMessage, frozen=True):
+    """`file` in the output directory holds the state after all epochs reported so far."""
 
     file: str
     bytes: int
 
 
-class CheckpointDamaged(OfAttempt, frozen=True):
-    """The run could not go on from its checkpoint."""
+class CheckpointDamaged(AttemptMessage, frozen=True):
+    """The checkpoint to continue from is damaged; an older one may not be."""
 
     message: str
 
 
-class Finished(OfAttempt, frozen=True):
-    """The trained weights are in `file` in the run's folder."""
+class Done(AttemptMessage, frozen=True):
+    """Training ended; `file` in the output directory holds the weights."""
 
     file: str
     stopped: StopReason
     best_epoch: int | None
 
 
-class Broken(OfAttempt, frozen=True):
+class JobFailed(AttemptMessage, frozen=True):
+    """Training failed."""
+
     kind: ErrorKind
     message: str
 
 
-class Released(OfAttempt, frozen=True):
-    """The worker is done with the job, for whatever reason, and waits for the next run."""
+class Released(AttemptMessage, frozen=True):
+    """The worker no longer has the job, however that ended, and is idle. `memory_free`: as in `Ready`."""
 
     memory_free: int | None = None
 
 
-FromWorker = (
+WorkerEvent = (
     Ready
-    | Progressing
-    | Trained
-    | Adjusted
+    | Heartbeat
+    | EpochsTrained
+    | LearningRateSet
     | SnapshotTaken
     | SnapshotFailed
-    | Checkpointed
+    | CheckpointSaved
     | CheckpointDamaged
-    | Finished
-    | Broken
+    | Done
+    | JobFailed
     | Released
 )
-
-
-def channel_to_worker(end: socket.socket) -> Channel[FromWorker]:
-    end.settimeout(SECONDS_TO_SEND)
-    return Channel(end, FromWorker)
-
-
-def channel_to_service(end: socket.socket) -> Channel[ToWorker]:
-    return Channel(end, ToWorker)

@@ -1,1 +1,1 @@
-"""Files as people have them, read in blocks into stored datasets."""
+"""Ingest of uploaded files into stored datasets, block by block."""

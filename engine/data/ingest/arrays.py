@@ -1,4 +1,4 @@
-"""Arrays, stored block by block as they are."""
+"""Ingest of arrays: inputs with targets or labels and weights, validated and stored block by block."""
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -6,161 +6,180 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from nabla.engine import durable_files
-from nabla.engine.data.examples import Array, check_answers
-from nabla.engine.data.ingest.formats.npy import Announced
-from nabla.engine.data.ingest.prefetch import ahead
-from nabla.engine.data.ingest.progress import Meter
-from nabla.engine.data.ingest.validation import Classes, Distributions, Numbers, Weights, in_array
-from nabla.engine.data.ingest_options import NO_ANSWERS, Answers, Content, Reading
-from nabla.engine.data.npy_io import write_array
+from nabla.engine.data.dataset import write_npy
+from nabla.engine.data.examples import validate_targets
+from nabla.engine.data.ingest.formats.npy import ArrayHeader
+from nabla.engine.data.ingest.prefetch import prefetch
+from nabla.engine.data.ingest.validation import (
+    DistributionDetector,
+    LabelEncoder,
+    NumberValidator,
+    WeightValidator,
+    array_row_error,
+)
+from nabla.engine.data.ingest_options import NO_TARGETS, DatasetContent, IngestOptions, ProgressTracker, TargetSummary
 from nabla.engine.errors import InvalidInput
+from nabla.engine.typing import AnyArray, Float64Array
 
 
 @dataclass(frozen=True)
-class Given:
-    """An array that was handed in. `blocks` gives its rows, from the first on, as often as it is called; labels may
-    come as Arrow has them. `file`: one of numbers that may be stored as it is."""
+class ArraySource:
+    """An array to store.
 
-    announced: Announced
-    blocks: Callable[[], Iterator[Array | pa.Array]]
-    file: Path | None = None
+    Attributes:
+        read_blocks: Yields the rows from the first on, each time it is called; labels may be Arrow arrays.
+        zero_copy_path: A .npy file that can be linked instead of copied.
+    """
+
+    header: ArrayHeader
+    read_blocks: Callable[[], Iterator[AnyArray | pa.Array]]
+    zero_copy_path: Path | None = None
 
 
-def store_arrays(arrays: Mapping[str, Given], reading: Reading, folder: Path, meter: Meter) -> Content:
-    """Write inputs, and targets or labels and weights, where there are some, into `folder`. Raises InvalidInput,
-    StorageFailed."""
-    _check(arrays, reading)
-    rows = arrays["inputs"].announced.rows
-    inputs, _ = _store_numbers("inputs", arrays["inputs"], folder, meter)
+def store_arrays(
+    arrays: Mapping[str, ArraySource], options: IngestOptions, directory: Path, tracker: ProgressTracker
+) -> DatasetContent:
+    """Store arrays by field (inputs, targets or labels, weights) in `directory`. Raises InvalidInput, StorageFailed."""
+    _check_headers(arrays, options)
+    header = arrays["inputs"].header
+    inputs, _ = _store_numbers("inputs", arrays["inputs"], directory, tracker)
     if "weights" in arrays:
-        _store_weights(arrays["weights"], folder)
-    answers = _store_answers(arrays, reading, folder, meter)
-    return Content(
-        rows=rows,
-        inputs=arrays["inputs"].announced.columns or 1,
-        bytes=sum(file.stat().st_size for file in folder.iterdir()),
-        magnitude=max(inputs.magnitude, answers.magnitude),
+        _store_weights(arrays["weights"], directory)
+    targets = _store_targets(arrays, options, directory, tracker)
+    return DatasetContent(
+        rows=header.rows,
+        inputs=header.columns or 1,
+        bytes=sum(file.stat().st_size for file in directory.iterdir()),
+        magnitude=max(inputs.magnitude, targets.magnitude),
         weighted="weights" in arrays,
-        **vars(answers),
+        **vars(targets),
     )
 
 
-def _check(arrays: Mapping[str, Given], reading: Reading) -> None:
-    """By what the headers announce. Raises InvalidInput."""
-    check_answers([field for field in arrays if field != "inputs"], reading.unlabeled)
-    if reading.weight is not None:
+def _check_headers(arrays: Mapping[str, ArraySource], options: IngestOptions) -> None:
+    """Raise InvalidInput if the arrays do not fit each other or the options."""
+    validate_targets([field for field in arrays if field != "inputs"], options.unlabeled)
+    if options.weight is not None:
         raise InvalidInput(
-            "weight", "This names a column of a table; with arrays the weights are an array called weights."
+            "weight", "This names a column of a table; for arrays, send the weights as an array called weights."
         )
     for option in ("target", "label", "features", "types", "imputation", "constants"):
-        if getattr(reading, option):
-            raise InvalidInput(option, "This is about the columns of a table; arrays have none.")
-    if reading.classes is not None and "targets" in arrays:
-        raise InvalidInput("classes", "Classes go with labels; these are targets.")
-    rows = arrays["inputs"].announced.rows
-    for field, given in arrays.items():
-        found = given.announced
-        if field != "labels" and found.dtype.kind not in "buif":
-            raise InvalidInput(field, f"Expected numbers, got an array of type {found.dtype}.")
-        if found.rows != rows:
-            raise InvalidInput(field, f"There are {found.rows} {field} for {rows} rows of inputs.")
-        if field in ("labels", "weights") and found.columns not in (None, 1):
+        if getattr(options, option):
+            raise InvalidInput(option, "This option is for the columns of a table; arrays have none.")
+    if options.classes is not None and "targets" in arrays:
+        raise InvalidInput("classes", "Classes go with labels, but these are targets.")
+    rows = arrays["inputs"].header.rows
+    for field, array in arrays.items():
+        header = array.header
+        if field != "labels" and header.dtype.kind not in "buif":
+            raise InvalidInput(field, f"Expected numbers, got an array of type {header.dtype}.")
+        if header.rows != rows:
+            raise InvalidInput(field, f"There are {header.rows} {field} for {rows} rows of inputs.")
+        if field in ("labels", "weights") and header.columns not in (None, 1):
             raise InvalidInput(
-                field, f"Expected one {field[:-1]} per row, got an array of shape ({rows}, {found.columns})."
+                field, f"Expected one {field[:-1]} per row, got an array of shape ({rows}, {header.columns})."
             )
 
 
-def _store_answers(arrays: Mapping[str, Given], reading: Reading, folder: Path, meter: Meter) -> Answers:
-    if reading.unlabeled:
-        return NO_ANSWERS
+def _store_targets(
+    arrays: Mapping[str, ArraySource], options: IngestOptions, directory: Path, tracker: ProgressTracker
+) -> TargetSummary:
+    if options.unlabeled:
+        return NO_TARGETS
     if "labels" in arrays:
-        return Answers.of_classes(_store_codes(arrays["labels"], reading, folder))
-    numbers, are_distributions = _store_numbers("targets", arrays["targets"], folder, meter)
-    width = arrays["targets"].announced.columns or 1
-    return Answers(width, None, numbers.smallest, numbers.largest, are_distributions)
+        return TargetSummary.from_classes(_store_codes(arrays["labels"], options, directory))
+    numbers, all_distributions = _store_numbers("targets", arrays["targets"], directory, tracker)
+    columns = arrays["targets"].header.columns or 1
+    return TargetSummary(columns, None, numbers.smallest, numbers.largest, all_distributions)
 
 
-def _store_numbers(field: str, given: Given, folder: Path, meter: Meter) -> tuple[Numbers, bool]:
-    """In the type that they have; half precision becomes float32."""
-    numbers = Numbers(lambda row, column, sentence: in_array(f"{field}.{row}")(column, sentence))
-    distributions = Distributions()
-    found = given.announced
-    dtype = np.dtype(np.float32) if found.dtype == np.float16 else found.dtype.newbyteorder("=")
+def _store_numbers(
+    field: str, array: ArraySource, directory: Path, tracker: ProgressTracker
+) -> tuple[NumberValidator, bool]:
+    """Store numbers in their own type, but float16 as float32.
 
-    def blocks() -> Iterator[Array]:
+    Returns:
+        The validator of the numbers, and whether all rows are probability distributions.
+    """
+    numbers = NumberValidator(lambda row, column, message: array_row_error(f"{field}.{row}")(column, message))
+    detector = DistributionDetector()
+    header = array.header
+    dtype = np.dtype(np.float32) if header.dtype == np.float16 else header.dtype.newbyteorder("=")
+
+    def iter_blocks() -> Iterator[AnyArray]:
         first_row = 0
-        for read in given.blocks():
-            block = np.asarray(read, dtype).reshape(-1, found.columns or 1)
-            numbers.see(block, first_row)
+        for source_block in array.read_blocks():
+            block = np.asarray(source_block, dtype).reshape(-1, header.columns or 1)
+            numbers.add(block, first_row)
             if field == "targets":
-                distributions.see(block)
+                detector.add(block)
             first_row += len(block)
             yield block
 
-    def counted(blocks: Iterator[Array]) -> Iterator[Array]:
+    def track(blocks: Iterator[AnyArray]) -> Iterator[AnyArray]:
         for block in blocks:
             if field == "inputs":
-                meter.add(len(block))
+                tracker.add_rows(len(block))
             yield block
 
-    path = folder / f"{field}.npy"
-    if given.file is None:
-        write_array(path, dtype, (found.rows, found.columns or 1), counted(ahead(blocks())))
+    path = directory / f"{field}.npy"
+    if array.zero_copy_path is None:
+        write_npy(path, dtype, (header.rows, header.columns or 1), track(prefetch(iter_blocks())))
     else:
-        for _ in counted(blocks()):  # nothing is written meanwhile
+        for _ in track(iter_blocks()):  # nothing is written meanwhile, so there is nothing to read ahead of
             pass
-        durable_files.adopt(given.file, path)
-    return numbers, distributions.are
+        durable_files.link_with_digest(array.zero_copy_path, path)
+    return numbers, detector.all_distributions
 
 
-def _store_codes(given: Given, reading: Reading, folder: Path) -> tuple[str, ...]:
-    classes = Classes("labels", reading.classes, in_array("labels"))
+def _store_codes(array: ArraySource, options: IngestOptions, directory: Path) -> tuple[str, ...]:
+    encoder = LabelEncoder("labels", options.classes, array_row_error("labels"))
+    for _, labels in _iter_labels(array):
+        encoder.add(encoder.distinct_labels(labels))
+    encoder.finish()
+    codes = (encoder.encode(labels, first_row) for first_row, labels in _iter_labels(array))
+    write_npy(directory / "codes.npy", np.dtype(np.int32), (array.header.rows,), codes)
+    return encoder.classes
+
+
+def _iter_labels(array: ArraySource) -> Iterator[tuple[int, pa.Array]]:
+    """Yield the labels in blocks, each with the number of its first row."""
     first_row = 0
-    for block in given.blocks():
-        classes.add(classes.look(_labels(block, first_row)))
+    for block in array.read_blocks():
+        yield first_row, _labels_to_arrow(block, first_row)
         first_row += len(block)
-    classes.settle()
-
-    def codes() -> Iterator[Array]:
-        first_row = 0
-        for block in given.blocks():
-            yield classes.codes(_labels(block, first_row), first_row)
-            first_row += len(block)
-
-    write_array(folder / "codes.npy", np.dtype(np.int32), (given.announced.rows,), codes())
-    return classes.names
 
 
-def _labels(block: Array | pa.Array, first_row: int) -> pa.Array:
-    """As Arrow has them. Raises InvalidInput naming the first row of a text that is none."""
+def _labels_to_arrow(block: AnyArray | pa.Array, first_row: int) -> pa.Array:
+    """Return labels as an Arrow array. Raises InvalidInput, naming the first row whose text is not valid Unicode."""
     if isinstance(block, pa.Array):
         return block
     column = block.reshape(-1)
     column = column.astype(column.dtype.newbyteorder("="), copy=False)
     if column.dtype.kind == "S":
-        column = np.char.decode(column, "utf-8", "replace")  # type: ignore[arg-type]  # of bytes: kind S
+        column = np.char.decode(column, "utf-8", "replace")
     if column.dtype.kind == "U":
-        letters = np.ascontiguousarray(column).view(np.uint32).reshape(len(column), -1)
-        wrong = np.flatnonzero(((letters > sys.maxunicode) | ((letters >= 0xD800) & (letters <= 0xDFFF))).any(axis=1))
-        if wrong.size:
-            raise in_array("labels")(first_row + int(wrong[0]), "The text holds what is no letter of Unicode.")
+        code_points = np.ascontiguousarray(column).view(np.uint32).reshape(len(column), -1)
+        is_surrogate = (code_points >= 0xD800) & (code_points <= 0xDFFF)
+        invalid = np.flatnonzero(((code_points > sys.maxunicode) | is_surrogate).any(axis=1))
+        if invalid.size:
+            raise array_row_error("labels")(first_row + int(invalid[0]), "The text is not valid Unicode.")
     return pa.array(column.astype(np.float32) if column.dtype == np.float16 else column)
 
 
-def _store_weights(given: Given, folder: Path) -> None:
-    weights = Weights("weights", in_array("weights"))
+def _store_weights(array: ArraySource, directory: Path) -> None:
+    validator = WeightValidator("weights", array_row_error("weights"))
 
-    def blocks() -> Iterator[npt.NDArray[np.float64]]:
+    def iter_blocks() -> Iterator[Float64Array]:
         first_row = 0
-        for read in given.blocks():
-            block = np.asarray(read, np.float64).reshape(-1)
-            weights.see(block, first_row)
+        for source_block in array.read_blocks():
+            block = np.asarray(source_block, np.float64).reshape(-1)
+            validator.add(block, first_row)
             first_row += len(block)
             yield block
-        weights.end()
+        validator.finish()
 
-    write_array(folder / "weights.npy", np.dtype(np.float64), (given.announced.rows,), blocks())
+    write_npy(directory / "weights.npy", np.dtype(np.float64), (array.header.rows,), iter_blocks())

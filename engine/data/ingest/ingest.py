@@ -1,7 +1,7 @@
-"""Files that were handed in, read, checked and stored as the content of a dataset.
+"""Ingest of uploaded files, which are read, validated and stored as the content of a dataset.
 
-In memory is never more than some blocks of them. Nothing is ever unpickled, and sizes are checked before they are
-believed.
+Memory holds only a few blocks of a file at a time. Nothing is ever unpickled, and every size that a file states is
+checked before memory is allocated for it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,214 +13,250 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from nabla.engine.data.examples import Array
-from nabla.engine.data.ingest.arrays import Given, store_arrays
+from nabla.engine.data.ingest.arrays import ArraySource, store_arrays
 from nabla.engine.data.ingest.formats import arrow, csv, json, npy, npz
-from nabla.engine.data.ingest.formats.byte_stream import Readable, exactly, whole
-from nabla.engine.data.ingest.formats.decompression import Pieces, opened
-from nabla.engine.data.ingest.formats.detection import START, format_of
-from nabla.engine.data.ingest.formats.npy import Announced
-from nabla.engine.data.ingest.formats.types import Types, shown
-from nabla.engine.data.ingest.progress import Meter
-from nabla.engine.data.ingest.tables import Part, store_table
-from nabla.engine.data.ingest.type_inference import as_text
-from nabla.engine.data.ingest_options import Content, Progress, Reading, Source
-from nabla.engine.data.schema import name
-from nabla.engine.errors import InvalidInput, TooLarge
+from nabla.engine.data.ingest.formats.byte_stream import ByteStream, as_single_file, read_exactly
+from nabla.engine.data.ingest.formats.decompression import ChunkedFile, open_source
+from nabla.engine.data.ingest.formats.detection import SNIFF_BYTES, detect_format
+from nabla.engine.data.ingest.formats.npy import ArrayHeader
+from nabla.engine.data.ingest.formats.types import ColumnTypes
+from nabla.engine.data.ingest.table_schema import text_columns
+from nabla.engine.data.ingest.tables import RowSource, store_table
+from nabla.engine.data.ingest_options import DatasetContent, IngestOptions, Progress, ProgressTracker, SourceFile
+from nabla.engine.data.schema import format_category
+from nabla.engine.errors import InvalidInput, TooLarge, quote
 from nabla.engine.literals import DataFormat
+from nabla.engine.typing import AnyArray
 
-_FIELDS = ({"inputs", "targets"}, {"inputs", "labels"})
+_ARRAY_FIELDS = ({"inputs", "targets"}, {"inputs", "labels"})
 
 
-def read(sources: Sequence[Source], reading: Reading, folder: Path, progress: Callable[[Progress], None]) -> Content:
-    """Read, check and store in the existing folder `folder`. Raises InvalidInput, TooLarge, StorageFailed.
+def ingest_files(
+    sources: Sequence[SourceFile], options: IngestOptions, directory: Path, on_progress: Callable[[Progress], None]
+) -> DatasetContent:
+    """Read files and store their content in `directory`, which exists and is empty.
 
-    What was written is left there if it fails.
+    On failure, files that were written are left there.
+
+    Raises:
+        InvalidInput: The files, or the options for them, are not valid.
+        TooLarge: The files are beyond a limit, or beyond the memory of this process.
+        StorageFailed: The disk cannot be written.
     """
-    meter = Meter(sources, reading.largest, progress)
+    tracker = ProgressTracker(sources, options.largest, on_progress)
     with suppress(MemoryError):
         if {source.field for source in sources} == {"file"}:
-            return _read_files(sources, reading, folder, meter)
-        return store_arrays(_arrays(sources, reading, folder, meter), reading, folder, meter)
-    # What took the memory is let go by now, and there is some to say so.
-    raise TooLarge("file", "Reading this takes more memory than there is; hand in less at once.")
+            return _ingest_files(sources, options, directory, tracker)
+        return store_arrays(_open_array_fields(sources, options, directory, tracker), options, directory, tracker)
+    # Outside the block, where the failed allocations are released: the error itself takes memory.
+    raise TooLarge("file", "Reading this takes more memory than is available; send less at once.")
 
 
-def _read_files(sources: Sequence[Source], reading: Reading, folder: Path, meter: Meter) -> Content:
-    called = _called(sources)
+def _ingest_files(
+    sources: Sequence[SourceFile], options: IngestOptions, directory: Path, tracker: ProgressTracker
+) -> DatasetContent:
+    """Ingest files of the field `file`: tables, one archive of arrays, or one JSON object of arrays."""
+    labels = _label_sources(sources)
     formats = []
-    for source, which in zip(sources, called, strict=True):
-        with _naming(which):
-            formats.append(_format(source, reading, meter))
+    for source, label in zip(sources, labels, strict=True):
+        with _label_errors(label):
+            formats.append(_detect_format(source, options, tracker))
     if formats == ["npz"]:
-        return store_arrays(_of_archive(sources[0], folder, meter), reading, folder, meter)
+        return store_arrays(_open_archive(sources[0], directory, tracker), options, directory, tracker)
     if formats == ["json"]:
-        found = _json(sources[0], meter)
-        if isinstance(found, dict):
-            return store_arrays({field: _in_memory(array) for field, array in found.items()}, reading, folder, meter)
-    parts = [
-        Part(source.field, partial(_batches_of, which, source, format, reading, folder, meter), _stays(source, format))
-        for which, source, format in zip(called, sources, formats, strict=True)
+        content = _read_json(sources[0], tracker)
+        if isinstance(content, dict):
+            arrays = {field: _array_in_memory(array) for field, array in content.items()}
+            return store_arrays(arrays, options, directory, tracker)
+    row_sources = [
+        RowSource(
+            source.field,
+            _label_batches(label, partial(_read_batches, source, format, options, directory, tracker)),
+            _zero_copy_path(source, format),
+        )
+        for label, source, format in zip(labels, sources, formats, strict=True)
     ]
-    return store_table(parts, reading, folder, meter)
+    return store_table(row_sources, options, directory, tracker)
 
 
-def _called(sources: Sequence[Source]) -> list[str]:
-    """What sentences call each of several files; nothing, where there is one."""
+def _label_sources(sources: Sequence[SourceFile]) -> list[str]:
+    """Return the prefix of errors about each file; an empty one for a single file."""
     if len(sources) == 1:
         return [""]
-    names = (f" ({shown(source.name)})" if source.name else "" for source in sources)
+    names = (f" ({quote(source.name)})" if source.name else "" for source in sources)
     return [f"File {number} of {len(sources)}{name}: " for number, name in enumerate(names, start=1)]
 
 
 @contextmanager
-def _naming(called: str) -> Iterator[None]:
-    """Sentences about a file begin with what it is called."""
+def _label_errors(label: str) -> Iterator[None]:
+    """Prepend the label of a file to the messages of errors about it."""
     try:
         yield
-    except InvalidInput as problem:
-        if not called:
+    except InvalidInput as error:
+        if not label:
             raise
-        (field, text), *others = problem.problems
-        raise type(problem)(field, called + text, *others) from problem
+        (field, message), *others = error.problems
+        raise type(error)(field, label + message, *others) from error
 
 
-def _batches_of(
-    called: str, source: Source, format: DataFormat, reading: Reading, folder: Path, meter: Meter, types: Types
-) -> Iterator[pa.RecordBatch]:
-    with _naming(called):
-        yield from _batches(source, format, reading, folder, meter, types)
-
-
-def _format(source: Source, reading: Reading, meter: Meter) -> DataFormat:
-    with opened(source, meter) as stream:
-        start = exactly(stream, START)
-        found = reading.format or format_of(source, start)
+def _detect_format(source: SourceFile, options: IngestOptions, tracker: ProgressTracker) -> DataFormat:
+    with open_source(source, tracker) as stream:
+        start = read_exactly(stream, SNIFF_BYTES)
+        format = options.format or detect_format(source, start)
         if not start:
             raise InvalidInput(source.field, "There is no data: the file is empty.")
-        if found in ("parquet", "arrow", "npz") and not isinstance(stream, Pieces):
-            raise InvalidInput(source.field, f"The file is packed once more; hand in the {found} file as it is.")
-    return found
+        if format in ("parquet", "arrow", "npz") and not isinstance(stream, ChunkedFile):
+            raise InvalidInput(source.field, f"The {format} file is compressed as a whole; send it as it is.")
+    return format
 
 
-def _stays(source: Source, format: DataFormat) -> tuple[Path, pa.Schema] | None:
-    """The file of a source, and its schema, where it need not be written anew."""
+def _zero_copy_path(source: SourceFile, format: DataFormat) -> tuple[Path, pa.Schema] | None:
+    """Return the file of a source and its schema, if it can be linked instead of copied."""
     path, *others = source.paths
-    schema = arrow.staying(path, source.field) if format == "arrow" and not others else None
+    schema = arrow.read_adoptable_schema(path, source.field) if format == "arrow" and not others else None
     return None if schema is None else (path, schema)
 
 
-def _batches(
-    source: Source, format: DataFormat, reading: Reading, folder: Path, meter: Meter, types: Types
+def _label_batches(
+    label: str, read_batches: Callable[[ColumnTypes], Iterator[pa.RecordBatch]]
+) -> Callable[[ColumnTypes], Iterator[pa.RecordBatch]]:
+    """Return a reader of the same batches whose errors have the label of the file."""
+
+    def read_labeled(types: ColumnTypes) -> Iterator[pa.RecordBatch]:
+        with _label_errors(label):
+            yield from read_batches(types)
+
+    return read_labeled
+
+
+def _read_batches(
+    source: SourceFile,
+    format: DataFormat,
+    options: IngestOptions,
+    directory: Path,
+    tracker: ProgressTracker,
+    types: ColumnTypes,
 ) -> Iterator[pa.RecordBatch]:
-    field, text = source.field, as_text(reading)
+    field = source.field
     match format:
         case "csv" | "tsv":
-            with opened(source, meter) as stream:
-                delimiter = "\t" if format == "tsv" else None
-                yield from csv.batches(
-                    stream, field, delimiter=delimiter, header=reading.header, types=types, text=text
+            with open_source(source, tracker) as stream:
+                yield from csv.read_csv_batches(
+                    stream,
+                    field,
+                    delimiter="\t" if format == "tsv" else None,
+                    header=options.header,
+                    types=types,
+                    text_columns=text_columns(options),
                 )
         case "parquet" | "arrow":
             read = arrow.read_parquet_batches if format == "parquet" else arrow.read_arrow_batches
-            with whole(source, folder) as path:
-                yield from read(path, field, meter)
+            with as_single_file(source, directory) as path:
+                yield from read(path, field, tracker)
         case "ndjson":
-            with opened(source, meter) as stream:
-                yield from json.read_ndjson_batches(stream, field, types, text)
+            with open_source(source, tracker) as stream:
+                yield from json.read_ndjson_batches(stream, field, types, text_columns(options))
         case "json":
-            rows = _json(source, meter)
+            rows = _read_json(source, tracker)
             if isinstance(rows, dict):
-                raise InvalidInput(field, "Arrays come in one file, or each in a field of its own.")
-            yield from json.read_ndjson_batches(rows, field, types, text)
+                raise InvalidInput(field, "Send arrays in one file, or each in a field of its own.")
+            yield from json.read_ndjson_batches(rows, field, types, text_columns(options))
         case "npz":
-            raise InvalidInput(field, "An .npz file comes alone; tables may come in several files.")
+            raise InvalidInput(field, "An .npz file must be the only file; tables may be sent in several files.")
         case "npy" | "idx":
             raise InvalidInput(
-                field,
-                "An array comes in a field of its own: inputs, and targets or labels, and weights if rows have them.",
+                field, "Send each array in a field of its own: inputs, targets or labels, and weights if there are any."
             )
 
 
-def _json(source: Source, meter: Meter) -> Readable | dict[str, Array | list[Any]]:
-    with opened(source, meter) as stream:
-        return json.read(stream, source.field)
+def _read_json(source: SourceFile, tracker: ProgressTracker) -> ByteStream | dict[str, AnyArray | list[Any]]:
+    with open_source(source, tracker) as stream:
+        return json.read_json(stream, source.field)
 
 
-def _arrays(sources: Sequence[Source], reading: Reading, folder: Path, meter: Meter) -> dict[str, Given]:
-    """Files that are an array each, by their fields."""
+def _open_array_fields(
+    sources: Sequence[SourceFile], options: IngestOptions, directory: Path, tracker: ProgressTracker
+) -> dict[str, ArraySource]:
+    """Return the arrays of files in fields of their own."""
     fields = [source.field for source in sources]
-    accepted = (*_FIELDS, {"inputs"}) if reading.unlabeled else _FIELDS
+    accepted = (*_ARRAY_FIELDS, {"inputs"}) if options.unlabeled else _ARRAY_FIELDS
     if len(set(fields)) != len(fields) or set(fields) - {"weights"} not in accepted:
         raise InvalidInput(
             "file",
-            "Send tables in the field file, or one .npz file; or arrays (.npy, IDX) in inputs and targets or labels, "
-            "and in weights if rows have them; or in inputs alone with unlabeled=true; "
+            "Send tables or one .npz file in the field file; or arrays (.npy, IDX) in inputs and targets or labels, "
+            "and optionally weights; or in inputs alone with unlabeled=true; "
             f"got {' and '.join(sorted(fields)) or 'no file'}.",
         )
-    given: dict[str, Given] = {}
+    arrays: dict[str, ArraySource] = {}
     for source in sources:
-        format = _format(source, reading, meter)
+        format = _detect_format(source, options, tracker)
         if format not in ("npy", "idx"):
             raise InvalidInput(
                 source.field, f"Expected an array (.npy or IDX), got {format}; tables go in the field file."
             )
         read_header = npy.read_npy_header if format == "npy" else npy.read_idx_header
-        array = _streamed(source.field, partial(opened, source, meter), read_header, folder, meter)
-        given[source.field] = _as_it_is(source, array, meter) if format == "npy" else array
-    return given
+        array = _open_array(source.field, partial(open_source, source, tracker), read_header, directory, tracker)
+        arrays[source.field] = _adopt_array(source, array, tracker) if format == "npy" else array
+    return arrays
 
 
-def _as_it_is(source: Source, array: Given, meter: Meter) -> Given:
-    """Without a copy, where the file is as it would be stored."""
+def _open_array(
+    field: str,
+    open_stream: Callable[[], AbstractContextManager[ByteStream]],
+    read_header: Callable[[ByteStream, str], ArrayHeader],
+    directory: Path,
+    tracker: ProgressTracker,
+) -> ArraySource:
+    """Return an array whose header is validated and whose blocks are read each time they are needed."""
+
+    def read_blocks() -> Iterator[AnyArray]:
+        with open_stream() as stream:
+            yield from npy.read_blocks(stream, read_header(stream, field), field, directory)
+            stream.read(1)  # verifies the checksum at the end of compressed data
+
+    with open_stream() as stream:
+        header = read_header(stream, field)
+    tracker.check_array_size(header.nbytes, field)
+    return ArraySource(header, read_blocks)
+
+
+def _adopt_array(source: SourceFile, array: ArraySource, tracker: ProgressTracker) -> ArraySource:
+    """Return an array that is linked instead of copied, if its file is as it would be stored; else `array`."""
     path = source.paths[0]
     with path.open("rb") as file:
         if len(source.paths) > 1 or file.read(len(npy.MAGIC)) != npy.MAGIC:
             return array
         file.seek(0)
         npy.read_npy_header(file, source.field)
-        if not npy.may_stay(path, array.announced, file.tell()):
+        if not npy.can_adopt(path, array.header, file.tell()):
             return array
 
-    def blocks() -> Iterator[Array]:
-        for block in npy.mapped(path, source.field):
-            meter.bytes_read += block.nbytes
+    def read_blocks() -> Iterator[AnyArray]:
+        for block in npy.map_blocks(path, source.field):
+            tracker.bytes_read += block.nbytes
             yield block
 
-    return Given(array.announced, blocks, path)
+    return ArraySource(array.header, read_blocks, path)
 
 
-def _of_archive(source: Source, folder: Path, meter: Meter) -> dict[str, Given]:
+def _open_archive(source: SourceFile, directory: Path, tracker: ProgressTracker) -> dict[str, ArraySource]:
+    """Return the arrays of an .npz file."""
+
     @contextmanager
-    def member(field: str) -> Iterator[Readable]:
-        with Pieces(source, meter) as pieces, npz.opened(pieces, field) as stream:
+    def open_field(field: str) -> Iterator[ByteStream]:
+        with ChunkedFile(source, tracker) as file, npz.open_field(file, field) as stream:
             yield stream
 
-    with Pieces(source, meter) as pieces:
-        fields = npz.fields(pieces)
-    return {field: _streamed(field, partial(member, field), npy.read_npy_header, folder, meter) for field in fields}
+    with ChunkedFile(source, tracker) as file:
+        fields = npz.list_fields(file)
+    return {
+        field: _open_array(field, partial(open_field, field), npy.read_npy_header, directory, tracker)
+        for field in fields
+    }
 
 
-def _streamed(
-    field: str,
-    open: Callable[[], AbstractContextManager[Readable]],
-    read_header: Callable[[Readable, str], Announced],
-    folder: Path,
-    meter: Meter,
-) -> Given:
-    def blocks() -> Iterator[Array]:
-        with open() as stream:
-            yield from npy.rows(stream, read_header(stream, field), field, folder)
-            stream.read(1)  # what is packed has its checksum at its end
-
-    with open() as stream:
-        announced = read_header(stream, field)
-    meter.fits(announced.length, field)
-    return Given(announced, blocks)
-
-
-def _in_memory(array: Array | list[Any]) -> Given:
+def _array_in_memory(array: AnyArray | list[Any]) -> ArraySource:
     if isinstance(array, list):
-        labels = pa.array([name(label) for label in array])  # numbers may be larger than any that Arrow has
-        return Given(Announced(len(array), None, np.dtype(object)), lambda: iter((labels,)))
-    return Given(npy.check_shape(array.shape, array.dtype, "inputs"), lambda: iter((array,)))
+        labels = pa.array([format_category(label) for label in array])  # integers may be too large for Arrow's types
+        return ArraySource(ArrayHeader(len(array), None, np.dtype(object)), lambda: iter((labels,)))
+    return ArraySource(npy.validate_header(array.shape, array.dtype, "inputs"), lambda: iter((array,)))

@@ -1,35 +1,37 @@
-"""Rows of an Arrow table that are to be predicted, as raw inputs. They are read as those of datasets are, so that they
-are prepared to the same bits."""
+"""Rows of an Arrow table to predict, converted to raw inputs.
+
+They are converted by the code that ingests datasets, so that both are preprocessed to the same bits.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.types as kinds
+import pyarrow.types
 
 from nabla.engine.data.ingest.formats import arrow
-from nabla.engine.data.ingest.formats.types import is_date, is_number, is_text, listed, short, shown, stored
-from nabla.engine.data.ingest.progress import Meter
-from nabla.engine.data.ingest.type_inference import Roles, Shape
-from nabla.engine.data.ingest.validation import Refusal, in_request
-from nabla.engine.data.preview import cut
-from nabla.engine.data.request_rows import shown as cell_shown
+from nabla.engine.data.ingest.formats.types import is_date, is_number, is_text, list_columns, storage_type
+from nabla.engine.data.ingest.table_schema import ColumnRoles, TableSchema
+from nabla.engine.data.ingest.validation import RowError, request_row_error
+from nabla.engine.data.ingest_options import ProgressTracker
+from nabla.engine.data.preview import split_batch
+from nabla.engine.data.request_rows import format_cell
 from nabla.engine.data.schema import Column, ColumnType
-from nabla.engine.data.table_features import values_of
+from nabla.engine.data.table_features import decode_column
 from nabla.engine.durable_files import Sink
-from nabla.engine.errors import InvalidInput, TooLarge
+from nabla.engine.errors import InvalidInput, TooLarge, quote, shorten
+from nabla.engine.typing import Float64Array
 
 _FIELD = "body"
-_EXPECTED: dict[ColumnType, str] = {
+_ACCEPTED: dict[ColumnType, str] = {
     "number": "numbers",
     "boolean": "true and false",
     "date": "dates, or text such as 2024-05-31",
-    "category": "text, numbers, truth values or dates",
+    "category": "text, numbers, booleans or dates",
 }
-# Of a column without any value, which Arrow knows no type of.
-_EMPTY: dict[ColumnType, pa.DataType] = {
+# Types for columns of nulls, for which Arrow infers none.
+_NULL_TYPES: dict[ColumnType, pa.DataType] = {
     "number": pa.float64(),
     "boolean": pa.bool_(),
     "date": pa.timestamp("us"),
@@ -37,136 +39,143 @@ _EMPTY: dict[ColumnType, pa.DataType] = {
 }
 
 
-def write_rows(
-    path: Path, columns: tuple[Column, ...] | None, inputs: int, most_rows: int, sink: Sink, meter: Meter
+def write_prediction_rows(
+    path: Path, columns: tuple[Column, ...] | None, inputs: int, max_rows: int, sink: Sink, tracker: ProgressTracker
 ) -> None:
-    """The rows of the table at `path`, which `meter` counts, as one array (rows, columns) of float64, row by row, into
-    `sink`.
+    """Write the rows of the Arrow table at `path` as float64 (rows, columns), row by row.
 
-    They have these `columns`, in any order, and are written in this one: categories as their codes, and what is missing
-    as NaN or MISSING (see `engine.data.features`). Where that is None they are plain numbers, as many as there are
-    `inputs`, in the order of the table, none of them missing. Raises InvalidInput naming column and row, TooLarge.
+    Args:
+        path: The table.
+        columns: The columns that the network expects; the table may have them in any order, and they are written in
+            this one: categories as codes, and missing values as NaN or `MISSING_CODE` (see `engine.data.features`).
+            None expects plain numbers without missing values, as many columns as there are `inputs`, in their order.
+        inputs: Inputs of the network.
+        max_rows: Maximum number of rows.
+        sink: Where the rows are written.
+        tracker: Counts the rows and limits the bytes.
+
+    Raises:
+        InvalidInput: A column or value does not fit; the error names column and row.
+        TooLarge: The table has more than `max_rows` rows, or too many bytes.
     """
-    table: _Table | None = None
+    decoder: _RowDecoder | None = None
     rows = 0
-    for batch in arrow.read_arrow_batches(path, _FIELD, meter):
-        if table is None:
-            table = _Table(batch.schema, columns, inputs)
-        rows += len(batch)
-        if rows > most_rows:
-            raise TooLarge(
-                _FIELD, f"The table has {rows} rows or more; {most_rows} are answered at once by this network."
-            )
-        meter.fits(8 * rows * table.width, _FIELD)
-        first = rows - len(batch)
-        for part in cut(batch):
-            sink.write(table.raw(part, first).data)
-            first += len(part)
-            meter.add(len(part))
-    if table is None or not rows:
+    for batch in arrow.read_arrow_batches(path, _FIELD, tracker):
+        if decoder is None:
+            decoder = _RowDecoder(batch.schema, columns, inputs)
+        first_row, rows = rows, rows + len(batch)
+        if rows > max_rows:
+            raise TooLarge(_FIELD, f"The table has {rows} rows or more; this network accepts {max_rows} per request.")
+        tracker.check_array_size(8 * rows * decoder.width, _FIELD)
+        for block in split_batch(batch):
+            sink.write(decoder.decode(block, first_row).data)
+            first_row += len(block)
+            tracker.add_rows(len(block))
+    if decoder is None or not rows:
         raise InvalidInput(_FIELD, "There is no data: the table has no rows.")
 
 
-class _Table:
-    """The columns of a table, of which it is known that they can be prepared."""
+class _RowDecoder:
+    """Decodes batches of a table whose columns fit the network."""
 
     def __init__(self, schema: pa.Schema, columns: tuple[Column, ...] | None, inputs: int) -> None:
-        """Raises InvalidInput."""
-        self._plain = columns is None
-        self._columns = _numbered(schema.names, inputs) if columns is None else columns
+        """Check the columns. Raises InvalidInput."""
+        self._is_plain = columns is None
+        self._columns = _plain_columns(schema.names, inputs) if columns is None else columns
         if columns is not None:
             _check_names(schema.names, [column.name for column in columns])
         for column in self._columns:
             _check_type(schema.field(column.name), column)
-        # What a body calls its columns may be of any length.
+        # Names of plain columns are arbitrary and of any length, so errors state the position instead.
         self._keys = {
-            column.name: str(place) if self._plain else column.name for place, column in enumerate(self._columns)
+            column.name: str(index) if self._is_plain else column.name for index, column in enumerate(self._columns)
         }
-        self._shape: Shape | None = None
+        self._table_schema: TableSchema | None = None
 
     @property
     def width(self) -> int:
+        """Number of columns."""
         return len(self._columns)
 
-    def raw(self, batch: pa.RecordBatch, first_row: int) -> npt.NDArray[np.float64]:
-        """(rows, columns). Raises InvalidInput naming column and row."""
-        found = np.empty((len(batch), self.width))
+    def decode(self, batch: pa.RecordBatch, first_row: int) -> Float64Array:
+        """Return raw inputs (rows, columns). Raises InvalidInput, naming column and row."""
+        inputs = np.empty((len(batch), self.width))
         if not len(batch):
-            return found
-        shaped = self._shaped(batch, first_row)
-        for place, column in enumerate(self._columns):
-            values = values_of(shaped.column(column.name), column)
+            return inputs
+        conformed = self._conform(batch, first_row)
+        for index, column in enumerate(self._columns):
+            values = decode_column(conformed.column(column.name), column)
             if column.type == "number":
                 self._check_finite(values, batch.column(column.name), column, first_row)
-            found[:, place] = values
-        return found
+            inputs[:, index] = values
+        return inputs
 
-    def _shaped(self, batch: pa.RecordBatch, first_row: int) -> pa.RecordBatch:
-        given = [_typed(batch.column(column.name), column) for column in self._columns]
-        batch = pa.RecordBatch.from_arrays(given, names=[*self._keys])
-        if self._shape is None:
+    def _conform(self, batch: pa.RecordBatch, first_row: int) -> pa.RecordBatch:
+        values = [_with_type(batch.column(column.name), column) for column in self._columns]
+        batch = pa.RecordBatch.from_arrays(values, names=[*self._keys])
+        if self._table_schema is None:
             types = {column.name: column.type for column in self._columns}
-            roles = Roles(tuple(self._keys), (), None, None, types)
-            self._shape = Shape(batch.schema, _FIELD, roles, {}, self._refusal)
-        return self._shape.conform(batch, _FIELD, first_row)
+            roles = ColumnRoles(tuple(self._keys), (), None, None, types)
+            self._table_schema = TableSchema(batch.schema, _FIELD, roles, {}, self._row_error)
+        return self._table_schema.conform(batch, _FIELD, first_row)
 
-    def _refusal(self, column: str) -> Refusal:
-        return in_request(column, self._keys[column])
+    def _row_error(self, column: str) -> RowError:
+        return request_row_error(column, self._keys[column])
 
-    def _check_finite(self, values: npt.NDArray[np.float64], given: pa.Array, column: Column, first_row: int) -> None:
-        """Of a table NaN is a missing value, as in datasets."""
-        wrong = np.flatnonzero(~np.isfinite(values) if self._plain else np.isinf(values))
-        if wrong.size:
-            row = int(wrong[0])
-            cell = cell_shown(given[row].as_py())
-            raise self._refusal(column.name)(first_row + row, f"A finite number is expected, not {cell}.")
-
-
-def _typed(values: pa.Array, column: Column) -> pa.Array:
-    return pa.nulls(len(values), _EMPTY[column.type]) if kinds.is_null(values.type) else values
+    def _check_finite(self, values: Float64Array, source: pa.Array, column: Column, first_row: int) -> None:
+        """Raise InvalidInput for an infinite number; in a table with columns NaN is a missing value, as in datasets."""
+        invalid = np.flatnonzero(~np.isfinite(values) if self._is_plain else np.isinf(values))
+        if invalid.size:
+            row = int(invalid[0])
+            cell = format_cell(source[row].as_py())
+            raise self._row_error(column.name)(first_row + row, f"A finite number is expected, not {cell}.")
 
 
-def _numbered(names: Sequence[str], inputs: int) -> tuple[Column, ...]:
-    """Plain numbers have no names of their own."""
+def _with_type(values: pa.Array, column: Column) -> pa.Array:
+    return pa.nulls(len(values), _NULL_TYPES[column.type]) if pyarrow.types.is_null(values.type) else values
+
+
+def _plain_columns(names: Sequence[str], inputs: int) -> tuple[Column, ...]:
+    """Return number columns with the table's own names."""
     if len(names) != inputs:
         raise InvalidInput(
             _FIELD,
-            f"The table has {len(names)} columns; {inputs} are expected, the network's inputs in their order. "
-            f"{listed(names)}",
+            f"The table has {len(names)} columns; {inputs} are expected, the inputs of the network in their order. "
+            f"{list_columns(names)}",
         )
     return tuple(Column(name, "number") for name in names)
 
 
 def _check_names(names: Sequence[str], expected: Sequence[str]) -> None:
-    known, found = set(expected), set(names)
+    known, present = set(expected), set(names)
     for name in names:
         if name not in known:
-            raise InvalidInput(_FIELD, f"There is no column {shown(name)} to predict by. {listed(expected)}")
+            raise InvalidInput(_FIELD, f"The network has no column {quote(name)}. {list_columns(expected)}")
     for name in expected:
-        if name not in found:
+        if name not in present:
             raise InvalidInput(
-                _FIELD, f"The column {shown(name)} is missing; null says that there is no value. {listed(expected)}"
+                _FIELD, f"The column {quote(name)} is missing; send null for missing values. {list_columns(expected)}"
             )
 
 
-def _check_type(found: pa.Field, column: Column) -> None:
-    if not _takes(column.type, found.type):
-        holds = short(str(found.type))
+def _check_type(field: pa.Field, column: Column) -> None:
+    if not _accepts(column.type, field.type):
         raise InvalidInput(
-            _FIELD, f"The column {shown(column.name)} holds {holds}; {_EXPECTED[column.type]} are expected."
+            _FIELD,
+            f"The column {quote(column.name)} holds {shorten(str(field.type))}; {_ACCEPTED[column.type]} are expected.",
         )
 
 
-def _takes(type_: ColumnType, found: pa.DataType) -> bool:
-    kept = stored(found)
-    if kept is None or kinds.is_null(found):
-        return kept is not None
-    match type_:
+def _accepts(column_type: ColumnType, type_: pa.DataType) -> bool:
+    stored_type = storage_type(type_)
+    if stored_type is None or pyarrow.types.is_null(type_):
+        return stored_type is not None
+    match column_type:
         case "number":
-            return is_number(kept) or bool(kinds.is_boolean(kept))
+            return is_number(stored_type) or bool(pyarrow.types.is_boolean(stored_type))
         case "boolean":
-            return bool(kinds.is_boolean(kept))
+            return bool(pyarrow.types.is_boolean(stored_type))
         case "date":
-            return is_date(kept) or is_text(kept)
+            return is_date(stored_type) or is_text(stored_type)
         case _:
             return True

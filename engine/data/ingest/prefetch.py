@@ -1,4 +1,4 @@
-"""One stage of reading beside the next."""
+"""Pipelining of ingest stages: prefetching in one thread, and ordered parallel mapping in several."""
 
 import os
 import threading
@@ -11,61 +11,63 @@ from typing import TypeVar
 T = TypeVar("T")
 U = TypeVar("U")
 
-# Threads that a stage may have, in which Arrow and NumPy do the work.
-THREADS = min(4, len(os.sched_getaffinity(0)))
+# Threads of a parallel stage. They run in Arrow and NumPy, without the interpreter lock.
+MAX_THREADS = min(4, len(os.sched_getaffinity(0)))
 
-# How long a stage waits before it looks whether anybody still wants what it made, in seconds.
-_PATIENCE = 0.1
-
-
-class _Ended:
-    def __init__(self, problem: BaseException | None) -> None:
-        self.problem = problem
+# How often a blocked producer checks whether its consumer is gone.
+_POLL_SECONDS = 0.1
 
 
-def ahead(items: Iterator[T]) -> Generator[T, None, None]:
-    """The same items, each made in a thread of its own while the caller is busy with the one before."""
-    queue: Queue[T | _Ended] = Queue(1)
-    given_up = threading.Event()
+class _End:
+    """The end of the items. `error`: the exception that the producer raised, if any."""
 
-    def put(item: T | _Ended) -> None:
-        while not given_up.is_set():
+    def __init__(self, error: BaseException | None) -> None:
+        self.error = error
+
+
+def prefetch(items: Iterator[T]) -> Generator[T, None, None]:
+    """Yield the items, each produced in another thread while the consumer works on the one before."""
+    queue: Queue[T | _End] = Queue(1)
+    cancelled = threading.Event()
+
+    def put(item: T | _End) -> None:
+        while not cancelled.is_set():
             with suppress(Full):
-                queue.put(item, timeout=_PATIENCE)
+                queue.put(item, timeout=_POLL_SECONDS)
                 return
 
-    def make() -> None:
+    def produce() -> None:
         try:
             for item in items:
                 put(item)
-                if given_up.is_set():
+                if cancelled.is_set():
                     return
-        except BaseException as problem:  # noqa: BLE001  # it is raised where the items are wanted
-            put(_Ended(problem))
+        except BaseException as error:  # noqa: BLE001  # raised again in the consumer
+            put(_End(error))
         else:
-            put(_Ended(None))
+            put(_End(None))
 
-    thread = threading.Thread(target=make, name="ahead")
+    thread = threading.Thread(target=produce, name="prefetch")
     thread.start()
     try:
-        while not isinstance(item := queue.get(), _Ended):
+        while not isinstance(item := queue.get(), _End):
             yield item
-        if item.problem is not None:
-            raise item.problem
+        if item.error is not None:
+            raise item.error
     finally:
-        given_up.set()
+        cancelled.set()
         thread.join()
 
 
-def abreast(work: Callable[[T], U], items: Iterator[T], threads: int) -> Generator[U, None, None]:
-    """What `work` makes of each item, in their order, while that many threads are busy with those that follow.
+def map_ordered(function: Callable[[T], U], items: Iterator[T], threads: int) -> Generator[U, None, None]:
+    """Yield `function(item)` for each item in order, computed in several threads.
 
-    What an item or its making raises comes where it would have come one by one, after all that was made before.
+    An error of the function or of the iterator is raised in order, after all results before it.
     """
-    pool = ThreadPoolExecutor(threads, "abreast")
+    pool = ThreadPoolExecutor(threads, "map_ordered")
     try:
-        with closing(ahead(pool.submit(work, item) for item in items)) as begun:
-            for made in begun:
-                yield made.result()
+        with closing(prefetch(pool.submit(function, item) for item in items)) as futures:
+            for future in futures:
+                yield future.result()
     finally:
         pool.shutdown(cancel_futures=True)

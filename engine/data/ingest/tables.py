@@ -1,4 +1,7 @@
-"""Tables, brought into one shape and stored."""
+"""Ingest of tables: all sources are read in batches, measured, and stored as one Arrow file, with targets beside it.
+
+The types of columns are inferred from the first rows. If later rows do not fit, reading starts again with wider types.
+"""
 
 import math
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -10,324 +13,348 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc
 
 from nabla.engine import durable_files
-from nabla.engine.data.arrow_io import write_batches
-from nabla.engine.data.examples import Array
-from nabla.engine.data.ingest.formats.arrow import mapped
-from nabla.engine.data.ingest.formats.types import Types, TypesChanged, shown
-from nabla.engine.data.ingest.prefetch import THREADS, abreast
-from nabla.engine.data.ingest.progress import Meter
-from nabla.engine.data.ingest.type_inference import Roles, Shape, roles
+from nabla.engine.data.arrow_io import write_arrow_file
+from nabla.engine.data.dataset import write_npy
+from nabla.engine.data.ingest.column_stats import ColumnChunkStats, FeatureStats, MissingValues, find_missing_rows
+from nabla.engine.data.ingest.formats.arrow import iter_mapped_batches
+from nabla.engine.data.ingest.formats.types import ColumnTypes, ColumnTypesChanged, to_numpy
+from nabla.engine.data.ingest.prefetch import MAX_THREADS, map_ordered
+from nabla.engine.data.ingest.table_schema import ColumnRoles, TableSchema, assign_roles
 from nabla.engine.data.ingest.validation import (
-    Classes,
-    Distributions,
-    Feature,
-    Look,
-    Missing,
-    Numbers,
-    Rows,
-    Weights,
-    as_numpy,
-    in_column,
-    rows_missing,
+    DistributionDetector,
+    LabelEncoder,
+    NumberValidator,
+    WeightValidator,
+    table_row_error,
 )
-from nabla.engine.data.ingest_options import NO_ANSWERS, Answers, Content, Reading
-from nabla.engine.data.npy_io import write_array
-from nabla.engine.data.schema import Column, ColumnType, ImputationStrategy, in_order, name
-from nabla.engine.errors import InvalidInput
+from nabla.engine.data.ingest_options import NO_TARGETS, DatasetContent, IngestOptions, ProgressTracker, TargetSummary
+from nabla.engine.data.schema import (
+    Column,
+    ColumnType,
+    ImputationStrategy,
+    format_category,
+    format_names,
+    sort_categories,
+)
+from nabla.engine.errors import InvalidInput, quote, shorten
+from nabla.engine.typing import AnyArray, Float64Array, RowIndices
 
-_COLUMNS_NAMED = 20
-_OF_NUMBERS: tuple[ColumnType, ...] = ("number", "date")
+# Maximum passes over a table, each of which may find wider types.
+_MAX_ATTEMPTS = 10
+_MAX_COLUMNS_REPORTED = 20
+_NUMERIC_TYPES: tuple[ColumnType, ...] = ("number", "date")
 
-
-def columns(features: Sequence[Feature], reading: Reading) -> tuple[Column, ...]:
-    """Raises InvalidInput if a value is missing and nothing says what it gets, or what does not go with its column. Of
-    rows that are only predicted the network says it."""
-    fillings = {feature.name: _filling(feature, reading) for feature in features}
-    refused = [feature for feature in features if feature.missing.count and fillings[feature.name] is None]
-    if refused and not reading.unlabeled:
-        first, *others = [("file", feature.missing.sentence) for feature in refused[:_COLUMNS_NAMED]]
-        what = "Say with imputation what they get (mean, median, most_frequent, constant), or leave the column out."
-        raise InvalidInput(first[0], f"{first[1]} {what}", *others)
-    for constant in reading.constants:
-        if fillings.get(constant) != "constant":
-            raise InvalidInput(
-                f"constants.{constant}",
-                f"Constants go with the filling constant; {shown(constant)} has another or none.",
-            )
-    return tuple(_column(feature, fillings[feature.name], reading) for feature in features)
-
-
-def _filling(feature: Feature, reading: Reading) -> ImputationStrategy | None:
-    of_numbers = feature.type in _OF_NUMBERS
-    if isinstance(reading.imputation, dict):
-        filling = reading.imputation.get(feature.name)
-        if filling in ("mean", "median") and not of_numbers:
-            raise InvalidInput(
-                f"imputation.{feature.name}",
-                f"The column {shown(feature.name)} is a {feature.type} and has no {filling}; accepted: "
-                "most_frequent, constant.",
-            )
-        return filling
-    if reading.imputation is None:
-        return None
-    if reading.imputation == "constant":
-        if feature.name in reading.constants:
-            return "constant"
-        return None if of_numbers else "most_frequent"
-    if not of_numbers:
-        return "constant" if feature.name in reading.constants else "most_frequent"
-    return reading.imputation
-
-
-def _column(feature: Feature, filling: ImputationStrategy | None, reading: Reading) -> Column:
-    constant = _constant(feature, reading) if filling == "constant" else None
-    categories = feature.categories
-    if feature.type == "category":
-        if isinstance(constant, str) and constant not in categories:
-            categories = in_order((*categories, constant))
-        if not categories and not reading.unlabeled:
-            raise InvalidInput("file", f"The column {shown(feature.name)} has no value in any row; leave it out.")
-    return Column(feature.name, feature.type, categories, feature.missing.count, filling, constant)
-
-
-def _constant(feature: Feature, reading: Reading) -> float | str:
-    field = f"constants.{feature.name}"
-    if feature.name not in reading.constants:
-        raise InvalidInput(field, f"Say which constant the missing values of {shown(feature.name)} get.")
-    value = reading.constants[feature.name]
-    match feature.type:
-        case "number" if isinstance(value, str) or not math.isfinite(value):
-            raise InvalidInput(
-                field, f"The column {shown(feature.name)} holds numbers; the constant is {shown(value)}."
-            )
-        case "number":
-            return float(value)
-        case "boolean" if name(value) not in ("true", "false"):
-            raise InvalidInput(field, f"The column {shown(feature.name)} holds true and false; got {shown(value)}.")
-        case "date":
-            try:
-                return date.fromisoformat(str(value)).isoformat()
-            except ValueError:
-                raise InvalidInput(field, f"Expected a date such as 2026-01-31, got {shown(value)}.") from None
-    return name(value)
-
-
-def store_answers(table: Path, rows: int, roles: Roles, reading: Reading, classes: Classes | None) -> Answers:
-    """Write what a table of so many rows says besides its inputs, beside it. `classes`: of its labels, if it has
-    any, all of which were looked at. Raises InvalidInput, StorageFailed."""
-    with pa.OSFile(str(table)) as file:
-        names = pa.ipc.open_file(file).schema.names
-    wanted = (*roles.targets, roles.label, roles.weight)
-    batches = partial(_batches, table, [place for place, name in enumerate(names) if name in wanted])
-    if roles.weight is not None:
-        _store_weights(table.parent, rows, roles.weight, batches)
-    if reading.unlabeled:
-        return NO_ANSWERS
-    if roles.label is not None:
-        assert classes is not None
-        return _store_codes(table.parent, rows, roles.label, classes, batches)
-    return _store_targets(table.parent, rows, roles.targets, batches)
-
-
-_Batches = Callable[[], Iterator[tuple[int, pa.RecordBatch]]]
-
-
-def _batches(table: Path, columns: Sequence[int]) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Some columns of the batches of a table, each with the number of its first row."""
-    first_row = 0
-    for batch in mapped(table, columns):
-        yield first_row, batch
-        first_row += len(batch)
-
-
-def _store_targets(folder: Path, rows: int, names: tuple[str, ...], batches: _Batches) -> Answers:
-    numbers = Numbers(lambda row, column, sentence: in_column(names[column])(row, sentence))
-    distributions = Distributions()
-
-    def blocks() -> Iterator[Array]:
-        for first_row, batch in batches():
-            block = np.column_stack([_numbers(batch, name) for name in names])
-            numbers.see(block, first_row)
-            distributions.see(block)
-            yield block
-
-    write_array(folder / "targets.npy", np.dtype(np.float64), (rows, len(names)), blocks())
-    return Answers(len(names), None, numbers.smallest, numbers.largest, distributions.are)
-
-
-def _store_codes(folder: Path, rows: int, name: str, classes: Classes, batches: _Batches) -> Answers:
-    classes.settle()
-    codes = (classes.codes(batch.column(name), first_row) for first_row, batch in batches())
-    write_array(folder / "codes.npy", np.dtype(np.int32), (rows,), codes)
-    return Answers.of_classes(classes.names)
-
-
-def _store_weights(folder: Path, rows: int, name: str, batches: _Batches) -> None:
-    weights = Weights("weight", in_column(name))
-
-    def blocks() -> Iterator[Array]:
-        for first_row, batch in batches():
-            block = _numbers(batch, name)
-            weights.see(block, first_row)
-            yield block
-        weights.end()
-
-    write_array(folder / "weights.npy", np.dtype(np.float64), (rows,), blocks())
-
-
-def _numbers(batch: pa.RecordBatch, name: str) -> npt.NDArray[np.float64]:
-    numbers: npt.NDArray[np.float64] = as_numpy(batch.column(name)).astype(np.float64, copy=False)
-    return numbers
-
-
-# How often reading begins anew because a column is not what it looked like.
-_ATTEMPTS = 10
+_IterBatches = Callable[[], Iterator[tuple[int, pa.RecordBatch]]]
+"""Yields batches, each with the number of its first row; may be called several times."""
 
 
 @dataclass(frozen=True)
-class Part:
-    """A source that holds rows. `batches` reads it, and takes what columns are where that is known. `stays`: a file,
-    and its schema, that may be stored as it is, where its columns need no change."""
+class RowSource:
+    """A source of rows.
+
+    Attributes:
+        field: Field to name in errors.
+        read_batches: Yields all rows; takes the known types of columns.
+        zero_copy_path: A file that can be linked instead of copied, and its schema, if no column is to be converted.
+    """
 
     field: str
-    batches: Callable[[Types], Iterator[pa.RecordBatch]]
-    stays: tuple[Path, pa.Schema] | None = None
+    read_batches: Callable[[ColumnTypes], Iterator[pa.RecordBatch]]
+    zero_copy_path: tuple[Path, pa.Schema] | None = None
 
 
-def store_table(parts: Sequence[Part], reading: Reading, folder: Path, meter: Meter) -> Content:
-    """Write the rows of all parts, one after the other, into `folder`. Raises InvalidInput, TooLarge, StorageFailed."""
-    known: dict[str, pa.DataType] = {}
-    for _ in range(_ATTEMPTS):
-        meter.restart()
+def store_table(
+    sources: Sequence[RowSource], options: IngestOptions, directory: Path, tracker: ProgressTracker
+) -> DatasetContent:
+    """Store the rows of all sources in `directory`. Raises InvalidInput, TooLarge, StorageFailed."""
+    known_types: dict[str, pa.DataType] = {}
+    for _ in range(_MAX_ATTEMPTS):
+        tracker.reset()
         try:
-            return _Attempt(parts, reading, meter, known).store(folder)
-        except TypesChanged as changed:
-            known |= changed.types
-    raise InvalidInput(
-        "file", f"What the columns {', '.join(list(known)[:20])} hold changes too often; say it with types."
-    )
+            return _IngestAttempt(sources, options, tracker, known_types).store(directory)
+        except ColumnTypesChanged as changed:
+            known_types |= changed.types
+    columns = format_names([shorten(name) for name in known_types])
+    raise InvalidInput("file", f"The types of the columns {columns} change too often; state them with types.")
 
 
 @dataclass(frozen=True)
-class _Taken:
-    """A batch as it was read, and where it belongs."""
+class _SourceBatch:
+    """A batch as it was read."""
 
     batch: pa.RecordBatch
     field: str
-    shape: Shape
+    schema: TableSchema
     first_row: int
 
 
 @dataclass(frozen=True)
-class _Looked:
-    """A batch in the shape of its table, and what it shows. `labels`: the different ones."""
+class _MeasuredBatch:
+    """A batch in the table's schema, with the statistics of its columns and its distinct labels."""
 
     batch: pa.RecordBatch
-    features: Sequence[Look]
-    missing: Mapping[str, Rows]
+    features: Sequence[ColumnChunkStats]
+    missing_rows: Mapping[str, RowIndices]
     labels: pa.Array | None
 
 
-class _Attempt:
-    """All parts read from their beginning, with what is known of the types of their columns."""
+class _IngestAttempt:
+    """One pass over all sources with the types of columns that are known so far."""
 
-    def __init__(self, parts: Sequence[Part], reading: Reading, meter: Meter, known: Types) -> None:
-        self._parts, self._reading, self._meter, self._known = parts, reading, meter, known
-        self._roles: Roles
-        self._features: list[Feature] = []
-        self._answers: dict[str, Missing] = {}
-        self._classes: Classes | None = None
+    def __init__(
+        self,
+        sources: Sequence[RowSource],
+        options: IngestOptions,
+        tracker: ProgressTracker,
+        known_types: ColumnTypes,
+    ) -> None:
+        self._sources, self._options, self._tracker = sources, options, tracker
+        self._known_types = known_types
+        self._roles: ColumnRoles
+        self._features: list[FeatureStats] = []
+        self._missing: dict[str, MissingValues] = {}
+        self._label_encoder: LabelEncoder | None = None
         self._rows = 0
 
-    def store(self, folder: Path) -> Content:
-        path = folder / "table.arrow"
-        table = self._adopted(path) or durable_files.write_file(path, self._write)
+    def store(self, directory: Path) -> DatasetContent:
+        """Write the table, then its targets and weights. Raises as `store_table`, and ColumnTypesChanged."""
+        path = directory / "table.arrow"
+        table = self._adopt_file(path) or durable_files.write_file(path, self._write)
         if not self._rows:
             raise InvalidInput("file", "There is no data: the table has no rows.")
-        for missing in self._answers.values():
+        for missing in self._missing.values():
             if missing.count:
-                raise InvalidInput("file", f"{missing.sentence} What is to be learned, and weights, must all be there.")
-        features = columns(self._features, self._reading)
-        found = store_answers(table, self._rows, self._roles, self._reading, self._classes)
-        return Content(
+                raise InvalidInput("file", f"{missing.describe()} Targets, labels and weights must not be missing.")
+        features = _build_columns(self._features, self._options)
+        targets = self._store_targets(table)
+        return DatasetContent(
             rows=self._rows,
             inputs=sum(column.inputs for column in features),
-            bytes=sum(file.stat().st_size for file in folder.iterdir()),
-            magnitude=max(found.magnitude, *(feature.magnitude for feature in self._features)),
+            bytes=sum(file.stat().st_size for file in directory.iterdir()),
+            magnitude=max(targets.magnitude, *(feature.magnitude for feature in self._features)),
             weighted=self._roles.weight is not None,
             features=features,
-            target_columns=self._roles.targets or ((self._roles.label,) if self._roles.label is not None else ()),
+            target_columns=self._roles.target_columns,
             weight=self._roles.weight,
-            **vars(found),
+            **vars(targets),
         )
 
-    def _adopted(self, path: Path) -> Path | None:
-        """Where the only file has got another name; None if it must be written anew."""
-        part, *others = self._parts
-        if part.stays is None or others:
+    def _adopt_file(self, path: Path) -> Path | None:
+        """Link the only file as `path` and return its final path; None if it must be copied."""
+        source, *others = self._sources
+        if source.zero_copy_path is None or others:
             return None
-        file, schema = part.stays
-        if not self._begin(schema, part.field).schema.equals(schema):
+        file, schema = source.zero_copy_path
+        if not self._begin(schema, source.field).schema.equals(schema):
             return None
-        for _ in self._seen():
+        for _ in self._measured_batches():
             pass
-        return durable_files.adopt(file, path)
+        return durable_files.link_with_digest(file, path)
 
     def _write(self, sink: durable_files.Sink) -> None:
-        with closing(self._seen()) as batches:
+        with closing(self._measured_batches()) as batches:
             first = next(batches, None)
             if first is not None:
-                write_batches(sink, first.schema, chain((first,), batches))
+                write_arrow_file(sink, first.schema, chain((first,), batches))
 
-    def _seen(self) -> Generator[pa.RecordBatch]:
-        """What is to be stored. It is read and looked at before, so that hashing and writing need not wait for it."""
-        with closing(abreast(self._look, self._taken(), THREADS)) as looked:
-            for found in looked:
-                self._add(found)
-                yield found.batch
+    def _measured_batches(self) -> Generator[pa.RecordBatch]:
+        """Yield the batches to store. Other threads read and measure ahead, so that writing does not wait for them."""
+        with closing(map_ordered(self._measure, self._source_batches(), MAX_THREADS)) as measured_batches:
+            for measured in measured_batches:
+                self._add(measured)
+                yield measured.batch
 
-    def _taken(self) -> Iterator[_Taken]:
-        shape: Shape | None = None
+    def _source_batches(self) -> Iterator[_SourceBatch]:
+        schema: TableSchema | None = None
         first_row = 0
-        for part in self._parts:
-            for batch in part.batches(self._known):
-                shape = shape or self._begin(batch.schema, part.field)
-                yield _Taken(batch, part.field, shape, first_row)
+        for source in self._sources:
+            for batch in source.read_batches(self._known_types):
+                schema = schema or self._begin(batch.schema, source.field)
+                yield _SourceBatch(batch, source.field, schema, first_row)
                 first_row += len(batch)
 
-    def _begin(self, found: pa.Schema, field: str) -> Shape:
-        self._roles = roles(found.names, self._reading)
-        shape = Shape(found, field, self._roles, self._known)
-        types = self._reading.types
-        self._features = [Feature(shape.schema.field(name), types.get(name)) for name in self._roles.features]
-        wanted = (*self._roles.targets, self._roles.label, self._roles.weight)
-        self._answers = {name: Missing(name) for name in wanted if name is not None}
+    def _begin(self, source_schema: pa.Schema, field: str) -> TableSchema:
+        self._roles = assign_roles(source_schema.names, self._options)
+        table_schema = TableSchema(source_schema, field, self._roles, self._known_types)
+        requested = self._options.types
+        self._features = [
+            FeatureStats(table_schema.schema.field(name), requested.get(name)) for name in self._roles.features
+        ]
+        self._missing = {name: MissingValues(name) for name in self._roles.required}
         if self._roles.label is not None:
-            self._classes = Classes("label", self._reading.classes, in_column(self._roles.label))
-        return shape
+            self._label_encoder = LabelEncoder("label", self._options.classes, table_row_error(self._roles.label))
+        return table_schema
 
-    def _look(self, taken: _Taken) -> _Looked:
-        batch = taken.shape.conform(taken.batch, taken.field, taken.first_row)
-        features = [feature.look(batch.column(feature.name), taken.first_row) for feature in self._features]
-        missing = {name: rows_missing(batch.column(name)) for name in self._answers}
+    def _measure(self, source: _SourceBatch) -> _MeasuredBatch:
+        """Convert and measure a batch, in any thread."""
+        batch = source.schema.conform(source.batch, source.field, source.first_row)
+        features = [feature.measure(batch.column(feature.name), source.first_row) for feature in self._features]
+        missing_rows = {name: find_missing_rows(batch.column(name)) for name in self._missing}
         labels = None
-        if self._classes is not None:
-            # Where something is missing that is what is told.
-            given = batch.column(self._roles.label)
-            labels = None if any(map(len, missing.values())) else self._classes.look(given)
-        return _Looked(batch, features, missing, labels)
+        if self._label_encoder is not None and not any(map(len, missing_rows.values())):
+            # Otherwise the missing value is reported, not the labels.
+            labels = self._label_encoder.distinct_labels(batch.column(self._roles.label))
+        return _MeasuredBatch(batch, features, missing_rows, labels)
 
-    def _add(self, found: _Looked) -> None:
-        for feature, look in zip(self._features, found.features, strict=True):
-            feature.add(look, self._rows)
-        for column, rows in found.missing.items():
-            self._answers[column].add(rows, self._rows)
-        if self._classes is not None and found.labels is not None:
-            self._classes.add(found.labels)
-        self._rows += len(found.batch)
-        self._meter.add(len(found.batch))
+    def _add(self, measured: _MeasuredBatch) -> None:
+        """Add the statistics of a batch, in the order of the rows."""
+        for feature, stats in zip(self._features, measured.features, strict=True):
+            feature.add(stats, self._rows)
+        for column, rows in measured.missing_rows.items():
+            self._missing[column].add(rows, self._rows)
+        if self._label_encoder is not None and measured.labels is not None:
+            self._label_encoder.add(measured.labels)
+        self._rows += len(measured.batch)
+        self._tracker.add_rows(len(measured.batch))
+
+    def _store_targets(self, table: Path) -> TargetSummary:
+        """Write targets or labels, and weights, beside the table. Raises InvalidInput, StorageFailed."""
+        directory, roles = table.parent, self._roles
+        with pa.OSFile(str(table)) as file:
+            names = pa.ipc.open_file(file).schema.names
+        required = set(roles.required)
+        columns = [index for index, name in enumerate(names) if name in required]
+        iter_batches = partial(_iter_numbered_batches, table, columns)
+        if roles.weight is not None:
+            _store_weights(directory, self._rows, roles.weight, iter_batches)
+        if self._options.unlabeled:
+            return NO_TARGETS
+        if roles.label is not None:
+            assert self._label_encoder is not None
+            return _store_codes(directory, self._rows, roles.label, self._label_encoder, iter_batches)
+        return _store_target_numbers(directory, self._rows, roles.targets, iter_batches)
+
+
+def _iter_numbered_batches(table: Path, columns: Sequence[int]) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Yield some columns of a stored table, each batch with the number of its first row."""
+    first_row = 0
+    for batch in iter_mapped_batches(table, columns):
+        yield first_row, batch
+        first_row += len(batch)
+
+
+def _store_target_numbers(
+    directory: Path, rows: int, names: tuple[str, ...], iter_batches: _IterBatches
+) -> TargetSummary:
+    numbers = NumberValidator(lambda row, column, message: table_row_error(names[column])(row, message))
+    detector = DistributionDetector()
+
+    def iter_blocks() -> Iterator[AnyArray]:
+        for first_row, batch in iter_batches():
+            block = np.column_stack([_column_to_float64(batch, name) for name in names])
+            numbers.add(block, first_row)
+            detector.add(block)
+            yield block
+
+    write_npy(directory / "targets.npy", np.dtype(np.float64), (rows, len(names)), iter_blocks())
+    return TargetSummary(len(names), None, numbers.smallest, numbers.largest, detector.all_distributions)
+
+
+def _store_codes(
+    directory: Path, rows: int, name: str, encoder: LabelEncoder, iter_batches: _IterBatches
+) -> TargetSummary:
+    encoder.finish()
+    codes = (encoder.encode(batch.column(name), first_row) for first_row, batch in iter_batches())
+    write_npy(directory / "codes.npy", np.dtype(np.int32), (rows,), codes)
+    return TargetSummary.from_classes(encoder.classes)
+
+
+def _store_weights(directory: Path, rows: int, name: str, iter_batches: _IterBatches) -> None:
+    validator = WeightValidator("weight", table_row_error(name))
+
+    def iter_blocks() -> Iterator[AnyArray]:
+        for first_row, batch in iter_batches():
+            block = _column_to_float64(batch, name)
+            validator.add(block, first_row)
+            yield block
+        validator.finish()
+
+    write_npy(directory / "weights.npy", np.dtype(np.float64), (rows,), iter_blocks())
+
+
+def _column_to_float64(batch: pa.RecordBatch, name: str) -> Float64Array:
+    numbers: Float64Array = to_numpy(batch.column(name)).astype(np.float64, copy=False)
+    return numbers
+
+
+def _build_columns(features: Sequence[FeatureStats], options: IngestOptions) -> tuple[Column, ...]:
+    """Return the feature columns.
+
+    Raises InvalidInput if an imputation or constant does not fit a column, or a column has missing values and no
+    imputation. Only unlabeled rows need none: the network that predicts them imputes them.
+    """
+    strategies = {feature.name: _select_imputation(feature, options) for feature in features}
+    rejected = [feature for feature in features if feature.missing.count and strategies[feature.name] is None]
+    if rejected and not options.unlabeled:
+        first, *others = [("file", feature.missing.describe()) for feature in rejected[:_MAX_COLUMNS_REPORTED]]
+        hint = "Set imputation for it (mean, median, most_frequent or constant), or leave the column out."
+        raise InvalidInput(first[0], f"{first[1]} {hint}", *others)
+    for name in options.constants:
+        if strategies.get(name) != "constant":
+            raise InvalidInput(
+                f"constants.{name}", f"A constant needs the imputation constant; {quote(name)} has another or none."
+            )
+    return tuple(_build_column(feature, strategies[feature.name], options) for feature in features)
+
+
+def _select_imputation(feature: FeatureStats, options: IngestOptions) -> ImputationStrategy | None:
+    """Return how a column is imputed; a strategy for all columns is adapted to the type of this one."""
+    is_numeric = feature.type in _NUMERIC_TYPES
+    if isinstance(options.imputation, dict):
+        strategy = options.imputation.get(feature.name)
+        if strategy in ("mean", "median") and not is_numeric:
+            raise InvalidInput(
+                f"imputation.{feature.name}",
+                f"The column {quote(feature.name)} is a {feature.type} and has no {strategy}; accepted: "
+                "most_frequent, constant.",
+            )
+        return strategy
+    if options.imputation is None:
+        return None
+    if options.imputation == "constant":
+        if feature.name in options.constants:
+            return "constant"
+        return None if is_numeric else "most_frequent"
+    if not is_numeric:
+        return "constant" if feature.name in options.constants else "most_frequent"
+    return options.imputation
+
+
+def _build_column(feature: FeatureStats, strategy: ImputationStrategy | None, options: IngestOptions) -> Column:
+    constant = _validate_constant(feature, options) if strategy == "constant" else None
+    categories = feature.categories
+    if feature.type == "category":
+        if isinstance(constant, str) and constant not in categories:
+            categories = sort_categories((*categories, constant))
+        if not categories and not options.unlabeled:
+            raise InvalidInput("file", f"The column {quote(feature.name)} has no value in any row; leave it out.")
+    return Column(feature.name, feature.type, categories, feature.missing.count, strategy, constant)
+
+
+def _validate_constant(feature: FeatureStats, options: IngestOptions) -> float | str:
+    """Return the constant of a column in the form that is stored. Raises InvalidInput if it does not fit the type."""
+    field = f"constants.{feature.name}"
+    if feature.name not in options.constants:
+        raise InvalidInput(field, f"State the constant for the missing values of {quote(feature.name)}.")
+    value = options.constants[feature.name]
+    match feature.type:
+        case "number" if isinstance(value, str) or not math.isfinite(value):
+            raise InvalidInput(
+                field, f"The column {quote(feature.name)} holds numbers; the constant is {quote(value)}."
+            )
+        case "number":
+            return float(value)
+        case "boolean" if format_category(value) not in ("true", "false"):
+            raise InvalidInput(
+                field, f"The column {quote(feature.name)} holds true and false; the constant is {quote(value)}."
+            )
+        case "date":
+            try:
+                return date.fromisoformat(str(value)).isoformat()
+            except ValueError:
+                raise InvalidInput(field, f"Expected a date such as 2026-01-31, got {quote(value)}.") from None
+    return format_category(value)

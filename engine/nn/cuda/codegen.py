@@ -1,4 +1,9 @@
-"""The CUDA C++ of every kernel, put together from patterns and formulas."""
+"""Generates the CUDA C++ of all kernels from the templates in kernels/ and from formulas translated from Python.
+
+A formula is thus written once, in Python. In C++ it is a template whose types the compiler infers, as Numba infers
+them. Only what formulas use is supported: arithmetic, elements of vectors, conditions and calls of other formulas.
+Anything else raises TypeError when the source is generated, before anything runs.
+"""
 
 import ast
 import functools
@@ -6,7 +11,6 @@ import inspect
 import math
 import re
 import textwrap
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +18,7 @@ import numpy as np
 
 from nabla.engine.literals import DtypeName
 from nabla.engine.nn import compiled_layout, optimizers, rng, training_step, vector_math
-from nabla.engine.nn.jit import KERNELS, Kernel, formula_called, scalar
-
-Formula = Callable[..., Any]
+from nabla.engine.nn.jit import KERNELS, Formula, Kernel, find_function, scalar
 
 _OPERATORS: dict[type[ast.AST], str] = {
     ast.Add: "+",
@@ -37,13 +39,13 @@ _OPERATORS: dict[type[ast.AST], str] = {
     ast.USub: "-",
     ast.Not: "!",
 }
-# What C++ has of its own. The device's exponential functions take the place of ours, which are made for a CPU's lanes.
+# Functions that have a C++ counterpart. CUDA's exponentials replace those written for the SIMD units of a CPU.
 _NATIVE: dict[Any, str] = {
     scalar: "scalar",
     float: "double",
     int: "(long long)",
     abs: "::fabs",
-    max: "larger",
+    max: "max_of",
     math.sqrt: "::sqrt",
     np.sqrt: "::sqrt",
     math.log: "::log",
@@ -59,29 +61,30 @@ _NATIVE: dict[Any, str] = {
 
 
 class Formulas:
-    """The C++ functions of formulas, and of the formulas that they call, in the order in which C++ needs them."""
+    """Collects the C++ functions of formulas and of the formulas that they call, in the order that C++ requires."""
 
     def __init__(self) -> None:
         self._sources: dict[str, str] = {}
         self._names: dict[Formula, str] = {}
 
     def add(self, formula: Formula) -> str:
-        """The name of the formula's function in C++. Raises TypeError for what cannot be said there."""
+        """Return the C++ name of a formula. Raises TypeError if it cannot be translated."""
         if formula not in self._names:
             name = formula.__name__.lstrip("_")
             if name in self._sources:
-                raise TypeError(f"Two formulas are called {name}.")
-            source = _Translation(formula, self).function(name)
+                raise TypeError(f"Two formulas are named {name}.")
+            source = _CppTranslator(formula, self).translate(name)
             self._names[formula], self._sources[name] = name, source
         return f"formula::{self._names[formula]}"
 
     @property
     def source(self) -> str:
+        """The functions as C++."""
         return "namespace formula {\n\n" + "\n".join(self._sources.values()) + "\n}  // namespace formula\n"
 
 
-class _Translation:
-    """Of one formula."""
+class _CppTranslator:
+    """Translates one formula to C++."""
 
     def __init__(self, formula: Formula, formulas: Formulas) -> None:
         tree = ast.parse(textwrap.dedent(inspect.getsource(formula))).body[0]
@@ -91,20 +94,21 @@ class _Translation:
         self._globals = inspect.getclosurevars(formula)
         self._locals = [argument.arg for argument in tree.args.args]
 
-    def function(self, name: str) -> str:
-        types = [f"T{place}" for place in range(len(self._locals))]
-        templates = ", ".join(f"class {kind}" for kind in types)
-        arguments = ", ".join(f"{kind} {argument}" for kind, argument in zip(types, self._locals, strict=True))
+    def translate(self, name: str) -> str:
+        """Return the function as C++."""
+        types = [f"T{index}" for index in range(len(self._locals))]
+        templates = ", ".join(f"class {type_}" for type_ in types)
+        arguments = ", ".join(f"{type_} {argument}" for type_, argument in zip(types, self._locals, strict=True))
         body = [line for statement in self._tree.body for line in self._statement(statement)]
         lines = "\n".join(f"  {line}" for line in body)
         return f"template <{templates}>\nDEVICE auto {name}({arguments}) {{\n{lines}\n}}\n"
 
-    def _refuse(self, node: ast.AST) -> TypeError:
-        return TypeError(f"{self._tree.name}: {ast.unparse(node)!r} cannot be said in CUDA C++ here.")
+    def _unsupported(self, node: ast.AST) -> TypeError:
+        return TypeError(f"{self._tree.name}: {ast.unparse(node)!r} cannot be translated to CUDA C++.")
 
     def _statement(self, node: ast.stmt) -> list[str]:
         match node:
-            case ast.Expr(value=ast.Constant()):  # what documents it
+            case ast.Expr(value=ast.Constant()):  # the docstring
                 return []
             case ast.Expr(value=ast.Call() as call):
                 return [f"{self._value(call)};"]
@@ -121,20 +125,20 @@ class _Translation:
             case ast.If(test=test, body=body, orelse=[]):
                 inner = [f"  {line}" for statement in body for line in self._statement(statement)]
                 return [f"if ({self._value(test)}) {{", *inner, "}"]
-        raise self._refuse(node)
+        raise self._unsupported(node)
 
     def _assignment(self, target: ast.expr, value: ast.expr) -> str:
-        worth = self._value(value)
+        expression = self._value(value)
         if isinstance(target, ast.Name) and target.id not in self._locals:
             self._locals.append(target.id)
-            return f"auto {target.id} = {worth};"
-        return f"{self._value(target)} = {worth};"
+            return f"auto {target.id} = {expression};"
+        return f"{self._value(target)} = {expression};"
 
     def _operator(self, node: ast.AST) -> str:
         try:
             return _OPERATORS[type(node)]
         except KeyError:
-            raise self._refuse(self._tree) from None
+            raise self._unsupported(self._tree) from None
 
     def _value(self, node: ast.expr) -> str:
         match node:
@@ -149,7 +153,7 @@ class _Translation:
             case ast.Subscript(value=ast.Name(id=name), slice=index) if name in self._locals:
                 return f"{name}[{self._value(index)}]"
             case ast.BinOp(left=left, op=ast.Div(), right=right):
-                return f"over({self._value(left)}, {self._value(right)})"
+                return f"divide({self._value(left)}, {self._value(right)})"
             case ast.BinOp(left=left, op=ast.Pow(), right=right):
                 return f"::pow({self._value(left)}, {self._value(right)})"
             case ast.BinOp(left=left, op=operator, right=right):
@@ -158,26 +162,26 @@ class _Translation:
                 return f"({self._operator(operator)}{self._value(operand)})"
             case ast.Compare(left=left, ops=[operator], comparators=[right]):
                 return f"({self._value(left)} {self._operator(operator)} {self._value(right)})"
-            case ast.IfExp(test=test, body=body, orelse=otherwise):
-                return f"({self._value(test)} ? {self._value(body)} : {self._value(otherwise)})"
+            case ast.IfExp(test=test, body=body, orelse=alternative):
+                return f"({self._value(test)} ? {self._value(body)} : {self._value(alternative)})"
             case ast.Call(func=function, args=arguments, keywords=[]):
-                called = self._global(function)
-                if called not in _NATIVE and not inspect.isfunction(called):
-                    raise self._refuse(node)
-                name = _NATIVE[called] if called in _NATIVE else self._formulas.add(called)
+                callee = self._global(function)
+                if callee not in _NATIVE and not inspect.isfunction(callee):
+                    raise self._unsupported(node)
+                name = _NATIVE[callee] if callee in _NATIVE else self._formulas.add(callee)
                 return f"{name}({', '.join(map(self._value, arguments))})"
-        raise self._refuse(node)
+        raise self._unsupported(node)
 
     def _global(self, node: ast.expr) -> Any:
-        """What a name means where the formula stands."""
+        """Return the value of a name in the formula's scope."""
         match node:
             case ast.Name(id=name):
-                for names in (self._globals.nonlocals, self._globals.globals, self._globals.builtins):
-                    if name in names:
-                        return names[name]
+                for scope in (self._globals.nonlocals, self._globals.globals, self._globals.builtins):
+                    if name in scope:
+                        return scope[name]
             case ast.Attribute(value=ast.Name() as module, attr=name):
                 return getattr(self._global(module), name)
-        raise self._refuse(node)
+        raise self._unsupported(node)
 
 
 def _literal(value: Any) -> str:
@@ -190,104 +194,107 @@ def _literal(value: Any) -> str:
             return f"{value}ll"
         case float() if math.isfinite(value):
             return repr(value)
-    raise TypeError(f"{value!r} cannot be written in CUDA C++ here.")
+    raise TypeError(f"{value!r} cannot be written in CUDA C++.")
 
 
-# Importing the steps has registered all that a step can call.
+# Imported because it registers every kernel that a step can call.
 assert training_step
 
-CODES = {name: code for code, name in enumerate(KERNELS)}
-"""The number of each kernel in a Call."""
-MAKE_STEPS = "make_steps"
-"""The kernel that makes whole steps in one block."""
+KERNEL_CODES = {name: code for code, name in enumerate(KERNELS)}
+"""The number by which a Call names its kernel."""
+RUN_STEPS = "run_steps"
+"""The kernel that runs whole steps in one block."""
 
-# Sizes that kernels and those who launch them agree on: what a Call has room for, the most blocks of a kernel, and how
-# many threads share a row or stand for columns beside each other.
-MOST_ARRAYS, MOST_NUMBERS = 6, 2
-MOST_BLOCKS = 1024
+# Sizes shared by kernels and launcher: the capacity of a Call, the largest number of blocks, and the number of threads
+# that share a row or take adjacent columns.
+MAX_ARRAYS, MAX_SCALARS = 6, 2
+MAX_BLOCKS = 1024
 WIDTH = 32
 THREADS = 256
-"""Of a block of a kernel."""
+"""Threads per block of a kernel."""
 STEP_THREADS = 512
-"""Of the one block that makes whole steps."""
+"""Threads of the block that runs whole steps."""
 
 _KERNELS = Path(__file__).with_name("kernels")
 _HEADERS = ("types", "parallel_primitives")
-# What a GPU does in parallel where the CPU loops. Every pattern has the arguments of the kernels that are made of it,
-# in their order, as a Call. It is right for any number of blocks and threads, as long as the threads of a block are a
-# power of two of at least 32. Sums are taken in an order that depends on these numbers alone, so that the same run
-# gives the same bits.
-_PATTERNS = ("activations", "losses", "batching", "layers", "matmul", "regularization", "optimizers")
-_NUMBERS: dict[DtypeName, str] = {"float32": "float", "float64": "double"}
+# Parallel counterparts of the CPU's loops. A template takes the arguments of its kernels, in order, as a Call. It works
+# for any number of blocks, and for any power of two of at least 32 threads per block. The order of summation depends
+# only on these numbers, so that runs are bitwise reproducible.
+_TEMPLATES = ("activations", "losses", "batching", "layers", "matmul", "regularization", "optimizers")
+_NUMBER_TYPES: dict[DtypeName, str] = {"float32": "float", "float64": "double"}
 _CONSTANTS = {
     "COST": compiled_layout.COST,
     "CORRECT": compiled_layout.CORRECT,
     "ERRORS": compiled_layout.ERRORS,
-    "FIRST": compiled_layout.FIRST,
-    "NEXT": compiled_layout.NEXT,
+    "BATCH_START": compiled_layout.BATCH_START,
+    "NEXT_START": compiled_layout.NEXT_START,
     "STEP": optimizers.STEP,
-    "COEFFICIENTS": optimizers.COEFFICIENTS,
+    "MAX_COEFFICIENTS": optimizers.MAX_COEFFICIENTS,
     "DROPOUT": rng.DROPOUT,
-    "MOST_ARRAYS": MOST_ARRAYS,
-    "MOST_NUMBERS": MOST_NUMBERS,
-    "MOST_BLOCKS": MOST_BLOCKS,
+    "MAX_ARRAYS": MAX_ARRAYS,
+    "MAX_SCALARS": MAX_SCALARS,
+    "MAX_BLOCKS": MAX_BLOCKS,
     "WIDTH": WIDTH,
 }
 
 
 @functools.cache
 def source(dtype: DtypeName) -> str:
-    """All kernels for networks of this type."""
+    """Return the CUDA C++ of all kernels for a dtype."""
     formulas = Formulas()
-    kernels = [_functions_of(kernel, formulas) for kernel in KERNELS.values()]
-    types, primitives = (_text(f"{name}.cuh") for name in _HEADERS)
-    patterns = (
-        "namespace pattern {\n\n" + "\n".join(_text(f"{name}.cu") for name in _PATTERNS) + "\n}  // namespace pattern\n"
+    kernels = [_kernel_source(kernel, formulas) for kernel in KERNELS.values()]
+    types, primitives = (_read_kernel_file(f"{name}.cuh") for name in _HEADERS)
+    templates = (
+        "namespace kernel_template {\n\n"
+        + "\n".join(_read_kernel_file(f"{name}.cu") for name in _TEMPLATES)
+        + "\n}  // namespace kernel_template\n"
     )
-    for name in re.findall(r"formula::(\w+)", patterns):
-        formulas.add(formula_called(name))
+    for name in re.findall(r"formula::(\w+)", templates):
+        formulas.add(find_function(name))
     constants = [f"const int {name} = {value};" for name, value in _CONSTANTS.items()]
-    head = "\n".join([f"typedef {_NUMBERS[dtype]} Number;", *constants, ""])
-    return "\n".join([head, types, formulas.source, primitives, patterns, *kernels, _steps_kernel()])
+    preamble = "\n".join([f"typedef {_NUMBER_TYPES[dtype]} Number;", *constants, ""])
+    return "\n".join([preamble, types, formulas.source, primitives, templates, *kernels, _run_steps_source()])
 
 
-def _text(name: str) -> str:
+def _read_kernel_file(name: str) -> str:
     return (_KERNELS / name).read_text()
 
 
-def _functions_of(kernel: Kernel, formulas: Formulas) -> str:
-    """A kernel of its own, and what the kernel for whole steps calls."""
-    used = [formulas.add(formula) for formula in kernel.formulas]
-    inside = "".join(f", {kernel.name}_uses_{place}()" for place in range(len(used)))
+def _kernel_source(kernel: Kernel, formulas: Formulas) -> str:
+    """Return the C++ of a kernel, and of the function that the kernel for whole steps calls instead."""
+    functions = [formulas.add(formula) for formula in kernel.formulas]
+    functor_arguments = "".join(f", {kernel.name}_functor_{index}()" for index in range(len(functions)))
     functors = "".join(
         f"""
-struct {kernel.name}_uses_{place} {{
-  template <class... X>
-  DEVICE auto operator()(X... x) const {{ return {name}(x...); }}
+struct {kernel.name}_functor_{index} {{
+  template <class... Arguments>
+  DEVICE auto operator()(Arguments... arguments) const {{ return {name}(arguments...); }}
 }};
 """
-        for place, name in enumerate(used)
+        for index, name in enumerate(functions)
     )
     return f"""{functors}
 DEVICE void {kernel.name}_in_step(const Call& call, Scratch* scratch) {{
-  pattern::{kernel.pattern}<Number>(call, scratch{inside});
+  kernel_template::{kernel.template}<Number>(call, scratch{functor_arguments});
 }}
 
 extern "C" __global__ void __launch_bounds__({THREADS}, 1)
-{kernel.name}(const Call* program, long long at, Scratch* scratch) {{
-  pattern::{kernel.pattern}<Number>(program[at], scratch{inside});
+{kernel.name}(const Call* calls, long long index, Scratch* scratch) {{
+  kernel_template::{kernel.template}<Number>(calls[index], scratch{functor_arguments});
 }}
 """
 
 
-def _steps_kernel() -> str:
-    cases = "\n".join(f"        case {code}: {name}_in_step(call, scratch); break;" for name, code in CODES.items())
+def _run_steps_source() -> str:
+    cases = "\n".join(
+        f"        case {code}: {name}_in_step(call, scratch); break;" for name, code in KERNEL_CODES.items()
+    )
     return f"""
 extern "C" __global__ void __launch_bounds__({STEP_THREADS}, 1)
-{MAKE_STEPS}(const Call* program, long long calls, long long steps, Scratch* scratch) {{
+{RUN_STEPS}(const Call* calls, long long count, long long steps, Scratch* scratch) {{
   for (long long step = 0; step < steps; ++step) {{
-    for (long long at = 0; at < calls; ++at) {{
-      const Call& call = program[at];
+    for (long long index = 0; index < count; ++index) {{
+      const Call& call = calls[index];
       switch (call.code) {{
 {cases}
       }}

@@ -1,4 +1,4 @@
-"""Where the rows of a dataset are while a GPU works on them: all on the device, or brought there in chunks."""
+"""Transfer of a dataset's rows to a GPU: all at once into device memory, or streamed in chunks."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -6,132 +6,132 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from nabla.engine.nn.compiled_layout import Rows
 from nabla.engine.nn.training_step import Examples
+from nabla.engine.typing import RowIndices
 
-# About so much is sent at a time where not all of it fits.
+# Approximate size of a chunk, if the data does not fit into device memory.
 CHUNK_BYTES = 256 * 2**20
 
 
-class Place(NamedTuple):
-    """Examples on the device, and of each row of an epoch's order the row in them."""
+class DeviceBuffers(NamedTuple):
+    """Examples on the device, and for each position of the epoch's order the index of its row among them."""
 
     examples: Any
     order: Any
 
 
-class Resident:
-    """All rows are on the device; an epoch sends their order alone."""
+class DeviceDataset:
+    """Rows that are all in device memory; an epoch uploads only their order."""
 
-    def __init__(self, cupy: Any, examples: Examples, rows: Rows, shared: "Resident | None" = None) -> None:
-        """`shared` holds the same rows already; their weights may be others."""
-        on_device: Any
+    def __init__(self, cupy: Any, examples: Examples, rows: RowIndices, shared: "DeviceDataset | None" = None) -> None:
+        """Upload the examples, or reuse those of `shared` with the sample weights of `examples`."""
+        device_examples: Any
         if shared is None:
-            on_device = Examples(*(_copy(cupy, array) for array in examples))
+            device_examples = Examples(*(_copy(cupy, array) for array in examples))
         else:
-            on_device = shared.places[0].examples._replace(weights=_copy(cupy, examples.weights))
+            device_examples = shared.slots[0].examples._replace(weights=_copy(cupy, examples.weights))
         self.host = examples
         self.rows = len(rows)
-        self.places: tuple[Place, ...] = (Place(on_device, _copy(cupy, rows)),)
+        self.slots: tuple[DeviceBuffers, ...] = (DeviceBuffers(device_examples, _copy(cupy, rows)),)
 
-    def begin(self, order: Rows) -> None:
-        """The order of the rows from now on."""
-        self.places[0].order.set(order)
+    def begin(self, order: RowIndices) -> None:
+        """Set the order of the rows of the next epoch."""
+        self.slots[0].order.set(order)
 
     def chunks(self, first: int, last: int) -> Iterator[tuple[int, int, int]]:
-        """Parts of rows first to last of the order: their ends, and the number of the place where they are."""
+        """Yield (first, last, slot) for each chunk of order[first:last]."""
         yield first, last, 0
 
-    def done(self, place: int) -> None:
-        """The steps on a chunk are on their way."""
+    def release(self, slot: int) -> None:
+        """Allow a slot to be overwritten once the steps launched so far are done."""
 
 
-class Streamed:
-    """Chunks of rows go to the device while it works on the chunk before, from memory that is never paged out.
+class StreamedDataset:
+    """Rows that are streamed in chunks, each uploaded while the device works on the previous one.
 
-    There are two places. A place is written again when the steps on it are made; its memory on the host when what was
-    in it has been copied: that is the only moment at which the host waits.
+    Uploads start from pinned host memory. There are two slots. A slot is overwritten when the steps on its rows are
+    done, its pinned memory when the upload is done, which is all that the host waits for.
     """
 
-    def __init__(self, cupy: Any, examples: Examples, rows: Rows, chunk: int) -> None:
-        """`chunk`: how many rows are sent at a time, a multiple of those of a step."""
+    def __init__(self, cupy: Any, examples: Examples, rows: RowIndices, chunk_rows: int) -> None:
+        """Allocate two slots of `chunk_rows` rows, a multiple of the batch size."""
         self._cupy = cupy
-        self._chunk = chunk
+        self._chunk_rows = chunk_rows
         self._order = rows
         self.host = examples
         self.rows = len(rows)
-        self._copying = cupy.cuda.Stream(non_blocking=True)
-        self._pinned = [Examples(*(_pinned(cupy, array, chunk) for array in examples)) for _ in range(2)]
-        order = _copy(cupy, np.arange(len(rows)) % chunk)
-        self.places: tuple[Place, ...] = tuple(
-            Place(Examples(*(_room(cupy, array, chunk) for array in examples)), order) for _ in range(2)
+        self._copy_stream = cupy.cuda.Stream(non_blocking=True)
+        self._pinned = [Examples(*(_pinned(cupy, array, chunk_rows) for array in examples)) for _ in range(2)]
+        order = _copy(cupy, np.arange(len(rows)) % chunk_rows)
+        self.slots: tuple[DeviceBuffers, ...] = tuple(
+            DeviceBuffers(Examples(*(_empty(cupy, array, chunk_rows) for array in examples)), order) for _ in range(2)
         )
-        self._copied, self._used = (
+        self._upload_done, self._steps_done = (
             [cupy.cuda.Event(block=True, disable_timing=True) for _ in range(2)] for _ in range(2)
         )
-        self._present: list[int | None] = [None, None]
+        self._loaded_chunks: list[int | None] = [None, None]
 
-    def begin(self, order: Rows) -> None:
-        """The order of the rows from now on."""
+    def begin(self, order: RowIndices) -> None:
+        """Set the order of the rows of the next epoch."""
         self._order = order
-        self._present = [None, None]
+        self._loaded_chunks = [None, None]
 
     def chunks(self, first: int, last: int) -> Iterator[tuple[int, int, int]]:
-        """Parts of rows first to last of the order: their ends, and the number of the place where they are."""
+        """Yield (first, last, slot) for each chunk of order[first:last], and upload the next chunk ahead."""
         while first < last:
-            number = first // self._chunk
-            end = min(last, (number + 1) * self._chunk)
-            self._bring(number)
-            if (number + 1) * self._chunk < self.rows:
-                self._bring(number + 1)  # while the device works on what it has
-            self._cupy.cuda.get_current_stream().wait_event(self._copied[number % 2])
-            yield first, end, number % 2
+            chunk = first // self._chunk_rows
+            end = min(last, (chunk + 1) * self._chunk_rows)
+            self._upload(chunk)
+            if (chunk + 1) * self._chunk_rows < self.rows:
+                self._upload(chunk + 1)  # while the device works on the current chunk
+            self._cupy.cuda.get_current_stream().wait_event(self._upload_done[chunk % 2])
+            yield first, end, chunk % 2
             first = end
 
-    def done(self, place: int) -> None:
-        """The steps on a chunk are on their way."""
-        self._used[place].record(self._cupy.cuda.get_current_stream())
+    def release(self, slot: int) -> None:
+        """Allow a slot to be overwritten once the steps launched so far are done."""
+        self._steps_done[slot].record(self._cupy.cuda.get_current_stream())
 
-    def _bring(self, number: int) -> None:
-        place = number % 2
-        if self._present[place] == number:
+    def _upload(self, chunk: int) -> None:
+        slot = chunk % 2
+        if self._loaded_chunks[slot] == chunk:
             return
-        self._present[place] = number
-        rows = self._order[number * self._chunk : (number + 1) * self._chunk]
-        self._copied[place].synchronize()
-        for host, pinned in zip(self.host, self._pinned[place], strict=True):
+        self._loaded_chunks[slot] = chunk
+        rows = self._order[chunk * self._chunk_rows : (chunk + 1) * self._chunk_rows]
+        self._upload_done[slot].synchronize()
+        for host, pinned in zip(self.host, self._pinned[slot], strict=True):
             if host.size:
-                np.take(host, rows, axis=0, out=pinned[: len(rows)], mode="clip")  # else it would buffer
-        self._copying.wait_event(self._used[place])
-        for pinned, device in zip(self._pinned[place], self.places[place].examples, strict=True):
+                np.take(host, rows, axis=0, out=pinned[: len(rows)], mode="clip")  # the default mode would use a buffer
+        self._copy_stream.wait_event(self._steps_done[slot])
+        for pinned, device in zip(self._pinned[slot], self.slots[slot].examples, strict=True):
             if device.size:
-                device.set(pinned, stream=self._copying)
-        self._copied[place].record(self._copying)
+                device.set(pinned, stream=self._copy_stream)
+        self._upload_done[slot].record(self._copy_stream)
 
 
-Source = Resident | Streamed
+DataSource = DeviceDataset | StreamedDataset
 
 
-def bytes_of(examples: Examples, rows: int) -> int:
-    """That all of them would take, and the order of so many rows."""
+def device_bytes(examples: Examples, rows: int) -> int:
+    """Return the device memory of all examples and of the order of `rows` rows."""
     return sum(array.nbytes for array in examples) + 8 * rows
 
 
 def _copy(cupy: Any, array: npt.NDArray[Any]) -> Any:
-    on_device = cupy.empty(array.shape, array.dtype)
+    device_array = cupy.empty(array.shape, array.dtype)
     if array.size:
-        on_device.set(np.ascontiguousarray(array))
-    return on_device
+        device_array.set(np.ascontiguousarray(array))
+    return device_array
 
 
-def _room(cupy: Any, array: npt.NDArray[Any], rows: int) -> Any:
+def _empty(cupy: Any, array: npt.NDArray[Any], rows: int) -> Any:
     return cupy.zeros((rows, *array.shape[1:]) if array.size else (0,), array.dtype)
 
 
 def _pinned(cupy: Any, array: npt.NDArray[Any], rows: int) -> npt.NDArray[Any]:
     shape = (rows, *array.shape[1:]) if array.size else (0,)
-    numbers = int(np.prod(shape))
-    if not numbers:
+    size = int(np.prod(shape))
+    if not size:
         return np.empty(shape, array.dtype)
-    memory = cupy.cuda.alloc_pinned_memory(numbers * array.itemsize)
-    return np.frombuffer(memory, array.dtype, numbers).reshape(shape)
+    memory = cupy.cuda.alloc_pinned_memory(size * array.itemsize)
+    return np.frombuffer(memory, array.dtype, size).reshape(shape)

@@ -1,6 +1,7 @@
-"""Which GPUs there are, asked in a process of its own: who looks at a GPU takes some of its memory until it ends.
+"""Detects GPUs, and recognizes out-of-memory errors of CUDA without importing CuPy.
 
-Run as `python -m engine.nn.cuda.discovery`, this prints what it finds as JSON.
+Detection runs in a child process, `python -m nabla.engine.nn.cuda.devices`, which prints JSON, because a process that
+queries a GPU occupies some of the GPU's memory until it exits.
 """
 
 import importlib.util
@@ -11,15 +12,15 @@ from typing import Any
 
 import msgspec
 
-_PATIENCE_SECONDS = 60.0
+_QUERY_TIMEOUT_SECONDS = 60.0
 _NO_CUPY = (
-    "CuPy is not installed: pip install 'nabla[cuda12]', or nabla[cuda13] for CUDA 13, brings it and the libraries it "
-    "needs"
+    "CuPy is not installed: pip install 'nabla-train[cuda12]' (or nabla-train[cuda13] for CUDA 13) installs it with "
+    "the CUDA libraries it needs"
 )
 
 
 class Gpu(msgspec.Struct, frozen=True):
-    """A GPU that this process may use. Memory is in bytes; `clock_hz` is the highest of its multiprocessors."""
+    """A GPU that this process may use; memory is in bytes, `clock_hz` the highest clock of its multiprocessors."""
 
     index: int
     name: str
@@ -30,50 +31,52 @@ class Gpu(msgspec.Struct, frozen=True):
     clock_hz: float
 
 
-class Found(msgspec.Struct, frozen=True):
-    """`missing`: where there is no GPU to use, which of the two is not there, CuPy or a GPU, and why."""
+class GpuInventory(msgspec.Struct, frozen=True):
+    """The GPUs of this machine, or the reason why none can be used: no CuPy, no driver or no GPU."""
 
     gpus: tuple[Gpu, ...] = ()
-    missing: str | None = None
+    unavailable_reason: str | None = None
 
 
-def find() -> Found:
-    """What there is. CUDA itself minds CUDA_VISIBLE_DEVICES."""
+def detect_gpus() -> GpuInventory:
+    """Detect GPUs in a child process. CUDA itself respects CUDA_VISIBLE_DEVICES."""
     if importlib.util.find_spec("cupy") is None:
-        return Found(missing=_NO_CUPY)
+        return GpuInventory(unavailable_reason=_NO_CUPY)
     try:
-        asked = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-m", "nabla.engine.nn.cuda.devices"],
             capture_output=True,
-            timeout=_PATIENCE_SECONDS,
+            timeout=_QUERY_TIMEOUT_SECONDS,
             check=True,
             stdin=subprocess.DEVNULL,
             env={**os.environ, "PYTHONSAFEPATH": "1"},
         )
-        return msgspec.json.decode(asked.stdout, type=Found)
+        return msgspec.json.decode(process.stdout, type=GpuInventory)
     except subprocess.TimeoutExpired:
-        return Found(missing=f"CUDA has not answered within {_PATIENCE_SECONDS:g} s")
+        return GpuInventory(unavailable_reason=f"CUDA did not respond within {_QUERY_TIMEOUT_SECONDS:g} s")
     except (subprocess.CalledProcessError, msgspec.DecodeError):
-        return Found(missing="CuPy is installed, but could not be asked for GPUs")
+        return GpuInventory(unavailable_reason="CuPy is installed, but querying it for GPUs failed")
 
 
-def look() -> Found:
-    """What this process sees."""
+def query_gpus() -> GpuInventory:
+    """Query CuPy for the GPUs that this process sees."""
     try:
         import cupy
-    except (ImportError, OSError) as problem:  # it makes a folder for its cache, or cannot
-        return Found(missing=f"CuPy is installed, but cannot be imported ({_first_line(problem)})")
+    except (ImportError, OSError) as error:  # OSError: CuPy cannot create its cache directory
+        return GpuInventory(unavailable_reason=f"CuPy is installed, but cannot be imported ({_first_line(error)})")
     runtime = cupy.cuda.runtime
     try:
         count = runtime.getDeviceCount()
-    except runtime.CUDARuntimeError as problem:
-        return Found(missing=f"CuPy is installed, but CUDA finds no GPU with a driver ({_first_line(problem)})")
+    except runtime.CUDARuntimeError as error:
+        return GpuInventory(
+            unavailable_reason=f"CuPy is installed, but CUDA finds no GPU with a driver ({_first_line(error)})"
+        )
     if not count:
-        return Found(missing="CuPy and a driver are there, but no GPU is visible to this process")
-    return Found(tuple(_described(cupy, index) for index in range(count)))
+        return GpuInventory(unavailable_reason="CuPy and a driver are installed, but no GPU is visible to this process")
+    return GpuInventory(tuple(_describe_gpu(cupy, index) for index in range(count)))
 
 
-def _described(cupy: Any, index: int) -> Gpu:
+def _describe_gpu(cupy: Any, index: int) -> Gpu:
     device = cupy.cuda.Device(index)
     free, total = device.mem_info
     properties = cupy.cuda.runtime.getDeviceProperties(index)
@@ -88,18 +91,18 @@ def _described(cupy: Any, index: int) -> Gpu:
     )
 
 
-def _first_line(problem: BaseException) -> str:
-    return str(problem).strip().partition("\n")[0]
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]
 
 
 _OUT_OF_MEMORY = ("cudaErrorMemoryAllocation", "CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
-def is_out_of_memory(problem: BaseException) -> bool:
-    """Does the GPU have no room? CuPy's own error is a MemoryError; the libraries below it have others."""
-    of_cuda = type(problem).__module__.partition(".")[0] in ("cupy", "cupy_backends")
-    return of_cuda and any(name in str(problem) for name in _OUT_OF_MEMORY)
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error is a CUDA library's for lack of GPU memory; CuPy's own is a MemoryError."""
+    is_cuda_error = type(error).__module__.partition(".")[0] in ("cupy", "cupy_backends")
+    return is_cuda_error and any(name in str(error) for name in _OUT_OF_MEMORY)
 
 
 if __name__ == "__main__":
-    sys.stdout.buffer.write(msgspec.json.encode(look()))
+    sys.stdout.buffer.write(msgspec.json.encode(query_gpus()))

@@ -1,31 +1,102 @@
-"""Recorded steps on a device: kernel by kernel, or many steps by one kernel."""
+"""Runs traced steps on a GPU: kernel by kernel with cuBLAS for matrix products, or many steps in one kernel."""
 
 import itertools
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from nabla.engine.literals import Precision
+from nabla.engine.literals import DtypeName, Precision
 from nabla.engine.nn.architecture import Architecture
-from nabla.engine.nn.cuda.codegen import MAKE_STEPS, STEP_THREADS, THREADS, source
-from nabla.engine.nn.cuda.cublas import PRODUCTS, Products
-from nabla.engine.nn.cuda.tracing import SCRATCH_BYTES, Call, Recorded, Recording
+from nabla.engine.nn.cuda.codegen import RUN_STEPS, STEP_THREADS, THREADS, source
+from nabla.engine.nn.cuda.tracing import SCRATCH_BYTES, Call, StepTrace, TracedArray
 
-# Up to so many multiply-adds, one block makes a step sooner than the host can launch its kernels. An estimate: each
-# needs two numbers, of which a block loads 32 per clock where it finds them side by side.
-MOST_IN_ONE_BLOCK = 500_000
-# A block makes so many steps at most before the host has a word again.
-_STEPS_AT_ONCE = 1000
-
-
-def multiply_adds(architecture: Architecture, rows: int) -> int:
-    """Of the products of a step: three for each layer, but the first has no deltas to pass on."""
-    weights = [inputs * units for inputs, units in architecture.shapes]
-    return rows * (3 * sum(weights) - weights[0])
+# For each kernel and operand of outᵀ: the index of its array, and whether cuBLAS transposes it.
+MATMULS = {
+    "matmul_nt": ((1, True), (0, False)),
+    "matmul_tn": ((1, False), (0, True)),
+    "matmul_nn": ((1, False), (0, False)),
+}
 
 
-class Program(NamedTuple):
-    """A recorded step on the device. `launches`: functions and their arguments, to make it kernel by kernel."""
+class CublasMatmul:
+    """Runs traced matrix products in one precision."""
+
+    def __init__(self, cupy: Any, dtype: DtypeName, precision: Precision) -> None:
+        cublas, runtime = cupy.cuda.cublas, cupy.cuda.runtime
+        types = {"float32": runtime.CUDA_R_32F, "float64": runtime.CUDA_R_64F}
+        compute_types = {
+            "full": cublas.CUBLAS_COMPUTE_32F if dtype == "float32" else cublas.CUBLAS_COMPUTE_64F,
+            "tf32": cublas.CUBLAS_COMPUTE_32F_FAST_TF32,
+            "half": cublas.CUBLAS_COMPUTE_32F,
+        }
+        self._gemm = cublas.gemmEx
+        self._handle = cupy.cuda.device.get_cublas_handle()
+        self._operations = (cublas.CUBLAS_OP_N, cublas.CUBLAS_OP_T)
+        self._type = types[dtype]
+        self._operand_type = runtime.CUDA_R_16F if precision == "half" else self._type
+        self._compute_type = compute_types[precision]
+        self._algorithm = cublas.CUBLAS_GEMM_DEFAULT
+        self._dtype = dtype
+        # Factors of the product and of the result's previous value: host memory, which cuBLAS reads during the call.
+        self._zero = np.zeros(1, dtype)
+        self._factors: dict[float, Any] = {}
+
+    def arguments(self, call: Call, operands: tuple[TracedArray, TracedArray], scale: float) -> tuple[Any, ...]:
+        """Return the arguments of `run` for a traced product.
+
+        Args:
+            call: The traced product.
+            operands: The operands, in place of the first two arrays of the call and with the same shapes.
+            scale: Factor by which the product of these operands is larger than the result.
+        """
+        out = call.arrays[2]
+        (left, left_transposed), (right, right_transposed) = MATMULS[call.kernel.name]
+        first, second = operands[left], operands[right]
+        rows, columns = out.shape
+        inner = first.shape[1] if left_transposed else first.shape[0]
+        factor = self._factors.setdefault(scale, np.array([1.0 / scale], self._dtype))
+        return (
+            self._handle,
+            self._operations[left_transposed],
+            self._operations[right_transposed],
+            columns,
+            rows,
+            inner,
+            factor.ctypes.data,
+            first.pointer,
+            self._operand_type,
+            first.shape[1],
+            second.pointer,
+            self._operand_type,
+            second.shape[1],
+            self._zero.ctypes.data,
+            out.pointer,
+            self._type,
+            columns,
+            self._compute_type,
+            self._algorithm,
+        )
+
+    def run(self, arguments: tuple[Any, ...]) -> None:
+        """Run a product on the current stream."""
+        self._gemm(*arguments)
+
+
+# Up to this many multiply-adds, one block runs a step faster than the host can launch the step's kernels. An estimate:
+# each needs two numbers, of which a block loads 32 per clock cycle if they are adjacent.
+MAX_SINGLE_BLOCK_MULTIPLY_ADDS = 500_000
+# So that the host gets control back in between, for example to pause the run.
+_MAX_STEPS_PER_LAUNCH = 1000
+
+
+class CompiledStep(NamedTuple):
+    """A traced step on the device, both for the kernel that runs whole steps and kernel by kernel.
+
+    Attributes:
+        calls: The encoded calls, in device memory.
+        length: Number of calls.
+        launches: Each call's launch function and its arguments.
+    """
 
     calls: Any
     length: int
@@ -33,81 +104,91 @@ class Program(NamedTuple):
 
 
 class Launcher:
-    """Makes steps of at most so many rows of networks of an architecture, on the current stream."""
+    """Runs traced steps of networks of one architecture on the current stream."""
 
     def __init__(
-        self, cupy: Any, architecture: Architecture, rows: int, precision: Precision, in_one_block: bool | None
+        self, cupy: Any, architecture: Architecture, rows: int, precision: Precision, single_block: bool | None
     ) -> None:
-        """`in_one_block`: whether one kernel makes whole steps; by default small networks' are."""
+        """Compile the kernels.
+
+        Args:
+            cupy: The CuPy module.
+            architecture: The architecture whose steps are run.
+            rows: Largest number of rows of a step.
+            precision: Precision of the matrix products.
+            single_block: Whether one kernel of one block runs whole steps. By default it does for small networks.
+        """
         self._cupy = cupy
         self._module = cupy.RawModule(code=source(architecture.dtype), options=("-std=c++17",))
-        self._products = Products(cupy, architecture.dtype, precision)
-        self._make_steps = self._module.get_function(MAKE_STEPS)
+        self._matmul = CublasMatmul(cupy, architecture.dtype, precision)
+        self._run_steps = self._module.get_function(RUN_STEPS)
         self._scratch = cupy.zeros(SCRATCH_BYTES, np.uint8)
-        self._halved = precision == "half"
-        sizes = sizes_of_operands(architecture, rows) if self._halved else (0, 0)
-        self._halves = [cupy.zeros(size, np.uint16) for size in sizes]
-        if in_one_block is None:
-            in_one_block = multiply_adds(architecture, rows) <= MOST_IN_ONE_BLOCK
-        self._in_one_block = in_one_block and precision == "full"
+        self._half_precision = precision == "half"
+        sizes = operand_sizes(architecture, rows) if self._half_precision else (0, 0)
+        self._half_buffers = [cupy.zeros(size, np.uint16) for size in sizes]
+        if single_block is None:
+            single_block = architecture.multiply_adds(rows) <= MAX_SINGLE_BLOCK_MULTIPLY_ADDS
+        self._single_block = single_block and precision == "full"
 
-    def program(self, recording: Recording) -> Program:
-        """Bring what was recorded to the device."""
-        if self._halved:
-            recording = self._with_halved_operands(recording)
-        program = recording.program()
-        calls = self._cupy.empty(program.nbytes, np.uint8)
-        calls.set(program.view(np.uint8))
-        launches = tuple(self._launch(call, calls, at) for at, call in enumerate(recording.calls))
-        return Program(calls, len(program), launches)
+    def compile(self, trace: StepTrace) -> CompiledStep:
+        """Upload a traced step, and prepare the launches of its kernels."""
+        if self._half_precision:
+            trace = self._with_half_operands(trace)
+        encoded = trace.encode()
+        calls = self._cupy.empty(encoded.nbytes, np.uint8)
+        calls.set(encoded.view(np.uint8))
+        launches = tuple(self._build_launch(call, calls, index) for index, call in enumerate(trace.calls))
+        return CompiledStep(calls, len(encoded), launches)
 
-    def run(self, program: Program, times: int) -> None:
-        """Make the step so many times."""
-        if self._in_one_block:
-            for made in range(0, times, _STEPS_AT_ONCE):
-                steps = min(_STEPS_AT_ONCE, times - made)
-                self._make_steps((1,), (STEP_THREADS,), (program.calls, program.length, steps, self._scratch))
+    def run(self, step: CompiledStep, times: int) -> None:
+        """Run the step `times` times."""
+        if self._single_block:
+            for start in range(0, times, _MAX_STEPS_PER_LAUNCH):
+                steps = min(_MAX_STEPS_PER_LAUNCH, times - start)
+                self._run_steps((1,), (STEP_THREADS,), (step.calls, step.length, steps, self._scratch))
             return
         for _ in range(times):
-            for launch, arguments in program.launches:
+            for launch, arguments in step.launches:
                 launch(*arguments)
 
-    def _launch(self, call: Call, calls: Any, at: int) -> tuple[Any, tuple[Any, ...]]:
-        if call.kernel.name not in PRODUCTS:
+    def _build_launch(self, call: Call, calls: Any, index: int) -> tuple[Any, tuple[Any, ...]]:
+        if call.kernel.name not in MATMULS:
             kernel = self._module.get_function(call.kernel.name)
-            return kernel, ((call.blocks,), (THREADS,), (calls, at, self._scratch))
+            return kernel, ((call.blocks,), (THREADS,), (calls, index, self._scratch))
         operands, scale = (call.arrays[0], call.arrays[1]), 1.0
-        if self._halved:
-            operands = self._half_of(operands[0], 0), self._half_of(operands[1], 1)
+        if self._half_precision:
+            operands = self._half_operand(operands[0], 0), self._half_operand(operands[1], 1)
             scale = _scale(call, 0)
-        return self._products.make, (self._products.arguments(call, operands, scale),)
+        return self._matmul.run, (self._matmul.arguments(call, operands, scale),)
 
-    def _half_of(self, operand: Recorded, place: int) -> Recorded:
-        """Where an operand lies when it is rounded."""
-        room = self._halves[place]
-        return Recording().array(room)[0 : operand.size].reshape(*operand.shape)
+    def _half_operand(self, operand: TracedArray, index: int) -> TracedArray:
+        """Return the buffer for an operand's half-precision copy, in the operand's shape."""
+        buffer = self._half_buffers[index]
+        return StepTrace().array(buffer)[0 : operand.size].reshape(*operand.shape)
 
-    def _with_halved_operands(self, recording: Recording) -> Recording:
-        """The same calls, and before each product those that round its operands."""
-        extended = Recording()
-        for call in recording.calls:
-            if call.kernel.name in PRODUCTS:
-                for place, operand in enumerate(call.arrays[:2]):
-                    half = self._half_of(operand, place)
-                    extended.record("round_to_half", (operand, half, _scale(call, place)))
+    def _with_half_operands(self, trace: StepTrace) -> StepTrace:
+        """Return a trace in which calls that round the operands precede each matrix product."""
+        extended = StepTrace()
+        for call in trace.calls:
+            if call.kernel.name in MATMULS:
+                for index, operand in enumerate(call.arrays[:2]):
+                    half = self._half_operand(operand, index)
+                    extended.record("round_to_half", (operand, half, _scale(call, index)))
             extended.calls.append(call)
         return extended
 
 
-def _scale(call: Call, place: int) -> float:
-    """Deltas have the factor 1/m, which would take small ones below what 16 bits can hold: a power of two makes up for
-    it."""
-    is_delta = place == 0 and call.kernel.name != "multiply_by_transpose"
+def _scale(call: Call, operand: int) -> float:
+    """Return the power of two by which an operand is scaled before rounding: about m for deltas, else 1.
+
+    Deltas have the factor 1/m, which would take small ones below the range of float16.
+    """
+    is_delta = operand == 0 and call.kernel.name != "matmul_nt"
     return float(2 ** (call.arrays[0].shape[0] - 1).bit_length()) if is_delta else 1.0
 
 
-def sizes_of_operands(architecture: Architecture, rows: int) -> tuple[int, int]:
-    """The largest first and second operands of a product: those with rows of the mini-batch, and of any kind."""
-    of_rows = rows * max(itertools.chain.from_iterable(architecture.shapes))
-    of_weights = max(inputs * units for inputs, units in architecture.shapes)
-    return of_rows, max(of_rows, of_weights)
+def operand_sizes(architecture: Architecture, rows: int) -> tuple[int, int]:
+    """Return the sizes of the largest first and the largest second operand of a step's matrix products."""
+    largest_batch = rows * max(itertools.chain.from_iterable(architecture.shapes))
+    largest_weights = max(inputs * units for inputs, units in architecture.shapes)
+    return largest_batch, max(largest_batch, largest_weights)

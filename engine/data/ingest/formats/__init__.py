@@ -1,1 +1,1 @@
-"""Files as people have them: a module per format, each of which gives batches of a table or blocks of an array."""
+"""File formats: a module per format, which reads batches of a table or blocks of an array."""

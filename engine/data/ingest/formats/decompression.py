@@ -1,4 +1,4 @@
-"""The bytes of a source: its pieces read as one file, unpacked if they are packed."""
+"""The bytes of a source: its chunks read as one file, decompressed and transcoded to UTF-8."""
 
 import codecs
 import io
@@ -8,149 +8,169 @@ from typing import Any
 
 import pyarrow as pa
 
-from nabla.engine.data.ingest.formats.byte_stream import Readable, exactly
-from nabla.engine.data.ingest.progress import Meter
-from nabla.engine.data.ingest_options import Source
+from nabla.engine.data.ingest.formats.byte_stream import ByteStream, read_exactly
+from nabla.engine.data.ingest_options import ProgressTracker, SourceFile
 from nabla.engine.errors import InvalidInput
 
-_PACKED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
-_WIDE = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
-_AT_ONCE = 2**20
+_COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+_UTF16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+_READ_BYTES = 2**20
 
 
-class Pieces(io.RawIOBase):
-    """The pieces of a source, one after the other."""
+class ChunkedFile(io.RawIOBase):
+    """The chunks of a source as one seekable file."""
 
-    def __init__(self, source: Source, meter: Meter) -> None:
+    def __init__(self, source: SourceFile, tracker: ProgressTracker) -> None:
         super().__init__()
         self._files = [path.open("rb", buffering=0) for path in source.paths]
         self._sizes = [path.stat().st_size for path in source.paths]
-        self._meter = meter
+        self._tracker = tracker
         self._position = 0
 
     @property
     def size(self) -> int:
+        """Bytes of all chunks."""
         return sum(self._sizes)
 
     def readable(self) -> bool:
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
+        """Return True."""
         return True
 
     def tell(self) -> int:
+        """Return the position in the file."""
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Set the position and return it."""
         origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}[whence]
         if origin + offset < 0:
-            raise ValueError("a position before the beginning")
+            raise ValueError("negative seek position")
         self._position = origin + offset
         return self._position
 
-    def read(self, amount: int = -1, /) -> bytes:
-        """So many bytes, or all that are left."""
-        left = self.size - self._position if amount < 0 else amount
-        parts = []
-        while left > 0 and (part := self._part(left)):
-            parts.append(part)
-            left -= len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+    def read(self, size: int = -1, /) -> bytes:
+        """Return the next `size` bytes, or all that are left."""
+        remaining = self.size - self._position if size < 0 else size
+        contents = []
+        while remaining > 0 and (content := self._read_from_chunk(remaining)):
+            contents.append(content)
+            remaining -= len(content)
+        return contents[0] if len(contents) == 1 else b"".join(contents)
 
-    def _part(self, amount: int) -> bytes:
+    def _read_from_chunk(self, size: int) -> bytes:
         start = 0
-        for file, size in zip(self._files, self._sizes, strict=True):
-            if start <= self._position < start + size:
+        for file, chunk_size in zip(self._files, self._sizes, strict=True):
+            if start <= self._position < start + chunk_size:
                 file.seek(self._position - start)
-                part = file.read(amount) or b""
-                self._position += len(part)
-                self._meter.bytes_read += len(part)
-                return part
-            start += size
+                content = file.read(size) or b""
+                self._position += len(content)
+                self._tracker.bytes_read += len(content)
+                return content
+            start += chunk_size
         return b""
 
     def readinto(self, buffer: Any, /) -> int:
-        part = self.read(len(buffer))
-        buffer[: len(part)] = part
-        return len(part)
+        """Fill a buffer and return the number of bytes."""
+        content = self.read(len(buffer))
+        buffer[: len(content)] = content
+        return len(content)
 
     def close(self) -> None:
+        """Close all chunks."""
         for file in self._files:
             file.close()
         super().close()
 
 
-class _Counted:
-    """What comes out of a packed file."""
+class _DecompressedStream:
+    """The content of a compressed file, counted against the size limit."""
 
-    def __init__(self, packed: Pieces, kind: str, meter: Meter, field: str) -> None:
-        self._stream = pa.CompressedInputStream(pa.PythonFile(packed, "r"), kind)
-        self._kind, self._meter, self._field = kind, meter, field
+    def __init__(self, file: ChunkedFile, compression: str, tracker: ProgressTracker, field: str) -> None:
+        self._stream = pa.CompressedInputStream(pa.PythonFile(file, "r"), compression)
+        self._compression, self._tracker, self._field = compression, tracker, field
 
-    def read(self, amount: int, /) -> bytes:
-        with refusing(self._field, f"The {self._kind} file is damaged, or its end is missing."):
-            part: bytes = self._stream.read(min(amount, _AT_ONCE))
-        self._meter.unpacked(len(part), self._field)
-        return part
+    def read(self, size: int, /) -> bytes:
+        with reject_unreadable(self._field, f"The {self._compression} file is damaged, or its end is missing."):
+            content: bytes = self._stream.read(min(size, _READ_BYTES))
+        self._tracker.add_decompressed(len(content), self._field)
+        return content
 
 
-class _Narrowed:
-    """UTF-16 as UTF-8."""
+class _Utf16Stream:
+    """UTF-16 text as UTF-8."""
 
-    def __init__(self, wide: Readable, encoding: str, field: str) -> None:
-        self._wide, self._field = wide, field
-        self._decoder = codecs.getincrementaldecoder(encoding)()
-        self._read = 2
+    def __init__(self, source: "_CountedStream", encoding: str, field: str) -> None:
+        self._source, self._field = source, field
+        self._stream = pa.transcoding_input_stream(pa.PythonFile(source, "r"), encoding, "utf-8")
 
-    def read(self, amount: int, /) -> bytes:
-        part = self._wide.read(min(amount, _AT_ONCE))
+    def read(self, size: int, /) -> bytes:
         try:
-            text = self._decoder.decode(part, final=not part)
-        except UnicodeDecodeError as problem:
-            raise InvalidInput(
-                self._field, f"The file is not UTF-16 text (near byte {self._read + problem.start})."
-            ) from problem
-        self._read += len(part)
-        return text.encode() if text or not part else self.read(amount)
+            content: bytes = self._stream.read(min(size, _READ_BYTES))
+        except UnicodeDecodeError as error:
+            byte = self._source.bytes_read - len(error.object) + error.start
+            raise InvalidInput(self._field, f"The file is not UTF-16 text (byte {byte}).") from error
+        return content
 
 
-class _Joined:
-    """What was read already, and then the rest."""
+class _CountedStream(io.RawIOBase):
+    """A stream as a file object, with the number of bytes that were read."""
 
-    def __init__(self, start: bytes, rest: Readable) -> None:
-        self._start, self._rest = start, rest
+    def __init__(self, stream: ByteStream, bytes_read: int) -> None:
+        super().__init__()
+        self._stream, self.bytes_read = stream, bytes_read
 
-    def read(self, amount: int, /) -> bytes:
-        if self._start:
-            part, self._start = self._start[:amount], self._start[amount:]
-            return part
-        return self._rest.read(amount)
+    def readable(self) -> bool:
+        return True
 
-
-@contextmanager
-def opened(source: Source, meter: Meter) -> Iterator[Readable]:
-    """The bytes of a source, unpacked."""
-    with Pieces(source, meter) as pieces:
-        start = pieces.read(4)
-        pieces.seek(0)
-        meter.bytes_read -= len(start)
-        kind = next((kind for magic, kind in _PACKED.items() if start.startswith(magic)), None)
-        yield pieces if kind is None else _Counted(pieces, kind, meter, source.field)
+    def read(self, size: int = -1, /) -> bytes:
+        content = self._stream.read(size)
+        self.bytes_read += len(content)
+        return content
 
 
-def as_utf8(stream: Readable, field: str) -> Readable:
-    """UTF-16 that says so is turned into UTF-8; all else stays as it is."""
-    start = exactly(stream, 2)
-    encoding = _WIDE.get(start)
-    return _Joined(start, stream) if encoding is None else _Narrowed(stream, encoding, field)
+class _PrefixedStream:
+    """A stream from which a prefix was read already."""
+
+    def __init__(self, prefix: bytes, stream: ByteStream) -> None:
+        self._prefix, self._stream = prefix, stream
+
+    def read(self, size: int, /) -> bytes:
+        if self._prefix:
+            content, self._prefix = self._prefix[:size], self._prefix[size:]
+            return content
+        return self._stream.read(size)
 
 
 @contextmanager
-def refusing(field: str, sentence: str) -> Iterator[None]:
-    """What Arrow cannot read is refused in words; what the disk cannot read stays an error of the disk."""
+def open_source(source: SourceFile, tracker: ProgressTracker) -> Iterator[ByteStream]:
+    """Open a source, decompressed if it is compressed with gzip or zstd."""
+    with ChunkedFile(source, tracker) as file:
+        start = file.read(4)
+        file.seek(0)
+        tracker.bytes_read -= len(start)
+        compression = next((name for magic, name in _COMPRESSIONS.items() if start.startswith(magic)), None)
+        yield file if compression is None else _DecompressedStream(file, compression, tracker, source.field)
+
+
+def transcode_to_utf8(stream: ByteStream, field: str) -> ByteStream:
+    """Return a text as UTF-8 if it begins with the byte order mark of UTF-16, otherwise unchanged."""
+    start = read_exactly(stream, 2)
+    encoding = _UTF16.get(start)
+    if encoding is None:
+        return _PrefixedStream(start, stream)
+    return _Utf16Stream(_CountedStream(stream, len(start)), encoding, field)
+
+
+@contextmanager
+def reject_unreadable(field: str, message: str) -> Iterator[None]:
+    """Raise InvalidInput for content that Arrow cannot read; disk I/O errors and memory errors pass unchanged."""
     try:
         yield
-    except (pa.ArrowException, ValueError, OSError) as problem:
-        if isinstance(problem, MemoryError) or (isinstance(problem, OSError) and problem.errno is not None):
+    except (pa.ArrowException, ValueError, OSError) as error:
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None):
             raise
-        raise InvalidInput(field, sentence) from problem
+        raise InvalidInput(field, message) from error

@@ -1,15 +1,15 @@
-"""What a file is: by its first bytes, else by what its sender says, else by its name."""
+"""Detection of a file's format: by its first bytes, then by its content type, then by its name."""
 
 from pathlib import PurePath
 
 import msgspec
 
 from nabla.engine.data.ingest.formats import arrow, npy
-from nabla.engine.data.ingest_options import Source
+from nabla.engine.data.ingest_options import SourceFile
 from nabla.engine.errors import InvalidInput
 from nabla.engine.literals import DataFormat
 
-START = 4096
+SNIFF_BYTES = 4096
 
 _MAGIC: dict[bytes, DataFormat] = {
     b"PAR1": "parquet",
@@ -45,14 +45,22 @@ _SUFFIXES: dict[str, DataFormat] = {
     ".npy": "npy",
     ".npz": "npz",
 }
-_PACKED_SUFFIXES = (".gz", ".zst", ".zstd")
+_COMPRESSED_SUFFIXES = (".gz", ".zst", ".zstd")
 
 
-def format_of(source: Source, start: bytes) -> DataFormat:
-    """`start`: the first bytes, unpacked. Raises InvalidInput."""
+def detect_format(source: SourceFile, start: bytes) -> DataFormat:
+    """Return the format of a source.
+
+    Args:
+        source: The source, for its content type and its name.
+        start: Its first `SNIFF_BYTES` bytes, decompressed.
+
+    Raises:
+        InvalidInput: The file is empty or of an unsupported format.
+    """
     if _is_spreadsheet(start):
-        called = f"{source.name!r}" if source.name else "The file"
-        raise InvalidInput(source.field, f"{called} is a spreadsheet; export the sheet as CSV, and hand in that.")
+        subject = f"{source.name!r}" if source.name else "The file"
+        raise InvalidInput(source.field, f"{subject} is a spreadsheet; export the sheet as CSV and send that.")
     for magic, name in _MAGIC.items():
         if start.startswith(magic):
             return name
@@ -62,48 +70,49 @@ def format_of(source: Source, start: bytes) -> DataFormat:
     if content_type in _CONTENT_TYPES:
         return _CONTENT_TYPES[content_type]
     suffixes = [suffix.lower() for suffix in PurePath(source.name).suffixes]
-    if suffixes and suffixes[-1] in _PACKED_SUFFIXES:
+    if suffixes and suffixes[-1] in _COMPRESSED_SUFFIXES:
         suffixes.pop()
     if suffixes and suffixes[-1] in _SUFFIXES:
         return _SUFFIXES[suffixes[-1]]
     if not start:
         raise InvalidInput(source.field, "There is no data: the file is empty.")
     if not _is_text(start):
-        called = f"{source.name!r} is" if source.name else "The file is"
+        subject = f"{source.name!r} is" if source.name else "The file is"
         raise InvalidInput(
             source.field,
-            f"{called} of no known kind. Accepted: CSV, TSV, Parquet, Arrow, NDJSON, JSON, .npz with arrays inputs and "
-            "targets or labels; .npy and IDX files come in fields of their own, inputs and targets or labels.",
+            f"{subject} of an unsupported format. Accepted: CSV, TSV, Parquet, Arrow, NDJSON, JSON, .npz with arrays "
+            "inputs and targets or labels; .npy and IDX files are sent in fields of their own, inputs and targets or "
+            "labels.",
         )
-    return _of_text(start)
+    return _detect_text_format(start)
 
 
 def _is_spreadsheet(start: bytes) -> bool:
-    """Of Excel, old and new, or of LibreOffice: the latter two are zip archives that begin with what they are."""
+    """Return whether a file is from Excel (.xls or .xlsx) or LibreOffice; the latter two are zip archives."""
     if start.startswith(b"PK\x03\x04"):
         return any(mark in start for mark in (b"[Content_Types].xml", b"xl/", b"opendocument.spreadsheet"))
     return start.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
 
 
-def _of_text(start: bytes) -> DataFormat:
-    begin = start.lstrip(b"\xef\xbb\xbf \t\r\n")
-    if begin.startswith(b"["):
+def _detect_text_format(start: bytes) -> DataFormat:
+    text = start.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if text.startswith(b"["):
         return "json"
-    if not begin.startswith(b"{"):
+    if not text.startswith(b"{"):
         return "csv"
     try:
-        row = msgspec.json.decode(begin.partition(b"\n")[0])
+        row = msgspec.json.decode(text.partition(b"\n")[0])
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return "json"
     return "json" if any(isinstance(value, list | dict) for value in row.values()) else "ndjson"
 
 
 def _is_text(start: bytes) -> bool:
-    if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
+    if start[:2] in (b"\xff\xfe", b"\xfe\xff"):  # byte order marks of UTF-16
         return True
     try:
         start.decode()
-    except UnicodeDecodeError as problem:
-        cut = len(start) == START and problem.start > START - 4  # a letter may be in two parts
-        return cut and b"\0" not in start
+    except UnicodeDecodeError as error:
+        is_cut = len(start) == SNIFF_BYTES and error.start > SNIFF_BYTES - 4  # within a character
+        return is_cut and b"\0" not in start
     return b"\0" not in start

@@ -1,4 +1,4 @@
-"""JSON: a list of objects, columns of values, or arrays of numbers."""
+"""JSON (a list of objects, columns of values, or arrays of numbers) and NDJSON (an object per line)."""
 
 import codecs
 import io
@@ -9,214 +9,239 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.json
-import pyarrow.types as kinds
+import pyarrow.types
 
-from nabla.engine.data.examples import Array, from_rows
-from nabla.engine.data.ingest.formats.byte_stream import Readable, exactly
-from nabla.engine.data.ingest.formats.csv import blocks
-from nabla.engine.data.ingest.formats.decompression import as_utf8
-from nabla.engine.data.ingest.formats.types import Types, TypesChanged, check_names, common, is_date, shown
-from nabla.engine.data.ingest.prefetch import ahead
-from nabla.engine.errors import InvalidInput, TooLarge
+from nabla.engine.data.examples import matrix_from_rows
+from nabla.engine.data.ingest.formats.byte_stream import ByteStream, LineBlock, read_exactly, read_line_blocks
+from nabla.engine.data.ingest.formats.decompression import transcode_to_utf8
+from nabla.engine.data.ingest.formats.types import (
+    ColumnTypes,
+    ColumnTypesChanged,
+    check_names,
+    common_type,
+    is_date,
+)
+from nabla.engine.data.ingest.prefetch import prefetch
+from nabla.engine.errors import InvalidInput, TooLarge, quote
+from nabla.engine.typing import AnyArray
 
-LARGEST = 2**26
+MAX_JSON_BYTES = 2**26
+# Arrow parses a block in chunks of this size; a value that is longer than a chunk is an error.
+_ARROW_CHUNK_BYTES = 2**20
 
-_ARRAYS = {"inputs", "targets", "labels", "weights"}
-_ROWS = msgspec.json.Decoder(list[msgspec.Raw])
+_FIELDS = {"inputs", "targets", "labels", "weights"}
+_VALUE_KINDS = {bool: "a boolean", int: "a number", float: "a number", str: "text"}
+
+
+class _AnyObject(msgspec.Struct, gc=False):
+    """A JSON object, whose members are skipped."""
+
+
+# Limits the depth of nesting, which Arrow does not: it parses a value recursively until the stack overflows.
+_OBJECT = msgspec.json.Decoder(_AnyObject)
+_LIST = msgspec.json.Decoder(list[msgspec.Raw])
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_TABLE, _COLUMN = msgspec.json.Decoder(list[list[float]]), msgspec.json.Decoder(list[float])
+_MATRIX, _VECTOR = msgspec.json.Decoder(list[list[float]]), msgspec.json.Decoder(list[float])
 _LABELS = msgspec.json.Decoder(list[bool | int | str])
 
 
-def read(stream: Readable, field: str) -> Readable | dict[str, Array | list[Any]]:
-    """Rows as NDJSON has them, or arrays by their names. Raises InvalidInput, TooLarge."""
-    text = exactly(as_utf8(stream, field), LARGEST + 1).removeprefix(codecs.BOM_UTF8)
-    if len(text) > LARGEST:
-        raise TooLarge(field, f"JSON is read up to {LARGEST} bytes; NDJSON, an object per line, may be of any size.")
+def read_json(stream: ByteStream, field: str) -> ByteStream | dict[str, AnyArray | list[Any]]:
+    """Return the rows of a table as NDJSON, or arrays by field; labels are a list. Raises InvalidInput, TooLarge."""
+    text = read_exactly(transcode_to_utf8(stream, field), MAX_JSON_BYTES + 1).removeprefix(codecs.BOM_UTF8)
+    if len(text) > MAX_JSON_BYTES:
+        raise TooLarge(
+            field, f"JSON is accepted up to {MAX_JSON_BYTES} bytes; NDJSON, an object per line, may have any size."
+        )
     try:
         if not text.isascii():
             text.decode()
         if text.lstrip()[:1] == b"[":
-            return _lines(_ROWS.decode(text))
+            return _to_ndjson(_LIST.decode(text))
         members = _MEMBERS.decode(text)
-        if "inputs" in members and members.keys() <= _ARRAYS:
-            return {name: _array(raw, name) for name, raw in members.items()}
-        return _columns(members, field)
-    except UnicodeDecodeError as problem:
-        raise InvalidInput(field, f"The file is not UTF-8 text (byte {problem.start}).") from problem
-    except (msgspec.MsgspecError, RecursionError) as problem:
+        if "inputs" in members and members.keys() <= _FIELDS:
+            return {name: _decode_array(raw, name) for name, raw in members.items()}
+        return _columns_to_ndjson(members, field)
+    except UnicodeDecodeError as error:
+        raise InvalidInput(field, f"The file is not UTF-8 text (byte {error.start}).") from error
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise InvalidInput(
             field,
             "Expected JSON: a list of objects, an object of columns that are lists, or an object with inputs and "
-            f"targets or labels ({problem}).",
-        ) from problem
+            f"targets or labels ({error}).",
+        ) from error
 
 
-def _lines(rows: Iterable[msgspec.Raw | bytes]) -> Readable:
-    # What ends a line inside of a value can only be white space.
+def _to_ndjson(rows: Iterable[msgspec.Raw | bytes]) -> ByteStream:
+    # A line break within a JSON value can only be white space: in strings it is escaped.
     return io.BytesIO(b"\n".join(bytes(row).replace(b"\n", b" ").replace(b"\r", b" ") for row in rows))
 
 
-def _columns(members: dict[str, msgspec.Raw], field: str) -> Readable:
+def _columns_to_ndjson(members: dict[str, msgspec.Raw], field: str) -> ByteStream:
     check_names(list(members), field)
-    columns = {name: _ROWS.decode(raw) for name, raw in members.items()}
-    rows = {len(column) for column in columns.values()}
-    if len(rows) > 1:
-        first, *others = columns
-        other = next(name for name in others if len(columns[name]) != len(columns[first]))
-        raise InvalidInput(
-            field,
-            f"The column {shown(other)} has {len(columns[other])} values, {shown(first)} has {len(columns[first])}; "
-            "all columns have the same number.",
-        )
-    names = [msgspec.json.encode(name) + b":" for name in columns]
-    return _lines(
-        b"{" + b",".join(name + bytes(value) for name, value in zip(names, row, strict=True)) + b"}"
+    columns = {name: _LIST.decode(raw) for name, raw in members.items()}
+    first, *others = columns
+    for name in others:
+        if len(columns[name]) != len(columns[first]):
+            raise InvalidInput(
+                field,
+                f"The column {quote(name)} has {len(columns[name])} values, {quote(first)} has {len(columns[first])}; "
+                "all columns must have the same number.",
+            )
+    keys = [msgspec.json.encode(name) + b":" for name in columns]
+    return _to_ndjson(
+        b"{" + b",".join(key + bytes(value) for key, value in zip(keys, row, strict=True)) + b"}"
         for row in zip(*columns.values(), strict=True)
     )
 
 
-def _array(raw: msgspec.Raw, name: str) -> Array | list[Any]:
+def _decode_array(raw: msgspec.Raw, name: str) -> AnyArray | list[Any]:
     try:
         if name == "labels":
             return list(_LABELS.decode(raw))
         if bytes(memoryview(raw)[:64]).translate(None, b" \t\r\n")[:2] == b"[[":
-            return from_rows(_TABLE.decode(raw), name)
-        return np.array(_COLUMN.decode(raw), np.float64)
-    except msgspec.ValidationError as problem:
-        what = "whole numbers, truth values or text" if name == "labels" else "numbers, or of rows of numbers"
-        raise InvalidInput(name, f"Expected a list of {what} ({problem}).") from problem
+            return matrix_from_rows(_MATRIX.decode(raw), name)
+        return np.array(_VECTOR.decode(raw), np.float64)
+    except msgspec.ValidationError as error:
+        expected = "whole numbers, booleans or text" if name == "labels" else "numbers, or of rows of numbers"
+        raise InvalidInput(name, f"Expected a list of {expected} ({error}).") from error
 
 
-_PART = 2**20
+def read_ndjson_batches(
+    stream: ByteStream, field: str, types: ColumnTypes, text_columns: frozenset[str]
+) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a table.
 
+    Args:
+        stream: The text.
+        field: Field to name in errors.
+        types: Types of columns, as far as they are known; the others are inferred from the first block.
+        text_columns: Columns whose values are not interpreted as dates.
 
-class _Any(msgspec.Struct, gc=False):
-    """Any object; what is in it is skipped."""
-
-
-# Arrow trusts the stack with however deep a value is nested; this does not.
-_OBJECTS = msgspec.json.Decoder(_Any)
-
-
-def read_ndjson_batches(stream: Readable, field: str, types: Types, text: frozenset[str]) -> Iterator[pa.RecordBatch]:
-    """The rows of a table; columns in `text` are not taken for dates. Raises InvalidInput, TypesChanged."""
+    Raises:
+        InvalidInput: A line is not an object, or the objects do not make a table.
+        ColumnTypesChanged: A later block has other types or more columns.
+    """
     known: dict[str, pa.DataType] = dict(types)
-    empty = True
-    for read in ahead(blocks(as_utf8(stream, field), field)):
-        line = read.line
-        block = read.content.removeprefix(codecs.BOM_UTF8) if line == 1 else read.content
-        if block.strip():
-            _check(block, field, line)
-            if empty:
-                for column in _parse(block, field, line, {}).schema:
-                    known.setdefault(column.name, _kept(column, field, column.name in text))
-                check_names(list(known), field)
-                empty = False
-            yield from _parse_as(known, block, field, line).to_batches()
-    if empty:
+    is_empty = True
+    for block in prefetch(read_line_blocks(transcode_to_utf8(stream, field), field)):
+        content = block.content.removeprefix(codecs.BOM_UTF8) if block.line == 1 else block.content
+        if not content.strip():
+            continue
+        parser = _BlockParser(LineBlock(content, block.byte, block.line), field)
+        parser.check_objects()
+        if is_empty:
+            for column in parser.parse({}).schema:
+                known.setdefault(column.name, _inferred_type(column, field, column.name in text_columns))
+            check_names(list(known), field)
+            is_empty = False
+        yield from parser.parse_as(known).to_batches()
+    if is_empty:
         raise InvalidInput(field, "There is no data: the file is empty.")
 
 
-def _check(block: bytes, field: str, line: int) -> None:
-    """Raises InvalidInput unless every line is an object, in UTF-8, and not nested beyond all measure."""
-    try:
-        if not block.isascii():
-            block.decode()
-        _OBJECTS.decode_lines(block)
-    except UnicodeDecodeError as problem:
-        line += block.count(b"\n", 0, problem.start)
-        raise InvalidInput(field, f"Line {line} is not UTF-8 text.") from problem
-    except (msgspec.MsgspecError, RecursionError) as problem:
-        for number, text in enumerate(block.split(b"\n"), start=line):
-            if text.strip() and not _is_object(text):
-                raise InvalidInput(field, f"Line {number} is not a JSON object; expected one per line.") from problem
-        raise InvalidInput(field, f"From line {line} on this is not NDJSON: one object per line.") from problem
+class _BlockParser:
+    """Parses a block of lines, each of which is an object."""
 
+    def __init__(self, block: LineBlock, field: str) -> None:
+        self._content, self._first_line, self._field = block.content, block.line, field
 
-def _is_object(line: bytes) -> bool:
-    try:
-        _OBJECTS.decode(line)
-    except (msgspec.MsgspecError, RecursionError):
-        return False
-    return True
-
-
-def _parse_as(known: Types, block: bytes, field: str, line: int) -> pa.Table:
-    try:
-        table = _parse(block, field, line, known)
-    except pa.ArrowInvalid as problem:
-        found = _parse(block, field, line, {}).schema
-        wider = {
-            column.name: common(known[column.name], _kept(column, field, False))
-            for column in found
-            if column.name in known
-        }
-        changed = {name: type for name, type in wider.items() if type != known[name]}
-        if changed:
-            raise TypesChanged(changed) from problem
-        raise _mixed(block, field, line) from problem
-    if more := [column for column in table.schema if column.name not in known]:
-        raise TypesChanged({**known, **{column.name: _kept(column, field, False) for column in more}})
-    return table
-
-
-def _parse(block: bytes, field: str, line: int, known: Types) -> pa.Table:
-    """Raises InvalidInput; ArrowInvalid if `known` does not fit."""
-    size = max(_PART, block.find(b"\n") + 1)
-    try:
-        return _read(block, known, size)
-    except pa.ArrowInvalid as problem:
+    def check_objects(self) -> None:
+        """Raise InvalidInput unless every line is an object in UTF-8 that is not nested too deeply."""
         try:
-            return _read(block, known, len(block) + 1)
-        except pa.ArrowInvalid:
-            if known:
-                raise
-        raise _mixed(block, field, line) from problem
+            if not self._content.isascii():
+                self._content.decode()
+            _OBJECT.decode_lines(self._content)
+        except UnicodeDecodeError as error:
+            line = self._first_line + self._content.count(b"\n", 0, error.start)
+            raise self._error(f"Line {line} is not UTF-8 text.") from error
+        except (msgspec.MsgspecError, RecursionError) as error:
+            for line, text in self._lines():
+                try:
+                    _OBJECT.decode(text)
+                except (msgspec.MsgspecError, RecursionError):
+                    raise self._not_an_object(line) from error
+            raise self._error(f"From line {self._first_line} on this is not NDJSON: one object per line.") from error
+
+    def parse_as(self, types: ColumnTypes) -> pa.Table:
+        """Return the rows as columns of these types. Raises InvalidInput; ColumnTypesChanged if others are needed."""
+        try:
+            table = self.parse(types)
+        except pa.ArrowInvalid as error:
+            wider = {
+                column.name: common_type(types[column.name], _inferred_type(column, self._field, False))
+                for column in self.parse({}).schema
+                if column.name in types
+            }
+            changed = {name: type_ for name, type_ in wider.items() if type_ != types[name]}
+            if changed:
+                raise ColumnTypesChanged(changed) from error
+            raise self._mixed_kinds() from error
+        if added := [column for column in table.schema if column.name not in types]:
+            new_types = {column.name: _inferred_type(column, self._field, False) for column in added}
+            raise ColumnTypesChanged({**types, **new_types})
+        return table
+
+    def parse(self, types: ColumnTypes) -> pa.Table:
+        """Return the rows. Raises InvalidInput; ArrowInvalid if the given types do not fit."""
+        try:
+            return self._read(types, max(_ARROW_CHUNK_BYTES, self._content.find(b"\n") + 1))
+        except pa.ArrowInvalid as error:
+            try:
+                return self._read(types, len(self._content) + 1)  # a line may be longer than a chunk
+            except pa.ArrowInvalid:
+                if types:
+                    raise
+            raise self._mixed_kinds() from error
+
+    def _read(self, types: ColumnTypes, chunk_bytes: int) -> pa.Table:
+        schema = pa.schema(list(types.items())) if types else None
+        return pa.json.read_json(
+            pa.BufferReader(self._content),
+            read_options=pa.json.ReadOptions(block_size=chunk_bytes),
+            parse_options=pa.json.ParseOptions(explicit_schema=schema),
+        )
+
+    def _mixed_kinds(self) -> InvalidInput:
+        """Return the error for the first value whose kind differs from those before it in its column."""
+        kinds: dict[str, str] = {}
+        for line, text in self._lines():
+            try:
+                row = msgspec.json.decode(text)
+            except (msgspec.MsgspecError, RecursionError):
+                return self._not_an_object(line)
+            for name, value in row.items():
+                kind = _VALUE_KINDS.get(type(value))
+                if kind is None and value is not None:
+                    return self._error(
+                        f"Line {line}, column {quote(name)}: expected a single value, got a list or an object."
+                    )
+                if kind is not None and kinds.setdefault(name, kind) != kind:
+                    return self._error(
+                        f"Line {line}, column {quote(name)}: got {kind}, but earlier rows have {kinds[name]}."
+                    )
+        return self._error(
+            f"From line {self._first_line} on the objects do not make a table: a name occurs twice in an object, or a "
+            "number is too large."
+        )
+
+    def _lines(self) -> Iterator[tuple[int, bytes]]:
+        lines = enumerate(self._content.split(b"\n"), start=self._first_line)
+        return ((number, text) for number, text in lines if text.strip())
+
+    def _not_an_object(self, line: int) -> InvalidInput:
+        return self._error(f"Line {line} is not a JSON object; expected one per line.")
+
+    def _error(self, message: str) -> InvalidInput:
+        return InvalidInput(self._field, message)
 
 
-def _read(block: bytes, known: Types, size: int) -> pa.Table:
-    return pa.json.read_json(
-        pa.BufferReader(block),
-        read_options=pa.json.ReadOptions(block_size=size),
-        parse_options=pa.json.ParseOptions(explicit_schema=pa.schema(list(known.items())) if known else None),
-    )
-
-
-def _kept(column: pa.Field, field: str, text: bool) -> pa.DataType:
-    """What a column is read as; one without any value is taken for numbers."""
-    if kinds.is_nested(column.type):
-        raise InvalidInput(field, f"The column {shown(column.name)} holds lists or objects; expected single values.")
-    if kinds.is_null(column.type) or (kinds.is_integer(column.type) and not text):
+def _inferred_type(column: pa.Field, field: str, is_text_column: bool) -> pa.DataType:
+    """Return the type to read a column as; one without any value is numeric."""
+    types = pyarrow.types
+    if types.is_nested(column.type):
+        raise InvalidInput(field, f"The column {quote(column.name)} holds lists or objects; expected single values.")
+    if types.is_null(column.type) or (types.is_integer(column.type) and not is_text_column):
         return pa.float64()
-    if text and is_date(column.type):
+    if is_text_column and is_date(column.type):
         return pa.string()
     return column.type
-
-
-_KINDS = {bool: "a truth value", int: "a number", float: "a number", str: "text"}
-
-
-def _mixed(block: bytes, field: str, line: int) -> InvalidInput:
-    """The first value that is of another kind than those before it."""
-    before: dict[str, str] = {}
-    for number, text in enumerate(block.split(b"\n"), start=line):
-        if not text.strip():
-            continue
-        try:
-            row = msgspec.json.decode(text)
-        except (msgspec.MsgspecError, RecursionError):
-            return InvalidInput(field, f"Line {number} is not a JSON object; expected one per line.")
-        for name, value in row.items():
-            kind = _KINDS.get(type(value))
-            if kind is None and value is not None:
-                return InvalidInput(
-                    field, f"Line {number}, column {shown(name)}: expected a single value, got a list or an object."
-                )
-            if kind is not None and before.setdefault(name, kind) != kind:
-                return InvalidInput(
-                    field, f"Line {number}, column {shown(name)}: got {kind}, where rows before have {before[name]}."
-                )
-    return InvalidInput(
-        field, f"From line {line} on the objects do not make a table: a name twice, or too large a number."
-    )

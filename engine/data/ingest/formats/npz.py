@@ -1,4 +1,4 @@
-"""NumPy's .npz: a zip archive of arrays."""
+"""NumPy's .npz: a zip archive of .npy files."""
 
 import errno
 import zipfile
@@ -8,73 +8,74 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from nabla.engine.data.ingest.formats.byte_stream import Readable
-from nabla.engine.data.ingest.formats.decompression import Pieces
-from nabla.engine.errors import InvalidInput
+from nabla.engine.data.ingest.formats.byte_stream import ByteStream
+from nabla.engine.data.ingest.formats.decompression import ChunkedFile
+from nabla.engine.data.schema import format_names
+from nabla.engine.errors import InvalidInput, shorten
 
 MAGIC = b"PK"
-FIELDS = ("inputs", "targets", "labels", "weights")
-_SENTENCE = "The .npz archive is damaged, or packed in a way that is not accepted."
-_ACCEPTED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_FIELDS = ("inputs", "targets", "labels", "weights")
+_DAMAGED = "The .npz archive is damaged, or compressed with an unsupported method."
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
-class Member:
-    """An array in the archive, whose checksum is looked at when its end is reached."""
+class _Member:
+    """The content of a member, whose checksum is verified when its end is read."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
 
-    def read(self, amount: int, /) -> bytes:
-        with refusing_damage():
-            return self._file.read(amount)
+    def read(self, size: int, /) -> bytes:
+        with reject_damaged():
+            return self._file.read(size)
+
+
+def list_fields(file: ChunkedFile) -> list[str]:
+    """Return which fields of a dataset an archive has. Raises InvalidInput if there are no inputs."""
+    file.seek(0)
+    with reject_damaged():
+        names = members_by_name(zipfile.ZipFile(cast(BinaryIO, file)))
+    if "inputs" not in names:
+        listed = format_names([shorten(name) for name in sorted(names)]) or "(none)"
+        raise InvalidInput("file", f"The archive has the arrays {listed}; expected inputs, and targets or labels.")
+    return [field for field in _FIELDS if field in names]
 
 
 @contextmanager
-def opened(pieces: Pieces, field: str) -> Iterator[Readable]:
-    """The .npy file of a field in an archive. Raises InvalidInput."""
-    pieces.seek(0)
-    with refusing_damage():
-        archive = zipfile.ZipFile(cast(BinaryIO, pieces))
-        found = members(archive)[field]
-    with opened_member(archive, found) as member:
-        yield member
+def open_field(file: ChunkedFile, field: str) -> Iterator[ByteStream]:
+    """Open the .npy file of a field. Raises InvalidInput."""
+    file.seek(0)
+    with reject_damaged():
+        archive = zipfile.ZipFile(cast(BinaryIO, file))
+        member = members_by_name(archive)[field]
+    with open_member(archive, member) as stream:
+        yield stream
 
 
 @contextmanager
-def opened_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[Readable]:
-    """Raises InvalidInput."""
-    with refusing_damage():
-        if member.compress_type not in _ACCEPTED:
-            raise zipfile.BadZipFile("another compression")
+def open_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[ByteStream]:
+    """Open a member of an archive. Raises InvalidInput."""
+    with reject_damaged():
+        if member.compress_type not in _COMPRESSIONS:
+            raise zipfile.BadZipFile("unsupported compression")
         file = archive.open(member)
     with file:
-        yield Member(cast(BinaryIO, file))
+        yield _Member(cast(BinaryIO, file))
 
 
-def fields(pieces: Pieces) -> list[str]:
-    """Which arrays there are. Raises InvalidInput."""
-    pieces.seek(0)
-    with refusing_damage():
-        names = members(zipfile.ZipFile(cast(BinaryIO, pieces)))
-    if "inputs" not in names:
-        shown = ", ".join(sorted(names)[:20]) or "(none)"
-        raise InvalidInput("file", f"The archive has the arrays {shown}; expected inputs, and targets or labels.")
-    return [field for field in FIELDS if field in names]
-
-
-def members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """By the names of their arrays."""
+def members_by_name(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """Return the members of an archive by the names of their arrays."""
     return {Path(member.filename).stem: member for member in archive.infolist()}
 
 
 @contextmanager
-def refusing_damage() -> Iterator[None]:
-    """What is wrong with an archive is refused in words."""
+def reject_damaged() -> Iterator[None]:
+    """Raise InvalidInput for errors that a damaged archive causes in `zipfile`; disk I/O errors pass unchanged."""
     try:
         yield
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as problem:
-        raise InvalidInput("file", _SENTENCE) from problem
-    except OSError as problem:
-        if problem.errno != errno.EINVAL:  # a place before the beginning
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+        raise InvalidInput("file", _DAMAGED) from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # EINVAL: a seek before the beginning
             raise
-        raise InvalidInput("file", _SENTENCE) from problem
+        raise InvalidInput("file", _DAMAGED) from error

@@ -1,21 +1,23 @@
-"""Types of columns: which are stored, what they have in common, and what to do where a file changes its mind."""
+"""Types and names of table columns: stored types, common types, and conversion to NumPy."""
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.types as kinds
+import pyarrow.types
 
-from nabla.engine.errors import InvalidInput
+from nabla.engine.data.schema import format_names
+from nabla.engine.errors import InvalidInput, quote, shorten
+from nabla.engine.typing import AnyArray
 
-MOST_COLUMNS = 100_000
-MOST_SHOWN = 20
+MAX_COLUMNS = 100_000
 
-Types = Mapping[str, pa.DataType]
-"""What columns are read as, where that is known."""
+ColumnTypes = Mapping[str, pa.DataType]
+"""Known types to read columns as, by name."""
 
 
-class TypesChanged(Exception):
-    """A later part of a table does not fit what its beginning looked like; with `types` all of it does."""
+class ColumnTypesChanged(Exception):
+    """A later batch does not fit the types inferred so far; the table has to be read again with `types`."""
 
     def __init__(self, types: dict[str, pa.DataType]) -> None:
         super().__init__(", ".join(types))
@@ -23,84 +25,89 @@ class TypesChanged(Exception):
 
 
 def check_names(names: Sequence[str], field: str) -> None:
-    """Raises InvalidInput if these cannot be the columns of a table."""
+    """Raise InvalidInput if these cannot be the column names of a table."""
     check_width(len(names), field)
     if not names:
         raise InvalidInput(field, "There is no data: the table has no columns.")
     seen: set[str] = set()
-    for place, name in enumerate(names, start=1):
+    for number, name in enumerate(names, start=1):
         if not name:
-            raise InvalidInput(field, f"Column {place} has no name; every column needs one.")
+            raise InvalidInput(field, f"Column {number} has no name; every column needs one.")
         if name in seen:
-            raise InvalidInput(field, f"There is more than one column called {shown(name)}. {listed(names)}")
+            raise InvalidInput(field, f"There is more than one column {quote(name)}. {list_columns(names)}")
         seen.add(name)
 
 
 def check_width(width: int, field: str) -> None:
-    if width > MOST_COLUMNS:
-        raise InvalidInput(field, f"The table has {width} columns; at most {MOST_COLUMNS} are accepted.")
+    """Raise InvalidInput if a table has too many columns."""
+    if width > MAX_COLUMNS:
+        raise InvalidInput(field, f"The table has {width} columns; at most {MAX_COLUMNS} are accepted.")
 
 
-def listed(names: Sequence[str]) -> str:
-    """A sentence that lists the columns."""
-    more = "" if len(names) <= MOST_SHOWN else f", … ({len(names)} in all)"
-    return f"The columns are: {', '.join(short(name) for name in names[:MOST_SHOWN])}{more}."
+def list_columns(names: Sequence[str]) -> str:
+    """Return a sentence that lists the columns of a table."""
+    return f"The columns are: {format_names([shorten(name) for name in names])}."
 
 
-def shown(value: object) -> str:
-    """A value from a file, in quotes and not at length."""
-    return repr(short(str(value)))
-
-
-def short(text: str) -> str:
-    """Not at length."""
-    return text if len(text) <= 40 else f"{text[:40]}…"
-
-
-def stored(found: pa.DataType) -> pa.DataType | None:
-    """The type in which a column is stored that a file has as `found`; None if it cannot be."""
-    if kinds.is_dictionary(found):
-        return stored(found.value_type)
-    if kinds.is_boolean(found) or kinds.is_integer(found) or kinds.is_float32(found) or kinds.is_float64(found):
-        return found
-    if kinds.is_date32(found) or kinds.is_string(found) or kinds.is_large_string(found):
-        return found
-    if kinds.is_timestamp(found):
-        # Zones differ in how they are shown, not in the moment: what is stored needs no table of zones to be read.
-        return pa.timestamp("us" if found.unit == "ns" else found.unit, None if found.tz is None else "UTC")
-    if kinds.is_float16(found):
+def storage_type(type_: pa.DataType) -> pa.DataType | None:
+    """Return the type in which a column of a file is stored; None if it cannot be."""
+    types = pyarrow.types
+    if types.is_dictionary(type_):
+        return storage_type(type_.value_type)
+    if types.is_boolean(type_) or types.is_integer(type_) or types.is_float32(type_) or types.is_float64(type_):
+        return type_
+    if types.is_date32(type_) or is_text(type_):
+        return type_
+    if types.is_timestamp(type_):
+        # Zones affect how a time is displayed, not the moment. Without their names no time zone database is needed.
+        return pa.timestamp("us" if type_.unit == "ns" else type_.unit, None if type_.tz is None else "UTC")
+    if types.is_float16(type_):
         return pa.float32()
-    if kinds.is_decimal(found) or kinds.is_null(found):
+    if types.is_decimal(type_) or types.is_null(type_):
         return pa.float64()
-    if kinds.is_string_view(found):
+    if types.is_string_view(type_):
         return pa.string()
-    if kinds.is_date64(found):
+    if types.is_date64(type_):
         return pa.date32()
     return None
 
 
-def is_text(found: pa.DataType) -> bool:
-    return bool(kinds.is_string(found) or kinds.is_large_string(found))
+def is_text(type_: pa.DataType) -> bool:
+    """Return whether a stored type is text."""
+    return bool(pyarrow.types.is_string(type_) or pyarrow.types.is_large_string(type_))
 
 
-def is_number(found: pa.DataType) -> bool:
-    return bool(kinds.is_integer(found) or kinds.is_floating(found))
+def is_number(type_: pa.DataType) -> bool:
+    """Return whether a stored type is numeric; booleans are not."""
+    return bool(pyarrow.types.is_integer(type_) or pyarrow.types.is_floating(type_))
 
 
-def is_date(found: pa.DataType) -> bool:
-    return bool(kinds.is_date(found) or kinds.is_timestamp(found))
+def is_date(type_: pa.DataType) -> bool:
+    """Return whether a stored type is a date or a time."""
+    return bool(pyarrow.types.is_date(type_) or pyarrow.types.is_timestamp(type_))
 
 
-def common(one: pa.DataType, other: pa.DataType) -> pa.DataType:
-    """A stored type that holds the values of both: numbers widen, dates become times, all else becomes text."""
-    if one == other or kinds.is_null(other):
-        return one
-    if kinds.is_null(one):
-        return other
-    if kinds.is_integer(one) and kinds.is_integer(other):
+def common_type(a: pa.DataType, b: pa.DataType) -> pa.DataType:
+    """Return a stored type that holds the values of both: numbers widen, dates become times, all else becomes text."""
+    types = pyarrow.types
+    if a == b or types.is_null(b):
+        return a
+    if types.is_null(a):
+        return b
+    if types.is_integer(a) and types.is_integer(b):
         return pa.int64()
-    if is_number(one) and is_number(other):
+    if is_number(a) and is_number(b):
         return pa.float64()
-    if is_date(one) and is_date(other) and getattr(one, "tz", None) == getattr(other, "tz", None):
+    if is_date(a) and is_date(b) and getattr(a, "tz", None) == getattr(b, "tz", None):
         return pa.timestamp("us")
-    return pa.large_string() if pa.large_string() in (one, other) else pa.string()
+    return pa.large_string() if pa.large_string() in (a, b) else pa.string()
+
+
+def to_numpy(values: pa.Array) -> AnyArray:
+    """Return numbers as a NumPy array, without a copy if none is missing.
+
+    With missing values integers become float64 with NaN; booleans become a bool array.
+    """
+    if values.null_count or pyarrow.types.is_boolean(values.type):
+        return np.asarray(values.to_numpy(zero_copy_only=False))
+    return np.from_dlpack(values)  # to_numpy imports pandas if it is installed, which takes longer than a small file

@@ -1,55 +1,55 @@
 // Activations.
 
-// Below what a network can put out; no infinity, which has no name here.
+// Below every weighted sum. NVRTC has no name for infinity.
 const double LOWEST = sizeof(Number) == 4 ? -3.4e38 : -1.7e308;
 
 template <class T, class Value>
 DEVICE void forward_from_output(const Call& call, Scratch*, Value value) {
   const auto z = matrix<T>(call, 0);
   const auto b = vector<T>(call, 1);
-  each(z.size(), [&](long long k) { z[k] = value(z[k] + b[rest(k, z.columns)]); });
+  for_each(z.size(), [&](long long k) { z[k] = value(z[k] + b[remainder(k, z.columns)]); });
 }
 
-template <class T, class Slope>
-DEVICE void backward_from_output(const Call& call, Scratch*, Slope slope) {
+template <class T, class Derivative>
+DEVICE void backward_from_output(const Call& call, Scratch*, Derivative derivative) {
   const auto a = matrix<T>(call, 1), delta = matrix<T>(call, 2);
-  each(a.size(), [&](long long k) { delta[k] *= slope(a[k]); });
+  for_each(a.size(), [&](long long k) { delta[k] *= derivative(a[k]); });
 }
 
 template <class T, class Value>
 DEVICE void forward_from_input(const Call& call, Scratch*, Value value) {
   const auto z = matrix<T>(call, 0), a = matrix<T>(call, 2);
   const auto b = vector<T>(call, 1);
-  each(z.size(), [&](long long k) {
-    z[k] += b[rest(k, z.columns)];
+  for_each(z.size(), [&](long long k) {
+    z[k] += b[remainder(k, z.columns)];
     a[k] = value(z[k]);
   });
 }
 
-template <class T, class Slope>
-DEVICE void backward_from_input(const Call& call, Scratch*, Slope slope) {
+template <class T, class Derivative>
+DEVICE void backward_from_input(const Call& call, Scratch*, Derivative derivative) {
   const auto z = matrix<T>(call, 0), delta = matrix<T>(call, 2);
-  each(z.size(), [&](long long k) { delta[k] *= slope(z[k]); });
+  for_each(z.size(), [&](long long k) { delta[k] *= derivative(z[k]); });
 }
 
 template <class T>
 DEVICE void softmax_forward(const Call& call, Scratch*) {
   const auto z = matrix<T>(call, 0);
   const auto b = vector<T>(call, 1);
-  each_row(z.rows, z.columns, [&](long long i, const Lane& columns) {
-    columns.each([&](long long j) { z(i, j) += b[j]; });
-    const T largest = columns.largest(T(LOWEST), [&](long long j) { return z(i, j); });
-    const T total = columns.sum(T(0), [&](long long j) { return z(i, j) = formula::softmax_power(z(i, j), largest); });
-    const T share = T(1) / total;
-    columns.each([&](long long j) { z(i, j) *= share; });
+  for_each_row(z.rows, z.columns, [&](long long i, const Lane& columns) {
+    columns.for_each([&](long long j) { z(i, j) += b[j]; });
+    const T row_max = columns.max(T(LOWEST), [&](long long j) { return z(i, j); });
+    const T total = columns.sum(T(0), [&](long long j) { return z(i, j) = formula::softmax_exp(z(i, j), row_max); });
+    const T inverse = T(1) / total;
+    columns.for_each([&](long long j) { z(i, j) *= inverse; });
   });
 }
 
 template <class T>
 DEVICE void softmax_backward(const Call& call, Scratch*) {
   const auto a = matrix<T>(call, 1), delta = matrix<T>(call, 2);
-  each_row(a.rows, a.columns, [&](long long i, const Lane& columns) {
-    const T mean = columns.sum(T(0), [&](long long j) { return a(i, j) * delta(i, j); });
-    columns.each([&](long long j) { delta(i, j) = formula::softmax_delta(a(i, j), delta(i, j), mean); });
+  for_each_row(a.rows, a.columns, [&](long long i, const Lane& columns) {
+    const T weighted_sum = columns.sum(T(0), [&](long long j) { return a(i, j) * delta(i, j); });
+    columns.for_each([&](long long j) { delta(i, j) = formula::softmax_delta(a(i, j), delta(i, j), weighted_sum); });
   });
 }

@@ -1,22 +1,22 @@
-// Ways to go through arrays.
+// Parallel loops and reductions over arrays.
 
-// k / n and k % n. A GPU divides numbers of 64 bits many times slower than those of 32, which nearly all are.
+// k / n and k % n. A GPU divides 64-bit integers many times slower than 32-bit ones, which nearly always suffice.
 DEVICE long long quotient(long long k, long long n) {
   return ((k | n) >> 31) ? k / n : (long long)((unsigned int)k / (unsigned int)n);
 }
 
-DEVICE long long rest(long long k, long long n) {
+DEVICE long long remainder(long long k, long long n) {
   return ((k | n) >> 31) ? k % n : (long long)((unsigned int)k % (unsigned int)n);
 }
 
 template <class Body>
-DEVICE void each(long long n, Body body) {
+DEVICE void for_each(long long n, Body body) {
   const long long stride = (long long)gridDim.x * blockDim.x;
   for (long long k = (long long)blockIdx.x * blockDim.x + threadIdx.x; k < n; k += stride) body(k);
 }
 
 template <class Body>
-DEVICE void once(Body body) {
+DEVICE void single_thread(Body body) {
   if (blockIdx.x == 0 && threadIdx.x == 0) body();
 }
 
@@ -27,42 +27,42 @@ struct Add {
   }
 };
 
-struct Larger {
+struct Max {
   template <class S>
   DEVICE S operator()(S a, S b) const {
-    return larger(a, b);
+    return max_of(a, b);
   }
 };
 
-// Combines the values of `lanes` threads that stand `apart` from each other; each of them gets the result. `lane` is the
-// thread's number among them. All threads of the block take part, in groups of their own.
-template <class S, class Combine>
-DEVICE S combine(S mine, int lane, int lanes, int apart, Combine both) {
-  __shared__ S shared[MOST_THREADS];
-  const int at = threadIdx.x;
+// Reduces the values of a group of `lanes` threads that are `stride` threads apart; each of them gets the result. `lane`
+// is the thread's index in its group. All threads of the block must call it, each for its group.
+template <class S, class Operation>
+DEVICE S reduce(S value, int lane, int lanes, int stride, Operation operation) {
+  __shared__ S shared[MAX_THREADS];
+  const int index = threadIdx.x;
   __syncthreads();
-  shared[at] = mine;
+  shared[index] = value;
   __syncthreads();
   for (int half = lanes / 2; half > 0; half /= 2) {
-    if (lane < half) shared[at] = both(shared[at], shared[at + half * apart]);
+    if (lane < half) shared[index] = operation(shared[index], shared[index + half * stride]);
     __syncthreads();
   }
-  return shared[at - lane * apart];
+  return shared[index - lane * stride];
 }
 
-// finish(Σ value(k)), by one thread.
+// Calls finish(Σ value(k)) in one thread, of the block that is the last to contribute.
 template <class Value, class Finish>
 DEVICE void sum(long long n, Scratch* scratch, Value value, Finish finish) {
-  double mine = 0.0;
-  each(n, [&](long long k) { mine += value(k); });
-  mine = combine(mine, threadIdx.x, blockDim.x, 1, Add());
+  double block_sum = 0.0;
+  for_each(n, [&](long long k) { block_sum += value(k); });
+  block_sum = reduce(block_sum, threadIdx.x, blockDim.x, 1, Add());
   if (gridDim.x == 1) {
-    if (threadIdx.x == 0) finish(mine);
+    if (threadIdx.x == 0) finish(block_sum);
     return;
   }
   __shared__ bool last;
   if (threadIdx.x == 0) {
-    scratch->partial[blockIdx.x] = mine;
+    scratch->partial[blockIdx.x] = block_sum;
     __threadfence();
     last = atomicAdd(&scratch->arrived, 1u) == gridDim.x - 1;
   }
@@ -72,56 +72,58 @@ DEVICE void sum(long long n, Scratch* scratch, Value value, Finish finish) {
   const volatile double* partial = scratch->partial;
   double total = 0.0;
   for (int block = threadIdx.x; block < gridDim.x; block += blockDim.x) total += partial[block];
-  total = combine(total, threadIdx.x, blockDim.x, 1, Add());
+  total = reduce(total, threadIdx.x, blockDim.x, 1, Add());
   if (threadIdx.x == 0) {
     finish(total);
     scratch->arrived = 0;
   }
 }
 
-// body(j, rows): for each column, with the rows that this thread has of it. Neighbouring threads have neighbouring
-// columns. Calls of rows.sum are made by all threads of a block; where there is no column left, j is −1.
+// The elements of a row or column that one thread works on: first, first + step, … below n. `lanes` threads, which are
+// `stride` threads apart, share a row or column; `lane` is the thread's index among them. All threads of a block must
+// call `sum` and `max`, which reduce over the whole row or column.
 struct Lane {
   long long first, step, n;
-  int lane, lanes, apart;
+  int lane, lanes, stride;
 
   template <class Body>
-  DEVICE void each(Body body) const {
+  DEVICE void for_each(Body body) const {
     for (long long i = first; i < n; i += step) body(i);
   }
 
   template <class S, class Value>
   DEVICE S sum(S start, Value value) const {
-    S mine = start;
-    each([&](long long i) { mine += value(i); });
-    return combine(mine, lane, lanes, apart, Add());
+    S total = start;
+    for_each([&](long long i) { total += value(i); });
+    return reduce(total, lane, lanes, stride, Add());
   }
 
   template <class S, class Value>
-  DEVICE S largest(S start, Value value) const {
-    S mine = start;
-    each([&](long long i) { mine = larger(mine, value(i)); });
-    return combine(mine, lane, lanes, apart, Larger());
+  DEVICE S max(S start, Value value) const {
+    S largest = start;
+    for_each([&](long long i) { largest = max_of(largest, value(i)); });
+    return reduce(largest, lane, lanes, stride, Max());
   }
 };
 
+// Calls body(j, rows) for each column; adjacent threads take adjacent columns. Threads without a column get j = −1.
 template <class Body>
-DEVICE void each_column(long long rows, long long columns, Body body) {
+DEVICE void for_each_column(long long rows, long long columns, Body body) {
   const int lane = threadIdx.x / WIDTH, lanes = blockDim.x / WIDTH;
   for (long long tile = blockIdx.x; tile * WIDTH < columns; tile += gridDim.x) {
     const long long j = tile * WIDTH + threadIdx.x % WIDTH;
-    const bool there = j < columns;
-    body(there ? j : -1, Lane{lane, lanes, there ? rows : 0, lane, lanes, WIDTH});
+    const bool in_range = j < columns;
+    body(in_range ? j : -1, Lane{lane, lanes, in_range ? rows : 0, lane, lanes, WIDTH});
   }
 }
 
-// body(i, columns): the same for each row; the threads of one row lie beside each other.
+// Calls body(i, columns) for each row; the threads of a row are adjacent. Threads without a row get i = −1.
 template <class Body>
-DEVICE void each_row(long long rows, long long columns, Body body) {
-  const int lane = threadIdx.x % WIDTH, at_once = blockDim.x / WIDTH;
-  for (long long tile = blockIdx.x; tile * at_once < rows; tile += gridDim.x) {
-    const long long i = tile * at_once + threadIdx.x / WIDTH;
-    const bool there = i < rows;
-    body(there ? i : -1, Lane{lane, WIDTH, there ? columns : 0, lane, WIDTH, 1});
+DEVICE void for_each_row(long long rows, long long columns, Body body) {
+  const int lane = threadIdx.x % WIDTH, rows_per_block = blockDim.x / WIDTH;
+  for (long long tile = blockIdx.x; tile * rows_per_block < rows; tile += gridDim.x) {
+    const long long i = tile * rows_per_block + threadIdx.x / WIDTH;
+    const bool in_range = i < rows;
+    body(in_range ? i : -1, Lane{lane, WIDTH, in_range ? columns : 0, lane, WIDTH, 1});
   }
 }

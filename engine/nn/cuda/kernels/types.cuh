@@ -1,8 +1,8 @@
-// What kernels are handed, and the words that formulas use.
+// Arguments of kernels, and functions that translated formulas call.
 
 #define DEVICE __device__ __forceinline__
 
-// What the Python side fills in, in this layout.
+// Written by StepTrace.encode in Python, which relies on this layout.
 struct Array {
   void* data;
   long long rows, columns;
@@ -10,16 +10,16 @@ struct Array {
 
 struct Call {
   long long code;
-  Array arrays[MOST_ARRAYS];
-  long long whole[MOST_NUMBERS];
-  double numbers[MOST_NUMBERS];
+  Array arrays[MAX_ARRAYS];
+  long long integers[MAX_SCALARS];
+  double floats[MAX_SCALARS];
 };
 
-const int MOST_THREADS = 1024;
+const int MAX_THREADS = 1024;
 
-// What blocks leave for the last of them.
+// Partial sums of all blocks, for the last one to add up. `arrived` counts the blocks that have stored theirs.
 struct Scratch {
-  double partial[MOST_BLOCKS];
+  double partial[MAX_BLOCKS];
   unsigned int arrived;
 };
 
@@ -40,18 +40,18 @@ struct Matrix {
 };
 
 template <class T>
-DEVICE Vector<T> vector(const Call& call, int place) {
-  const Array& array = call.arrays[place];
+DEVICE Vector<T> vector(const Call& call, int index) {
+  const Array& array = call.arrays[index];
   return {static_cast<T*>(array.data), array.rows * array.columns};
 }
 
 template <class T>
-DEVICE Matrix<T> matrix(const Call& call, int place) {
-  const Array& array = call.arrays[place];
+DEVICE Matrix<T> matrix(const Call& call, int index) {
+  const Array& array = call.arrays[index];
   return {static_cast<T*>(array.data), array.rows, array.columns};
 }
 
-// Words of formulas.
+// Functions that translated formulas call.
 
 template <class T>
 DEVICE T scalar(double value, T) {
@@ -59,44 +59,44 @@ DEVICE T scalar(double value, T) {
 }
 
 template <class T>
-struct is_whole {
-  static const bool yes = false;
+struct is_integer {
+  static const bool value = false;
 };
 template <>
-struct is_whole<long long> {
-  static const bool yes = true;
+struct is_integer<long long> {
+  static const bool value = true;
 };
 
 template <class A, class B>
-DEVICE auto over(A a, B b) {
-  static_assert(!(is_whole<A>::yes && is_whole<B>::yes), "whole numbers would be divided without a rest");
+DEVICE auto divide(A a, B b) {
+  static_assert(!(is_integer<A>::value && is_integer<B>::value), "integer division would truncate");
   return a / b;
 }
 
 template <class T>
-DEVICE T larger(T a, T b) {
+DEVICE T max_of(T a, T b) {
   return b > a ? b : a;
 }
 
 template <class A, class B>
-struct Two {
+struct Pair {
   A first;
   B second;
 };
 
 template <class A, class B, class C>
-struct Three {
+struct Triple {
   A first;
   B second;
   C third;
 };
 
 template <class A, class B>
-DEVICE Two<A, B> tuple_of(A a, B b) {
+DEVICE Pair<A, B> tuple_of(A a, B b) {
   return {a, b};
 }
 
 template <class A, class B, class C>
-DEVICE Three<A, B, C> tuple_of(A a, B b, C c) {
+DEVICE Triple<A, B, C> tuple_of(A a, B b, C c) {
   return {a, b, c};
 }
