@@ -1,4 +1,4 @@
-"""The HTTP service, its command and its client. It owns no mathematics."""
+"""The HTTP service, its command line and its client, on top of the engine."""
 
 from importlib.metadata import version
 

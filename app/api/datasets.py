@@ -1,8 +1,8 @@
-"""/v1/datasets"""
+"""/v1/datasets: datasets, uploads in several requests, profiles, rows and splits."""
 
 import hashlib
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from functools import partial
@@ -18,64 +18,56 @@ from pydantic_core import InitErrorDetails
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from nabla.app.dependencies import After, Context, DatasetId, Here, Limit
-from nabla.app.http.body_limits import parse, streamed
-from nabla.app.http.errors import problems
+from nabla.app.dependencies import After, DatasetId, IdempotentDep, Limit, ServicesDep
+from nabla.app.http.body_limits import parse_json_body, stream_body
+from nabla.app.http.errors import error_responses
 from nabla.app.http.files import (
-    FILE,
-    FILES,
-    FORM,
+    FILE_BODY,
+    FILE_CONTENT,
     JSON,
-    TAKEN,
+    MULTIPART_FORM,
     Digest,
-    Form,
-    arriving,
-    checked_kind,
-    created,
-    each_once,
-    name_for,
+    UploadForm,
+    open_upload,
     receive_file,
-    status,
-    view,
+    reject_duplicate_options,
+    require_content_type,
+    resolve_name,
 )
-from nabla.app.http.headers import ContentDigest, Prefer, seconds_to_wait
-from nabla.app.http.idempotency import Once, ToCreate
+from nabla.app.http.headers import ContentDigest, Prefer, parse_prefer_wait
+from nabla.app.http.idempotency import IdempotentRequest
 from nabla.app.schemas.common import Page
 from nabla.app.schemas.datasets import (
     EXAMPLE,
     DatasetFile,
     DatasetView,
+    IngestFields,
     NewDataset,
     NewSplit,
     NewTable,
     NewUpload,
     ProfileView,
-    ReadingFields,
     RowsView,
     SplitsView,
 )
+from nabla.app.services import Services
 from nabla.engine.data.dataset import Dataset
-from nabla.engine.data.examples import Examples, examples, from_rows
+from nabla.engine.data.examples import Examples, build_examples, matrix_from_rows
 from nabla.engine.errors import InvalidInput, NablaError
 from nabla.engine.records.upload import Upload, UploadChunk
-from nabla.engine.storage.registry import Receipt
+from nabla.engine.storage.registry import IdempotencyKey
 
-datasets_router = APIRouter(prefix="/v1/datasets", tags=["2 datasets"])
+router = APIRouter(tags=["2 datasets"])
 
-_ROWS_BEGIN = re.compile(rb'"rows"\s*:')
+_ROWS_KEY = re.compile(rb'"rows"\s*:')
+_ROWS_CONTENT = {**FILE_CONTENT, JSON: FILE_CONTENT["application/octet-stream"]}
+_ACCEPTED_RESPONSE: dict[int | str, dict[str, Any]] = {
+    202: {"model": DatasetView, "description": "The dataset is being read."}
+}
 
 
 def _schema(model: type[BaseModel]) -> dict[str, Any]:
     return model.model_json_schema(ref_template=REF_TEMPLATE)
-
-
-def _parameters() -> list[dict[str, Any]]:
-    """The options of a file as a body, in the query."""
-    found = _schema(ReadingFields)["properties"]
-    return [
-        {"name": name, "in": "query", "schema": {"type": "string"}, "description": field.get("description", "")}
-        for name, field in found.items()
-    ]
 
 
 _BODY = {
@@ -85,82 +77,94 @@ _BODY = {
             "schema": {"oneOf": [_schema(model) for model in (NewDataset, NewTable, NewUpload)]},
             "example": EXAMPLE,
         },
-        FORM: {"schema": _schema(DatasetFile)},
-        **FILES,
+        MULTIPART_FORM: {"schema": _schema(DatasetFile)},
+        **FILE_CONTENT,
     },
 }
+# Options in the query, for a file that is the body itself.
+_FILE_PARAMETERS = [
+    {"name": name, "in": "query", "schema": {"type": "string"}, "description": field.get("description", "")}
+    for name, field in _schema(IngestFields)["properties"].items()
+]
 
 
-@datasets_router.post(
-    "",
+@router.post(
+    "/v1/datasets",
     status_code=201,
     summary="Create a dataset",
     response_model=DatasetView,
-    responses={**TAKEN, **problems(400, 409, 413, 415, 422, 429)},
-    openapi_extra={"requestBody": _BODY, "parameters": _parameters()},
+    responses={**_ACCEPTED_RESPONSE, **error_responses(400, 409, 413, 415, 422, 429)},
+    openapi_extra={"requestBody": _BODY, "parameters": _FILE_PARAMETERS},
 )
 async def create_dataset(
-    request: Request, here: Here, once: ToCreate, prefer: Prefer = None, digest: Digest = None
+    request: Request, services: ServicesDep, idempotent: IdempotentDep, prefer: Prefer = None, digest: Digest = None
 ) -> Response:
-    """Hand in data to train on, to measure with or to predict: as JSON, as a file, or as files in a form.
+    """Create a dataset for training, evaluation or prediction, from JSON, a file, or several files in a form.
 
     - **JSON**: `inputs` with `targets` (numbers) or `labels` (classes); or `rows` of named values with `target` or
-      `label`; or `upload`, for data that come in several requests.
-    - **A table** as the body itself or in the field `file` of a form: CSV or TSV (also packed with gzip or zstd),
-      Parquet, Arrow (file or stream), NDJSON, JSON. `target` names the columns to learn as numbers, or `label` the one
-      that holds the class; `features` those to learn from.
+      `label`; or `upload`, for data sent in several requests.
+    - **A table** as the body itself or in the field `file` of a form: CSV or TSV (also compressed with gzip or zstd),
+      Parquet, Arrow (file or stream), NDJSON, JSON. `target` names the columns to learn as numbers, or `label` the
+      column that holds the class; `features` names the columns to learn from.
     - **Arrays**: an .npz in `file`, with `inputs` and `targets` or `labels`; or .npy or IDX files in fields of these
-      names. `weights`, or the column that `weight` names, say how much each row counts.
-    - **Rows without answers**, in any of these ways, with `unlabeled` and none of the above but inputs: for batch
-      predictions, and for nothing else.
+      names. `weights`, or the column named by `weight`, sets how much each row counts.
+    - **Rows without targets**, in any of these ways, with `unlabeled`: inputs only, for batch predictions only.
 
-    Options go into the fields of the form, or into the query. Everything is checked before anything is stored. Data
-    that take longer to read than `Prefer: wait=SECONDS` says, by default 30, are answered with 202 and read on; with
-    `Prefer: respond-async` at once.
+    Options are fields of the form, or parameters of the query. Everything is validated before anything is stored. If
+    reading takes longer than `Prefer: wait=SECONDS` allows, by default 30, the response is 202 and reading goes on;
+    with `Prefer: respond-async` it is 202 at once.
     """
-    kind = checked_kind(request, (JSON, FORM, *FILES))
-    if kind == JSON:
-        return await _from_json(request, here, once, seconds_to_wait(prefer))
-    return await _from_files(request, kind, here, once, seconds_to_wait(prefer))
+    content_type = require_content_type(request, (JSON, MULTIPART_FORM, *FILE_CONTENT))
+    wait_seconds = parse_prefer_wait(prefer)
+    if content_type == JSON:
+        return await _create_from_json(request, services, idempotent, wait_seconds)
+    return await _create_from_files(request, content_type, services, idempotent, wait_seconds)
 
 
-async def _from_json(request: Request, here: Context, once: Once, seconds: float) -> Response:
+async def _create_from_json(
+    request: Request, services: Services, idempotent: IdempotentRequest, wait_seconds: float
+) -> Response:
     digest = ContentDigest(request)
     body = await request.body()
-    await digest.see(body)
-    digest.check()
-    fields = await run_in_threadpool(_fields_of, body)
-    if "upload" in fields:
-        return await _open(await parse(request, NewUpload), body, here, once)
-    if "rows" in fields:
-        return await _from_rows(await parse(request, NewTable), body, here, once, seconds)
-    data = await parse(request, NewDataset)
+    await digest.update(body)
+    digest.verify()
+    keys = await run_in_threadpool(_object_keys, body)
+    if "upload" in keys:
+        return await _open_upload(await parse_json_body(request, NewUpload), body, services, idempotent)
+    if "rows" in keys:
+        return await _create_from_rows(
+            await parse_json_body(request, NewTable), body, services, idempotent, wait_seconds
+        )
+    data = await parse_json_body(request, NewDataset)
 
-    def read(receipt: Receipt | None) -> Dataset:
-        return here.catalog.create_dataset(_examples(data), data.name, receipt)
+    def create(key: IdempotencyKey | None) -> Dataset:
+        return services.datasets.create_dataset(_examples(data), data.name, key)
 
-    return await created(here, once, body, read)
+    return await _create(services, idempotent, body, create)
 
 
-def _fields_of(body: bytes) -> frozenset[str]:
-    """Of an object; none where it is something else, which is said where it is parsed. Raises ValidationError if it is
-    rows with numbers that JSON has not."""
+def _object_keys(body: bytes) -> frozenset[str]:
+    """Return the keys of a JSON object; none for other values, which are rejected when the body is parsed.
+
+    Raises:
+        ValidationError: The body has rows, and is not valid JSON.
+    """
     try:
         return frozenset(msgspec.json.decode(body, type=dict[str, msgspec.Raw]))
     except (msgspec.ValidationError, RecursionError):
         return frozenset()
-    except msgspec.DecodeError as problem:
-        # Of arrays pydantic says which number it is; of rows, whose values may be of any kind, it would say less.
-        if _ROWS_BEGIN.search(body):
-            details: list[InitErrorDetails] = [{"type": "json_invalid", "input": None, "ctx": {"error": str(problem)}}]
-            raise ValidationError.from_exception_data("body", details) from problem
+    except msgspec.DecodeError as error:
+        # For arrays pydantic names the offending number. For rows, whose values are of any type, it would not.
+        if _ROWS_KEY.search(body):
+            details: list[InitErrorDetails] = [{"type": "json_invalid", "input": None, "ctx": {"error": str(error)}}]
+            raise ValidationError.from_exception_data("body", details) from error
         return frozenset()
 
 
 def _examples(new: NewDataset) -> Examples:
-    return examples(
-        from_rows(new.inputs, "inputs"),
-        targets=None if new.targets is None else from_rows(new.targets, "targets"),
+    return build_examples(
+        matrix_from_rows(new.inputs, "inputs"),
+        targets=None if new.targets is None else matrix_from_rows(new.targets, "targets"),
         labels=new.labels,
         classes=new.classes,
         weights=None if new.weights is None else np.array(new.weights, np.float64),
@@ -168,211 +172,265 @@ def _examples(new: NewDataset) -> Examples:
     )
 
 
-async def _open(new: NewUpload, body: bytes, here: Context, once: Once) -> Response:
-    async with arriving(here, new.upload) as upload:
-        named = replace(upload, name=new.name, reading=new.reading(here.settings.max_upload_bytes))
-        return await created(here, once, body, lambda receipt: here.uploads.open(named, receipt))
+async def _open_upload(new: NewUpload, body: bytes, services: Services, idempotent: IdempotentRequest) -> Response:
+    async with open_upload(services.datasets, new.upload) as started:
+        upload = replace(started, name=new.name, reading=new.ingest_options(services.settings.max_upload_bytes))
+        return await _create(services, idempotent, body, partial(services.datasets.open_upload, upload))
 
 
-async def _from_rows(new: NewTable, body: bytes, here: Context, once: Once, seconds: float) -> Response:
-    async with arriving(here, "fields") as upload:
-        with closing(here.uploads.incoming(upload)) as file:
+async def _create_from_rows(
+    new: NewTable, body: bytes, services: Services, idempotent: IdempotentRequest, wait_seconds: float
+) -> Response:
+    async with open_upload(services.datasets, "fields") as upload:
+        with closing(services.datasets.create_chunk_file(upload)) as file:
             await run_in_threadpool(lambda: file.write(msgspec.json.encode(new.rows)))
-            chunk = await run_in_threadpool(here.uploads.kept, upload, file, UploadChunk(content_type=JSON))
-        return await _read(here, once, replace(upload, chunks=(chunk,)), new, body, seconds)
+            chunk = await run_in_threadpool(services.datasets.store_chunk, upload, file, UploadChunk(content_type=JSON))
+        return await _ingest(services, idempotent, replace(upload, chunks=(chunk,)), new, body, wait_seconds)
 
 
-async def _from_files(request: Request, kind: str, here: Context, once: Once, seconds: float) -> Response:
-    async with arriving(here, "fields") as upload:
+async def _create_from_files(
+    request: Request, content_type: str, services: Services, idempotent: IdempotentRequest, wait_seconds: float
+) -> Response:
+    async with open_upload(services.datasets, "fields") as upload:
         options = request.query_params.multi_items()
-        if kind == FORM:
-            form = Form(here.uploads, upload, request.headers["content-type"])
+        if content_type == MULTIPART_FORM:
+            form = UploadForm(services.datasets, upload, request.headers["content-type"])
             await form.receive(request)
             options, chunks = [*options, *form.options], tuple(form.chunks)
         else:
-            chunks = (await receive_file(request, here.uploads, upload),)
-        fields = ReadingFields.model_validate(each_once(options))
+            chunks = (await receive_file(request, services.datasets, upload),)
+        fields = IngestFields.model_validate(reject_duplicate_options(options))
         if not chunks:
-            raise InvalidInput("file", "There is no file: one comes with a file name, in the field file.")
-        sent = [fields.model_dump_json(), *(f"{chunk.field} {chunk.name} {chunk.sha256}" for chunk in chunks)]
-        return await _read(here, once, replace(upload, chunks=chunks), fields, "\n".join(sent).encode(), seconds)
+            raise InvalidInput("file", "The form has no file; send it in the field file, with a file name.")
+        digests = [f"{chunk.field} {chunk.name} {chunk.sha256}" for chunk in chunks]
+        content = "\n".join([fields.model_dump_json(), *digests]).encode()
+        return await _ingest(services, idempotent, replace(upload, chunks=chunks), fields, content, wait_seconds)
 
 
-async def _read(
-    here: Context, once: Once, upload: Upload, fields: ReadingFields, content: bytes, seconds: float
+async def _ingest(
+    services: Services,
+    idempotent: IdempotentRequest,
+    upload: Upload,
+    fields: IngestFields,
+    content: bytes,
+    wait_seconds: float,
 ) -> Response:
-    """`content`: all that was sent, or a digest of it."""
-    named = replace(
-        upload, name=name_for(fields.name, upload.chunks), reading=fields.reading(here.settings.max_upload_bytes)
+    upload = replace(
+        upload,
+        name=resolve_name(fields.name, upload.chunks),
+        reading=fields.ingest_options(services.settings.max_upload_bytes),
     )
-    return await created(here, once, content, lambda receipt: here.uploads.read(named, seconds, receipt))
+    return await _create(
+        services, idempotent, content, lambda key: services.datasets.ingest_upload(upload, wait_seconds, key)
+    )
 
 
-@datasets_router.get("", summary="List datasets", responses=problems(422))
-def list_datasets(here: Here, limit: Limit = 20, after: After = None) -> Page[DatasetView]:
-    """Newest first, also those that are not ready."""
-    found, has_more = here.uploads.page(after, limit)
-    return Page(data=[view(here, dataset) for dataset in found], has_more=has_more)
+async def _create(
+    services: Services,
+    idempotent: IdempotentRequest,
+    content: bytes,
+    create: Callable[[IdempotencyKey | None], Dataset | Upload],
+) -> Response:
+    """Create a dataset in an upload thread, unless an earlier request with the same key has done so.
+
+    Args:
+        services: All services.
+        idempotent: The request.
+        content: The content of the request, or a digest of it.
+        create: Creates the dataset, and stores the key with it.
+    """
+
+    def run() -> Response:
+        with idempotent.claim(content):
+            dataset = idempotent.replay(services.datasets.resolve)
+            if dataset is None:
+                dataset = create(idempotent.key(201))
+            status = 202 if _is_being_read(dataset) else 201
+            return idempotent.response(status, _view(services, dataset), f"/v1/datasets/{dataset.id}")
+
+    return await to_thread.run_sync(run, limiter=services.upload_threads)
 
 
-@datasets_router.get("/{dataset_id}", summary="Get a dataset", responses=problems(404, 422))
-def get_dataset(dataset_id: DatasetId, here: Here) -> DatasetView:
-    """Its size, its columns and its classes; or how far it is."""
-    return view(here, here.uploads.find(dataset_id))
+def _is_being_read(dataset: Dataset | Upload) -> bool:
+    return isinstance(dataset, Upload) and dataset.state == "reading"
 
 
-@datasets_router.delete("/{dataset_id}", status_code=204, summary="Delete a dataset", responses=problems(404, 409, 422))
-def delete_dataset(dataset_id: DatasetId, here: Here) -> None:
-    """Refused while a job or a batch prediction that is not finished needs it. One that is not ready is not read any
-    further."""
-    found = here.uploads.find(dataset_id)
-    if isinstance(found, Upload):
-        here.uploads.delete(found)
+def _view(services: Services, dataset: Dataset | Upload) -> DatasetView:
+    return DatasetView.of(dataset, services.datasets.progress(dataset) if isinstance(dataset, Upload) else None)
+
+
+@router.get("/v1/datasets", summary="List datasets", responses=error_responses(422))
+def list_datasets(services: ServicesDep, limit: Limit = 20, after: After = None) -> Page[DatasetView]:
+    """List datasets, newest first, including those that are not ready."""
+    datasets, has_more = services.datasets.page(after, limit)
+    return Page(data=[_view(services, dataset) for dataset in datasets], has_more=has_more)
+
+
+@router.get("/v1/datasets/{dataset_id}", summary="Get a dataset", responses=error_responses(404, 422))
+def get_dataset(dataset_id: DatasetId, services: ServicesDep) -> DatasetView:
+    """Get a dataset's size, columns and classes; or the progress of its upload."""
+    return _view(services, services.datasets.resolve(dataset_id))
+
+
+@router.delete(
+    "/v1/datasets/{dataset_id}", status_code=204, summary="Delete a dataset", responses=error_responses(404, 409, 422)
+)
+def delete_dataset(dataset_id: DatasetId, services: ServicesDep) -> None:
+    """Delete a dataset, or stop reading it. 409 while an unfinished job or batch prediction needs it."""
+    dataset = services.datasets.resolve(dataset_id)
+    if isinstance(dataset, Upload):
+        services.datasets.delete_upload(dataset)
     else:
-        here.catalog.delete_dataset(found)
+        services.datasets.delete_dataset(dataset)
 
 
-uploads_router = APIRouter(prefix="/v1/datasets", tags=["2 datasets"])
-
-_ROWS = {**FILES, JSON: FILES["application/octet-stream"]}
-
-
-@uploads_router.post(
-    "/{dataset_id}/rows",
+@router.post(
+    "/v1/datasets/{dataset_id}/rows",
     status_code=201,
     summary="Append rows to an open dataset",
     response_model=DatasetView,
-    responses=problems(404, 409, 413, 415, 422),
-    openapi_extra={"requestBody": {"required": True, "content": _ROWS}},
+    responses=error_responses(404, 409, 413, 415, 422),
+    openapi_extra={"requestBody": {"required": True, "content": _ROWS_CONTENT}},
 )
 async def append_rows(
-    dataset_id: DatasetId, request: Request, here: Here, once: ToCreate, digest: Digest = None
+    dataset_id: DatasetId, request: Request, services: ServicesDep, idempotent: IdempotentDep, digest: Digest = None
 ) -> Response:
-    """The rows that come next, as a file of a kind that creating a dataset takes. All files have the same columns. They
-    are on disk when the answer comes, and are looked at when the dataset is closed."""
-    checked_kind(request, tuple(_ROWS))
+    """Append rows, as a file in any format that creating a dataset accepts.
+
+    All files must have the same columns. They are on disk when the response arrives, and are read when the dataset is
+    closed.
+    """
+    require_content_type(request, tuple(_ROWS_CONTENT))
     try:
-        upload = here.uploads.opened(dataset_id, "rows")
+        upload = services.datasets.require_open(dataset_id, "rows")
     except NablaError:
-        return await _answered_before(request, here, once, dataset_id)
-    async with _chunk(request, here, upload) as chunk:
-        return await created(
-            here, once, chunk.sha256.encode(), lambda receipt: here.uploads.append(upload, chunk, receipt)
-        )
+        return await _replay_append(request, services, idempotent, dataset_id)
+    async with _received_chunk(request, services, upload) as chunk:
+        append = partial(services.datasets.append_chunk, upload, chunk)
+        return await _create(services, idempotent, chunk.sha256.encode(), append)
 
 
-async def _answered_before(request: Request, here: Context, once: Once, dataset_id: str) -> Response:
-    """A dataset that takes no more may be asked once more for an answer that was lost. Raises what stands in the way
-    of another one."""
+async def _replay_append(
+    request: Request, services: Services, idempotent: IdempotentRequest, dataset_id: str
+) -> Response:
+    """Respond to a repeated request whose dataset has been closed since; reject a new request."""
     digest = hashlib.sha256()
-    async for part in streamed(request):
-        digest.update(part)
-    return await created(
-        here, once, digest.hexdigest().encode(), lambda receipt: here.uploads.opened(dataset_id, "rows")
-    )
+    async for block in stream_body(request):
+        digest.update(block)
+    content = digest.hexdigest().encode()
+    return await _create(services, idempotent, content, lambda key: services.datasets.require_open(dataset_id, "rows"))
 
 
-@uploads_router.put(
-    "/{dataset_id}/chunks/{number}",
-    summary="Send a part of a file",
-    responses=problems(404, 409, 413, 415, 422),
-    openapi_extra={"requestBody": FILE},
-)
-async def put_part(
-    dataset_id: DatasetId,
-    number: Annotated[int, Path(ge=1, le=100_000, description="Its place among the parts, from 1.")],
-    request: Request,
-    here: Here,
-    digest: Digest = None,
-) -> DatasetView:
-    """Parts may come in any order and be sent again, as long as the dataset is open: `chunks` of the dataset shows
-    which have arrived, with their digests. They are put together when it is closed."""
-    upload = here.uploads.opened(dataset_id, "file")
-    if request.headers.get("content-type", "").lower().startswith(FORM):
-        raise HTTPException(415, "The body is a form; a part is the body itself, as application/octet-stream.")
-    async with _chunk(request, here, upload) as chunk:
-        return view(here, await run_in_threadpool(here.uploads.add, upload, replace(chunk, number=number)))
-
-
-@asynccontextmanager
-async def _chunk(request: Request, here: Context, upload: Upload) -> AsyncIterator[UploadChunk]:
-    """The body; nothing is left of it unless the upload has it when the block ends."""
-    chunk = await receive_file(request, here.uploads, upload)
-    try:
-        yield chunk
-    finally:
-        await run_in_threadpool(here.uploads.discard_chunk, upload, chunk)
-
-
-@uploads_router.post(
-    "/{dataset_id}/close",
-    summary="Close an open dataset",
-    response_model=DatasetView,
-    responses={**TAKEN, **problems(404, 409, 422)},
-)
-async def close_dataset(dataset_id: DatasetId, here: Here, prefer: Prefer = None) -> Response:
-    """Nothing more is to come: what has come is read. What is wrong with it is answered, and stays with the dataset,
-    which has failed then."""
-    found = here.uploads.find(dataset_id)
-    if isinstance(found, Upload) and found.state == "receiving":
-        close = partial(here.uploads.close, found, seconds_to_wait(prefer))
-        found = await to_thread.run_sync(close, limiter=here.waiting)
-    body = view(here, found).model_dump_json()
-    return Response(body, 202 if status(found) == 202 else 200, media_type="application/json")
-
-
-profiles_router = APIRouter(prefix="/v1/datasets", tags=["2 datasets"])
-
-
-@profiles_router.get(
-    "/{dataset_id}/profile",
-    summary="Look at a dataset",
-    response_model=ProfileView,
-    responses=problems(404, 409, 413, 422),
-)
-async def get_profile(dataset_id: DatasetId, here: Here) -> Response:
-    """What each column holds: missing and different values, range, mean, deviation and a histogram; how many rows each
-    class has; and, in words, what may stand in the way of training. It is made when it is first asked for, which takes
-    a while for large data."""
-    dataset = here.uploads.ready(dataset_id)
-
-    def look() -> Response:  # columns may be many, so that the answer is written here too
-        found = ProfileView.of(dataset.id, here.looks.profile(dataset))
-        return Response(found.model_dump_json(), media_type="application/json")
-
-    return await to_thread.run_sync(look, limiter=here.waiting)
-
-
-@profiles_router.get("/{dataset_id}/rows", summary="Get rows of a dataset", responses=problems(404, 409, 422))
+@router.get("/v1/datasets/{dataset_id}/rows", summary="Get rows of a dataset", responses=error_responses(404, 409, 422))
 def get_rows(
     dataset_id: DatasetId,
-    here: Here,
-    offset: Annotated[int, Query(ge=0, description="The first row, counted from 0.")] = 0,
+    services: ServicesDep,
+    offset: Annotated[int, Query(ge=0, description="Index of the first row, from 0.")] = 0,
     limit: Limit = 20,
 ) -> RowsView:
-    """As they were handed in, with all columns."""
-    dataset = here.uploads.ready(dataset_id)
-    columns, data = here.looks.rows(dataset, offset, limit)
+    """Get rows as they were uploaded, with all columns."""
+    dataset = services.datasets.resolve_ready(dataset_id)
+    columns, data = services.dataset_analysis.rows(dataset, offset, limit)
     return RowsView.of(columns, data, offset, dataset.rows)
 
 
-@profiles_router.post(
-    "/{dataset_id}/split",
-    status_code=201,
-    summary="Divide a dataset",
-    response_model=SplitsView,
-    responses=problems(400, 404, 409, 422),
+@router.put(
+    "/v1/datasets/{dataset_id}/chunks/{number}",
+    summary="Upload a chunk of a file",
+    responses=error_responses(404, 409, 413, 415, 422),
+    openapi_extra={"requestBody": FILE_BODY},
 )
-async def split_dataset(dataset_id: DatasetId, new: NewSplit, here: Here, once: ToCreate) -> Response:
-    """Into datasets of their own. Which row goes where depends on the seed alone."""
-    parts = [(part.name, part.share) for part in new.splits]
+async def put_chunk(
+    dataset_id: DatasetId,
+    number: Annotated[int, Path(ge=1, le=100_000, description="Position of the chunk in the file, from 1.")],
+    request: Request,
+    services: ServicesDep,
+    digest: Digest = None,
+) -> DatasetView:
+    """Upload a chunk of a file. Chunks may come in any order and be sent again while the dataset is open.
 
-    def create() -> Response:
-        return once.create(
-            lambda: new.model_dump_json().encode(),
-            lambda receipt: here.looks.split(here.uploads.ready(dataset_id), parts, new.seed, new.stratified, receipt),
-            lambda found: SplitsView(data=[DatasetView.of(part) for part in found.datasets]),
-            lambda found: f"/v1/datasets/{found.id}",
-        )
+    `chunks` of the dataset shows which have arrived, with their digests. They are joined when the dataset is closed.
+    """
+    upload = services.datasets.require_open(dataset_id, "file")
+    if request.headers.get("content-type", "").lower().startswith(MULTIPART_FORM):
+        raise HTTPException(415, "The body is a form; a chunk is the body itself, as application/octet-stream.")
+    async with _received_chunk(request, services, upload) as chunk:
+        changed = await run_in_threadpool(services.datasets.put_chunk, upload, replace(chunk, number=number))
+        return _view(services, changed)
 
-    return await to_thread.run_sync(create, limiter=here.waiting)
+
+@asynccontextmanager
+async def _received_chunk(request: Request, services: Services, upload: Upload) -> AsyncIterator[UploadChunk]:
+    """Store the body as a chunk; it is removed at the end of the block unless the upload has recorded it."""
+    chunk = await receive_file(request, services.datasets, upload)
+    try:
+        yield chunk
+    finally:
+        await run_in_threadpool(services.datasets.discard_chunk, upload, chunk)
+
+
+@router.post(
+    "/v1/datasets/{dataset_id}/close",
+    summary="Close an open dataset",
+    response_model=DatasetView,
+    responses={**_ACCEPTED_RESPONSE, **error_responses(404, 409, 422)},
+)
+async def close_dataset(dataset_id: DatasetId, services: ServicesDep, prefer: Prefer = None) -> Response:
+    """Close a dataset to further rows and chunks, and read those received.
+
+    If the data is invalid, the response says why, and the dataset remains as failed, with the same reason.
+    """
+    dataset = services.datasets.resolve(dataset_id)
+    if isinstance(dataset, Upload) and dataset.state == "receiving":
+        close = partial(services.datasets.close_upload, dataset, parse_prefer_wait(prefer))
+        dataset = await to_thread.run_sync(close, limiter=services.upload_threads)
+    body = _view(services, dataset).model_dump_json()
+    return Response(body, 202 if _is_being_read(dataset) else 200, media_type="application/json")
+
+
+@router.get(
+    "/v1/datasets/{dataset_id}/profile",
+    summary="Profile a dataset",
+    response_model=ProfileView,
+    responses=error_responses(404, 409, 413, 422),
+)
+async def get_profile(dataset_id: DatasetId, services: ServicesDep) -> Response:
+    """Get statistics of each column: missing and distinct values, range, mean, deviation and a histogram.
+
+    The profile also has the number of rows of each class, and warnings about what may impair training. It is computed
+    on the first request, which takes a while for large data.
+    """
+    dataset = services.datasets.resolve_ready(dataset_id)
+
+    def profile() -> Response:  # serializing thousands of columns takes long too
+        view = ProfileView.of(dataset.id, services.dataset_analysis.profile(dataset))
+        return Response(view.model_dump_json(), media_type="application/json")
+
+    return await to_thread.run_sync(profile, limiter=services.upload_threads)
+
+
+@router.post(
+    "/v1/datasets/{dataset_id}/split",
+    status_code=201,
+    summary="Split a dataset",
+    response_model=SplitsView,
+    responses=error_responses(400, 404, 409, 422),
+)
+async def split_dataset(
+    dataset_id: DatasetId, new: NewSplit, services: ServicesDep, idempotent: IdempotentDep
+) -> Response:
+    """Split a dataset into new datasets. Which row goes where depends on the seed alone."""
+    shares = [(split.name, split.share) for split in new.splits]
+
+    def split() -> Response:
+        with idempotent.claim(new.model_dump_json().encode()):
+            datasets = idempotent.replay(lambda *ids: tuple(map(services.registry.datasets.get, ids)))
+            if datasets is None:
+                dataset = services.datasets.resolve_ready(dataset_id)
+                datasets = services.dataset_analysis.split(
+                    dataset, shares, new.seed, new.stratified, idempotent.key(201)
+                )
+            view = SplitsView(data=[DatasetView.of(dataset) for dataset in datasets])
+            return idempotent.response(201, view, f"/v1/datasets/{datasets[0].id}")
+
+    return await to_thread.run_sync(split, limiter=services.upload_threads)

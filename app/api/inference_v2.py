@@ -1,5 +1,4 @@
-"""/v2/models and /v2/repository: what the Open Inference Protocol tells of models. Every network is one, under its name
-or its id."""
+"""Open Inference Protocol (version 2). Every network is a model, under its name or its id."""
 
 from typing import Annotated, Any
 
@@ -8,24 +7,22 @@ from fastapi.openapi.models import Example
 from starlette.concurrency import run_in_threadpool
 
 from nabla.app import __version__
-from nabla.app.api.predictions import LARGE, found_model
-from nabla.app.dependencies import Here, VersionId, context_of, number_in
-from nabla.app.http.body_limits import keep, tensors
-from nabla.app.http.raw_route import DirectRoute
+from nabla.app.api.predictions import MAX_INLINE_BYTES, load_model
+from nabla.app.dependencies import ServicesDep, VersionId, parse_version_ref
+from nabla.app.http.body_limits import read_tensor_body, reserve_memory
+from nabla.app.http.errors import STATUS_DESCRIPTIONS
+from nabla.app.http.raw_route import raw_post
 from nabla.app.inference_v2.codec import (
-    JSON_LENGTH,
-    Inference,
-    arrays_in,
-    check_words,
-    inference_in,
-    inferred,
-    prepared,
-    wanted_outputs,
+    JSON_LENGTH_HEADER,
+    check_json_size,
+    decode_request,
+    encode_response,
+    requested_outputs,
 )
-from nabla.app.inference_v2.repository import Described, inputs_of, outputs_of
-from nabla.app.predictions.decoding import check_rows
-from nabla.app.predictions.encoding import FEW
-from nabla.app.schemas.common import in_one_piece
+from nabla.app.inference_v2.repository import TensorSpec, input_specs, output_specs
+from nabla.app.predictions.decoding import check_row_count
+from nabla.app.predictions.encoding import MAX_INLINE_OUTPUTS
+from nabla.app.schemas.common import inline_schema
 from nabla.app.schemas.inference_v2 import (
     IndexFields,
     InferenceError,
@@ -39,201 +36,193 @@ from nabla.app.schemas.inference_v2 import (
     ServerView,
     TensorView,
 )
+from nabla.app.services import Services
 from nabla.engine.errors import Conflict, InvalidInput
 from nabla.engine.literals import CURRENT, VersionReference
-from nabla.engine.nn.array_views import Matrix
-from nabla.engine.training.model import Model
 
-models_router = APIRouter(prefix="/v2", tags=["7 open inference protocol"])
+router = APIRouter(tags=["7 open inference protocol"])
 
 _EXTENSIONS = ["binary_tensor_data", "classification", "model_repository"]
-_MEANINGS = {
-    404: "There is no such model, or version of it.",
-    409: "The model cannot predict at present.",
-    413: "The body is larger than this service takes.",
-    422: "A tensor, or the body, is not as the model takes it.",
-    500: "What is stored is damaged, or the service has an error; its log has the details.",
-    503: "As much is being done at this moment as this service does at once.",
-    507: "There is no space left on the disk of the data folder.",
+_STATUS_DESCRIPTIONS = {
+    **STATUS_DESCRIPTIONS,
+    404: "No model, or no version of it, has this name.",
+    409: "The model cannot predict in its current state.",
+    422: "A tensor, or the body, does not fit the model.",
 }
 ModelName = Annotated[
     str, Path(description="Name or id of a network.", openapi_examples={"xor": Example({"value": "xor"})})
 ]
 
 
-def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {status: {"model": InferenceError, "description": _MEANINGS[status]} for status in statuses}
+def _error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": InferenceError, "description": _STATUS_DESCRIPTIONS[status]} for status in statuses}
 
 
-@models_router.get("", summary="The server")
+_INFER_DOCS: dict[str, Any] = {
+    "response_model": InferenceResponse,
+    "responses": _error_responses(404, 409, 413, 422, 500, 503, 507),
+    "openapi_extra": {
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": inline_schema(InferenceRequest)},
+                "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+            },
+        }
+    },
+}
+
+
+@router.get("/v2", summary="Get the server metadata")
 async def server() -> ServerView:
-    """Its name, its version, and which extensions of the protocol it knows."""
+    """Return the name and version of the server, and the extensions of the protocol that it supports."""
     return ServerView(name="nabla", version=__version__, extensions=_EXTENSIONS)
 
 
-@models_router.get("/health/live", summary="Is the server alive?")
+@router.get("/v2/health/live", summary="Is the server live?")
 async def live() -> LiveView:
-    """As long as it answers at all."""
+    """Return true whenever the server responds."""
     return LiveView(live=True)
 
 
-@models_router.get("/health/ready", summary="Is the server ready to infer?")
+@router.get("/v2/health/ready", summary="Is the server ready?")
 async def ready() -> ReadyView:
-    """It predicts whether or not a worker is ready to train."""
+    """Return true: inference does not depend on the training workers."""
     return ReadyView(ready=True)
 
 
-@models_router.get("/models/{model_name}", summary="A model", responses=errors(404, 409))
-async def model(model_name: ModelName, here: Here) -> ModelView:
-    """Its tensors, as its current version has them."""
-    return _view(model_name, CURRENT, here)
+@router.get("/v2/models/{model_name}", summary="Get a model", responses=_error_responses(404, 409))
+async def model(model_name: ModelName, services: ServicesDep) -> ModelView:
+    """Return the tensors of the current version."""
+    return _model_view(services, model_name, CURRENT)
 
 
-@models_router.get(
-    "/models/{model_name}/versions/{model_version}", summary="A version of a model", responses=errors(404, 409)
+@router.get(
+    "/v2/models/{model_name}/versions/{model_version}",
+    summary="Get a version of a model",
+    responses=_error_responses(404, 409),
 )
-async def model_version(model_name: ModelName, model_version: VersionId, here: Here) -> ModelView:
-    """Its tensors. Versions that were trained on different tables have different ones."""
-    return _view(model_name, model_version, here)
+async def model_version(model_name: ModelName, model_version: VersionId, services: ServicesDep) -> ModelView:
+    """Return the tensors of a version, which depend on the table that it was trained on."""
+    return _model_view(services, model_name, model_version)
 
 
-@models_router.get("/models/{model_name}/ready", summary="Is a model ready?", responses=errors(404, 409))
-async def model_ready(model_name: ModelName, here: Here) -> ModelReadyView:
-    """Whether its current version can predict: it is not unloaded, and if it scales it has been trained."""
-    return _ready(model_name, CURRENT, here)
+@router.get("/v2/models/{model_name}/ready", summary="Is a model ready?", responses=_error_responses(404, 409))
+async def model_ready(model_name: ModelName, services: ServicesDep) -> ModelReadyView:
+    """Return whether the current version can predict: it is loaded, and trained if it scales inputs or targets."""
+    return _ready_view(services, model_name, CURRENT)
 
 
-@models_router.get(
-    "/models/{model_name}/versions/{model_version}/ready",
+@router.get(
+    "/v2/models/{model_name}/versions/{model_version}/ready",
     summary="Is a version of a model ready?",
-    responses=errors(404, 409),
+    responses=_error_responses(404, 409),
 )
-async def version_ready(model_name: ModelName, model_version: VersionId, here: Here) -> ModelReadyView:
-    """The same of another version than the current one."""
-    return _ready(model_name, model_version, here)
+async def version_ready(model_name: ModelName, model_version: VersionId, services: ServicesDep) -> ModelReadyView:
+    """Return whether a version can predict."""
+    return _ready_view(services, model_name, model_version)
 
 
-def _view(name: str, reference: VersionReference, here: Here) -> ModelView:
-    network = here.repository.find(name)
-    version = network.find(reference)
+def _model_view(services: Services, name: str, reference: VersionReference) -> ModelView:
+    network = services.repository.get(name)
+    version = network.resolve_version(reference)
     return ModelView(
         name=name,
         versions=[str(version.number) for version in network.versions],
         platform="nabla",
-        inputs=_tensors(inputs_of(network.architecture, version)),
-        outputs=_tensors(outputs_of(network.architecture, version)),
+        inputs=_tensor_views(input_specs(network.architecture, version)),
+        outputs=_tensor_views(output_specs(network.architecture, version)),
     )
 
 
-def _tensors(described: list[Described]) -> list[TensorView]:
-    return [TensorView(name=each.name, datatype=each.datatype, shape=[*each.shape]) for each in described]
+def _tensor_views(specs: list[TensorSpec]) -> list[TensorView]:
+    return [TensorView(name=spec.name, datatype=spec.datatype, shape=[*spec.shape]) for spec in specs]
 
 
-def _ready(name: str, reference: VersionReference, here: Here) -> ModelReadyView:
-    network = here.repository.find(name)
-    if reason := here.repository.reason(network, network.find(reference)):
+def _ready_view(services: Services, name: str, reference: VersionReference) -> ModelReadyView:
+    network = services.repository.get(name)
+    if reason := services.repository.unavailable_reason(network, network.resolve_version(reference)):
         raise Conflict(f"The model {name} cannot predict: {reason}.")
     return ModelReadyView(name=name, ready=True)
 
 
-@models_router.post("/repository/index", summary="All models", responses=errors(413, 422, 500, 503))
-def index(here: Here, wanted: IndexFields | None = None) -> list[ModelState]:
-    """Every version of every network."""
-    found = []
-    for name, network in here.repository.models():
+@router.post("/v2/repository/index", summary="List models", responses=_error_responses(413, 422, 500, 503))
+def index(services: ServicesDep, fields: IndexFields | None = None) -> list[ModelState]:
+    """List all versions of all networks."""
+    states = []
+    for name, network in services.repository.list_models():
         for version in network.versions:
-            reason = here.repository.reason(network, version)
-            if not reason or wanted is None or not wanted.ready:
-                state = ModelState(
-                    name=name, version=str(version.number), state="UNAVAILABLE" if reason else "READY", reason=reason
-                )
-                found.append(state)
-    return found
+            reason = services.repository.unavailable_reason(network, version)
+            if reason and fields is not None and fields.ready:
+                continue
+            state = ModelState(
+                name=name, version=str(version.number), state="UNAVAILABLE" if reason else "READY", reason=reason
+            )
+            states.append(state)
+    return states
 
 
-@models_router.post("/repository/models/{model_name}/load", summary="Load a model", responses=errors(404, 500, 503))
-async def load(model_name: ModelName, here: Here) -> None:
-    """Let it infer again. All models do when the service starts."""
-    here.repository.load(model_name)
-
-
-@models_router.post("/repository/models/{model_name}/unload", summary="Unload a model", responses=errors(404, 500, 503))
-async def unload(model_name: ModelName, here: Here) -> None:
-    """It does not infer until it is loaded again. The network stays as it is, and predicts at /v1."""
-    here.repository.unload(model_name)
-
-
-inference_router = APIRouter(
-    prefix="/v2/models/{model_name}", tags=["7 open inference protocol"], route_class=DirectRoute
+@router.post(
+    "/v2/repository/models/{model_name}/load", summary="Load a model", responses=_error_responses(404, 500, 503)
 )
-
-_BODY: dict[str, Any] = {
-    "required": True,
-    "content": {
-        "application/json": {"schema": in_one_piece(InferenceRequest)},
-        "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
-    },
-}
-_ERRORS = errors(404, 409, 413, 422, 500, 503, 507)
+async def load(model_name: ModelName, services: ServicesDep) -> None:
+    """Load a model that was unloaded. All models are loaded when the service starts."""
+    services.repository.load(model_name)
 
 
-@inference_router.post(
-    "/infer",
-    summary="Infer",
-    response_model=InferenceResponse,
-    responses=_ERRORS,
-    openapi_extra={"requestBody": _BODY},
+@router.post(
+    "/v2/repository/models/{model_name}/unload", summary="Unload a model", responses=_error_responses(404, 500, 503)
 )
-async def infer(request: Request, model_name: ModelName) -> Response:
-    """Work rows of raw inputs through the current version of a network. Tensors are JSON, or binary behind it, with the
-    header `Inference-Header-Content-Length`; each output comes as it is asked for."""
-    return await _infer(request, model_name, CURRENT)
+async def unload(model_name: ModelName, services: ServicesDep) -> None:
+    """Reject inference requests until the model is loaded again. The network is unchanged, and predicts at /v1."""
+    services.repository.unload(model_name)
 
 
-@inference_router.post(
-    "/versions/{model_version}/infer",
-    summary="Infer with a version",
-    response_model=InferenceResponse,
-    responses=_ERRORS,
-    openapi_extra={"requestBody": _BODY},
+@raw_post(router, "/v2/models/{model_name}/infer", summary="Infer", **_INFER_DOCS)
+async def infer(request: Request, model_name: ModelName, services: ServicesDep) -> Response:
+    """Predict raw rows with the current version of a network.
+
+    Tensors are JSON, or binary data after the JSON with the header `Inference-Header-Content-Length`. Each output is
+    returned in the requested form.
+    """
+    return await _infer(request, services, model_name, CURRENT)
+
+
+@raw_post(
+    router, "/v2/models/{model_name}/versions/{model_version}/infer", summary="Infer with a version", **_INFER_DOCS
 )
-async def infer_with_version(request: Request, model_name: ModelName, model_version: VersionId) -> Response:
-    """The same with another version than the current one."""
-    return await _infer(request, model_name, number_in(str(model_version)))
+async def infer_with_version(
+    request: Request, model_name: ModelName, model_version: VersionId, services: ServicesDep
+) -> Response:
+    """Predict raw rows with a version of a network."""
+    return await _infer(request, services, model_name, parse_version_ref(str(model_version)))
 
 
-async def _infer(request: Request, name: str, reference: VersionReference) -> Response:
-    here = context_of(request)
-    network = here.repository.find(name)
-    binary = JSON_LENGTH.lower() in request.headers
-    body = await (tensors(request) if binary else request.body())
+async def _infer(request: Request, services: Services, name: str, reference: VersionReference) -> Response:
+    network = services.repository.get(name)
+    has_binary_data = JSON_LENGTH_HEADER.lower() in request.headers
+    body = await (read_tensor_body(request) if has_binary_data else request.body())
     json_length = _json_length(request, body)
-    version, model = await found_model(here, network, reference)
-    large = len(body) > LARGE
-    if large:
-        inference, rows = await run_in_threadpool(_rows, body, json_length, model)
+    version, model = await load_model(services, network, reference)
+    in_thread = len(body) > MAX_INLINE_BYTES
+    if in_thread:
+        parsed, rows = await run_in_threadpool(decode_request, body, json_length, model)
     else:
-        inference, rows = _rows(body, json_length, model)
-    wanted = wanted_outputs(inference, network, version)
-    check_rows(len(rows), model.network.architecture)
-    answers = model.answers(await here.batching.outputs(model.network, rows), "inputs")
-    check_words(inference, wanted, answers)
-    keep(request, answers.nbytes)
-    if large or answers.size > FEW:
-        return await run_in_threadpool(inferred, name, version, inference, wanted, answers)
-    return inferred(name, version, inference, wanted, answers)
+        parsed, rows = decode_request(body, json_length, model)
+    outputs = requested_outputs(parsed, network, version)
+    check_row_count(len(rows), model.network.architecture)
+    predictions = model.rescale_outputs(await services.batching.predict(model.network, rows), "inputs")
+    check_json_size(parsed, outputs, predictions)
+    reserve_memory(request, predictions.nbytes)
+    if in_thread or predictions.size > MAX_INLINE_OUTPUTS:
+        return await run_in_threadpool(encode_response, name, version, parsed, outputs, predictions)
+    return encode_response(name, version, parsed, outputs, predictions)
 
 
 def _json_length(request: Request, body: bytes) -> int:
-    """Raises InvalidInput."""
-    length = request.headers.get(JSON_LENGTH)
+    length = request.headers.get(JSON_LENGTH_HEADER)
     if length is None:
         return len(body)
     if not (length.isascii() and length.isdigit() and len(length) < 20 and int(length) <= len(body)):
-        raise InvalidInput(JSON_LENGTH, f"It is {length[:20]!r}; the body has {len(body)} bytes, JSON and all.")
+        raise InvalidInput(JSON_LENGTH_HEADER, f"The length is {length[:20]!r}; the whole body has {len(body)} bytes.")
     return int(length)
-
-
-def _rows(body: bytes, json_length: int, model: Model) -> tuple[Inference[Any], Matrix]:
-    inference, known = inference_in(body[:json_length])
-    return inference, prepared(arrays_in(inference, body[json_length:], known=known), model)

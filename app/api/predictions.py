@@ -1,4 +1,4 @@
-"""/v1/networks/{id}/predictions"""
+"""Predictions with networks and running jobs, batch predictions of datasets, and evaluations."""
 
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -10,18 +10,40 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 from starlette.concurrency import run_in_threadpool
 
-from nabla.app.api.jobs import found_job
-from nabla.app.dependencies import After, Context, Here, JobId, Limit, NetworkId, context_of, number_in, spoken_of_in
-from nabla.app.http.body_limits import keep, streamed
-from nabla.app.http.errors import problems
-from nabla.app.http.files import checked_kind, download
-from nabla.app.http.headers import preferred
-from nabla.app.http.idempotency import ToCreate
-from nabla.app.http.raw_route import DirectRoute
-from nabla.app.predictions.arrow import answers_to_table, table_of
-from nabla.app.predictions.decoding import answers_to_npy, check_rows, prepared, wanted_in
-from nabla.app.predictions.encoding import FEW, FORMS, JSON, KINDS, NPY, Predictor, Wishes, answered
-from nabla.app.schemas.common import Page, in_one_piece
+from nabla.app.dependencies import (
+    After,
+    IdempotentDep,
+    JobId,
+    Limit,
+    NetworkId,
+    ServicesDep,
+    error_field,
+    parse_version_ref,
+    resolve_job,
+)
+from nabla.app.http.body_limits import reserve_memory, stream_body
+from nabla.app.http.errors import error_responses
+from nabla.app.http.files import OCTET_STREAM, download_response
+from nabla.app.http.headers import negotiate_media_type, parse_media_type
+from nabla.app.http.raw_route import raw_post
+from nabla.app.predictions.decoding import (
+    BODY_FIELD,
+    check_row_count,
+    open_npy,
+    parse_prediction_request,
+    prepare_rows,
+)
+from nabla.app.predictions.encoding import (
+    ARROW_FORMATS,
+    JSON,
+    MAX_INLINE_OUTPUTS,
+    NPY,
+    RESPONSE_MEDIA_TYPES,
+    PredictionOptions,
+    Predictor,
+    encode_response,
+)
+from nabla.app.schemas.common import Page, inline_schema
 from nabla.app.schemas.predictions import (
     EXAMPLE,
     BatchPredictionView,
@@ -35,282 +57,319 @@ from nabla.app.schemas.predictions import (
     TopK,
     Version,
 )
+from nabla.app.services import Services
 from nabla.engine.errors import InvalidInput, Unavailable
 from nabla.engine.literals import FileFormat, VersionReference
 from nabla.engine.records.batch_prediction import BatchPrediction
 from nabla.engine.records.job import Job
 from nabla.engine.records.network import NetworkRecord
-from nabla.engine.records.network import Version as Published
-from nabla.engine.services.snapshots import Snapshot, check_running
-from nabla.engine.storage.registry import Receipt
+from nabla.engine.records.network import Version as VersionRecord
+from nabla.engine.services.snapshots import Snapshot, require_running
+from nabla.engine.storage.registry import IdempotencyKey
 from nabla.engine.training.metrics import check_gives_probabilities
-from nabla.engine.training.model import Answers, Model
+from nabla.engine.training.model import Model, Predictions
 
-predictions_router = APIRouter(prefix="/v1/networks", tags=["4 predictions"], route_class=DirectRoute)
+router = APIRouter()
 
-BINARY = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in (NPY, *FORMS)}
-LARGE = 2**16
-"""Bytes of JSON that are looked at in a thread: they take longer than changing to one."""
+MAX_INLINE_BYTES = 2**16
+"""Size of a body up to which the event loop decodes it; a larger one is decoded in a thread."""
+_PREDICTIONS, _EVALUATIONS = "4 predictions", "5 evaluations"
+_REQUEST_MEDIA_TYPES = (JSON, NPY, *ARROW_FORMATS, OCTET_STREAM)
+_BINARY_CONTENT = {
+    media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in (NPY, *ARROW_FORMATS)
+}
+_FILE_MEDIA_TYPES: dict[FileFormat, str] = {
+    "csv": "text/csv",
+    "parquet": "application/vnd.apache.parquet",
+    "arrow": "application/vnd.apache.arrow.file",
+    "npy": NPY,
+}
+_BATCH_EXAMPLE: dict[str, Example] = {"xor": {"value": "xor"}}
+
+BatchId = Annotated[str, Path(description="Id or name of the batch prediction.", openapi_examples=_BATCH_EXAMPLE)]
+LoadPredictor = Callable[[VersionReference | None], Awaitable[Predictor]]
+"""Returns the predictor of the requested version."""
 
 
-FindPredictor = Callable[[VersionReference | None], Awaitable[Predictor]]
-"""That of the version which is asked for."""
-
-
-class _Query(BaseModel):
-    """Of a body that is only rows."""
+class _PredictionQuery(BaseModel):
+    """Options in the query, for bodies that contain rows only."""
 
     model_config = ConfigDict(extra="forbid")
 
-    version: Annotated[Version, BeforeValidator(number_in)] = None
+    version: Annotated[Version, BeforeValidator(parse_version_ref)] = None
     top_k: TopK = None
     probabilities: Probabilities = False
 
 
-_NOTHING_ASKED = _Query()
+_NO_OPTIONS = _PredictionQuery()
 
 
-def body_of(rows: type[BaseModel]) -> dict[str, Any]:
-    """How a request for predictions is documented: JSON of this model, an array, or a table."""
-    json = {"schema": in_one_piece(rows), "example": EXAMPLE}
-    return {"requestBody": {"required": True, "content": {JSON: json, **BINARY}}}
+def _prediction_docs(body: type[BaseModel]) -> dict[str, Any]:
+    """Return the OpenAPI options of a prediction operation with this JSON body."""
+    json_content = {"schema": inline_schema(body), "example": EXAMPLE}
+    return {
+        "response_model": PredictionView,
+        "responses": {200: {"content": _BINARY_CONTENT}, **error_responses(404, 409, 413, 415, 422)},
+        "openapi_extra": {"requestBody": {"required": True, "content": {JSON: json_content, **_BINARY_CONTENT}}},
+    }
 
 
-@predictions_router.post(
-    "/{network_id}/predictions",
+@raw_post(
+    router,
+    "/v1/networks/{network_id}/predictions",
+    tags=[_PREDICTIONS],
     summary="Predict",
-    response_model=PredictionView,
-    responses={200: {"content": BINARY}, **problems(404, 409, 413, 415, 422)},
-    openapi_extra=body_of(NewPrediction),
+    **_prediction_docs(NewPrediction),
 )
-async def predict(request: Request, network_id: NetworkId) -> Response:
-    """Work rows of raw inputs through the network's current version, or another one. They are prepared as those were
-    that it was trained on, and the outputs are in the units of the targets. A network that scales has to be trained
-    first.
+async def predict(request: Request, network_id: NetworkId, services: ServicesDep) -> Response:
+    """Predict rows with the current version of a network, or another one.
 
-    A body of `application/x-npy` is an array of plain numbers, a row per example, which is worked through as it
-    arrives; `version`, `top_k` and `probabilities` are parameters of the query then. With `Accept: application/x-npy`
-    the answer is an array, of the outputs or the probabilities.
+    Rows are preprocessed like the training data, and outputs are in the units of the targets. A network with scaling
+    has to be trained first.
 
-    A body of `application/vnd.apache.arrow.stream` (or `….file`) is a table, with the same parameters in the query. If
-    the network was trained on a table it has the columns of that one, in any order, and null where there is no value;
-    else as many columns of numbers as there are inputs, in their order. With `Accept` of one of these the answer is a
-    table: `output_1` …; where there are classes `label`; and if they are asked for `probability_CLASS` …, and the
-    likeliest classes as `top_1`, `top_1_score` …
+    A body of `application/x-npy` is a numeric array with one row per example, which is processed as it arrives;
+    `version`, `top_k` and `probabilities` are query parameters then. With `Accept: application/x-npy` the response is
+    an array of the outputs, or of the probabilities.
 
-    Requests that wait at the same time are computed together; what a row gets does not depend on that.
+    A body of `application/vnd.apache.arrow.stream` (or `….file`) is a table, with the same query parameters. If the
+    network was trained on a table, it needs the same columns, in any order, with null for missing values; otherwise as
+    many numeric columns as the network has inputs, in their order. With one of these types in `Accept` the response is
+    a table with the columns `output_1` …; for classes `label`; and if requested `probability_CLASS` …, and the most
+    likely classes as `top_1`, `top_1_score` …
+
+    Requests that are pending at the same time are computed together, which does not change the outputs.
     """
-    here = context_of(request)
-    return await predicted(request, partial(_published, here, here.registry.networks.find(network_id)))
+    network = services.registry.networks.resolve(network_id)
+    return await _predict(request, services, partial(_load_version, services, network))
 
 
-async def _published(here: Context, record: NetworkRecord, reference: VersionReference | None) -> Predictor:
-    """Raises NotFound, Damaged, Conflict."""
-    version, model = await found_model(here, record, reference)
-    return Predictor({"network_id": record.id, "version": version.number}, model, version.classes)
+async def _load_version(services: Services, network: NetworkRecord, reference: VersionReference | None) -> Predictor:
+    version, model = await load_model(services, network, reference)
+    return Predictor({"network_id": network.id, "version": version.number}, model, version.classes)
 
 
-async def predicted(request: Request, find: FindPredictor) -> Response:
-    """The answer to a request with rows, from whatever predicts."""
-    here = context_of(request)
-    kind = preferred(request.headers.get("accept", ""), KINDS)
-    given = checked_kind(request, (JSON, NPY, *FORMS, "application/octet-stream"))
-    if given == JSON:
-        return await _of_json(request, here, find, kind)
-    query = _Query.model_validate(dict(request.query_params)) if request.scope["query_string"] else _NOTHING_ASKED
-    predictor = await find(query.version)
-    wishes = Wishes(kind, query.top_k, query.probabilities)
-    wishes.check(predictor)
-    if given in FORMS:
-        outputs = await answers_to_table(streamed(request), predictor.model, here)
-    else:
-        outputs = await answers_to_npy(streamed(request), predictor.model, here.batching)
-    return await _answered(request, here, predictor, outputs, wishes)
+async def load_model(
+    services: Services, network: NetworkRecord, reference: VersionReference | None
+) -> tuple[VersionRecord, Model]:
+    """Return a version of a network and its model, loading it in a thread unless it is in memory.
+
+    Raises:
+        NotFound: There is no such version.
+        Conflict: It has not been trained, but scales its inputs or targets.
+        Damaged: Its file is damaged.
+    """
+    if (loaded := services.networks.get_cached_model(network, reference)) is not None:
+        return loaded
+    return await run_in_threadpool(services.networks.load_model, network, reference)
 
 
-async def _of_json(request: Request, here: Context, find: FindPredictor, kind: str) -> Response:
-    body = await request.body()
-    large = len(body) > LARGE
-    wanted = await run_in_threadpool(wanted_in, body) if large else wanted_in(body)
-    predictor = await find(wanted.version)
-    wishes = Wishes(kind, wanted.top_k, wanted.probabilities)
-    wishes.check(predictor)
-    model = predictor.model
-    rows = await run_in_threadpool(prepared, wanted, model) if large else prepared(wanted, model)
-    check_rows(len(rows), model.network.architecture)
-    outputs = model.answers(await here.batching.outputs(model.network, rows), "inputs")
-    return await _answered(request, here, predictor, outputs, wishes)
-
-
-async def _answered(
-    request: Request, here: Context, predictor: Predictor, outputs: Answers, wishes: Wishes
-) -> Response:
-    keep(request, outputs.nbytes)
-    if wishes.kind in FORMS:
-        return await table_of(here, predictor, outputs, wishes)
-    if outputs.size > FEW:
-        return await run_in_threadpool(answered, predictor, outputs, wishes)
-    return answered(predictor, outputs, wishes)
-
-
-async def found_model(
-    here: Context, record: NetworkRecord, reference: VersionReference | None
-) -> tuple[Published, Model]:
-    """Raises NotFound, Damaged, Conflict."""
-    if (at_hand := here.catalog.loaded(record, reference)) is not None:
-        return at_hand
-    return await run_in_threadpool(here.catalog.load, record, reference)
-
-
-live_predictions_router = APIRouter(prefix="/v1/jobs", tags=["4 predictions"], route_class=DirectRoute)
-
-
-@live_predictions_router.post(
-    "/{job_id}/predictions",
+@raw_post(
+    router,
+    "/v1/jobs/{job_id}/predictions",
+    tags=[_PREDICTIONS],
     summary="Predict with a running job",
-    response_model=PredictionView,
-    responses={200: {"content": BINARY}, **problems(404, 409, 413, 415, 422)},
-    openapi_extra=body_of(NewLivePrediction),
+    **_prediction_docs(NewLivePrediction),
 )
-async def predict_with_job(request: Request, job_id: JobId) -> Response:
-    """Work rows of raw inputs through the weights that a running job has at the moment; bodies and answers are those of
-    predictions with a network, without a `version`. The job gives its weights between two steps, at most about once a
-    second: requests in between get the same ones. It ends with the same bits as a job that nobody looks at.
+async def predict_with_job(request: Request, job_id: JobId, services: ServicesDep) -> Response:
+    """Predict rows with the current weights of a running job.
 
-    A job that does not run answers 409, and says what predicts instead: as does the one of this page's story, which has
-    ended by now.
+    Bodies and responses are those of predictions with a network, but without `version`. The job provides a snapshot of
+    its weights between two steps, at most about once a second; requests in between get the same one. Its own result
+    does not change by a bit.
+
+    The response is 409 if the job is not running, such as the finished one of these examples; it says what to predict
+    with instead.
     """
-    here = context_of(request)
-    return await predicted(request, partial(_live, here, await found_job(job_id, here)))
+    job = await resolve_job(job_id, services)
+    return await _predict(request, services, partial(_load_snapshot, services, job))
 
 
-async def _live(here: Context, job: Job, reference: VersionReference | None) -> Predictor:
-    """Raises InvalidInput, Conflict, Unavailable, StorageFailed."""
+async def _load_snapshot(services: Services, job: Job, reference: VersionReference | None) -> Predictor:
     if reference is not None:
         raise InvalidInput(
-            "version", "A job has no versions: it predicts with the weights that it has now. Leave it out."
+            "version", "A running job has no versions: it predicts with its current weights. Leave out version."
         )
-    snapshot = await _snapshot(here, job)
-    names = {"network_id": job.network_id, "version": None, "job_id": job.id, "epoch": snapshot.epoch}
-    return Predictor(names, snapshot.model, snapshot.classes)
+    snapshot = await _take_snapshot(services, job)
+    identity = {"network_id": job.network_id, "version": None, "job_id": job.id, "epoch": snapshot.epoch}
+    return Predictor(identity, snapshot.model, snapshot.classes)
 
 
-async def _snapshot(here: Context, job: Job) -> Snapshot:
-    snapshots, jobs = here.jobs.snapshots, here.registry.jobs
-    found = snapshots.recent(jobs.get(job.id))
-    if found is None:
-        await run_in_threadpool(snapshots.ask, job.id)
-        await here.changes.settled(job.id, snapshots.is_awaited)
-        now = jobs.get(job.id)
-        found = snapshots.recent(now)
-        if found is None:
-            check_running(now)
-            raise Unavailable("The job is running, but has not given its weights in time. Ask again.")
-    return found
+async def _take_snapshot(services: Services, job: Job) -> Snapshot:
+    snapshots, jobs = services.jobs.snapshots, services.registry.jobs
+    if (snapshot := snapshots.get_latest(jobs.get(job.id))) is not None:
+        return snapshot
+    await run_in_threadpool(snapshots.request, job.id)
+    await services.job_changes.wait_until_settled(job.id, snapshots.is_pending)
+    current = jobs.get(job.id)
+    if (snapshot := snapshots.get_latest(current)) is not None:
+        return snapshot
+    require_running(current)
+    raise Unavailable("The running job did not provide its weights in time. Retry later.")
 
 
-batch_router = APIRouter(prefix="/v1", tags=["4 predictions"])
+async def _predict(request: Request, services: Services, load: LoadPredictor) -> Response:
+    media_type = negotiate_media_type(request.headers.get("accept", ""), RESPONSE_MEDIA_TYPES)
+    content_type = parse_media_type(request.headers.get("content-type", ""), _REQUEST_MEDIA_TYPES)
+    if content_type == JSON:
+        return await _predict_json(request, services, load, media_type)
+    query = _NO_OPTIONS
+    if request.scope["query_string"]:
+        query = _PredictionQuery.model_validate(dict(request.query_params))
+    predictor = await load(query.version)
+    options = PredictionOptions(media_type, query.top_k, query.probabilities)
+    options.check(predictor)
+    model = predictor.model
+    if content_type in ARROW_FORMATS:
+        outputs = await services.arrow_predictions.predict(stream_body(request), model)
+    else:
+        rows = await open_npy(stream_body(request), model)
+        outputs = await services.batching.predict_blocks(model, rows.blocks, rows.count, BODY_FIELD)
+    return await _respond(request, services, predictor, outputs, options)
 
-_KINDS: dict[FileFormat, str] = {
-    "csv": "text/csv",
-    "parquet": "application/vnd.apache.parquet",
-    "arrow": "application/vnd.apache.arrow.file",
-    "npy": "application/x-npy",
-}
-_EXAMPLE: dict[str, Example] = {"xor": {"value": "xor"}}
-BatchId = Annotated[str, Path(description="Id or name of the batch prediction.", openapi_examples=_EXAMPLE)]
+
+async def _predict_json(request: Request, services: Services, load: LoadPredictor, media_type: str) -> Response:
+    body = await request.body()
+    in_thread = len(body) > MAX_INLINE_BYTES
+    parsed = await run_in_threadpool(parse_prediction_request, body) if in_thread else parse_prediction_request(body)
+    predictor = await load(parsed.version)
+    options = PredictionOptions(media_type, parsed.top_k, parsed.probabilities)
+    options.check(predictor)
+    model = predictor.model
+    rows = await run_in_threadpool(prepare_rows, parsed, model) if in_thread else prepare_rows(parsed, model)
+    check_row_count(len(rows), model.network.architecture)
+    outputs = model.rescale_outputs(await services.batching.predict(model.network, rows), "inputs")
+    return await _respond(request, services, predictor, outputs, options)
 
 
-def _batch_view(here: Context, batch: BatchPrediction) -> BatchPredictionView:
-    return BatchPredictionView.of(batch, here.batches.underway(batch))
+async def _respond(
+    request: Request, services: Services, predictor: Predictor, outputs: Predictions, options: PredictionOptions
+) -> Response:
+    reserve_memory(request, outputs.nbytes)
+    if options.media_type in ARROW_FORMATS:
+        return await services.arrow_predictions.encode_response(predictor, outputs, options)
+    if outputs.size > MAX_INLINE_OUTPUTS:
+        return await run_in_threadpool(encode_response, predictor, outputs, options)
+    return encode_response(predictor, outputs, options)
 
 
-@batch_router.post(
-    "/networks/{network_id}/batch-predictions",
+@router.post(
+    "/v1/networks/{network_id}/batch-predictions",
+    tags=[_PREDICTIONS],
     status_code=202,
     summary="Predict a dataset",
     response_model=BatchPredictionView,
-    responses=problems(404, 409, 422, 429),
+    responses=error_responses(404, 409, 422, 429),
 )
-def create_batch_prediction(network_id: NetworkId, new: NewBatchPrediction, here: Here, once: ToCreate) -> Response:
-    """Work all rows of a dataset, however many, through the network's current version, or another one, into a file that
-    can be downloaded. It has a row for each of the dataset, in their order, with the bits that predictions of single
-    rows have. This is done in a process of its own, for one dataset after the other, and done anew after a crash."""
+def create_batch_prediction(
+    network_id: NetworkId, new: NewBatchPrediction, services: ServicesDep, idempotent: IdempotentDep
+) -> Response:
+    """Predict all rows of a dataset of any size, with the current version of a network or another one.
 
-    def submit(receipt: Receipt | None) -> BatchPrediction:
-        network = here.registry.networks.find(network_id)
-        with spoken_of_in("dataset_id"):
-            dataset = here.uploads.ready(new.dataset_id)
-        version = network.find(new.version)
-        if new.probabilities:
-            check_gives_probabilities(network.architecture, version.classes, "probabilities")
-        return here.batches.submit(network, version, dataset, new.format, new.probabilities, new.name, receipt)
+    The result is a file for download with one row for each row of the dataset, in the same order, and equal to single
+    predictions to the bit. Batch predictions run one after the other in a task process, and start over after a crash.
+    """
+    with idempotent.claim(new.model_dump_json().encode()):
+        batch = idempotent.replay(services.registry.batch_predictions.get)
+        if batch is None:
+            batch = _submit_batch(services, network_id, new, idempotent.key(202))
+        return idempotent.response(202, _batch_view(services, batch), f"/v1/batch-predictions/{batch.id}")
 
-    return once.create(
-        lambda: new.model_dump_json().encode(),
-        submit,
-        lambda batch: _batch_view(here, batch),
-        lambda batch: f"/v1/batch-predictions/{batch.id}",
-        lambda batch: 202,
+
+def _submit_batch(
+    services: Services, network_id: str, new: NewBatchPrediction, idempotency: IdempotencyKey | None
+) -> BatchPrediction:
+    network = services.registry.networks.resolve(network_id)
+    with error_field("dataset_id"):
+        dataset = services.datasets.resolve_ready(new.dataset_id)
+    version = network.resolve_version(new.version)
+    if new.probabilities:
+        check_gives_probabilities(network.architecture, version.classes, "probabilities")
+    return services.batch_predictions.submit(
+        network, version, dataset, new.format, new.probabilities, new.name, idempotency
     )
 
 
-@batch_router.get("/batch-predictions", summary="List batch predictions", responses=problems(422))
-def list_batch_predictions(here: Here, limit: Limit = 20, after: After = None) -> Page[BatchPredictionView]:
-    """Newest first."""
-    batches, has_more = here.registry.batches.page(after, limit)
-    return Page(data=[_batch_view(here, batch) for batch in batches], has_more=has_more)
+def _batch_view(services: Services, batch: BatchPrediction) -> BatchPredictionView:
+    return BatchPredictionView.of(batch, services.batch_predictions.get_active(batch))
 
 
-@batch_router.get("/batch-predictions/{batch_id}", summary="Get a batch prediction", responses=problems(404, 422))
-async def get_batch_prediction(batch_id: BatchId, here: Here) -> BatchPredictionView:
-    """Its state, and how far it is."""
-    return _batch_view(here, here.registry.batches.find(batch_id))
+@router.get(
+    "/v1/batch-predictions", tags=[_PREDICTIONS], summary="List batch predictions", responses=error_responses(422)
+)
+def list_batch_predictions(services: ServicesDep, limit: Limit = 20, after: After = None) -> Page[BatchPredictionView]:
+    """List batch predictions, newest first."""
+    batches, has_more = services.registry.batch_predictions.page(after, limit)
+    return Page(data=[_batch_view(services, batch) for batch in batches], has_more=has_more)
 
 
-@batch_router.get(
-    "/batch-predictions/{batch_id}/file",
-    summary="Download what was predicted",
+@router.get(
+    "/v1/batch-predictions/{batch_id}",
+    tags=[_PREDICTIONS],
+    summary="Get a batch prediction",
+    responses=error_responses(404, 422),
+)
+async def get_batch_prediction(batch_id: BatchId, services: ServicesDep) -> BatchPredictionView:
+    """Get the state and the progress of a batch prediction."""
+    return _batch_view(services, services.registry.batch_predictions.resolve(batch_id))
+
+
+@router.get(
+    "/v1/batch-predictions/{batch_id}/file",
+    tags=[_PREDICTIONS],
+    summary="Download a batch prediction",
     response_class=StreamingResponse,
-    responses={200: {"content": {kind: {} for kind in _KINDS.values()}}, **problems(404, 409, 422)},
+    responses={
+        200: {"content": {media_type: {} for media_type in _FILE_MEDIA_TYPES.values()}},
+        **error_responses(404, 409, 422),
+    },
 )
-def download_batch_prediction(batch_id: BatchId, here: Here) -> StreamingResponse:
-    """The file, when it has succeeded. Every byte of it is checked before the first one is sent."""
-    batch = here.registry.batches.find(batch_id)
-    return download(here.batches.open(batch), f"{batch.name or batch.id}.{batch.format}", _KINDS[batch.format])
+def download_batch_prediction(batch_id: BatchId, services: ServicesDep) -> StreamingResponse:
+    """Download the file of a succeeded batch prediction. The whole file is verified before the first byte is sent."""
+    batch = services.registry.batch_predictions.resolve(batch_id)
+    file = services.batch_predictions.open_file(batch)
+    return download_response(file, f"{batch.name or batch.id}.{batch.format}", _FILE_MEDIA_TYPES[batch.format])
 
 
-@batch_router.post(
-    "/batch-predictions/{batch_id}/cancel", summary="Cancel a batch prediction", responses=problems(404, 409, 422)
+@router.post(
+    "/v1/batch-predictions/{batch_id}/cancel",
+    tags=[_PREDICTIONS],
+    summary="Cancel a batch prediction",
+    responses=error_responses(404, 409, 422),
 )
-def cancel_batch_prediction(batch_id: BatchId, here: Here) -> BatchPredictionView:
-    """Nothing of its file is left when this answers."""
-    return _batch_view(here, here.batches.cancel(here.registry.batches.find(batch_id)))
+def cancel_batch_prediction(batch_id: BatchId, services: ServicesDep) -> BatchPredictionView:
+    """Cancel a batch prediction; its partial file is deleted before the response is sent."""
+    return _batch_view(
+        services, services.batch_predictions.cancel(services.registry.batch_predictions.resolve(batch_id))
+    )
 
 
-@batch_router.delete(
-    "/batch-predictions/{batch_id}",
+@router.delete(
+    "/v1/batch-predictions/{batch_id}",
+    tags=[_PREDICTIONS],
     status_code=204,
     summary="Delete a batch prediction",
-    responses=problems(404, 409, 422),
+    responses=error_responses(404, 409, 422),
 )
-def delete_batch_prediction(batch_id: BatchId, here: Here) -> None:
-    """With its file. One that is queued or running is not carried out any further."""
-    here.batches.delete(here.registry.batches.find(batch_id))
+def delete_batch_prediction(batch_id: BatchId, services: ServicesDep) -> None:
+    """Delete a batch prediction and its file; if it is queued or running, it is stopped."""
+    services.batch_predictions.delete(services.registry.batch_predictions.resolve(batch_id))
 
 
-evaluations_router = APIRouter(prefix="/v1/networks", tags=["5 evaluations"])
-
-
-# Not async: the framework runs it in a thread, away from the event loop.
-@evaluations_router.post(
-    "/{network_id}/evaluations", summary="Evaluate", responses=problems(400, 404, 409, 413, 415, 422)
+# Not async, so that FastAPI runs it in a thread: it computes for a long time.
+@router.post(
+    "/v1/networks/{network_id}/evaluations",
+    tags=[_EVALUATIONS],
+    summary="Evaluate",
+    responses=error_responses(400, 404, 409, 413, 415, 422),
 )
-def evaluate(network_id: NetworkId, new: NewEvaluation, here: Here) -> EvaluationView:
-    """Measure the network's current version, or another one, on a dataset: its cost; for classes accuracy, precision,
-    recall and the confusion matrix; for targets R², and errors in the units of the targets."""
-    record = here.registry.networks.find(network_id)
-    with spoken_of_in("dataset_id"):
-        dataset = here.uploads.ready(new.dataset_id)
-    version, found = here.catalog.evaluate(record, new.version, dataset)
-    return EvaluationView.of(record, version, dataset, found)
+def evaluate(network_id: NetworkId, new: NewEvaluation, services: ServicesDep) -> EvaluationView:
+    """Evaluate the current version of a network, or another one, on a dataset.
+
+    Returns the cost (loss); for classes accuracy, precision, recall and the confusion matrix; for numeric targets R²,
+    and errors in the units of the targets.
+    """
+    network = services.registry.networks.resolve(network_id)
+    with error_field("dataset_id"):
+        dataset = services.datasets.resolve_ready(new.dataset_id)
+    version, evaluation = services.networks.evaluate(network, new.version, dataset)
+    return EvaluationView.of(network, version, dataset, evaluation)

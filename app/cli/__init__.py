@@ -1,1 +1,1 @@
-"""The commands of `nabla`, a file per noun. Each is imported when it is called: see lazily."""
+"""The `nabla` command line. Each module has the commands of one resource, and is imported when one is called."""

@@ -1,135 +1,130 @@
-"""`nabla jobs`"""
+"""`nabla jobs`, `nabla watch` and `nabla history`."""
 
 from typing import Annotated, Literal
 
 import typer
 
-from nabla.app.cli.main import ListedByDefault
-from nabla.app.cli.options import DEFAULT_URL, Json, Limit, Local, Told, Url
-from nabla.app.cli.output import console, say, show_json, show_list, show_table
-from nabla.app.cli.progress import follow
-from nabla.app.cli.service import connected
+from nabla.app.cli.options import DEFAULT_URL, CliCommand, JobArgument, Json, Limit, ListByDefaultGroup, Local, Url
+from nabla.app.cli.output import console, echo, print_json, print_list, print_table
+from nabla.app.cli.progress import cost_chart, follow_job
+from nabla.app.cli.service import open_client
 from nabla.app.client import Job
 from nabla.app.schemas.jobs import HistoryView, JobView
 
-jobs_commands = typer.Typer(cls=ListedByDefault, add_completion=False)
-Reference = Annotated[str, typer.Argument(metavar="JOB", help="Id or name of a job.")]
+jobs_app = typer.Typer(cls=ListByDefaultGroup, add_completion=False)
+watch_app = typer.Typer(add_completion=False)
+history_app = typer.Typer(add_completion=False)
+
+_TABLE_METRICS = ("cost", "accuracy", "r2", "validation_cost", "validation_accuracy", "validation_r2", "learning_rate")
+_TABLE_POINTS, _CHART_POINTS = 20, 200
 
 
-@jobs_commands.callback()
+@jobs_app.callback()
 def jobs() -> None:
-    """List jobs; or show, cancel, pause or resume one."""
+    """List, show, cancel, pause or resume jobs."""
 
 
-@jobs_commands.command("list", cls=Told)
+@jobs_app.command("list", cls=CliCommand)
 def list_jobs(url: Url = DEFAULT_URL, local: Local = False, json: Json = False, limit: Limit = 20) -> None:
     """List jobs, newest first."""
-    with connected(url, local) as client:
-        show_list(client.jobs(), limit, json, ("id", "name", "state", "epoch", "cost", "device"), _row)
+    with open_client(url, local) as client:
+        print_list(client.list_jobs(), limit, json, ("id", "name", "state", "epoch", "cost", "device"), _table_row)
 
 
-def _row(view: JobView) -> tuple[object, ...]:
-    return view.id, view.name, view.state, f"{view.epoch}/{view.epochs}", _figure(view.cost), view.device
+def _table_row(view: JobView) -> tuple[object, ...]:
+    cost = None if view.cost is None else f"{view.cost:.4g}"
+    return view.id, view.name, view.state, f"{view.epoch}/{view.epochs}", cost, view.device
 
 
-@jobs_commands.command(cls=Told)
-def show(job: Reference, url: Url = DEFAULT_URL, local: Local = False, json: Json = False) -> None:
-    """Show all that is known of a job."""
-    with connected(url, local) as client:
-        view = client.job(job).view
+@jobs_app.command(cls=CliCommand)
+def show(job: JobArgument, url: Url = DEFAULT_URL, local: Local = False, json: Json = False) -> None:
+    """Show the state and the settings of a job."""
+    with open_client(url, local) as client:
+        view = client.get_job(job).view
     if json:
-        show_json(view)
+        print_json(view)
     else:
-        show_table(("", ""), [item for item in view.model_dump(mode="json").items() if item[1] not in (None, [], {})])
+        print_table(("", ""), [item for item in view.model_dump(mode="json").items() if item[1] not in (None, [], {})])
 
 
-@jobs_commands.command(cls=Told)
+@jobs_app.command(cls=CliCommand)
 def cancel(
-    job: Reference,
+    job: JobArgument,
     keep: Annotated[
-        Literal["last", "best"] | None, typer.Option(help="Publish the weights that it has reached, or its best ones.")
+        Literal["last", "best"] | None, typer.Option(help="Publish the last weights, or those of the best epoch.")
     ] = None,
     url: Url = DEFAULT_URL,
     local: Local = False,
     json: Json = False,
 ) -> None:
-    """Cancel a job that has not ended."""
-    with connected(url, local) as client:
-        _told(client.job(job).cancel(keep), json)
+    """Cancel an unfinished job."""
+    with open_client(url, local) as client:
+        _print_state(client.get_job(job).cancel(keep), json)
 
 
-@jobs_commands.command(cls=Told)
-def pause(job: Reference, url: Url = DEFAULT_URL, local: Local = False, json: Json = False) -> None:
-    """Pause a job: it is saved, and frees its slot."""
-    with connected(url, local) as client:
-        _told(client.job(job).pause(), json)
+@jobs_app.command(cls=CliCommand)
+def pause(job: JobArgument, url: Url = DEFAULT_URL, local: Local = False, json: Json = False) -> None:
+    """Pause a job: save it and free its slot."""
+    with open_client(url, local) as client:
+        _print_state(client.get_job(job).pause(), json)
 
 
-@jobs_commands.command(cls=Told)
-def resume(job: Reference, url: Url = DEFAULT_URL, local: Local = False, json: Json = False) -> None:
-    """Resume a paused job, exactly where it was paused."""
-    with connected(url, local) as client:
-        _told(client.job(job).resume(), json)
+@jobs_app.command(cls=CliCommand)
+def resume(job: JobArgument, url: Url = DEFAULT_URL, local: Local = False, json: Json = False) -> None:
+    """Resume a paused job exactly where it was paused."""
+    with open_client(url, local) as client:
+        _print_state(client.get_job(job).resume(), json)
 
 
-def _told(job: Job, json: bool) -> None:
-    if json:
-        show_json(job.view)
+def _print_state(job: Job, as_json: bool) -> None:
+    if as_json:
+        print_json(job.view)
     else:
-        say(f"{job.id} is {'being paused' if job.view.pausing else job.state}.")
+        echo(f"{job.id} is {'pausing' if job.view.pausing else job.state}.")
 
 
-def _figure(value: float | None) -> str | None:
-    return None if value is None else f"{value:.4g}"
+@watch_app.command(cls=CliCommand)
+def watch(job: JobArgument, url: Url = DEFAULT_URL, local: Local = False, json: Json = False) -> None:
+    """Follow a job until it is finished. Ctrl-C asks whether to cancel it or leave it running."""
+    with open_client(url, local) as client:
+        watched = client.get_job(job)
+        follow_job(watched, local=local)
+    if json:
+        print_json(watched.view)
+    else:
+        cost = "" if watched.cost is None else f", cost {watched.cost:.4g}"
+        echo(f"{watched.id} succeeded after {watched.epoch} epochs{cost}.")
 
 
-history_commands = typer.Typer(add_completion=False)
-_FIGURES = ("cost", "accuracy", "r2", "validation_cost", "validation_accuracy", "validation_r2", "learning_rate")
-
-
-@history_commands.command(cls=Told)
+@history_app.command(cls=CliCommand)
 def history(
-    job: Annotated[str, typer.Argument(help="Id or name of a job.")],
+    job: JobArgument,
     plot: Annotated[bool, typer.Option("--plot", help="Draw the cost by epoch.")] = False,
     points: Annotated[
-        int | None, typer.Option(min=6, max=10_000, help="Epochs to show of all; by default 20, and 200 in a plot.")
+        int | None,
+        typer.Option(
+            min=6,
+            max=10_000,
+            help=f"Number of epochs to show. Default: {_TABLE_POINTS}, or {_CHART_POINTS} with --plot.",
+        ),
     ] = None,
     url: Url = DEFAULT_URL,
     local: Local = False,
     json: Json = False,
 ) -> None:
-    """Show how the cost of a job fell. As JSON all epochs, else some of them, the lowest and the highest among them."""
-    with connected(url, local) as client:
-        found = client.job(job)
-        epochs = found.history() if json else found.history_in_brief(points or (200 if plot else 20))
+    """Show the cost and the metrics of a job by epoch.
+
+    Prints a sample of the epochs, with the lowest and the highest costs
+    among them; with --json all epochs.
+    """
+    with open_client(url, local) as client:
+        sample = None if json else points or (_CHART_POINTS if plot else _TABLE_POINTS)
+        epochs = client.get_job(job).history(points=sample)
     if json:
-        show_json(HistoryView(data=list(epochs), has_more=False))
+        print_json(HistoryView(data=list(epochs), has_more=False))
     elif plot and epochs:
-        from nabla.app.cli.progress import plot as drawn
-
-        print(drawn(epochs, colours=console().is_terminal))
+        console().print(cost_chart(epochs))
     else:
-        names = [name for name in _FIGURES if name in epochs.columns()]
-        rows = [(epoch.epoch, *(f"{getattr(epoch, name):.4g}" for name in names)) for epoch in epochs]
-        show_table(("epoch", *names), rows, none="It has not finished an epoch.")
-
-
-watch_commands = typer.Typer(add_completion=False)
-
-
-@watch_commands.command(cls=Told)
-def watch(
-    job: Annotated[str, typer.Argument(help="Id or name of a job.")],
-    url: Url = DEFAULT_URL,
-    local: Local = False,
-    json: Json = False,
-) -> None:
-    """Follow a job to its end. Ctrl-C asks whether to cancel it, or leave it running."""
-    with connected(url, local) as client:
-        followed = client.job(job)
-        follow(followed, local=local)
-    if json:
-        show_json(followed.view)
-    else:
-        cost = "" if followed.cost is None else f", cost {followed.cost:.4g}"
-        say(f"{followed.id} has succeeded after {followed.epoch} epochs{cost}.")
+        metrics = [name for name in _TABLE_METRICS if name in epochs.columns()]
+        rows = [(epoch.epoch, *(f"{getattr(epoch, name):.4g}" for name in metrics)) for epoch in epochs]
+        print_table(("epoch", *metrics), rows, empty="No epoch is finished yet.")

@@ -1,147 +1,162 @@
-"""`nabla network`"""
+"""`nabla networks` and `nabla export`."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from nabla.app.cli.main import ListedByDefault
-from nabla.app.cli.options import DEFAULT_URL, Json, Limit, Local, Told, Url, Version, sizes, version_of
-from nabla.app.cli.output import say, show_deleted, show_json, show_list, show_table
-from nabla.app.cli.service import connected
-from nabla.app.client import Client, Network
-from nabla.app.client.defaults import HIDDEN, network_for
+from nabla.app.cli.options import (
+    DEFAULT_HIDDEN,
+    DEFAULT_URL,
+    DEFAULT_VERSION,
+    CliCommand,
+    Hidden,
+    Json,
+    Limit,
+    ListByDefaultGroup,
+    Local,
+    NetworkArgument,
+    Url,
+    Version,
+    parse_hidden,
+    parse_version,
+)
+from nabla.app.cli.output import echo, print_deleted, print_json, print_list, print_table
+from nabla.app.cli.service import open_client
+from nabla.app.client.defaults import default_network
 from nabla.app.schemas.networks import NetworkView
 
-network_commands = typer.Typer(cls=ListedByDefault, add_completion=False)
-Reference = Annotated[str, typer.Argument(metavar="NETWORK", help="Id or name of a network.")]
-_DEFAULT_HIDDEN = ",".join(map(str, HIDDEN))
+networks_app = typer.Typer(cls=ListByDefaultGroup, add_completion=False)
+export_app = typer.Typer(add_completion=False)
 
 
-@network_commands.callback()
-def network() -> None:
+@networks_app.callback()
+def networks() -> None:
     """Create, list, show or delete networks."""
 
 
-@network_commands.command(cls=Told)
+@networks_app.command(cls=CliCommand)
 def create(
-    name: Annotated[str | None, typer.Argument(help="To find it by.")] = None,
-    dataset: Annotated[str | None, typer.Option("--for", help="A dataset: inputs, output and cost suit it.")] = None,
-    hidden: Annotated[str, typer.Option(help="With --for: sizes of the hidden layers.")] = _DEFAULT_HIDDEN,
-    inputs: Annotated[int | None, typer.Option(help="With --layers: how many numbers a row has.")] = None,
-    layers: Annotated[str | None, typer.Option(help="Sizes and activations: 8:tanh,1:sigmoid.")] = None,
-    cost: Annotated[str | None, typer.Option(help="With --layers; quadratic by default.")] = None,
-    file: Annotated[Path | None, typer.Option(exists=True, help="A network in a file: safetensors, npz, ONNX.")] = None,
-    seed: Annotated[int, typer.Option(help="The same seed draws the same weights.")] = 0,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Name of the network.")] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(metavar="DATASET", help="Id or name of a dataset that determines inputs, outputs and cost."),
+    ] = None,
+    hidden: Hidden = DEFAULT_HIDDEN,
+    layers: Annotated[
+        str | None, typer.Option(help="Units and activation of each layer: 8:tanh,1:sigmoid. Needs --inputs.")
+    ] = None,
+    inputs: Annotated[int | None, typer.Option(help="With --layers: number of inputs.")] = None,
+    cost: Annotated[str | None, typer.Option(help="With --layers: cost (loss) function. Default: quadratic.")] = None,
+    file: Annotated[Path | None, typer.Option(exists=True, help="safetensors, npz or ONNX file to import.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the initial weights.")] = 0,
     url: Url = DEFAULT_URL,
     local: Local = False,
     json: Json = False,
 ) -> None:
-    """Create a network: one that suits a dataset (--for), of given layers (--layers), or from a file (--file)."""
-    if sum(one is not None for one in (dataset, layers, file)) != 1:
-        raise typer.BadParameter("Give one of --for, --layers and --file.")
+    """Create a network for a dataset (--dataset), from its layers (--layers), or from a file (--file)."""
+    if sum(source is not None for source in (dataset, layers, file)) != 1:
+        raise typer.BadParameter("Give exactly one of --dataset, --layers and --file.")
     if layers is not None and inputs is None:
-        raise typer.BadParameter("--layers needs --inputs.")
-    named: dict[str, Any] = {"name": name} if name else {}
-    with connected(url, local) as client:
+        raise typer.BadParameter("--layers requires --inputs.")
+    fields: dict[str, Any] = {"name": name} if name else {}
+    with open_client(url, local) as client:
         if file is not None:
-            made = client.import_network(file, **named)
+            network = client.import_network(file, **fields)
         elif dataset is not None:
-            made = _suiting(client, dataset, sizes(hidden), seed=seed, **named)
+            fields |= default_network(client.get_dataset(dataset).view, parse_hidden(hidden))
+            network = client.create_network(seed=seed, **fields)
         else:
-            costs = {"cost": cost} if cost else {}
-            made = client.create_network(inputs=inputs, layers=_layers(layers or ""), seed=seed, **costs, **named)
+            fields |= {"cost": cost} if cost else {}
+            network = client.create_network(inputs=inputs, layers=_parse_layers(layers or ""), seed=seed, **fields)
     if json:
-        show_json(made.view)
+        print_json(network.view)
     else:
-        say(_sentence(made))
+        echo(_summarize(network.view))
 
 
-def _suiting(client: Client, dataset: str, hidden: list[int], **fields: Any) -> Network:
-    return client.create_network(**network_for(client.dataset(dataset).view, hidden), **fields)
-
-
-def _layers(given: str) -> list[dict[str, Any]]:
-    found = []
-    for part in given.split(","):
+def _parse_layers(value: str) -> list[dict[str, Any]]:
+    layers = []
+    for part in value.split(","):
         units, _, activation = part.strip().partition(":")
         if not units.isdigit():
-            raise typer.BadParameter("Layers are sizes and activations: 8:tanh,1:sigmoid.", param_hint="--layers")
-        found.append({"units": int(units), **({"activation": activation} if activation else {})})
-    return found
+            raise typer.BadParameter(
+                f"{part!r} is not UNITS or UNITS:ACTIVATION, as in 8:tanh,1:sigmoid.", param_hint="--layers"
+            )
+        layers.append({"units": int(units), **({"activation": activation} if activation else {})})
+    return layers
 
 
-def _sentence(network: Network) -> str:
-    view = network.view
-    named = f" {view.name}" if view.name else ""
-    shape = " → ".join(map(str, (view.inputs, *(layer.units for layer in view.layers))))
-    return f"{view.id}{named}: {shape}, {view.parameters:,} parameters, cost {view.cost}."
+def _summarize(view: NetworkView) -> str:
+    name = f" {view.name}" if view.name else ""
+    units = " → ".join(map(str, (view.inputs, *(layer.units for layer in view.layers))))
+    return f"{view.id}{name}: {units}, {view.parameters:,} parameters, cost {view.cost}."
 
 
-@network_commands.command("list", cls=Told)
+@networks_app.command("list", cls=CliCommand)
 def list_networks(url: Url = DEFAULT_URL, local: Local = False, json: Json = False, limit: Limit = 20) -> None:
     """List networks, newest first."""
-    with connected(url, local) as client:
-        show_list(client.networks(), limit, json, ("id", "name", "shape", "layers", "parameters", "version"), _row)
+    with open_client(url, local) as client:
+        header = ("id", "name", "shape", "layers", "parameters", "version")
+        print_list(client.list_networks(), limit, json, header, _table_row)
 
 
-def _row(view: NetworkView) -> tuple[object, ...]:
+def _table_row(view: NetworkView) -> tuple[object, ...]:
     shape = f"{view.inputs} → {view.outputs}"
     return view.id, view.name, shape, len(view.layers), view.parameters, view.version
 
 
-@network_commands.command(cls=Told)
-def show(network: Reference, url: Url = DEFAULT_URL, local: Local = False, json: Json = False) -> None:
-    """Show the layers of a network, and its tags."""
-    with connected(url, local) as client:
-        found = client.network(network)
+@networks_app.command(cls=CliCommand)
+def show(network: NetworkArgument, url: Url = DEFAULT_URL, local: Local = False, json: Json = False) -> None:
+    """Show the layers and the tags of a network."""
+    with open_client(url, local) as client:
+        view = client.get_network(network).view
     if json:
-        show_json(found.view)
+        print_json(view)
         return
-    view = found.view
-    say(_sentence(found))
+    echo(_summarize(view))
     rows = [
         (number, layer.units, layer.activation, layer.dropout or None) for number, layer in enumerate(view.layers, 1)
     ]
-    show_table(("layer", "units", "activation", "dropout"), rows)
-    tags = "".join(f", {tag} is {number}" for tag, number in view.tags.items())
-    say(f"version {view.version} predicts{tags}")
+    print_table(("layer", "units", "activation", "dropout"), rows)
+    echo(f"current version: {view.version}")
+    for tag, version in view.tags.items():
+        echo(f"tag {tag}: version {version}")
 
 
-@network_commands.command(cls=Told)
-def delete(network: Reference, url: Url = DEFAULT_URL, local: Local = False, json: Json = False) -> None:
-    """Delete a network with all its versions; refused while a job needs it."""
-    with connected(url, local) as client:
-        found = client.network(network)
-        found.delete()
-    show_deleted(found, json)
+@networks_app.command(cls=CliCommand)
+def delete(network: NetworkArgument, url: Url = DEFAULT_URL, local: Local = False, json: Json = False) -> None:
+    """Delete a network with all its versions, unless an unfinished job or batch prediction needs it."""
+    with open_client(url, local) as client:
+        deleted = client.get_network(network)
+        deleted.delete()
+    print_deleted(deleted, json)
 
 
-export_commands = typer.Typer(add_completion=False)
-
-
-@export_commands.command(cls=Told)
+@export_app.command(cls=CliCommand)
 def export(
-    network: Annotated[str, typer.Argument(help="Id or name of a network.")],
+    network: NetworkArgument,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", dir_okay=False, help="By default its name, and the format.")
+        Path | None,
+        typer.Option("--out", "-o", dir_okay=False, help="File to write. Default: NETWORK.FORMAT."),
     ] = None,
     format: Annotated[
-        Literal["safetensors", "npz", "onnx"] | None, typer.Option(help="By default as --out says, else safetensors.")
+        Literal["safetensors", "npz", "onnx"] | None,
+        typer.Option(help="File format. Default: that of the suffix of --out, else safetensors."),
     ] = None,
-    version: Version = None,
+    version: Version = DEFAULT_VERSION,
     url: Url = DEFAULT_URL,
     local: Local = False,
     json: Json = False,
 ) -> None:
-    """Copy a network out to a file, with its preprocessing and its classes."""
-    with connected(url, local) as client:
-        found = client.network(network)
-        path = out or Path(f"{found.name or found.id}.{format or 'safetensors'}")
-        number = version_of(version)
-        said = found.published("current" if number is None else number)
-        found.download(path, version=said.version, format=format)
+    """Export a network to a file, with its preprocessing and its classes."""
+    with open_client(url, local) as client:
+        exported = client.get_network(network)
+        path = out or Path(f"{exported.name or exported.id}.{format or 'safetensors'}")
+        # Resolved first: the current version or a tag may change in between.
+        metadata = exported.get_version(parse_version(version))
+        exported.download(path, version=metadata.version, format=format)
     if json:
-        show_json({"file": str(path), "version": said})
+        print_json({"file": str(path), "version": metadata})
     else:
-        say(f"Version {said.version} of {found.name or found.id} is in {path}.")
+        echo(f"Exported version {metadata.version} of {exported.name or exported.id} to {path}.")

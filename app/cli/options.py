@@ -1,84 +1,132 @@
-"""What several commands are told in the same words."""
+"""Arguments, options and exit codes shared by commands, and base classes that report errors."""
 
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
-from nabla.app.cli.output import printable
-from nabla.app.client import ConnectionLost, NablaError, ServiceError
+from nabla.app.cli.output import replace_control_characters
+from nabla.app.client import ConnectionFailed, NablaError, StatusError
+from nabla.app.client.defaults import HIDDEN_UNITS
 
 DEFAULT_URL = "http://127.0.0.1:8000"
+DEFAULT_VERSION = "current"
+DEFAULT_HIDDEN = ",".join(map(str, HIDDEN_UNITS))
+EXIT_FAILED, EXIT_NO_SERVICE, EXIT_INTERRUPTED = 1, 3, 130
 
-Url = Annotated[str, typer.Option("--url", envvar="NABLA_URL", help="Where the service is.")]
+_CONNECTION_HINT = "Start a service with `nabla serve`, set its address with --url or NABLA_URL, or use --local."
+# Fields of the API whose option or argument has another name.
+_PARAMETER_NAMES = {"network_id": "network", "dataset_id": "dataset", "splits": "test_share"}
+
+Url = Annotated[str, typer.Option("--url", envvar="NABLA_URL", help="Address of the service.")]
 Local = Annotated[
-    bool, typer.Option("--local", help="Start a service for this call, on the folder NABLA_DATA_DIR or ./data.")
+    bool,
+    typer.Option("--local", help="Start a service for this command, on the data in NABLA_DATA_DIR or ./data."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print the service's own JSON, and nothing else.")]
-Limit = Annotated[int, typer.Option(min=1, max=100_000, help="How many at most, the newest.")]
-File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)]
+Json = Annotated[bool, typer.Option("--json", help="Print the JSON of the HTTP API, and nothing else.")]
+Limit = Annotated[int, typer.Option(min=1, max=100_000, help="Maximum number of entries, newest first.")]
+
+NetworkArgument = Annotated[str, typer.Argument(metavar="NETWORK", help="Id or name of a network.")]
+DatasetArgument = Annotated[str, typer.Argument(metavar="DATASET", help="Id or name of a dataset.")]
+JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="Id or name of a job.")]
+FileArgument = Annotated[
+    Path,
+    typer.Argument(
+        exists=True,
+        dir_okay=False,
+        readable=True,
+        metavar="FILE",
+        help="CSV, TSV, Parquet, Arrow, NDJSON, JSON or .npz file.",
+    ),
+]
+
 Target = Annotated[
-    list[str] | None, typer.Option(help="The column to learn as a number; may be given several times. See --label.")
+    list[str] | None, typer.Option(metavar="COLUMN", help="Column to predict as a number; repeat for several.")
 ]
-Label = Annotated[str | None, typer.Option(help="The column that holds the class.")]
+Label = Annotated[str | None, typer.Option(metavar="COLUMN", help="Column to predict as a class.")]
+Features = Annotated[
+    list[str] | None,
+    typer.Option(metavar="COLUMN", help="Column to learn from; repeat for several. Default: all others."),
+]
 Imputation = Annotated[
     str | None,
-    typer.Option(help="What a missing value gets: mean, median, most_frequent; without it such rows are refused."),
+    typer.Option(
+        help="Imputation of missing values: mean, median or most_frequent. Without it, rows with missing values are "
+        "rejected."
+    ),
 ]
-Version = Annotated[str | None, typer.Option(help="A version, by its number or a tag; by default the current one.")]
+Hidden = Annotated[str, typer.Option(metavar="UNITS", help="Units of each hidden layer.")]
+Version = Annotated[str, typer.Option(help="Version number or tag.")]
 
 
-def version_of(given: str | None) -> int | str | None:
-    return int(given) if given is not None and given.isascii() and given.isdigit() else given
+def parse_version(value: str) -> int | str:
+    """Return a version number as an integer, and a tag as it is."""
+    return int(value) if value.isascii() and value.isdigit() else value
 
 
-def sizes(given: str) -> list[int]:
-    """`64,32`. Raises BadParameter."""
+def parse_hidden(value: str) -> list[int]:
+    """Parse the units of hidden layers, such as `64,32`; an empty text stands for no hidden layers.
+
+    Raises:
+        typer.BadParameter: The text is not a list of positive integers.
+    """
     try:
-        found = [int(part) for part in given.split(",") if part.strip()]
+        units = [int(part) for part in value.split(",") if part.strip()]
     except ValueError:
-        found = [0]
-    if any(size < 1 for size in found):
-        raise typer.BadParameter("Sizes of layers are whole numbers of at least 1, with commas between them: 64,32.")
-    return found
+        units = [0]
+    if any(count < 1 for count in units):
+        raise typer.BadParameter(f"{value!r} is not a list of positive integers such as 64,32.", param_hint="--hidden")
+    return units
 
 
-FAILED, NO_SERVICE, INTERRUPTED = 1, 3, 130
-# Fields whose options have another name; a job's network is a network's name here.
-_OPTIONS = {"network_id": "network", "dataset_id": "dataset", "splits": "held_out"}
-
-
-class Told(TyperCommand):
-    """A command that ends with a sentence where it cannot do what it was asked for, and never with a traceback."""
+class CliCommand(TyperCommand):
+    """A command that reports expected errors on stderr and exits with their exit code."""
 
     def invoke(self, ctx: Any) -> Any:
+        """Run the command.
+
+        Raises:
+            typer.Exit: It failed; the message has been printed.
+        """
         try:
             return super().invoke(ctx)
-        except ConnectionLost as problem:
-            _tell(f"{problem} `nabla serve` starts one; NABLA_URL or --url say where it is; --local is for this call.")
-            raise typer.Exit(NO_SERVICE) from problem
-        except ServiceError as problem:
-            for sentence in self._sentences(problem):
-                _tell(sentence)
-            raise typer.Exit(FAILED) from problem
-        except BrokenPipeError:
-            raise  # nobody reads any more, as after `| head`
-        except (NablaError, OSError, ValueError) as problem:
-            _tell(str(problem))
-            raise typer.Exit(FAILED) from problem
+        except ConnectionFailed as error:
+            _print_error(f"{error} {_CONNECTION_HINT}")
+            raise typer.Exit(EXIT_NO_SERVICE) from error
+        except StatusError as error:
+            for message in self._messages(error):
+                _print_error(message)
+            raise typer.Exit(EXIT_FAILED) from error
+        except BrokenPipeError:  # the reader of the pipe, such as `head`, has exited; click handles it
+            raise
+        except (NablaError, OSError, ValueError) as error:
+            _print_error(str(error))
+            raise typer.Exit(EXIT_FAILED) from error
 
-    def _sentences(self, problem: ServiceError) -> list[str]:
-        """With the option that was wrong, where it is one."""
+    def _messages(self, error: StatusError) -> list[str]:
+        """Return the messages of all invalid fields, each with the option that set the field."""
         options = {parameter.name: parameter.opts[0] for parameter in self.params}
-        found = []
-        for error in problem.errors:
-            field = error["field"].partition(".")[0]
-            option = options.get(_OPTIONS.get(field, field), "")
-            found.append(f"{option}: {error['message']}" if option.startswith("--") else error["message"])
-        return found or [str(problem)]
+        messages = []
+        for field_error in error.errors:
+            field = field_error["field"].partition(".")[0]
+            option = options.get(_PARAMETER_NAMES.get(field, field), "")
+            message = field_error["message"]
+            messages.append(f"{option}: {message}" if option.startswith("--") else message)
+        return messages or [str(error)]
 
 
-def _tell(sentence: str) -> None:
-    print(f"nabla: {printable(sentence)}", file=sys.stderr)
+class ListByDefaultGroup(TyperGroup):
+    """A group that runs `list` if no command is given: `nabla jobs --json` is `nabla jobs list --json`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Insert `list` before options, except for shell completion and --help."""
+        is_completion = ctx.resilient_parsing
+        if not is_completion and (not args or (args[0].startswith("-") and args[0] != "--help")):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
+def _print_error(message: str) -> None:
+    print(f"nabla: {replace_control_characters(message)}", file=sys.stderr)

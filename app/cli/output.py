@@ -1,4 +1,4 @@
-"""What people see: tables and sentences on stdout, progress on stderr; or JSON, and nothing else."""
+"""Output of commands: results on stdout, as text, tables or JSON, and messages on stderr."""
 
 import json
 import sys
@@ -13,85 +13,92 @@ from rich.table import Table
 View = TypeVar("View", bound=BaseModel, covariant=True)
 
 
-class Held(Protocol[View]):
-    """What a client gives out."""
+class Resource(Protocol[View]):
+    """A resource of the client."""
 
     @property
-    def view(self) -> View: ...
+    def view(self) -> View:
+        """Its representation in the HTTP API."""
 
 
-# Where nobody looks, nothing is cut.
-_WIDE = 240
+# Wide enough that tables in files and pipes are not wrapped.
+_FILE_WIDTH = 240
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Colours and animation are for terminals."""
+    """Return a console that uses colors and animation only on terminals."""
     stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, markup=False, highlight=False, width=None if stream.isatty() else _WIDE)
+    return Console(stderr=stderr, markup=False, highlight=False, width=None if stream.isatty() else _FILE_WIDTH)
 
 
-def show_table(names: Sequence[str], rows: Iterable[Sequence[object]], *, none: str = "There are none.") -> None:
-    """`none`: what is said if there are no rows."""
+def echo(text: str = "") -> None:
+    """Print a result to stdout."""
+    console().print(replace_control_characters(text), soft_wrap=True)
+
+
+def log(message: str) -> None:
+    """Print a progress message to stderr."""
+    console(stderr=True).print(replace_control_characters(message), soft_wrap=True)
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str = "None found.") -> None:
+    """Print a table to stdout.
+
+    Args:
+        header: The names of the columns.
+        rows: The cells; None is printed as an empty cell.
+        empty: The text to print if there are no rows.
+    """
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in names:
+    for name in header:
         table.add_column(name, overflow="fold")
     for row in rows:
-        table.add_row(*("" if cell is None else printable(str(cell)) for cell in row))
+        table.add_row(*("" if cell is None else replace_control_characters(str(cell)) for cell in row))
     if table.row_count:
         console().print(table)
     else:
-        console().print(none)
+        console().print(empty)
 
 
-def say(sentence: str = "") -> None:
-    """What was asked for."""
-    console().print(printable(sentence), soft_wrap=True)
-
-
-def note(sentence: str) -> None:
-    """What goes on meanwhile, on stderr."""
-    console(stderr=True).print(printable(sentence), soft_wrap=True)
-
-
-def show_json(value: Any) -> None:
-    """A model as the service says it; or what is made of such."""
+def print_json(value: Any) -> None:
+    """Print a model of the HTTP API, or a structure that contains models, as JSON to stdout."""
     if isinstance(value, BaseModel):
         print(value.model_dump_json())
     else:
-        print(json.dumps(value, default=_as_json, ensure_ascii=False))
+        print(json.dumps(value, default=lambda model: model.model_dump(mode="json"), ensure_ascii=False))
 
 
-def show_json_rows(rows: Iterable[dict[str, Any]]) -> None:
-    """A list, of which never more than one row is in memory."""
+def print_json_array(items: Iterable[dict[str, Any]]) -> None:
+    """Print a JSON array to stdout, with one item in memory at a time."""
     print("[", end="")
-    for place, row in enumerate(rows):
-        print("," if place else "", json.dumps(row, ensure_ascii=False), sep="", end="")
+    for index, item in enumerate(items):
+        print("," if index else "", json.dumps(item, ensure_ascii=False), sep="", end="")
     print("]")
 
 
-def _as_json(value: Any) -> Any:
-    return value.model_dump(mode="json")
-
-
-def show_list(
-    found: Iterable[Held[View]], limit: int, json: bool, names: Sequence[str], row: Callable[[View], Sequence[object]]
+def print_list(
+    resources: Iterable[Resource[View]],
+    limit: int,
+    as_json: bool,
+    header: Sequence[str],
+    to_row: Callable[[View], Sequence[object]],
 ) -> None:
-    """So many at most, as the service lists them or as a table."""
-    views = [one.view for one in islice(found, limit + 1)]
-    if json:
-        show_json({"data": views[:limit], "has_more": len(views) > limit})
+    """Print the first resources of a list, as a page of the HTTP API or as a table."""
+    views = [resource.view for resource in islice(resources, limit + 1)]
+    if as_json:
+        print_json({"data": views[:limit], "has_more": len(views) > limit})
     else:
-        show_table(names, map(row, views[:limit]))
+        print_table(header, map(to_row, views[:limit]))
 
 
-def show_deleted(deleted: Held[Any], json: bool) -> None:
-    """As it was."""
-    if json:
-        show_json(deleted.view)
+def print_deleted(resource: Resource[Any], as_json: bool) -> None:
+    """Confirm a deletion; as JSON, print the last state of the resource."""
+    if as_json:
+        print_json(resource.view)
     else:
-        note(f"{deleted!r} is deleted.")
+        log(f"Deleted {resource!r}.")
 
 
-def printable(text: str) -> str:
-    """Names of columns and classes come from files of anybody; a terminal takes orders."""
-    return "".join(each if each.isprintable() or each == "\n" else "�" for each in text)
+def replace_control_characters(text: str) -> str:
+    """Replace characters that a terminal would interpret; names of columns and classes may come from any file."""
+    return "".join(character if character.isprintable() or character == "\n" else "�" for character in text)

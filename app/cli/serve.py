@@ -1,4 +1,4 @@
-"""`nabla serve`"""
+"""`nabla serve`."""
 
 import gc
 import signal
@@ -10,46 +10,60 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
-from nabla.app.server import listen
 from nabla.app.settings import Settings
 from nabla.engine.errors import StorageFailed
-from nabla.engine.workers.os_process import end_with
+from nabla.engine.workers.os_process import die_with_parent
 
-commands = typer.Typer(add_completion=False)
+serve_app = typer.Typer(add_completion=False)
+
+# Not those of `options`, which would import the client: the service has to start fast.
+_EXIT_FAILED, _EXIT_USAGE = 1, 2
 
 
-@commands.command()
+@serve_app.command()
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on (NABLA_HOST).")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one (NABLA_PORT).")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Folder for everything that is kept (NABLA_DATA_DIR).")] = None,
-    fd: Annotated[int | None, typer.Option(help="Listen on this open socket instead (a file descriptor).")] = None,
-    parent: Annotated[int | None, typer.Option(help="End when this process ends, which started it (its id).")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 selects a free port (NABLA_PORT).")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Directory for persistent data (NABLA_DATA_DIR).")] = None,
+    fd: Annotated[
+        int | None, typer.Option(metavar="FD", help="Listen on this open socket (a file descriptor) instead.")
+    ] = None,
+    parent: Annotated[
+        int | None, typer.Option(metavar="PID", help="Shut down when this process, the parent, ends.")
+    ] = None,
 ) -> None:
-    """Start the service. All settings can be given as NABLA_… variables."""
-    gc.disable()  # until it serves: hardly anything of what is loaded now is ever garbage
-    from nabla.app import server  # after that, for the same reason
+    """Start the service. It is configured by environment variables NABLA_…; options override them."""
+    # Imports create little garbage, so collecting it would only delay the start. The server enables collection again.
+    gc.disable()
+    from nabla.app import server
 
     if parent is not None:
-        end_with(parent, signal.SIGTERM)
-    given: dict[str, Any] = {"host": host, "port": port, "data_dir": data_dir}
+        die_with_parent(parent, signal.SIGTERM)
+    options: dict[str, Any] = {"host": host, "port": port, "data_dir": data_dir}
     try:
-        settings = Settings(**{name: value for name, value in given.items() if value is not None})
-    except ValidationError as problem:
-        for error in problem.errors():
-            print(f"nabla: NABLA_{str(error['loc'][0]).upper()}: {error['msg']}", file=sys.stderr)
-        raise typer.Exit(2) from problem
+        settings = Settings(**{name: value for name, value in options.items() if value is not None})
+    except ValidationError as error:
+        for detail in error.errors():
+            _print_error(f"NABLA_{str(detail['loc'][0]).upper()}: {detail['msg']}")
+        raise typer.Exit(_EXIT_USAGE) from error
     try:
-        listening = socket.socket(fileno=fd) if fd is not None else listen(settings.host, settings.port)
-    except OSError as problem:
-        print(f"nabla: cannot listen on {settings.host}:{settings.port}: {problem.strerror}", file=sys.stderr)
-        raise typer.Exit(1) from problem
-    address, bound_port = listening.getsockname()[:2]
-    url = f"http://{address}:{bound_port}"
-    print(f"Nabla on {url} - open it in a browser, or try /docs. Data in {settings.data_dir.absolute()}.", flush=True)
+        listener = socket.socket(fileno=fd) if fd is not None else server.listen(settings.host, settings.port)
+    except OSError as error:
+        _print_error(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}")
+        raise typer.Exit(_EXIT_FAILED) from error
+    host_address, bound_port = listener.getsockname()[:2]
+    print(
+        f"Nabla is running at http://{host_address}:{bound_port} - open it in a browser, or see /docs. "
+        f"Data directory: {settings.data_dir.absolute()}",
+        flush=True,
+    )
     try:
-        started = server.serve(settings, listening)
-    except StorageFailed as problem:
-        print(f"nabla: {problem}", file=sys.stderr)
-        raise typer.Exit(1) from problem
-    raise typer.Exit(0 if started else 1)
+        started = server.serve(settings, listener)
+    except StorageFailed as error:
+        _print_error(str(error))
+        raise typer.Exit(_EXIT_FAILED) from error
+    raise typer.Exit(0 if started else _EXIT_FAILED)
+
+
+def _print_error(message: str) -> None:
+    print(f"nabla: {message}", file=sys.stderr)

@@ -1,7 +1,8 @@
-"""The service that a command speaks to: one that runs, or one of its own."""
+"""Connection of a command to a running service, or to one started for the command; and `nabla devices`."""
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,59 +10,95 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from nabla.app.cli.output import note
+import typer
+
+from nabla.app.cli.options import DEFAULT_URL, CliCommand, Json, Local, Url
+from nabla.app.cli.output import log, print_json, print_table
 from nabla.app.client import Client
-from nabla.app.server import listen
+from nabla.app.schemas.common import DeviceView, SlotView
 
-# The very first start compiles the engine.
-_SECONDS_TO_START = 300.0
+devices_app = typer.Typer(add_completion=False)
 
-
-@contextmanager
-def local_client(folder: Path) -> Iterator[Client]:
-    """Of a service as long as the block."""
-    with local_service(folder) as url, Client(url, timeout=_SECONDS_TO_START) as client:
-        yield client
+# The first start on a machine compiles the engine.
+_START_TIMEOUT = 300.0
 
 
 @contextmanager
-def local_service(folder: Path) -> Iterator[str]:
-    """Its URL. It ends in order with the block, also when that is interrupted or ended by a signal, or the command is
-    killed; jobs that are not finished then go on when there is a service on this folder again."""
-    with listen("127.0.0.1", 0) as listening:
-        port = listening.getsockname()[1]
-        where = ["--fd", str(listening.fileno()), "--data-dir", str(folder)]
-        process = subprocess.Popen(
-            [sys.executable, "-m", "nabla.app.cli.main", "serve", *where, "--parent", str(os.getpid())],
-            pass_fds=[listening.fileno()],
-            stdout=subprocess.DEVNULL,
-            env={**os.environ, "NABLA_LOG_LEVEL": "warning"},
-            # Ctrl-C is for the command alone, which may have to ask what is to become of a job.
-            process_group=0,
-        )
-    before = signal.signal(signal.SIGTERM, _end)
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        signal.signal(signal.SIGTERM, before)
-        process.send_signal(signal.SIGTERM)
-        process.wait()
+def open_client(url: str, local: bool) -> Iterator[Client]:
+    """Open a client of the service at a URL, or of one that is started for the block.
 
-
-def _end(number: int, frame: FrameType | None) -> None:
-    """As other programs are ended by it, but through all `finally`."""
-    raise SystemExit(128 + number)
-
-
-@contextmanager
-def connected(url: str, local: bool) -> Iterator[Client]:
+    Args:
+        url: The address of the service.
+        local: Whether to start a service instead, on the configured data directory.
+    """
     if not local:
         with Client(url) as client:
             yield client
         return
     from nabla.app.settings import Settings
 
-    folder = Settings().data_dir
-    note(f"Starting a service on {folder.absolute()} (the very first start takes up to a minute) …")
-    with local_client(folder) as client:
+    data_dir = Settings().data_dir
+    log(f"Starting a service on {data_dir.absolute()} (up to a minute the first time) …")
+    with local_client(data_dir) as client:
         yield client
+
+
+@contextmanager
+def local_client(data_dir: Path) -> Iterator[Client]:
+    """Start a service for the block, and open a client of it."""
+    with _local_service(data_dir) as url, Client(url, timeout=_START_TIMEOUT) as client:
+        yield client
+
+
+@contextmanager
+def _local_service(data_dir: Path) -> Iterator[str]:
+    """Start a service for the block, and return its URL.
+
+    It shuts down cleanly when the block ends, even by an interrupt or a signal, and when the command is killed.
+    Unfinished jobs continue with the next service on the data directory.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        options = ["--fd", str(listener.fileno()), "--data-dir", str(data_dir), "--parent", str(os.getpid())]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "nabla.app.cli.main", "serve", *options],
+            pass_fds=[listener.fileno()],
+            stdout=subprocess.DEVNULL,
+            env={**os.environ, "NABLA_LOG_LEVEL": "warning"},
+            # Its own process group, so that Ctrl-C interrupts only the command, which may ask whether to cancel a job.
+            process_group=0,
+        )
+    previous_handler = signal.signal(signal.SIGTERM, _exit_on_signal)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        signal.signal(signal.SIGTERM, previous_handler)
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+
+
+def _exit_on_signal(number: int, frame: FrameType | None) -> None:
+    """Exit with the code that the signal has by default, but run all `finally` blocks."""
+    raise SystemExit(128 + number)
+
+
+@devices_app.command(cls=CliCommand)
+def devices(url: Url = DEFAULT_URL, local: Local = False, json: Json = False) -> None:
+    """Show the devices of the service and the state of their slots."""
+    with open_client(url, local) as client:
+        view = client.get_devices()
+    if json:
+        print_json(view)
+        return
+    print_table(("device", "name", "memory free", "slots"), map(_table_row, view.data))
+    if view.gpu_unavailable_reason:
+        log(view.gpu_unavailable_reason)
+
+
+def _table_row(device: DeviceView) -> tuple[object, ...]:
+    memory = f"{device.memory_free_bytes / 2**30:.1f} of {device.memory_total_bytes / 2**30:.1f} GiB"
+    return device.id, device.name, memory, ", ".join(map(_format_slot, device.slots))
+
+
+def _format_slot(slot: SlotView) -> str:
+    return f"{slot.name} {slot.state}{f' with {slot.job_id}' if slot.job_id else ''}"

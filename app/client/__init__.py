@@ -1,7 +1,7 @@
-"""A typed client of the service, on httpx. Answers are the service's own models; errors are of a kind each.
+"""Typed clients of the service, `Client` and `AsyncClient`, built on httpx.
 
-It is written once, asynchronously; the synchronous one is generated from it by scripts/generate_sync_client.py.
-Whatever asks nothing of the network stands here, outside both.
+The asynchronous client in `_async` is the source of the synchronous one in `_sync`, which
+scripts/generate_sync_client.py generates. The modules beside them perform no network requests and serve both.
 """
 
 from nabla.app.client._async.batch_predictions import AsyncBatchPrediction
@@ -16,24 +16,24 @@ from nabla.app.client._sync.jobs import Job
 from nabla.app.client._sync.networks import Network
 from nabla.app.client.errors import (
     BadRequest,
-    BatchPredictionEnded,
+    BatchPredictionError,
     Conflict,
-    ConnectionLost,
-    InProgress,
-    Invalid,
+    ConnectionFailed,
+    ContentTooLarge,
+    InvalidInput,
     JobCancelled,
-    JobEnded,
+    JobError,
     JobFailed,
     NablaError,
     NotFound,
-    ServiceError,
-    ServiceFailed,
-    TooLarge,
-    TooMany,
-    Unavailable,
+    RequestInProgress,
+    ServerError,
+    ServiceUnavailable,
+    StatusError,
+    TooManyRequests,
 )
 from nabla.app.client.history import History
-from nabla.app.client.tabular import Frame
+from nabla.app.client.request_encoding import Frame
 
 __all__ = [
     "AsyncBatchPrediction",
@@ -43,25 +43,25 @@ __all__ = [
     "AsyncNetwork",
     "BadRequest",
     "BatchPrediction",
-    "BatchPredictionEnded",
+    "BatchPredictionError",
     "Client",
     "Conflict",
-    "ConnectionLost",
+    "ConnectionFailed",
+    "ContentTooLarge",
     "Dataset",
     "Frame",
     "History",
-    "InProgress",
-    "Invalid",
+    "InvalidInput",
     "Job",
     "JobCancelled",
-    "JobEnded",
+    "JobError",
     "JobFailed",
     "NablaError",
     "Network",
     "NotFound",
-    "ServiceError",
-    "ServiceFailed",
-    "TooLarge",
-    "TooMany",
-    "Unavailable",
+    "RequestInProgress",
+    "ServerError",
+    "ServiceUnavailable",
+    "StatusError",
+    "TooManyRequests",
 ]

@@ -1,8 +1,11 @@
-"""The two ways to wait: of a program with an event loop, and of one without. Which is which is all that differs between
-the asynchronous client and the one that is generated from it."""
+"""Sleeping and blocking calls: asynchronous, and the synchronous counterparts for the generated client.
+
+The asynchronous ones import anyio when they are called: the synchronous client does not need it.
+"""
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -10,23 +13,24 @@ T = TypeVar("T")
 
 
 async def async_sleep(seconds: float) -> None:
+    """Suspend the task for some seconds."""
     import anyio
 
     await anyio.sleep(seconds)
 
 
 def sleep(seconds: float) -> None:
+    """Block for some seconds."""
     time.sleep(seconds)
 
 
-async def aside(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """In a thread, so that a slow disk does not keep the event loop."""
-    from functools import partial
+async def to_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call a function in a worker thread, so that slow disks do not block the event loop."""
+    import anyio.to_thread
 
-    from anyio import to_thread
-
-    return await to_thread.run_sync(partial(function, *args, **kwargs))
+    return await anyio.to_thread.run_sync(partial(function, *args, **kwargs))
 
 
-def here(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+def run_inline(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call a function directly."""
     return function(*args, **kwargs)

@@ -1,20 +1,32 @@
-"""What to train on a dataset, and how, where nobody has said more than what to learn."""
+"""Default network and training settings for a dataset."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from nabla.app.schemas.datasets import DatasetView
 
-HIDDEN = (128, 64)
-# Of small tables, on which these do most good, most rows are learned by heart without it.
+HIDDEN_UNITS = (128, 64)
+# Without both, networks memorize small tables.
 _DROPOUT, _LABEL_SMOOTHING = 0.2, 0.05
+# With fewer rows a validation split would be too small to decide when to stop.
+_MIN_ROWS_FOR_VALIDATION = 50
 
 
-def network_for(dataset: DatasetView, hidden: Sequence[int] = HIDDEN) -> dict[str, Any]:
-    """Fields of POST /v1/networks: inputs standardized, hidden layers of relu with dropout, and an output and a cost
-    for what the answers are: classes (one output for two of them), or numbers, which are standardized too."""
+def default_network(dataset: DatasetView, hidden_units: Sequence[int] = HIDDEN_UNITS) -> dict[str, Any]:
+    """Return the fields of POST /v1/networks for a network that fits a dataset.
+
+    Inputs are standardized, and the hidden layers are relu with dropout. Two classes get a single sigmoid output, more
+    classes a softmax output, both with a cross-entropy cost; numeric targets get an identity output with the quadratic
+    cost, and are standardized too.
+
+    Args:
+        dataset: A dataset that is ready and has targets.
+        hidden_units: Units of each hidden layer.
+    """
     classes = dataset.classes or ()
-    layers: list[dict[str, Any]] = [{"units": units, "activation": "relu", "dropout": _DROPOUT} for units in hidden]
+    layers: list[dict[str, Any]] = [
+        {"units": units, "activation": "relu", "dropout": _DROPOUT} for units in hidden_units
+    ]
     preprocessing = {"inputs": "standardize", "handle_unknown": "ignore"}
     if len(classes) == 2:
         output, cost = {"units": 1, "activation": "sigmoid"}, "binary_cross_entropy"
@@ -33,10 +45,17 @@ def network_for(dataset: DatasetView, hidden: Sequence[int] = HIDDEN) -> dict[st
     }
 
 
-def job_for(dataset: DatasetView, epochs: int = 200) -> dict[str, Any]:
-    """Fields of POST /v1/jobs: adam, until the validation cost has stopped falling; the best epoch is published. Where
-    there are too few rows to keep some of them for that, as many epochs as were asked for."""
+def default_job(dataset: DatasetView, epochs: int = 200) -> dict[str, Any]:
+    """Return the fields of POST /v1/jobs for training on a dataset.
+
+    The optimizer is adam. With at least 50 rows, training stops early when the cost of a validation split has stopped
+    falling, and the weights of the best epoch are published; with fewer it runs for all epochs.
+
+    Args:
+        dataset: A dataset that is ready and has targets.
+        epochs: Maximum number of epochs.
+    """
     fields: dict[str, Any] = {"epochs": epochs, "optimizer": "adam", "learning_rate": 0.001, "batch_size": 32}
-    if (dataset.rows or 0) >= 50:
+    if (dataset.rows or 0) >= _MIN_ROWS_FOR_VALIDATION:
         fields |= {"validation": {"fraction": 0.1}, "early_stopping": {"patience": 20, "restore_best_weights": True}}
     return fields

@@ -1,23 +1,24 @@
-"""What may go wrong between a program and the service.
+"""Errors raised by the client.
 
 NablaError
-├── ServiceError            the service refused: `status`, and `problem`, its whole problem document
-│   ├── BadRequest          400, 413, 415 …: it could not read the request
-│   │   └── TooLarge        413
-│   ├── NotFound            404
-│   ├── Conflict            409: it does not fit the present state
-│   │   └── InProgress      the same request is being carried out; `retry_after` seconds
-│   ├── Invalid             422: `field` is the first that is wrong, `errors` are all of them
-│   ├── TooMany             429: `retry_after` seconds
-│   └── ServiceFailed       500 and above: what the client cannot have caused
-│       └── Unavailable     503: not at the moment; `retry_after` seconds
-├── ConnectionLost          no answer came, and asking again was not safe or did not help
-├── JobEnded                a job that was waited for has not succeeded: `view` is its last one
-│   ├── JobFailed
-│   └── JobCancelled
-└── BatchPredictionEnded    the same of a batch prediction
+├── StatusError                 the response has an error status: `status`, `problem`, `errors`, `field`
+│   ├── BadRequest              the request is malformed (400, 415, …), or the URL redirects elsewhere (3xx)
+│   │   └── ContentTooLarge     413: the request exceeds a limit of the service
+│   ├── NotFound                404: no resource has this id or name
+│   ├── Conflict                409: the request conflicts with the current state of the resource
+│   │   └── RequestInProgress   409: the same request is still being processed; `retry_after`
+│   ├── InvalidInput            422: a field is invalid; `field` is the first, `errors` lists all
+│   ├── TooManyRequests         429: a queue is full, or too many uploads are open; `retry_after`
+│   └── ServerError             5xx: the service, or a proxy in front of it, failed
+│       └── ServiceUnavailable  503: temporarily overloaded or shutting down; `retry_after`
+├── ConnectionFailed            no response arrived, and a retry was unsafe or did not help
+├── JobError                    a job that was waited for did not succeed; `view`
+│   ├── JobFailed               it failed
+│   └── JobCancelled            it was cancelled
+└── BatchPredictionError        a batch prediction that was waited for failed or was cancelled; `view`
 """
 
+import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -26,11 +27,17 @@ if TYPE_CHECKING:
 
 
 class NablaError(Exception):
-    """Whatever this client raises of its own."""
+    """Base class of all errors that the client defines."""
 
 
-class ServiceError(NablaError):
-    """The service refused."""
+class StatusError(NablaError):
+    """The service responded with an error status.
+
+    Attributes:
+        status: The HTTP status code.
+        problem: The problem document of the response (RFC 9457).
+        retry_after: Seconds to wait before a retry, if the response has a Retry-After header.
+    """
 
     def __init__(self, status: int, problem: dict[str, Any], retry_after: float | None = None) -> None:
         super().__init__(problem.get("detail") or problem.get("title") or f"HTTP status {status}")
@@ -40,106 +47,137 @@ class ServiceError(NablaError):
 
     @property
     def type(self) -> str:
-        """The stable name of the kind of problem, such as `/problems/unknown-network`."""
+        """The stable identifier of the problem, such as `/problems/unknown-network`."""
         return str(self.problem.get("type", "about:blank"))
 
     @property
     def errors(self) -> list[dict[str, str]]:
-        """Each with a `field` and a `message`."""
+        """All invalid fields, each as an object with `field` and `message`."""
         return list(self.problem.get("errors", ()))
 
     @property
     def field(self) -> str | None:
-        """The first that is wrong, if it is a field."""
+        """The first invalid field, or None if the problem concerns no field."""
         return self.errors[0].get("field") if self.errors else None
 
 
-class BadRequest(ServiceError):
-    """It could not read the request."""
+class BadRequest(StatusError):
+    """The request is malformed, or the URL redirects elsewhere (3xx, 400, 415 and others)."""
 
 
-class TooLarge(BadRequest):
-    """More than it takes."""
+class ContentTooLarge(BadRequest):
+    """The request exceeds a size limit of the service (413)."""
 
 
-class NotFound(ServiceError):
-    """There is nothing of that id or name."""
+class NotFound(StatusError):
+    """No resource has this id or name (404)."""
 
 
-class Conflict(ServiceError):
-    """It does not fit the present state."""
+class Conflict(StatusError):
+    """The request conflicts with the current state of the resource (409)."""
 
 
-class InProgress(Conflict):
-    """The same request, with the same key, is being carried out."""
+class RequestInProgress(Conflict):
+    """A request with the same idempotency key is still being processed (409)."""
 
 
-class Invalid(ServiceError):
-    """A field is wrong."""
+class InvalidInput(StatusError):
+    """At least one field is invalid (422): see `field` and `errors`."""
 
 
-class TooMany(ServiceError):
-    """There are as many of them as there may be."""
+class TooManyRequests(StatusError):
+    """A limit on the number of queued jobs, batch predictions or open uploads is reached (429)."""
 
 
-class ServiceFailed(ServiceError):
-    """What the client cannot have caused."""
+class ServerError(StatusError):
+    """The service or a proxy in front of it failed (5xx), or the response is not that of a Nabla service."""
 
 
-class Unavailable(ServiceFailed):
-    """Not at the moment."""
+class ServiceUnavailable(ServerError):
+    """The service is temporarily overloaded or shutting down (503)."""
 
 
-class ConnectionLost(NablaError):
-    """No answer came. Whether the request was carried out is not known, unless it was never sent."""
+class ConnectionFailed(NablaError):
+    """No response arrived, and retrying was unsafe or did not help.
+
+    Unless the connection was refused, the request may have been processed.
+    """
 
 
-class JobEnded(NablaError):
-    """It has not succeeded."""
+class JobError(NablaError):
+    """A job that was waited for did not succeed.
+
+    Attributes:
+        view: The final state of the job; `view.error` has the reason.
+    """
 
     def __init__(self, view: "JobView") -> None:
-        why = f": {view.error.message}" if view.error else "."
-        super().__init__(f"The job {view.id} is {view.state}{why}")
+        super().__init__(_describe_end("job", view))
         self.view = view
 
 
-class JobFailed(JobEnded):
-    """`view.error` says why."""
+class JobFailed(JobError):
+    """The job failed."""
 
 
-class JobCancelled(JobEnded):
-    """Somebody did not want it any more."""
+class JobCancelled(JobError):
+    """The job was cancelled."""
 
 
-class BatchPredictionEnded(NablaError):
-    """It has failed, or was cancelled."""
+class BatchPredictionError(NablaError):
+    """A batch prediction that was waited for failed or was cancelled.
+
+    Attributes:
+        view: The final state of the batch prediction; `view.error` has the reason.
+    """
 
     def __init__(self, view: "BatchPredictionView") -> None:
-        why = f": {view.error.message}" if view.error else "."
-        super().__init__(f"The batch prediction {view.id} is {view.state}{why}")
+        super().__init__(_describe_end("batch prediction", view))
         self.view = view
 
 
-_OF_STATUS: dict[int, type[ServiceError]] = {
+def _describe_end(kind: str, view: "JobView | BatchPredictionView") -> str:
+    outcome = "was cancelled" if view.state == "cancelled" else view.state
+    reason = f": {view.error.message}" if view.error else "."
+    return f"The {kind} {view.id} {outcome}{reason}"
+
+
+def job_error(view: "JobView") -> JobError:
+    """Return the error for a job that finished without success."""
+    return JobCancelled(view) if view.state == "cancelled" else JobFailed(view)
+
+
+_STATUS_ERRORS: dict[int, type[StatusError]] = {
     404: NotFound,
     409: Conflict,
-    413: TooLarge,
-    422: Invalid,
-    429: TooMany,
-    503: Unavailable,
+    413: ContentTooLarge,
+    422: InvalidInput,
+    429: TooManyRequests,
+    503: ServiceUnavailable,
 }
 
 
-def refusal(status: int, problem: dict[str, Any], retry_after: float | None = None) -> ServiceError:
-    """The most specific kind. A problem that says what it is is believed more than its status, which something between
-    may have given."""
-    of_others = ServiceFailed if status >= 500 else BadRequest
-    said = str(problem.get("type", ""))
-    if said == "/problems/in-progress":
-        return InProgress(status, problem, retry_after)
-    kind = NotFound if said.startswith("/problems/unknown-") else _OF_STATUS.get(status, of_others)
-    return kind(status, problem, retry_after)
+def parse_status_error(status: int, content: bytes, retry_after: str | None) -> StatusError:
+    """Return the most specific error for an error response.
+
+    Args:
+        status: The HTTP status code.
+        content: The body: a problem document, or anything if a proxy responded.
+        retry_after: The Retry-After header, if there is one.
+    """
+    try:
+        document = json.loads(content)
+    except ValueError:
+        document = None
+    problem = document if isinstance(document, dict) else {"detail": content[:200].decode(errors="replace")}
+    seconds = float(retry_after) if retry_after and retry_after.isascii() and retry_after.isdigit() else None
+    return _error_class(status, str(problem.get("type", "")))(status, problem, seconds)
 
 
-def ended(view: "JobView") -> JobEnded:
-    return JobCancelled(view) if view.state == "cancelled" else JobFailed(view)
+def _error_class(status: int, problem_type: str) -> type[StatusError]:
+    # The problem type takes precedence: a proxy may have replaced the status.
+    if problem_type == "/problems/in-progress":
+        return RequestInProgress
+    if problem_type.startswith("/problems/unknown-"):
+        return NotFound
+    return _STATUS_ERRORS.get(status, ServerError if status >= 500 else BadRequest)

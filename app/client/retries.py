@@ -1,4 +1,4 @@
-"""Which requests are sent again when no answer comes, and when."""
+"""Retries: which requests may be repeated, and how long to wait between attempts."""
 
 import random
 import time
@@ -7,72 +7,88 @@ from collections.abc import Mapping
 
 import httpx
 
-from nabla.app.client.errors import ConnectionLost, InProgress, Unavailable
+from nabla.app.client.errors import ConnectionFailed, RequestInProgress, ServiceUnavailable
 
-KEY = "Idempotency-Key"
-# Sent twice they do what they do once (RFC 9110, 9.2.2).
-_IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
-# Before anything of the request has gone out.
-_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout)
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
+_KEY_HEADER = "Idempotency-Key"
+# Repeating them has no further effect (RFC 9110, 9.2.2).
+_IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
+# Raised before anything is sent.
+_CONNECT_ERRORS = (httpx.ConnectError, httpx.ConnectTimeout)
+_MIN_DELAY_SECONDS, _MAX_DELAY_SECONDS = 0.1, 2.0
 
 
-def new_key() -> dict[str, str]:
-    """A header that makes a request to create something one that can be sent again."""
-    return {KEY: uuid.uuid4().hex}
+def idempotency_key() -> dict[str, str]:
+    """Return a header with a new idempotency key, which makes a creating request safe to repeat."""
+    return {_KEY_HEADER: uuid.uuid4().hex}
 
 
 def is_repeatable(method: str, headers: Mapping[str, str]) -> bool:
-    return method in _IDEMPOTENT or KEY in headers
+    """Return whether the service may receive the request twice."""
+    return method in _IDEMPOTENT_METHODS or _KEY_HEADER in headers
 
 
-class Tries:
-    """Of one request. A service that has just been ended may be back soon: it is asked again for `patience` seconds.
+class RetryPolicy:
+    """Retry schedule of one request: exponential backoff with jitter, bounded by a timeout.
 
-    A wrong address is not waited for: `answered` says whether there has ever been a service at this one.
+    A refused connection is retried only if the service has responded before: it is probably restarting, whereas an
+    address that never responded is probably wrong.
     """
 
-    def __init__(self, url: str, patience: float, *, repeatable: bool, answered: bool) -> None:
+    def __init__(self, url: str, timeout: float, *, repeatable: bool, has_responded: bool) -> None:
+        """Start before the first attempt.
+
+        Args:
+            url: The service, for error messages.
+            timeout: Seconds without a response after which retrying ends.
+            repeatable: Whether the service may receive the request twice.
+            has_responded: Whether the service has responded at this URL before.
+        """
         self._url = url
-        self._patience = patience
+        self._timeout = timeout
         self._repeatable = repeatable
-        self._answered = answered
-        self._pause = _FIRST_PAUSE
-        self._since: float | None = None
+        self._has_responded = has_responded
+        self._delay = _MIN_DELAY_SECONDS
+        self._failing_since: float | None = None
 
-    def succeeded(self) -> None:
-        """Something has come; what breaks from now on has not been broken for long."""
-        self._answered, self._since, self._pause = True, None, _FIRST_PAUSE
+    def reset(self) -> None:
+        """Record a response: the timeout starts anew with the next failure."""
+        self._has_responded, self._failing_since, self._delay = True, None, _MIN_DELAY_SECONDS
 
-    def pause_after(self, problem: httpx.TransportError | Unavailable | InProgress) -> float:
-        """Seconds until the next one. Raises the refusal, or ConnectionLost, if there is to be none."""
-        if isinstance(problem, InProgress):
-            self.succeeded()  # it is there, and at work
-            return problem.retry_after or _LONGEST_PAUSE
+    def next_delay(self, error: httpx.TransportError | ServiceUnavailable | RequestInProgress) -> float:
+        """Return the seconds to wait before the next attempt.
+
+        Raises:
+            ConnectionFailed: No response arrived, and the request cannot or can no longer be retried.
+            ServiceUnavailable: The request is not repeatable, or the service suggests no delay within the timeout.
+        """
+        if isinstance(error, RequestInProgress):
+            self.reset()
+            return error.retry_after or _MAX_DELAY_SECONDS
         now = time.monotonic()
-        self._since = now if self._since is None else self._since
-        left = self._since + self._patience - now
-        if isinstance(problem, Unavailable):
-            if not self._repeatable or problem.retry_after is None or problem.retry_after > left:
-                raise problem
-            return problem.retry_after
-        may_be_sent = self._repeatable or isinstance(problem, _NOT_SENT)
-        if not may_be_sent or left <= 0 or not self._may_come_back(problem):
-            raise ConnectionLost(self._sentence(problem)) from problem
-        # Not all that wait for it at the same moment.
-        pause, self._pause = self._pause * random.uniform(0.5, 1.0), min(2 * self._pause, _LONGEST_PAUSE)
-        return min(pause, left)
+        if self._failing_since is None:
+            self._failing_since = now
+        remaining = self._failing_since + self._timeout - now
+        if isinstance(error, ServiceUnavailable):
+            if not self._repeatable or error.retry_after is None or error.retry_after > remaining:
+                raise error
+            return error.retry_after
+        if remaining <= 0 or not self._is_retryable(error):
+            raise ConnectionFailed(self._describe(error)) from error
+        # Jitter, so that the clients of a restarting service do not all return at once.
+        delay = self._delay * random.uniform(0.5, 1.0)
+        self._delay = min(2 * self._delay, _MAX_DELAY_SECONDS)
+        return min(delay, remaining)
 
-    def _may_come_back(self, problem: httpx.TransportError) -> bool:
-        if isinstance(problem, httpx.UnsupportedProtocol):
-            return False
-        return self._answered or not isinstance(problem, _NOT_SENT)
+    def _is_retryable(self, error: httpx.TransportError) -> bool:
+        if isinstance(error, _CONNECT_ERRORS):
+            return self._has_responded
+        return self._repeatable and not isinstance(error, httpx.UnsupportedProtocol)
 
-    def _sentence(self, problem: httpx.TransportError) -> str:
-        if isinstance(problem, _NOT_SENT):
-            return f"There is no service at {self._url}."
-        if isinstance(problem, httpx.TimeoutException):
-            return f"The service at {self._url} has not answered in time."
-        if isinstance(problem, httpx.UnsupportedProtocol):
-            return f"{self._url} is no address of a service; one begins with http:// or https://."
-        return f"The connection to {self._url} broke."
+    def _describe(self, error: httpx.TransportError) -> str:
+        if isinstance(error, _CONNECT_ERRORS):
+            return f"Cannot connect to a service at {self._url}."
+        if isinstance(error, httpx.TimeoutException):
+            return f"The service at {self._url} did not respond in time."
+        if isinstance(error, httpx.UnsupportedProtocol):
+            return f"{self._url!r} is not the URL of a service: it must start with http:// or https://."
+        return f"The connection to {self._url} was lost."

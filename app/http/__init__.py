@@ -1,1 +1,1 @@
-"""Transport concerns: errors, limits, headers, files and event streams."""
+"""HTTP transport: errors, limits, headers, idempotency, files and event streams."""

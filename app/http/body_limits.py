@@ -1,4 +1,9 @@
-"""Request bodies, and answers beside them: how large they may be, and how much of them may be in memory."""
+"""Limits on request bodies: the size of each, and the memory of all in flight together with their responses.
+
+FastAPI's `max_body_size` has one value for an operation, whatever the body's media type. Operations that take JSON of
+some megabytes or a file of some gigabytes need two (`test_body_above_limit_of_its_media_type`), and the memory budget
+counts bodies of all requests together.
+"""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -14,102 +19,128 @@ from nabla.engine.errors import Busy
 
 Body = TypeVar("Body", bound=BaseModel)
 
+_SCOPE_KEY = "nabla.request_memory"
+
 
 @dataclass(frozen=True)
-class _Limit:
-    """`kept`: such bodies are in memory as a whole."""
+class _BodyLimit:
+    """Size limit for one kind of body.
 
-    bytes: int
-    what: str
-    kept: bool = True
+    Attributes:
+        max_bytes: Size limit in bytes.
+        kind: Kind of body, as error messages name it.
+        in_memory: Whether such bodies are buffered as a whole, and so count against the memory budget.
+    """
+
+    max_bytes: int
+    kind: str
+    in_memory: bool = True
 
 
-class LimitBody:
-    """Refuses a body as soon as it is longer than what the service takes of its kind, and what would take too much
-    memory together. A body is JSON, or nothing that is wanted, unless its operation says otherwise: see `streamed` and
-    `tensors`."""
+class BodyLimitMiddleware:
+    """Rejects a body as soon as it exceeds the limit of its kind, or all bodies together exceed the memory budget.
 
-    def __init__(self, app: ASGIApp, *, json_bytes: int, tensor_bytes: int, upload_bytes: int, all_bytes: int) -> None:
-        """`all_bytes`: of all that are in memory."""
+    A body is limited like JSON unless its operation reads it with `stream_body` or `read_tensor_body`.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        max_json_bytes: int,
+        max_tensor_bytes: int,
+        max_upload_bytes: int,
+        max_inflight_bytes: int,
+    ) -> None:
         self._app = app
-        self._json = _Limit(json_bytes, "a JSON body; larger data go in as a file")
-        self.tensors = _Limit(tensor_bytes, "a request with binary tensors")
-        self.upload = _Limit(upload_bytes, "an upload", kept=False)
-        self._all_bytes = all_bytes
-        self._kept = 0
+        self._json = _BodyLimit(max_json_bytes, "a JSON body; upload larger data as a file")
+        self.tensor = _BodyLimit(max_tensor_bytes, "a request with binary tensors")
+        self.upload = _BodyLimit(max_upload_bytes, "an upload", in_memory=False)
+        self._max_inflight_bytes = max_inflight_bytes
+        self._inflight_bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Count the body of a request while the application receives it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        taken = scope[_TAKEN] = _Taken(self, self._json)
+        memory = scope[_SCOPE_KEY] = _RequestMemory(self, self._json)
 
-        async def counted() -> Message:
+        async def receive_counted() -> Message:
             message = await receive()
-            taken.count(len(message.get("body", b"")))
+            memory.count_received(len(message.get("body", b"")))
             return message
 
         try:
-            await self._app(scope, counted, send)
+            await self._app(scope, receive_counted, send)
         finally:
-            self._kept -= taken.kept
+            self._inflight_bytes -= memory.reserved
 
-    def keep(self, size: int) -> None:
-        """Raises Busy if it is too much."""
-        self._kept += size
-        if self._kept > self._all_bytes:
-            raise Busy(f"Requests take {self._all_bytes} bytes of memory already, as many as they may.")
+    def reserve(self, size: int) -> None:
+        """Count bytes that are about to be allocated.
+
+        Raises:
+            Busy: The memory budget is exhausted.
+        """
+        self._inflight_bytes += size
+        if self._inflight_bytes > self._max_inflight_bytes:
+            raise Busy(
+                f"Requests in flight use the whole memory budget of {self._max_inflight_bytes} bytes. Retry later."
+            )
 
 
-_TAKEN = "nabla.taken"
+class _RequestMemory:
+    """Memory that one request takes until its response is sent."""
 
+    def __init__(self, middleware: BodyLimitMiddleware, limit: _BodyLimit) -> None:
+        self.middleware, self.limit = middleware, limit
+        self.received = self.reserved = 0
 
-class _Taken:
-    """What one request takes, until it is answered."""
-
-    def __init__(self, limits: LimitBody, limit: _Limit) -> None:
-        self.limits, self.limit = limits, limit
-        self.received = self.kept = 0
-
-    def count(self, size: int) -> None:
-        """Of the body. Raises HTTPException, Busy."""
+    def count_received(self, size: int) -> None:
         self.received += size
-        if self.received > self.limit.bytes:
-            raise HTTPException(413, f"At most {self.limit.bytes} bytes are accepted in {self.limit.what}.")
-        if self.limit.kept:
-            self.keep(size)
+        if self.received > self.limit.max_bytes:
+            raise HTTPException(413, f"At most {self.limit.max_bytes} bytes are accepted in {self.limit.kind}.")
+        if self.limit.in_memory:
+            self.reserve(size)
 
-    def keep(self, size: int) -> None:
-        """Raises Busy."""
-        self.kept += size
-        self.limits.keep(size)
-
-
-def _taken_by(request: Request) -> _Taken:
-    taken: _Taken = request.scope[_TAKEN]
-    return taken
+    def reserve(self, size: int) -> None:
+        self.reserved += size
+        self.middleware.reserve(size)
 
 
-def streamed(request: Request) -> AsyncIterator[bytes]:
-    """The body as it arrives, to go to disk or through a network: as long as an upload may be."""
-    taken = _taken_by(request)
-    taken.limit = taken.limits.upload
+def _memory_of(request: Request) -> _RequestMemory:
+    memory: _RequestMemory = request.scope[_SCOPE_KEY]
+    return memory
+
+
+def stream_body(request: Request) -> AsyncIterator[bytes]:
+    """Iterate over the body as it arrives, up to the size limit of uploads; it does not count as memory in flight."""
+    memory = _memory_of(request)
+    memory.limit = memory.middleware.upload
     return request.stream()
 
 
-async def tensors(request: Request) -> bytes:
-    """The body, which may be as long as one with binary tensors."""
-    taken = _taken_by(request)
-    taken.limit = taken.limits.tensors
+async def read_tensor_body(request: Request) -> bytes:
+    """Return the whole body, up to the size limit of bodies with binary tensors."""
+    memory = _memory_of(request)
+    memory.limit = memory.middleware.tensor
     return await request.body()
 
 
-def keep(request: Request, size: int) -> None:
-    """Count what an answer takes until it is sent. Raises Busy if that is too much beside all others."""
-    _taken_by(request).keep(size)
+def reserve_memory(request: Request, size: int) -> None:
+    """Count the memory of a response, in bytes, until it is sent.
+
+    Raises:
+        Busy: The memory budget of all requests is exhausted.
+    """
+    _memory_of(request).reserve(size)
 
 
-async def parse(request: Request, model: type[Body]) -> Body:
-    """The request's JSON body as `model`, parsed in a thread. Raises pydantic's ValidationError."""
+async def parse_json_body(request: Request, model: type[Body]) -> Body:
+    """Parse the body as `model`, in a thread.
+
+    Raises:
+        ValidationError: The body does not fit the model.
+    """
     body = await request.body()
     return await run_in_threadpool(model.model_validate_json, body)

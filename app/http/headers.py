@@ -1,4 +1,4 @@
-"""Which of several kinds a client would rather have, by its Accept header (RFC 9110, 12.5.1)."""
+"""Request headers: content negotiation, Prefer and Content-Digest."""
 
 import base64
 import binascii
@@ -10,104 +10,128 @@ from typing import Annotated
 
 from fastapi import Header, Request
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 
 from nabla.engine.errors import InvalidInput
 
-
-@lru_cache(maxsize=256)
-def preferred(accept: str, offered: tuple[str, ...]) -> str:
-    """The one that the client wishes most; of equals, and for who does not say, the first."""
-    if not accept or accept == "*/*":
-        return offered[0]
-    wishes = dict(_wishes(part) for part in accept.lower().split(","))
-
-    def wish(kind: str) -> float:
-        main = kind.partition("/")[0]
-        return next((wishes[name] for name in (kind, f"{main}/*", "*/*") if name in wishes), 0.0)
-
-    return max(offered, key=wish)
-
-
-def _wishes(part: str) -> tuple[str, float]:
-    kind, *parameters = (word.strip() for word in part.split(";"))
-    for parameter in parameters:
-        if parameter.startswith("q="):
-            return kind, _weight(parameter[2:])
-    return kind, 1.0
-
-
-def _weight(word: str) -> float:
-    """What cannot be read is not wished."""
-    with suppress(ValueError):
-        return float(word)
-    return 0.0
-
+_DEFAULT_WAIT_SECONDS = 30.0
+_MAX_WAIT_SECONDS = 600.0
+_CONTENT_DIGEST = "Content-Digest"
+_DIGEST_MEMBER = re.compile(r"([a-z*][a-z0-9_.*-]*)=:([A-Za-z0-9+/=]*):", re.ASCII)
 
 Prefer = Annotated[
     str | None,
-    Header(description="wait=SECONDS, or respond-async: how long to wait for the result before the answer is 202."),
+    Header(description="wait=SECONDS or respond-async: how long to wait for the result before responding with 202."),
 ]
-_SECONDS = 30.0
-_MOST_SECONDS = 600.0
 
 
-def seconds_to_wait(prefer: str | None) -> float:
-    """What is not understood is passed over, as the RFC asks."""
-    preferences = dict(_split(part) for part in (prefer or "").split(","))
+@lru_cache(maxsize=256)
+def negotiate_media_type(accept: str, offered: tuple[str, ...]) -> str:
+    """Return the offered media type that an Accept header prefers (RFC 9110, 12.5.1).
+
+    The first one wins ties, and is returned if there is no header.
+    """
+    if not accept or accept == "*/*":
+        return offered[0]
+    qualities = dict(_parse_media_range(part) for part in accept.lower().split(","))
+
+    def quality(media_type: str) -> float:
+        main_type = media_type.partition("/")[0]
+        ranges = (media_type, f"{main_type}/*", "*/*")
+        return next((qualities[name] for name in ranges if name in qualities), 0.0)
+
+    return max(offered, key=quality)
+
+
+def _parse_media_range(part: str) -> tuple[str, float]:
+    media_range, *parameters = (word.strip() for word in part.split(";"))
+    for parameter in parameters:
+        if parameter.startswith("q="):
+            with suppress(ValueError):
+                return media_range, float(parameter[2:])
+            return media_range, 0.0
+    return media_range, 1.0
+
+
+@lru_cache(maxsize=256)
+def parse_media_type(content_type: str, accepted: tuple[str, ...]) -> str:
+    """Return the media type of a Content-Type header, without its parameters.
+
+    Raises:
+        HTTPException: It is not one of the accepted ones (415).
+    """
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type not in accepted:
+        actual = f"is {media_type}" if media_type else "is missing"
+        raise HTTPException(415, f"The media type of the body {actual}; accepted: {', '.join(accepted)}.")
+    return media_type
+
+
+def parse_prefer_wait(prefer: str | None) -> float:
+    """Return the seconds to wait for a result, from a Prefer header (RFC 7240); unknown preferences are ignored."""
+    preferences = dict(_parse_preference(part) for part in (prefer or "").split(","))
     if "respond-async" in preferences:
         return 0.0
     try:
-        return min(max(float(preferences.get("wait", _SECONDS)), 0.0), _MOST_SECONDS)
+        return min(max(float(preferences.get("wait", _DEFAULT_WAIT_SECONDS)), 0.0), _MAX_WAIT_SECONDS)
     except ValueError:
-        return _SECONDS
+        return _DEFAULT_WAIT_SECONDS
 
 
-def _split(part: str) -> tuple[str, str]:
+def _parse_preference(part: str) -> tuple[str, str]:
     name, _, value = part.partition("=")
     return name.strip().lower(), value.strip()
 
 
-_FIELD = "Content-Digest"
-_MEMBER = re.compile(r"([a-z*][a-z0-9_.*-]*)=:([A-Za-z0-9+/=]*):", re.ASCII)
-
-
 class ContentDigest:
-    """Of the body of a request. Raises InvalidInput at once if the header does not say it in a way that is known."""
+    """Verifies a body against the SHA-256 in its Content-Digest header (RFC 9530), if there is one.
+
+    Raises:
+        InvalidInput: The header is malformed or has no SHA-256.
+    """
 
     def __init__(self, request: Request) -> None:
-        header = ",".join(request.headers.getlist(_FIELD))
-        self._given = _sha256_in(header) if header else None
+        header = ",".join(request.headers.getlist(_CONTENT_DIGEST))
+        self._expected = _parse_sha256(header) if header else None
         self._hash = hashlib.sha256()
 
-    async def see(self, part: bytes) -> None:
-        """What has arrived next. Without a header nothing is looked at."""
-        if self._given is not None:
+    async def update(self, part: bytes) -> None:
+        """Add the next part of the body."""
+        if self._expected is not None:
             await run_in_threadpool(self._hash.update, part)
 
-    def check(self) -> None:
-        """All has arrived. Raises InvalidInput if it is something else."""
-        found = self._hash.hexdigest()
-        if self._given is not None and found != self._given:
-            raise InvalidInput(_FIELD, f"What has arrived has the SHA-256 {found}, not {self._given}; send it again.")
+    def verify(self) -> None:
+        """Compare the digests after the last part.
+
+        Raises:
+            InvalidInput: They differ.
+        """
+        actual = self._hash.hexdigest()
+        if self._expected is not None and actual != self._expected:
+            raise InvalidInput(
+                _CONTENT_DIGEST, f"The body arrived with SHA-256 {actual}, not {self._expected}; send it again."
+            )
 
 
-def _sha256_in(header: str) -> str:
-    """In hexadecimal digits."""
-    given = None
+def _parse_sha256(header: str) -> str:
+    """Return the SHA-256 of a Content-Digest header, in hexadecimal."""
+    encoded = None
     for item in header.split(","):
-        member = _MEMBER.fullmatch(item.strip())
+        member = _DIGEST_MEMBER.fullmatch(item.strip())
         if member is None:
-            raise InvalidInput(_FIELD, "Expected sha-256=:…: with the digest in base64.")
+            raise InvalidInput(_CONTENT_DIGEST, "Expected sha-256=:…: with the digest in base64.")
         if member[1] == "sha-256":
-            given = member[2]
-    if given is None:
-        raise InvalidInput(_FIELD, "Only sha-256 is known here; expected sha-256=:…: with the digest in base64.")
+            encoded = member[2]
+    if encoded is None:
+        raise InvalidInput(
+            _CONTENT_DIGEST, "Only sha-256 is supported; expected sha-256=:…: with the digest in base64."
+        )
     try:
-        digest = base64.b64decode(given, validate=True)
+        digest = base64.b64decode(encoded, validate=True)
     except binascii.Error:
         digest = b""
     if len(digest) != hashlib.sha256().digest_size:
         raise InvalidInput(
-            _FIELD, "This is no SHA-256; expected sha-256=:…: with the 32 bytes of the digest in base64."
+            _CONTENT_DIGEST, "This is not a SHA-256; expected sha-256=:…: with the 32 bytes of the digest in base64."
         )
     return digest.hex()

@@ -1,1 +1,1 @@
-"""The Open Inference Protocol, version 2, as KServe has it, with the extension for binary tensors."""
+"""Open Inference Protocol (version 2): models, tensors, and encoding of requests and responses."""

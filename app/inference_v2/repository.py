@@ -1,4 +1,4 @@
-"""Which networks are models at the moment: all, but for those that were unloaded since the service started."""
+"""Models of the Open Inference Protocol: which networks are loaded, and the tensors of their versions."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,75 +11,83 @@ from nabla.engine.records.network import NetworkRecord, Version
 from nabla.engine.storage.registry import Registry
 from nabla.engine.training.metrics import gives_probabilities
 
+INPUTS, OUTPUTS, LABELS, PROBABILITIES = "inputs", "outputs", "labels", "probabilities"
+_FLOAT_DATATYPES: dict[DtypeName, str] = {"float32": "FP32", "float64": "FP64"}
+_COLUMN_DATATYPES: dict[ColumnType, str] = {"number": "FP64", "boolean": "BOOL", "category": "BYTES", "date": "BYTES"}
 
-class Repository:
-    """Its methods may be called from any thread."""
+
+class ModelRepository:
+    """Every network is a model, loaded until it is unloaded; a restart loads all. Thread-safe."""
 
     def __init__(self, registry: Registry) -> None:
         self._networks = registry.networks
         self._unloaded: set[str] = set()
 
-    def find(self, name: str) -> NetworkRecord:
-        """By id or name. Raises NotFound, and Conflict if it is unloaded."""
-        network = self._networks.find(name)
+    def get(self, name: str) -> NetworkRecord:
+        """Return a model by id or name.
+
+        Raises:
+            NotFound: There is no such network.
+            Conflict: It is unloaded.
+        """
+        network = self._networks.resolve(name)
         if network.id in self._unloaded:
-            raise Conflict(f"The model {name} is unloaded; POST /v2/repository/models/{name}/load brings it back.")
+            raise Conflict(f"The model {name} is unloaded; POST /v2/repository/models/{name}/load loads it.")
         return network
 
-    def is_ready(self, network: NetworkRecord, version: Version) -> bool:
-        return network.id not in self._unloaded and self.reason(network, version) == ""
-
-    def reason(self, network: NetworkRecord, version: Version) -> str:
-        """Why it cannot predict; empty if it can."""
+    def unavailable_reason(self, network: NetworkRecord, version: Version) -> str:
+        """Return why a version cannot predict; empty if it can."""
         if network.id in self._unloaded:
             return "unloaded"
-        if network.preprocessing.scales and version.origin == "drawn":
-            return "it scales, and has not been trained"
+        if network.preprocessing.has_scaling and version.origin == "drawn":
+            return "its inputs or targets are scaled, and it has not been trained"
         return ""
 
-    def models(self) -> Iterator[tuple[str, NetworkRecord]]:
-        """By their names; by ids, where a newer network has the name or there is none."""
+    def list_models(self) -> Iterator[tuple[str, NetworkRecord]]:
+        """Yield all networks, each with its name; or with its id if it has no name, or a newer network has the same."""
         for network in self._networks:
-            known = network.name is not None and self._networks.look(network.name) is network
-            yield (network.name or network.id) if known else network.id, network
+            is_newest = network.name is not None and self._networks.resolve_or_none(network.name) is network
+            yield (network.name or network.id) if is_newest else network.id, network
 
     def load(self, name: str) -> None:
-        """Raises NotFound."""
-        self._unloaded.discard(self._networks.find(name).id)
+        """Load a model.
+
+        Raises:
+            NotFound: There is no such network.
+        """
+        self._unloaded.discard(self._networks.resolve(name).id)
 
     def unload(self, name: str) -> None:
-        """Raises NotFound."""
-        self._unloaded.add(self._networks.find(name).id)
+        """Unload a model.
 
-
-INPUTS, OUTPUTS, LABELS, PROBABILITIES = "inputs", "outputs", "labels", "probabilities"
-REALS: dict[DtypeName, str] = {"float32": "FP32", "float64": "FP64"}
-# Of a column of a table. Dates are text as in JSON.
-_OF_COLUMNS: dict[ColumnType, str] = {"number": "FP64", "boolean": "BOOL", "category": "BYTES", "date": "BYTES"}
+        Raises:
+            NotFound: There is no such network.
+        """
+        self._unloaded.add(self._networks.resolve(name).id)
 
 
 @dataclass(frozen=True)
-class Described:
-    """-1 stands for any number of rows."""
+class TensorSpec:
+    """Metadata of a tensor; -1 in the shape stands for any number of rows."""
 
     name: str
     datatype: str
     shape: tuple[int, ...]
 
 
-def inputs_of(architecture: Architecture, version: Version) -> list[Described]:
-    """A matrix of plain numbers; or, where it was trained on a table, a vector for each of its columns."""
+def input_specs(architecture: Architecture, version: Version) -> list[TensorSpec]:
+    """Return the inputs of a version: one matrix, or one vector for each column of the table it was trained on."""
     if version.columns is None:
-        return [Described(INPUTS, REALS[architecture.dtype], (-1, architecture.inputs))]
-    return [Described(name, _OF_COLUMNS[type_], (-1,)) for name, type_ in version.columns]
+        return [TensorSpec(INPUTS, _FLOAT_DATATYPES[architecture.dtype], (-1, architecture.inputs))]
+    return [TensorSpec(name, _COLUMN_DATATYPES[type_], (-1,)) for name, type_ in version.columns]
 
 
-def outputs_of(architecture: Architecture, version: Version) -> list[Described]:
-    """The labels of the classes come with them, and what is probable, where the outputs tell that."""
-    reals = REALS[architecture.dtype]
-    found = [Described(OUTPUTS, reals, (-1, architecture.outputs))]
+def output_specs(architecture: Architecture, version: Version) -> list[TensorSpec]:
+    """Return the outputs of a version: the outputs of the network, and for classes labels and probabilities."""
+    datatype = _FLOAT_DATATYPES[architecture.dtype]
+    specs = [TensorSpec(OUTPUTS, datatype, (-1, architecture.outputs))]
     if version.classes is not None:
-        found.append(Described(LABELS, "BYTES", (-1,)))
+        specs.append(TensorSpec(LABELS, "BYTES", (-1,)))
     if gives_probabilities(architecture, version.classes):
-        found.append(Described(PROBABILITIES, reals, (-1, len(version.classes or ()))))
-    return found
+        specs.append(TensorSpec(PROBABILITIES, datatype, (-1, len(version.classes or ()))))
+    return specs

@@ -1,1 +1,1 @@
-"""Rows in, outputs out: what is asked, computed together, and answered."""
+"""Predictions: decoding of rows, adaptive batching, and encoding of outputs."""

@@ -1,4 +1,4 @@
-"""Rows that arrive as an Arrow table, and answers that leave as one: a process of its own reads and makes them."""
+"""Predictions of Arrow tables, as Arrow tables: a task process decodes and encodes them."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -6,84 +6,117 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from fastapi import Response
 from starlette.concurrency import run_in_threadpool
 
-from nabla.app.dependencies import Context
-from nabla.app.http.files import large, sent
-from nabla.app.predictions.decoding import BLOCK, FIELD, answers_to_blocks, most_rows
-from nabla.app.predictions.encoding import FORMS, Predictor, Wishes
-from nabla.engine.data.features import Raw
+from nabla.app.http.files import file_response, rechunk
+from nabla.app.predictions.batching import PredictionBatcher
+from nabla.app.predictions.decoding import BLOCK_BYTES, BODY_FIELD, max_rows
+from nabla.app.predictions.encoding import ARROW_FORMATS, PredictionOptions, Predictor
+from nabla.engine.data.features import RawInputs
 from nabla.engine.data.schema import Column
-from nabla.engine.nn.array_views import Matrix
-from nabla.engine.services.arrow_predictions import Given
-from nabla.engine.training.model import Answers, Model
+from nabla.engine.services.arrow_predictions import ArrowCodec, DecodedRows
+from nabla.engine.training.model import Model, Predictions
+from nabla.engine.typing import Matrix
 
 
-async def answers_to_table(stream: AsyncIterator[bytes], model: Model, here: Context) -> Answers:
-    """The answers to all rows. Raises InvalidInput, TooLarge, Busy, StorageFailed, Unavailable."""
-    architecture = model.network.architecture
-    async with _folder(here) as folder:
-        async for part in large(stream):
-            await run_in_threadpool(here.frames.append, folder, part)
-        read = partial(
-            here.frames.read, folder, model.preprocessor.columns, architecture.inputs, most_rows(architecture)
-        )
-        given = await to_thread.run_sync(read, limiter=here.at_frames)
-        with given.file:
-            return await answers_to_blocks(_blocks(given, model), given.rows, model, here.batching)
+class ArrowPredictions:
+    """Predicts Arrow tables, and encodes predictions as Arrow tables."""
+
+    def __init__(self, codec: ArrowCodec, batching: PredictionBatcher, max_requests: int) -> None:
+        """Connect the codec and the batcher; at most `max_requests` threads wait for the task process."""
+        self._codec = codec
+        self._batching = batching
+        self._threads = CapacityLimiter(max_requests)
+
+    async def predict(self, stream: AsyncIterator[bytes], model: Model) -> Predictions:
+        """Return the predictions (rows, outputs) for an Arrow table.
+
+        Raises:
+            InvalidInput: The table is malformed, or does not fit the model.
+            TooLarge: It has too many rows.
+            Busy: Too many requests are pending.
+            Unavailable: The service is shutting down.
+            StorageFailed: The data directory cannot be written.
+        """
+        architecture = model.network.architecture
+        async with self._open_request() as directory:
+            async for part in rechunk(stream):
+                await run_in_threadpool(self._codec.append_body, directory, part)
+            decode = partial(
+                self._codec.decode_rows,
+                directory,
+                model.preprocessor.columns,
+                architecture.inputs,
+                max_rows(architecture),
+            )
+            decoded = await to_thread.run_sync(decode, limiter=self._threads)
+            with decoded.file:
+                blocks = _read_blocks(decoded, model)
+                return await self._batching.predict_blocks(model, blocks, decoded.rows, BODY_FIELD)
+
+    async def encode_response(self, predictor: Predictor, outputs: Predictions, options: PredictionOptions) -> Response:
+        """Return predictions as an Arrow table.
+
+        Args:
+            predictor: The model that predicted.
+            outputs: The outputs (rows, outputs) in the units of the targets.
+            options: Options that were checked for the predictor, with the media type of an Arrow table.
+
+        Raises:
+            TooLarge: The table would take too much memory.
+            Busy: Too many requests are pending.
+            Unavailable: The service is shutting down.
+            StorageFailed: The data directory cannot be written.
+        """
+        async with self._open_request() as directory:
+            encode = partial(
+                self._codec.encode_outputs,
+                directory,
+                outputs,
+                predictor.classes,
+                options.probabilities,
+                options.top_k,
+                ARROW_FORMATS[options.media_type],
+            )
+            table = await to_thread.run_sync(encode, limiter=self._threads)
+            return file_response(table, options.media_type)
+
+    @asynccontextmanager
+    async def _open_request(self) -> AsyncIterator[Path]:
+        directory = await run_in_threadpool(self._codec.open_request)
+        try:
+            yield directory
+        finally:
+            await run_in_threadpool(self._codec.close_request, directory)
 
 
-async def table_of(here: Context, predictor: Predictor, outputs: Answers, wishes: Wishes) -> Response:
-    """`outputs`: in the units of the targets. `wishes`: checked, and for a table. Raises TooLarge, Busy, StorageFailed,
-    Unavailable."""
-    async with _folder(here) as folder:
-        write = partial(
-            here.frames.write,
-            folder,
-            outputs,
-            predictor.classes,
-            wishes.probabilities,
-            wishes.top_k,
-            FORMS[wishes.kind],
-        )
-        return sent(await to_thread.run_sync(write, limiter=here.at_frames), wishes.kind)
+async def _read_blocks(decoded: DecodedRows, model: Model) -> AsyncIterator[Matrix]:
+    widest = max(_raw_width(model), model.network.architecture.inputs)
+    block_rows = max(1, BLOCK_BYTES // (8 * widest))
+    for first in range(0, decoded.rows, block_rows):
+        yield await run_in_threadpool(_prepare_block, decoded, model, first, min(block_rows, decoded.rows - first))
 
 
-@asynccontextmanager
-async def _folder(here: Context) -> AsyncIterator[Path]:
-    folder = await run_in_threadpool(here.frames.begin)
-    try:
-        yield folder
-    finally:
-        await run_in_threadpool(here.frames.end, folder)
-
-
-async def _blocks(given: Given, model: Model) -> AsyncIterator[Matrix]:
-    at_once = max(1, BLOCK // (8 * max(_width(model), model.network.architecture.inputs)))
-    for first in range(0, given.rows, at_once):
-        yield await run_in_threadpool(_prepared, given, model, first, min(at_once, given.rows - first))
-
-
-def _prepared(given: Given, model: Model, first: int, rows: int) -> Matrix:
-    """The next rows of the file."""
-    columns, width = model.preprocessor.columns, _width(model)
-    block = np.fromfile(given.file, np.float64, rows * width).reshape(rows, width)
+def _prepare_block(decoded: DecodedRows, model: Model, first: int, rows: int) -> Matrix:
+    """Read and preprocess the next rows of the file."""
+    columns, width = model.preprocessor.columns, _raw_width(model)
+    block = np.fromfile(decoded.file, np.float64, rows * width).reshape(rows, width)
 
     def field(row: int, column: int) -> str:
-        return f"{FIELD}.{first + row}.{column if columns is None else columns[column].name}"
+        return f"{BODY_FIELD}.{first + row}.{column if columns is None else columns[column].name}"
 
-    return model.prepared(_raw(block, columns), rows, field, first)
+    return model.preprocess(_split_columns(block, columns), rows, field, first)
 
 
-def _width(model: Model) -> int:
-    """Columns of raw rows."""
+def _raw_width(model: Model) -> int:
     columns = model.preprocessor.columns
     return model.network.architecture.inputs if columns is None else len(columns)
 
 
-def _raw(block: Matrix, columns: tuple[Column, ...] | None) -> Raw:
+def _split_columns(block: Matrix, columns: tuple[Column, ...] | None) -> RawInputs:
+    """Return a block of a table as one array per column, with codes as integers."""
     if columns is None:
         return block
     return tuple(

@@ -1,8 +1,9 @@
-"""Requests that wait for the same network at the same time are computed together."""
+"""Adaptive batching: pending requests for the same network are computed together."""
 
 import asyncio
 import os
 from collections import deque
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -10,141 +11,184 @@ from functools import partial
 import numpy as np
 
 from nabla.engine.errors import Busy
-from nabla.engine.nn.array_views import Matrix
 from nabla.engine.nn.network import Network
+from nabla.engine.training.model import Model, Predictions
+from nabla.engine.typing import Matrix
 
-# Rows of one batch.
-_ROWS_AT_ONCE = 1024
-# Multiply-adds of a batch that the event loop works out itself: about as long as a thread takes to begin.
-_WORTH_A_THREAD = 4_000_000
+_BATCH_ROWS = 1024
+# Multiply-adds of a batch up to which the event loop computes it: they take about as long as a thread switch.
+_MAX_INLINE_MULTIPLY_ADDS = 4_000_000
 
 
 @dataclass(eq=False)
-class _Wanted:
-    """Rows of one request, of which so many are `done`, and their outputs."""
+class _PendingRequest:
+    """Rows of a request, their outputs, and the number of rows that are in a batch or computed."""
 
     rows: Matrix
     outputs: Matrix
-    ready: asyncio.Future[None]
-    done: int = 0
+    completed: asyncio.Future[None]
+    dispatched: int = 0
 
 
 @dataclass(eq=False)
 class _Batch:
-    """Which rows of whom: (wanted, first, last)."""
+    """Slices of requests: (request, start, stop)."""
 
-    parts: list[tuple[_Wanted, int, int]]
+    slices: list[tuple[_PendingRequest, int, int]]
 
     @property
-    def size(self) -> int:
-        """Rows."""
-        return sum(last - first for _, first, last in self.parts)
+    def row_count(self) -> int:
+        return sum(stop - start for _, start, stop in self.slices)
 
     def rows(self) -> Matrix:
-        found = [wanted.rows[first:last] for wanted, first, last in self.parts]
-        return found[0] if len(found) == 1 else np.concatenate(found)
+        parts = [request.rows[start:stop] for request, start, stop in self.slices]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-class Batching:
-    """Of an event loop, on which alone it is called. Who is alone waits for nobody: what has arrived when the loop has
-    seen to all requests that were there is computed at once, and what comes meanwhile is the next batch. Of a batch
-    each request gets an equal share, so that a large one does not keep small ones waiting.
+class PredictionBatcher:
+    """Adaptive batching without a delay window, on one event loop.
 
-    What a request gets does not depend on what it is computed with: see `Network.predict`.
+    A batch takes every request that is pending: a lone request runs immediately, and those that arrive while a batch is
+    computed form the next one. Each request gets an equal share of a batch, so a large one does not delay small ones.
+    The outputs of a row do not depend on its batch (see `Network.predict`).
+
+    Args:
+        max_pending: Limit on pending requests.
+        max_bytes: Limit on the memory of their rows and outputs, in bytes.
     """
 
-    def __init__(self, most_waiting: int, most_bytes: int) -> None:
-        """`most_waiting`: requests, `most_bytes`: of their rows and outputs together."""
-        self._most_waiting, self._most_bytes = most_waiting, most_bytes
-        self._waiting = self._bytes = 0
-        self._queues: dict[Network, deque[_Wanted]] = {}
-        self._threads = ThreadPoolExecutor(len(os.sched_getaffinity(0)), "predicting")
+    def __init__(self, max_pending: int, max_bytes: int) -> None:
+        self._max_pending, self._max_bytes = max_pending, max_bytes
+        self._pending = self._pending_bytes = 0
+        self._queues: dict[Network, deque[_PendingRequest]] = {}
+        self._threads = ThreadPoolExecutor(len(os.sched_getaffinity(0)), "predict")
 
-    async def outputs(self, network: Network, rows: Matrix) -> Matrix:
-        """Those of rows as `Model.prepared` makes them. Raises Busy if too many wait already."""
-        size = rows.nbytes + len(rows) * network.architecture.outputs * rows.itemsize
-        if self._waiting >= self._most_waiting or (self._waiting and self._bytes + size > self._most_bytes):
-            raise Busy(f"{self._waiting} requests wait for predictions already, as many as this service takes.")
-        found = np.empty((len(rows), network.architecture.outputs), rows.dtype)
+    async def predict(self, network: Network, rows: Matrix) -> Matrix:
+        """Return the outputs of a network for preprocessed rows, as `Model.preprocess` returns them.
+
+        Raises:
+            Busy: Too many requests are pending.
+        """
+        outputs = np.empty((len(rows), network.architecture.outputs), rows.dtype)
+        size = rows.nbytes + outputs.nbytes
+        if self._pending >= self._max_pending or (self._pending and self._pending_bytes + size > self._max_bytes):
+            raise Busy(
+                f"{self._pending} prediction requests are pending: their number or size is at the limit. Retry later."
+            )
         loop = asyncio.get_running_loop()
-        wanted = _Wanted(rows, found, loop.create_future())
-        self._waiting += 1
-        self._bytes += size
+        request = _PendingRequest(rows, outputs, loop.create_future())
+        self._pending += 1
+        self._pending_bytes += size
         try:
-            self._enqueue(loop, network, wanted)
-            await wanted.ready
+            self._enqueue(loop, network, request)
+            await request.completed
         finally:
-            self._waiting -= 1
-            self._bytes -= size
-        return found
+            self._pending -= 1
+            self._pending_bytes -= size
+        return outputs
 
-    def end(self) -> None:
+    async def predict_blocks(
+        self, model: Model, blocks: AsyncIterator[Matrix], row_count: int, field: str
+    ) -> Predictions:
+        """Return the predictions for blocks of preprocessed rows, computing one while the next is read.
+
+        Args:
+            model: The model.
+            blocks: Blocks with `row_count` rows together.
+            row_count: Number of rows, at least 1.
+            field: Field of the request that an InvalidInput names.
+
+        Raises:
+            InvalidInput: An output is not finite.
+            Busy: Too many requests are pending.
+        """
+        block = await anext(blocks)
+        if len(block) == row_count:
+            await anext(blocks, None)  # an exhausted generator needs no task to close it
+            return model.rescale_outputs(await self.predict(model.network, block), field)
+        predictions: Predictions = np.empty(0)
+        filled = 0
+        computing: asyncio.Task[Matrix] | None = asyncio.create_task(self.predict(model.network, block))
+        try:
+            while computing is not None:
+                next_block = await anext(blocks, None)
+                part = model.rescale_outputs(await computing, field)
+                computing = None
+                if next_block is not None:
+                    computing = asyncio.create_task(self.predict(model.network, next_block))
+                if not filled:
+                    predictions = np.empty((row_count, part.shape[1]), part.dtype)
+                predictions[filled : filled + len(part)] = part
+                filled += len(part)
+        finally:
+            if computing is not None:
+                computing.cancel()
+        return predictions
+
+    def close(self) -> None:
+        """Stop computing; pending requests will not complete."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _enqueue(self, loop: asyncio.AbstractEventLoop, network: Network, wanted: _Wanted) -> None:
+    def _enqueue(self, loop: asyncio.AbstractEventLoop, network: Network, request: _PendingRequest) -> None:
         if network in self._queues:
-            self._queues[network].append(wanted)
+            self._queues[network].append(request)
         else:
-            self._queues[network] = deque((wanted,))
-            loop.call_soon(self._go_on, loop, network)
+            self._queues[network] = deque((request,))
+            loop.call_soon(self._run_next_batch, loop, network)
 
-    def _go_on(self, loop: asyncio.AbstractEventLoop, network: Network) -> None:
-        """Compute the next batch, if anybody waits."""
+    def _run_next_batch(self, loop: asyncio.AbstractEventLoop, network: Network) -> None:
         batch = _next_batch(self._queues[network])
-        if not batch.parts:
+        if not batch.slices:
             del self._queues[network]
             return
-        if batch.size * network.architecture.parameters < _WORTH_A_THREAD:
+        if batch.row_count * network.architecture.parameters < _MAX_INLINE_MULTIPLY_ADDS:
             computed: asyncio.Future[Matrix] = loop.create_future()
-            _settle(computed, network, batch)
+            try:
+                computed.set_result(_compute(network, batch))
+            except Exception as error:  # noqa: BLE001  # delivered to the requests, as from a thread
+                computed.set_exception(error)
             self._deliver(loop, network, batch, computed)
         else:
-            computed = loop.run_in_executor(self._threads, _outputs, network, batch)
+            computed = loop.run_in_executor(self._threads, _compute, network, batch)
             computed.add_done_callback(partial(self._deliver, loop, network, batch))
 
     def _deliver(
         self, loop: asyncio.AbstractEventLoop, network: Network, batch: _Batch, computed: asyncio.Future[Matrix]
     ) -> None:
-        if computed.cancelled():  # the service ends
+        if computed.cancelled():  # the service is shutting down
             return
-        problem = computed.exception()
-        at = 0
-        for wanted, first, last in batch.parts:
-            if problem is None:
-                wanted.outputs[first:last] = computed.result()[at : at + last - first]
-                at += last - first
-            if wanted.ready.done():  # its client has left
+        error = computed.exception()
+        offset = 0
+        for request, start, stop in batch.slices:
+            if error is None:
+                request.outputs[start:stop] = computed.result()[offset : offset + stop - start]
+                offset += stop - start
+            if request.completed.done():  # its client has disconnected
                 continue
-            if problem is not None:
-                wanted.ready.set_exception(problem)
-            elif last == len(wanted.rows):
-                wanted.ready.set_result(None)
-        loop.call_soon(self._go_on, loop, network)
+            if error is not None:
+                request.completed.set_exception(error)
+            elif stop == len(request.rows):
+                request.completed.set_result(None)
+        loop.call_soon(self._run_next_batch, loop, network)
 
 
-def _outputs(network: Network, batch: _Batch) -> Matrix:
+def _compute(network: Network, batch: _Batch) -> Matrix:
     return network.outputs(batch.rows())
 
 
-def _settle(future: asyncio.Future[Matrix], network: Network, batch: _Batch) -> None:
-    try:
-        future.set_result(_outputs(network, batch))
-    except Exception as problem:  # noqa: BLE001  # whoever waits gets it, as from a thread
-        future.set_exception(problem)
-
-
-def _next_batch(queue: deque[_Wanted]) -> _Batch:
-    """An equal share of every request; those that are not done then go to the end."""
+def _next_batch(queue: deque[_PendingRequest]) -> _Batch:
+    """Take an equal share of every request; requests with rows left go to the end of the queue."""
     batch = _Batch([])
-    room, left = _ROWS_AT_ONCE, len(queue)
-    while room and left:
-        wanted = queue.popleft()
-        if not wanted.ready.done():
-            last = min(len(wanted.rows), wanted.done + max(1, room // left))
-            batch.parts.append((wanted, wanted.done, last))
-            room -= last - wanted.done
-            wanted.done = last
-            if last < len(wanted.rows):
-                queue.append(wanted)
-        left -= 1
+    room, remaining = _BATCH_ROWS, len(queue)
+    while room and remaining:
+        request = queue.popleft()
+        if not request.completed.done():
+            start = request.dispatched
+            stop = min(len(request.rows), start + max(1, room // remaining))
+            batch.slices.append((request, start, stop))
+            room -= stop - start
+            request.dispatched = stop
+            if stop < len(request.rows):
+                queue.append(request)
+        remaining -= 1
     return batch

@@ -1,8 +1,8 @@
-"""What a request for predictions wants, out of its JSON."""
+"""Decoding of prediction requests: rows as JSON, or as a .npy array that is processed as it arrives."""
 
-import asyncio
 import io
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import cycle
 from typing import Annotated
@@ -11,236 +11,228 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from nabla.app.predictions.batching import Batching
 from nabla.app.schemas.common import TAG_PATTERN
-from nabla.app.schemas.predictions import MOST_TOP, NewPrediction
-from nabla.engine.data.ingest.formats.npy import MAGIC, Announced, read_npy_header
-from nabla.engine.data.request_rows import matrix_of
+from nabla.app.schemas.predictions import MAX_TOP_K, NewPrediction
+from nabla.engine.data.ingest.formats.npy import MAGIC, ArrayHeader, read_npy_header
 from nabla.engine.errors import InvalidInput, TooLarge
 from nabla.engine.nn.architecture import Architecture
-from nabla.engine.nn.array_views import Matrix
-from nabla.engine.training.model import Answers, Model
+from nabla.engine.training.model import Model
+from nabla.engine.typing import Matrix
 
-_Some = Meta(min_length=1)
+BODY_FIELD = "body"
+"""Field that errors name for a body without fields."""
+BLOCK_BYTES = 2**22
+"""Size of the blocks of rows in which large requests are processed."""
+_MAX_PREDICTION_BYTES = 2**29
+_MAX_NPY_HEADER_BYTES = 2**12
+# Magic, version and length, which precede the text of a .npy header.
+_NPY_PREFIX_BYTES = 12
+
+_NonEmpty = Meta(min_length=1)
 _Cell = float | bool | str | None
 
 
 class _Options(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     version: Annotated[int, Meta(ge=0)] | Annotated[str, Meta(pattern=f"^{TAG_PATTERN}$")] | None = None
-    top_k: Annotated[int, Meta(ge=1, le=MOST_TOP)] | None = None
+    top_k: Annotated[int, Meta(ge=1, le=MAX_TOP_K)] | None = None
     probabilities: bool = False
 
 
-class Numbers(_Options):
-    inputs: Annotated[list[Annotated[list[float], _Some]], _Some]
+class NumericRequest(_Options):
+    """Rows of numbers."""
+
+    inputs: Annotated[list[Annotated[list[float], _NonEmpty]], _NonEmpty]
 
 
-class _Cells(_Options):
-    inputs: Annotated[list[Annotated[list[_Cell], _Some]], _Some] | None = None
-    rows: Annotated[list[dict[str, _Cell]], _Some] | None = None
+class _MixedRequest(_Options):
+    inputs: Annotated[list[Annotated[list[_Cell], _NonEmpty]], _NonEmpty] | None = None
+    rows: Annotated[list[dict[str, _Cell]], _NonEmpty] | None = None
 
 
-Wanted = Numbers | _Cells | NewPrediction
-"""All with the fields of the last one."""
+PredictionRequest = NumericRequest | _MixedRequest | NewPrediction
+_decode_numeric = msgspec.json.Decoder(NumericRequest).decode
+_decode_mixed = msgspec.json.Decoder(_MixedRequest).decode
 
-_NUMBERS, _CELLS = msgspec.json.Decoder(Numbers), msgspec.json.Decoder(_Cells)
 
+def parse_prediction_request(body: bytes) -> PredictionRequest:
+    """Parse JSON with the fastest decoder that accepts it.
 
-def wanted_in(body: bytes) -> Wanted:
-    """Raises InvalidInput, and pydantic's ValidationError.
+    Pydantic checks thousands of numbers one by one, which takes longer than the network. It parses only what the other
+    decoders reject, for its error messages.
 
-    Thousands of numbers that are looked at one by one would take longer than the network. What the quickest decoder
-    does not take is given to the next, and in the end to that which says in words what is wrong.
+    Raises:
+        InvalidInput: The request has both or neither of inputs and rows.
+        ValidationError: A field is missing, unknown or out of range.
     """
     try:
-        return _NUMBERS.decode(body)
+        return _decode_numeric(body)
     except msgspec.DecodeError:
         pass
     try:
-        found: _Cells | NewPrediction = _CELLS.decode(body)
+        request: _MixedRequest | NewPrediction = _decode_mixed(body)
     except msgspec.DecodeError:
-        found = NewPrediction.model_validate_json(body)
-    if (found.inputs is None) == (found.rows is None):
+        request = NewPrediction.model_validate_json(body)
+    if (request.inputs is None) == (request.rows is None):
         raise InvalidInput("inputs", "Exactly one of inputs and rows is required.")
-    return found
+    return request
 
 
-def prepared(wanted: Wanted, model: Model) -> Matrix:
-    """Its rows as the network takes them. Raises InvalidInput naming row and column."""
-    if isinstance(wanted, Numbers):
-        if model.preprocessor.columns is None:
-            raw = matrix_of(wanted.inputs, model.network.architecture.inputs, "inputs")
-            return model.prepared(raw, len(raw), lambda row, column: f"inputs.{row}.{column}")
-        return model.prepared_rows(wanted.inputs, "inputs")
-    if wanted.rows is not None:
-        return model.prepared_named(wanted.rows, "rows")
-    return model.prepared_rows(wanted.inputs or [], "inputs")
+def prepare_rows(request: PredictionRequest, model: Model) -> Matrix:
+    """Return the preprocessed rows (rows, inputs) of a request.
+
+    Raises:
+        InvalidInput: A row does not fit the model; it names row and column.
+    """
+    if request.inputs is None:
+        assert not isinstance(request, NumericRequest)
+        return model.preprocess_records(request.rows or [], "rows")
+    if isinstance(request, NumericRequest) and model.preprocessor.columns is None:
+        matrix = _as_matrix(request.inputs, model.network.architecture.inputs)
+        if matrix is not None:
+            return model.preprocess(matrix, len(matrix), lambda row, column: f"inputs.{row}.{column}")
+    return model.preprocess_rows(request.inputs, "inputs")
 
 
-FIELD = "body"
-BLOCK = 2**22
-"""Bytes of rows that are worked through at once."""
-# Of all answers to one request.
-_MOST_ANSWERS = 2**29
-
-
-def most_rows(architecture: Architecture) -> int:
-    """How many are answered in one request."""
-    return _MOST_ANSWERS // (8 * architecture.outputs)
-
-
-def check_rows(rows: int, architecture: Architecture) -> None:
-    """Raises TooLarge if the answers would be."""
-    if rows > most_rows(architecture):
-        size = rows * architecture.outputs * 8
-        raise TooLarge(FIELD, f"The outputs of {rows} rows would take {size} bytes; {_MOST_ANSWERS} are given at once.")
-
-
-async def answers_to_blocks(blocks: AsyncIterator[Matrix], rows: int, model: Model, batching: Batching) -> Answers:
-    """The answers to so many rows, at least one, as `Model.prepared` makes them. Raises InvalidInput, Busy, and what
-    `blocks` does."""
-    answers = _Answers(rows)
-    computing: asyncio.Task[Matrix] | None = None
+def _as_matrix(rows: list[list[float]], width: int) -> Matrix | None:
+    """Return rows of numbers as an array; None unless each has `width` numbers."""
     try:
-        async for block in blocks:
-            if computing is not None:
-                answers.add(model.answers(await computing, FIELD))
-            computing = asyncio.create_task(batching.outputs(model.network, block))
-        assert computing is not None  # there is a row
-        answers.add(model.answers(await computing, FIELD))
-    finally:
-        if computing is not None:
-            computing.cancel()
-    return answers.all
+        matrix: Matrix = np.array(rows, np.float64)
+    except ValueError:  # rows of different lengths
+        return None
+    return matrix if matrix.shape == (len(rows), width) else None
 
 
-class _Answers:
-    """To so many rows, as they come."""
-
-    def __init__(self, rows: int) -> None:
-        self._rows, self._done = rows, 0
-        self.all: Answers = np.empty(0)
-
-    def add(self, part: Answers) -> None:
-        if not self._done:
-            self.all = np.empty((self._rows, part.shape[1]), part.dtype)
-        self.all[self._done : self._done + len(part)] = part
-        self._done += len(part)
+def max_rows(architecture: Architecture) -> int:
+    """Return the maximum number of rows of a request: those that have 512 MiB of outputs."""
+    return _MAX_PREDICTION_BYTES // (8 * architecture.outputs)
 
 
-# Bytes of a header.
-_LONGEST_HEADER = 2**12
-# Of a header, before its text: magic, version, and how long the text is.
-_BEFORE_TEXT = 12
+def check_row_count(rows: int, architecture: Architecture) -> None:
+    """Check the number of rows of a request.
+
+    Raises:
+        TooLarge: Their outputs would take too much memory.
+    """
+    if rows > max_rows(architecture):
+        size = rows * architecture.outputs * 8
+        raise TooLarge(
+            BODY_FIELD,
+            f"The outputs of {rows} rows would take {size} bytes; at most {_MAX_PREDICTION_BYTES} are returned.",
+        )
 
 
-async def answers_to_npy(stream: AsyncIterator[bytes], model: Model, batching: Batching) -> Answers:
-    """The answers to all rows. Raises InvalidInput, TooLarge, Busy."""
-    body = _Body(stream)
-    announced = await body.header()
-    _check(announced, model)
-    at_once = max(1, BLOCK // announced.bytes_per_row)
-    if announced.rows <= at_once:
-        rows = _prepared(model, await body.rows(announced, announced.rows, _room(announced, announced.rows)), 0)
-        await body.end()
-        return model.answers(await batching.outputs(model.network, rows), FIELD)
-    return await answers_to_blocks(_blocks(body, announced, at_once, model), announced.rows, model, batching)
+@dataclass(frozen=True)
+class NpyRows:
+    """Rows of a .npy body: their number, and blocks of them, preprocessed as they arrive."""
+
+    count: int
+    blocks: AsyncIterator[Matrix]
 
 
-async def _blocks(body: "_Body", announced: Announced, at_once: int, model: Model) -> AsyncIterator[Matrix]:
-    # While one is filled the other is worked through. Memory that is new each time takes as long to get as to fill.
-    rooms = cycle([_room(announced, at_once), _room(announced, at_once)])
-    for first in range(0, announced.rows, at_once):
-        part = await body.rows(announced, min(at_once, announced.rows - first), next(rooms))
-        yield _prepared(model, part, first)
-    await body.end()
+async def open_npy(stream: AsyncIterator[bytes], model: Model) -> NpyRows:
+    """Read the header of a .npy body, and return its rows.
+
+    Raises:
+        InvalidInput: The array does not fit the model. Iterating over the blocks raises it as well.
+        TooLarge: It has too many rows.
+    """
+    body = _NpyBody(stream)
+    header = await body.read_header()
+    _check_header(header, model)
+    return NpyRows(header.rows, _read_blocks(body, header, model))
 
 
-def _room(announced: Announced, rows: int) -> memoryview:
-    """For so many rows, in bytes."""
-    return np.empty(rows * announced.bytes_per_row, np.uint8).data
+async def _read_blocks(body: "_NpyBody", header: ArrayHeader, model: Model) -> AsyncIterator[Matrix]:
+    block_rows = min(header.rows, max(1, BLOCK_BYTES // header.bytes_per_row))
+    # One buffer is filled while the other is computed. Allocating new ones would take as long as filling them.
+    buffer_count = 1 if header.rows == block_rows else 2
+    buffers = cycle([np.empty(block_rows * header.bytes_per_row, np.uint8).data for _ in range(buffer_count)])
+    for first in range(0, header.rows, block_rows):
+        rows = await body.read_rows(header, min(block_rows, header.rows - first), next(buffers))
+        if first + len(rows) == header.rows:
+            await body.check_end()
+        yield _prepare_block(rows, first, model)
 
 
-def _check(announced: Announced, model: Model) -> None:
-    """Raises InvalidInput, TooLarge."""
+def _prepare_block(rows: Matrix, first: int, model: Model) -> Matrix:
+    return model.preprocess(rows, len(rows), lambda row, column: f"{BODY_FIELD}.{first + row}.{column}")
+
+
+def _check_header(header: ArrayHeader, model: Model) -> None:
     if model.preprocessor.columns is not None:
         raise InvalidInput(
-            FIELD,
-            "These weights were trained on a table; give JSON with inputs or rows, which may hold any values, or an "
-            "Arrow table.",
+            BODY_FIELD,
+            "The model was trained on a table; send JSON with inputs or rows, or an Arrow table.",
         )
-    if announced.dtype.kind not in "buif":
-        raise InvalidInput(FIELD, f"The array is of {announced.dtype}; numbers are expected.")
-    if announced.by_column:
+    if header.dtype.kind not in "buif":
+        raise InvalidInput(BODY_FIELD, f"The array has dtype {header.dtype}; numbers are expected.")
+    if header.fortran_order:
         raise InvalidInput(
-            FIELD, "The array lies column by column (Fortran order); rows are expected, as np.ascontiguousarray makes."
+            BODY_FIELD, "The array is in Fortran order; C order is expected, as np.ascontiguousarray returns it."
         )
     architecture = model.network.architecture
-    if announced.columns != architecture.inputs:
-        got = "a plain list" if announced.columns is None else f"{announced.columns} columns"
+    if header.columns != architecture.inputs:
+        shape = f"({header.rows},)" if header.columns is None else f"({header.rows}, {header.columns})"
         raise InvalidInput(
-            FIELD, f"The array has {got}; (rows, {architecture.inputs}) is expected: the network's inputs."
+            BODY_FIELD, f"The array has shape {shape}; (rows, {architecture.inputs}) is expected, the network's inputs."
         )
-    check_rows(announced.rows, architecture)
-
-
-def _prepared(model: Model, rows: Matrix, first: int) -> Matrix:
-    return model.prepared(rows, len(rows), lambda row, column: f"{FIELD}.{first + row}.{column}")
+    check_row_count(header.rows, architecture)
 
 
 @lru_cache(maxsize=64)
-def _announced(header: bytes) -> Announced:
-    """Clients send the same one again and again, and Python's parser is slow."""
-    return read_npy_header(io.BytesIO(header), FIELD)
+def _parse_npy_header(header: bytes) -> ArrayHeader:
+    # Cached because clients send the same header again and again, and it is parsed as Python source.
+    return read_npy_header(io.BytesIO(header), BODY_FIELD)
 
 
-class _Body:
-    """What arrives, as a header and rows after it."""
+class _NpyBody:
+    """Reader of a .npy file that arrives in parts."""
 
     def __init__(self, stream: AsyncIterator[bytes]) -> None:
         self._stream = stream
-        self._left = memoryview(b"")
+        self._rest = memoryview(b"")
 
-    async def header(self) -> Announced:
-        """Raises InvalidInput."""
-        start = await self._take(_BEFORE_TEXT)
-        if not start.startswith(MAGIC):
-            raise InvalidInput(FIELD, "This is not a .npy file, which begins with \\x93NUMPY.")
-        size = 2 if start[6:7] == b"\1" else 4
-        length = 8 + size + int.from_bytes(start[8 : 8 + size], "little")
-        if length > _LONGEST_HEADER:
-            raise InvalidInput(FIELD, f"The header of the .npy file has {length} bytes; it has some hundred.")
-        return _announced(start + await self._take(length - len(start)))
+    async def read_header(self) -> ArrayHeader:
+        prefix = await self._read(_NPY_PREFIX_BYTES)
+        if not prefix.startswith(MAGIC):
+            raise InvalidInput(BODY_FIELD, "This is not a .npy file, which begins with \\x93NUMPY.")
+        length_size = 2 if prefix[6:7] == b"\1" else 4
+        length = 8 + length_size + int.from_bytes(prefix[8 : 8 + length_size], "little")
+        if length > _MAX_NPY_HEADER_BYTES:
+            raise InvalidInput(
+                BODY_FIELD, f"The .npy header has {length} bytes; at most {_MAX_NPY_HEADER_BYTES} are accepted."
+            )
+        return _parse_npy_header(prefix + await self._read(length - len(prefix)))
 
-    async def rows(self, announced: Announced, count: int, room: memoryview) -> Matrix:
-        """The next ones, in `room`, where there is enough. Raises InvalidInput if there are fewer."""
-        room = room[: count * announced.bytes_per_row]
-        if await self._fill(room) < len(room):
-            raise InvalidInput(FIELD, f"The header announces {announced.rows} rows, and fewer follow.")
-        found: Matrix = np.frombuffer(room, announced.dtype).reshape(count, announced.columns or 1)
-        return found
+    async def read_rows(self, header: ArrayHeader, count: int, buffer: memoryview) -> Matrix:
+        """Read the next rows into a buffer."""
+        buffer = buffer[: count * header.bytes_per_row]
+        if await self._read_into(buffer) < len(buffer):
+            raise InvalidInput(BODY_FIELD, f"The header announces {header.rows} rows, but the body ends earlier.")
+        rows: Matrix = np.frombuffer(buffer, header.dtype).reshape(count, header.columns or 1)
+        return rows
 
-    async def end(self) -> None:
-        """Raises InvalidInput if anything follows."""
-        if await self._take(1):
-            raise InvalidInput(FIELD, "More follows than the header announces.")
+    async def check_end(self) -> None:
+        """Check that nothing follows the rows."""
+        if await self._read(1):
+            raise InvalidInput(BODY_FIELD, "The body continues after the rows that the header announces.")
 
-    async def _take(self, amount: int) -> bytes:
-        """The next bytes; fewer at the end."""
-        room = bytearray(amount)
-        return bytes(room[: await self._fill(memoryview(room))])
+    async def _read(self, size: int) -> bytes:
+        """Return the next bytes; fewer at the end of the body."""
+        buffer = bytearray(size)
+        return bytes(buffer[: await self._read_into(memoryview(buffer))])
 
-    async def _fill(self, room: memoryview) -> int:
-        """How many bytes there were for it: all, or what was left."""
+    async def _read_into(self, buffer: memoryview) -> int:
+        """Fill a buffer and return the number of bytes; fewer than its size at the end of the body."""
         filled = 0
-        while filled < len(room):
-            if not self._left:
+        while filled < len(buffer):
+            if not self._rest:
                 part = await anext(self._stream, None)
                 if part is None:
                     break
-                self._left = memoryview(part)
-            end = min(len(room), filled + len(self._left))
-            room[filled:end] = self._left[: end - filled]
-            self._left = self._left[end - filled :]
-            filled = end
+                self._rest = memoryview(part)
+            stop = min(len(buffer), filled + len(self._rest))
+            buffer[filled:stop] = self._rest[: stop - filled]
+            self._rest = self._rest[stop - filled :]
+            filled = stop
         return filled

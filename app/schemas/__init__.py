@@ -1,3 +1,4 @@
-"""Models of requests and answers. Clients read answers with them too: what only the service makes of them, of records
-of the engine, is imported where it does so.
+"""Pydantic models of requests and responses.
+
+The client reads responses with them too, so engine modules that only the service needs are imported inside methods.
 """

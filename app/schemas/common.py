@@ -1,4 +1,4 @@
-"""What all requests share: unknown fields, text for numbers, NaN and infinities are refused."""
+"""Types that several resources share: names, references, versions, tags and pages; and devices."""
 
 import re
 from dataclasses import asdict
@@ -9,14 +9,19 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
 from nabla.engine.literals import CURRENT, DeviceKind
 from nabla.engine.records.ids import PREFIXES
 
+if TYPE_CHECKING:
+    from nabla.engine.services.devices import DeviceRecord
 
-class Request(BaseModel):
+
+class RequestModel(BaseModel):
+    """Base class of request bodies: unknown fields, text in place of numbers, NaN and infinities are rejected."""
+
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
-def _not_like_an_id(name: str) -> str:
+def _reject_id_prefix(name: str) -> str:
     if name.startswith(PREFIXES):
-        raise ValueError(f"A name does not begin with {', '.join(PREFIXES)}: ids do")
+        raise ValueError(f"A name must not start with {', '.join(PREFIXES)}, which ids start with")
     return name
 
 
@@ -24,110 +29,113 @@ Name = Annotated[
     str,
     Field(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}$",
-        description="To find it by: wherever an id is asked for, a name stands for the newest one that has it.",
+        description="Name of the resource. It is accepted wherever an id is; if several resources share it, it stands "
+        "for the newest.",
     ),
-    AfterValidator(_not_like_an_id),
+    AfterValidator(_reject_id_prefix),
 ]
 
-# The constraint also has it looked at whether it is text at all: half of a surrogate pair is none.
+# The constraint also makes pydantic decode the text, which rejects half of a surrogate pair.
 Reference = Annotated[str, Field(max_length=200)]
-"""An id, or a name."""
+"""Id or name of a resource."""
 
-# Digits alone would be taken for a number; dots alone mean something else in a path.
+# Digits alone would be a version number, and dots alone mean something else in a path.
 TAG_PATTERN = "(?![0-9]+$)[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 _TAG = re.compile(TAG_PATTERN)
-TAG_IN_WORDS = "at most 64 letters, digits, '-', '_' and '.', beginning with a letter or a digit, and not only digits"
+TAG_RULE = "at most 64 letters, digits, '-', '_' and '.', starting with a letter or a digit, and not only digits"
 
 
-def _number_or_tag(text: str) -> str:
+def _check_version_tag(text: str) -> str:
     if not _TAG.fullmatch(text):
-        raise ValueError(f"A version is an integer of at least 0, or a tag: {TAG_IN_WORDS}")
+        raise ValueError(f"A version is an integer of at least 0, or a tag: {TAG_RULE}")
     return text
 
 
-def _tag(text: str) -> str:
+def _check_new_tag(text: str) -> str:
     if not _TAG.fullmatch(text):
-        raise ValueError(f"A tag is made of {TAG_IN_WORDS}")
+        raise ValueError(f"A tag consists of {TAG_RULE}")
     if text == CURRENT:
-        raise ValueError(f"{CURRENT} always stands for the version that predicts; a tag needs another name")
+        raise ValueError(f"{CURRENT} is reserved for the version that predicts; choose another tag")
     return text
 
 
-_TAG_IN_SCHEMA = WithJsonSchema({"type": "string", "pattern": f"^{TAG_PATTERN}$"})
+_TAG_SCHEMA = WithJsonSchema({"type": "string", "pattern": f"^{TAG_PATTERN}$"})
 
 
-def _kind_of_version(value: Any) -> str:
+def _number_or_tag(value: Any) -> str:
     return "tag" if isinstance(value, str) else "number"
 
 
 VersionReference = Annotated[
     Annotated[int, Field(ge=0), Tag("number")]
-    | Annotated[str, AfterValidator(_number_or_tag), _TAG_IN_SCHEMA, Tag("tag")],
-    Discriminator(_kind_of_version),
+    | Annotated[str, AfterValidator(_check_version_tag), _TAG_SCHEMA, Tag("tag")],
+    Discriminator(_number_or_tag),
 ]
-"""Of a published version: its number, or a tag."""
+"""Number or tag of a published version."""
 
-TagName = Annotated[str, AfterValidator(_tag), _TAG_IN_SCHEMA]
-"""Of a tag to be."""
+TagName = Annotated[str, AfterValidator(_check_new_tag), _TAG_SCHEMA]
+"""A tag to create or move."""
 
 Item = TypeVar("Item")
 
 
 class Page(BaseModel, Generic[Item]):
-    """Newest first; the next page is `?after=` the last id of this one."""
+    """Items, newest first. The next page is `?after=` the last id of this one."""
 
     data: list[Item]
     has_more: bool
 
 
-def in_one_piece(model: type[BaseModel]) -> dict[str, Any]:
-    """The schema of a model, with those of its parts where they are used: references would be looked for at the root of
-    the OpenAPI document."""
+def inline_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """Return the JSON schema of a model with its definitions inlined.
+
+    Where FastAPI does not collect the definitions, as in `responses`, a reference would point to a definition that the
+    OpenAPI document does not have.
+    """
     schema = model.model_json_schema()
-    parts = schema.pop("$defs", {})
+    definitions = schema.pop("$defs", {})
 
-    def put(value: Any) -> Any:
-        if isinstance(value, list):
-            return [put(each) for each in value]
-        if not isinstance(value, dict):
-            return value
-        if "$ref" in value:
-            return put(parts[value["$ref"].rpartition("/")[2]])
-        return {name: put(each) for name, each in value.items()}
+    def resolve(node: Any) -> Any:
+        if isinstance(node, list):
+            return [resolve(item) for item in node]
+        if not isinstance(node, dict):
+            return node
+        if "$ref" in node:
+            return resolve(definitions[node["$ref"].rpartition("/")[2]])
+        return {key: resolve(value) for key, value in node.items()}
 
-    found: dict[str, Any] = put(schema)
-    return found
-
-
-if TYPE_CHECKING:
-    from nabla.engine.services.devices import DeviceRecord
+    resolved: dict[str, Any] = resolve(schema)
+    return resolved
 
 
 class SlotView(BaseModel):
-    """A place where one job runs at a time."""
+    """A slot: it runs one job at a time."""
 
     name: str
     state: Annotated[
         Literal["starting", "idle", "busy", "lost"],
-        Field(description="lost: its worker has ended, and the next one is on its way."),
+        Field(description="lost: the slot's worker has exited and is being replaced."),
     ]
     cores: int
     job_id: str | None
 
 
 class DeviceView(BaseModel):
+    """A device that trains: the CPU or a GPU."""
+
     id: Annotated[str, Field(examples=["cpu", "cuda:0"])]
     kind: DeviceKind
     name: str
     memory_total_bytes: int
-    memory_free_bytes: Annotated[
-        int, Field(description="Of a GPU: as its worker last said, which it does between jobs.")
+    memory_free_bytes: Annotated[int, Field(description="For a GPU: as last reported by its worker, between two jobs.")]
+    compute_capability: Annotated[
+        str | None, Field(description="Compute capability of a GPU; null for the CPU.", examples=["9.0"])
     ]
-    compute_capability: Annotated[str | None, Field(description="Of a GPU.", examples=["9.0"])]
     slots: list[SlotView]
 
     @classmethod
     def of(cls, device: "DeviceRecord") -> "DeviceView":
+        """Return the view of a device."""
         return cls(
             id=device.id,
             kind=device.kind,
@@ -140,9 +148,10 @@ class DeviceView(BaseModel):
 
 
 class DevicesView(BaseModel):
-    """The CPU first, then the GPUs."""
+    """Devices: the CPU first, then the GPUs."""
 
     data: list[DeviceView]
-    missing: Annotated[
-        str | None, Field(description="Why there is no GPU to use: CuPy is not installed, or there is no GPU.")
+    gpu_unavailable_reason: Annotated[
+        str | None,
+        Field(description="Why no GPU can be used, for example because CuPy is not installed; null if one can."),
     ]

@@ -1,156 +1,170 @@
-"""Datasets in requests and answers."""
+"""Requests and responses about datasets: creation, uploads, profiles, rows and splits."""
 
 import json
-from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from nabla.app.schemas.common import Name, Request
-from nabla.engine.data.profile_schema import ColumnProfile, Kind, Named, Profile, Role
-from nabla.engine.data.schema import Column, ColumnType, ImputationStrategy
-from nabla.engine.literals import LARGEST_SEED, DataFormat, UploadKind, UploadState
-
-if TYPE_CHECKING:
-    from nabla.engine.data.ingest_options import Reading
-
-
-def _label(value: Any) -> Any:
-    """One sentence, and not one for each kind that it is not."""
-    if not isinstance(value, bool | int | str):
-        raise ValueError("A label is a whole number, a truth value or text")
-    return value
-
-
-Label = Annotated[bool | int | str, Field(union_mode="left_to_right"), BeforeValidator(_label)]
-
-
-def decoded(text: str) -> Any:
-    """JSON. Raises ValueError."""
-    try:
-        return json.loads(text)
-    except ValueError as problem:
-        raise ValueError(f"Not valid JSON: {problem}") from problem
-
-
-def listed(value: Any) -> Any:
-    """Text has commas between names, or is a JSON array of them."""
-    if isinstance(value, str):
-        value = decoded(value) if value.lstrip().startswith("[") else [part.strip() for part in value.split(",")]
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _object(value: Any) -> Any:
-    return decoded(value) if isinstance(value, str) and value.lstrip().startswith("{") else value
-
-
-def _truth(value: Any) -> Any:
-    return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
-
-
-UNLABELED = (
-    "The rows have no answers, and are there for batch predictions: without target, label, targets, labels, classes, "
-    "weight, weights. A value may be missing without more being said: the network fills it as it has learned to."
+from nabla.app.schemas.common import Name, RequestModel
+from nabla.engine.data.schema import (
+    Column,
+    ColumnHeader,
+    ColumnProfile,
+    ColumnType,
+    ImputationStrategy,
+    Profile,
+    Role,
+    StoredType,
 )
-_Names = Annotated[tuple[str, ...], BeforeValidator(listed)]
-
-
-class ReadingFields(Request):
-    """How files are read. In forms and queries lists have commas between their items or are JSON, and objects are
-    JSON."""
-
-    name: Name | None = None
-    format: Annotated[DataFormat | None, Field(description="What the files are; by default that is found out.")] = None
-    header: Annotated[
-        bool | None,
-        BeforeValidator(_truth),
-        Field(description="CSV, TSV: whether the first line names the columns; by default that is found out."),
-    ] = None
-    target: Annotated[_Names, Field(description="The columns to learn as numbers.")] = ()
-    label: Annotated[str | None, Field(description="Or the column that holds the class.")] = None
-    weight: Annotated[str | None, Field(description="The column that says how much a row counts.")] = None
-    features: Annotated[
-        _Names | None, Field(description="The columns to learn from; by default all others that there are.")
-    ] = None
-    classes: Annotated[
-        tuple[Label, ...] | None,
-        BeforeValidator(listed),
-        Field(description="All classes in order, if not those that occur."),
-    ] = None
-    types: Annotated[
-        dict[str, ColumnType],
-        BeforeValidator(_object),
-        Field(
-            default_factory=dict,
-            description='What columns hold, where it is not what they look like: {"zip": "category"}.',
-        ),
-    ]
-    imputation: Annotated[
-        ImputationStrategy | dict[str, ImputationStrategy] | None,
-        BeforeValidator(_object),
-        Field(
-            description="What rows without a value get: a word for all columns (of categories and booleans then the "
-            "most frequent one), or one for each. It is worked out from the rows that are trained on. Without it, such "
-            "rows are refused."
-        ),
-    ] = None
-    constants: Annotated[
-        dict[str, float | str],
-        BeforeValidator(_object),
-        Field(default_factory=dict, description="The values of columns that are filled with a constant."),
-    ]
-    unlabeled: Annotated[bool, BeforeValidator(_truth), Field(description=UNLABELED)] = False
-
-    def reading(self, largest: int) -> "Reading":
-        """`largest`: bytes, once unpacked. Raises InvalidInput if these say one thing and its opposite."""
-        from nabla.engine.data.ingest_options import Reading
-
-        fields = {name: getattr(self, name) for name in ReadingFields.model_fields if name != "name"}
-        return Reading(**fields, largest=largest)
-
+from nabla.engine.literals import MAX_SEED, DataFormat, UploadState
 
 if TYPE_CHECKING:
     from nabla.engine.data.dataset import Dataset
-    from nabla.engine.data.ingest_options import Progress
+    from nabla.engine.data.ingest_options import IngestOptions, Progress
     from nabla.engine.records.upload import Upload
-
-Rows = Annotated[list[Annotated[list[float], Field(min_length=1)]], Field(min_length=1)]
-Cell = bool | int | float | str | None
 
 EXAMPLE = {
     "name": "xor",
     "inputs": [[0, 0], [0, 1], [1, 0], [1, 1]],
     "labels": ["no", "yes", "yes", "no"],
 }
+_UNLABELED = (
+    "The rows have no targets and are for batch predictions only: target, label, targets, labels, classes, weight and "
+    "weights must be left out. Missing values are allowed: the network fills them with the values fitted in training."
+)
 
 
-class NewDataset(Request):
-    """Small data in the request itself: inputs, and targets or labels; or inputs alone, if they are `unlabeled`."""
+def _parse_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"Not valid JSON: {error}") from error
+
+
+def parse_list(value: Any) -> Any:
+    """Convert a form or query value, either names separated by commas or a JSON array, to a tuple.
+
+    Raises:
+        ValueError: The text starts with `[` and is not valid JSON.
+    """
+    if isinstance(value, str):
+        value = _parse_json(value) if value.lstrip().startswith("[") else [part.strip() for part in value.split(",")]
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _parse_object(value: Any) -> Any:
+    return _parse_json(value) if isinstance(value, str) and value.lstrip().startswith("{") else value
+
+
+def _parse_bool(value: Any) -> Any:
+    return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
+
+
+def _check_label(value: Any) -> Any:
+    # Without this check pydantic would report one error for each member of the union.
+    if not isinstance(value, bool | int | str):
+        raise ValueError("A label is an integer, a boolean or a string")
+    return value
+
+
+Label = Annotated[bool | int | str, Field(union_mode="left_to_right"), BeforeValidator(_check_label)]
+Rows = Annotated[list[Annotated[list[float], Field(min_length=1)]], Field(min_length=1)]
+Cell = bool | int | float | str | None
+_ColumnNames = Annotated[tuple[str, ...], BeforeValidator(parse_list)]
+_FileField = Annotated[str | None, Field(json_schema_extra={"format": "binary"})]
+
+
+class IngestFields(RequestModel):
+    """How to parse files.
+
+    In forms and queries, lists are separated by commas or are JSON arrays, and objects are JSON.
+    """
+
+    name: Name | None = None
+    format: Annotated[DataFormat | None, Field(description="Format of the files; detected by default.")] = None
+    header: Annotated[
+        bool | None,
+        BeforeValidator(_parse_bool),
+        Field(description="CSV, TSV: whether the first line names the columns; detected by default."),
+    ] = None
+    target: Annotated[_ColumnNames, Field(description="Columns to learn as numbers (regression).")] = ()
+    label: Annotated[
+        str | None, Field(description="Column to learn as classes (classification), instead of target.")
+    ] = None
+    weight: Annotated[str | None, Field(description="Column with the sample weights.")] = None
+    features: Annotated[_ColumnNames | None, Field(description="Columns to learn from; by default all others.")] = None
+    classes: Annotated[
+        tuple[Label, ...] | None,
+        BeforeValidator(parse_list),
+        Field(description="All classes in order; by default those that occur, sorted."),
+    ] = None
+    types: Annotated[
+        dict[str, ColumnType],
+        BeforeValidator(_parse_object),
+        Field(
+            default_factory=dict,
+            description='Types of columns for which the inferred type is wrong: {"zip": "category"}.',
+        ),
+    ]
+    imputation: Annotated[
+        ImputationStrategy | dict[str, ImputationStrategy] | None,
+        BeforeValidator(_parse_object),
+        Field(
+            description="How to fill missing values: one strategy for all columns (categories and booleans then get "
+            "their most frequent value), or one for each column. The values are computed from the training rows. By "
+            "default, rows with missing values are rejected."
+        ),
+    ] = None
+    constants: Annotated[
+        dict[str, float | str],
+        BeforeValidator(_parse_object),
+        Field(default_factory=dict, description='Fill values of the columns with the imputation "constant".'),
+    ]
+    unlabeled: Annotated[bool, BeforeValidator(_parse_bool), Field(description=_UNLABELED)] = False
+
+    def ingest_options(self, max_bytes: int) -> "IngestOptions":
+        """Return the options for the ingest.
+
+        Args:
+            max_bytes: Limit on the decompressed size of the data, in bytes.
+
+        Raises:
+            InvalidInput: Two options contradict each other.
+        """
+        from nabla.engine.data.ingest_options import IngestOptions
+
+        options = {name: getattr(self, name) for name in IngestFields.model_fields if name != "name"}
+        return IngestOptions(**options, largest=max_bytes)
+
+
+class NewDataset(RequestModel):
+    """Small data in the request itself: inputs with targets or labels, or inputs alone if `unlabeled`."""
 
     name: Name | None = None
     inputs: Annotated[Rows, Field(description="One row of numbers per example, all of the same length.")]
-    targets: Annotated[Rows | None, Field(description="The outputs to meet, one row per example.")] = None
+    targets: Annotated[Rows | None, Field(description="Target outputs, one row per example (regression).")] = None
     labels: Annotated[
         list[Label] | None,
         Field(
             min_length=1,
-            description="Or the class of each example. Learned as one-hot targets over the sorted classes (0 and 1 for "
-            "a network with one output), and given back in predictions.",
+            description="Class of each example (classification), instead of targets. Encoded as one-hot targets over "
+            "the sorted classes (0 and 1 for a network with one output); predictions return the labels.",
         ),
     ] = None
     classes: Annotated[
-        list[Label] | None, Field(min_length=2, description="All classes in order, if not those that occur.")
+        list[Label] | None,
+        Field(min_length=2, description="All classes in order; by default those that occur, sorted."),
     ] = None
     weights: Annotated[
         list[float] | None,
-        Field(description="How much each row counts, at least 0; without weights all rows count the same."),
+        Field(description="Sample weight of each row, at least 0; by default all rows weigh the same."),
     ] = None
-    unlabeled: Annotated[bool, Field(description=UNLABELED)] = False
+    unlabeled: Annotated[bool, Field(description=_UNLABELED)] = False
 
 
-class NewTable(ReadingFields):
-    """Small data in the request itself: rows with names."""
+class NewTable(IngestFields):
+    """Small data in the request itself: rows with named values."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -166,41 +180,45 @@ class NewTable(ReadingFields):
     rows: Annotated[list[dict[str, Cell]], Field(min_length=1, description="One object per example.")]
 
 
-class NewUpload(ReadingFields):
-    """A dataset that comes in several requests, until it is closed."""
+class NewUpload(IngestFields):
+    """A dataset that is uploaded in several requests and then closed."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "large", "upload": "rows", "target": "y"}]})
 
     upload: Annotated[
         Literal["rows", "file"],
-        Field(description="rows: files, one after the other (`/rows`); file: one file in parts (`/parts`)."),
+        Field(
+            description="rows: files with rows, one after the other (`/rows`); file: one file in chunks (`/chunks`)."
+        ),
     ]
 
 
-class DatasetFile(ReadingFields):
-    """A table or an .npz in `file`; or arrays (.npy, IDX) in `inputs` and `targets` or `labels`, and `weights`; or in
-    `inputs` alone, if they are `unlabeled`."""
+class DatasetFile(IngestFields):
+    """A table or .npz archive in `file`, or arrays (.npy, IDX) in one field each.
 
-    file: Annotated[str | None, Field(json_schema_extra={"format": "binary"})] = None
-    inputs: Annotated[str | None, Field(json_schema_extra={"format": "binary"})] = None
-    targets: Annotated[str | None, Field(json_schema_extra={"format": "binary"})] = None
-    labels: Annotated[str | None, Field(json_schema_extra={"format": "binary"})] = None
-    weights: Annotated[str | None, Field(json_schema_extra={"format": "binary"})] = None
+    Arrays: `inputs` with `targets` or `labels`, and optionally `weights`; or `inputs` alone if `unlabeled`.
+    """
+
+    file: _FileField = None
+    inputs: _FileField = None
+    targets: _FileField = None
+    labels: _FileField = None
+    weights: _FileField = None
 
 
 class ColumnView(BaseModel):
-    """A column that is learned from. `inputs`: how many of a network's it takes; `missing`: rows without a value, which
-    get what `imputation` says."""
+    """A feature column."""
 
     name: str
     type: ColumnType
-    inputs: int
+    inputs: Annotated[int, Field(description="Number of network inputs that the column becomes.")]
     categories: list[str] | None
-    missing: int
+    missing: Annotated[int, Field(description="Number of rows without a value, which `imputation` fills.")]
     imputation: ImputationStrategy | None
 
     @classmethod
     def of(cls, column: Column) -> "ColumnView":
+        """Return the view of a column."""
         return cls(
             name=column.name,
             type=column.type,
@@ -212,7 +230,7 @@ class ColumnView(BaseModel):
 
 
 class ProgressView(BaseModel):
-    """How far reading has come: bytes of the files, and rows."""
+    """Progress of an ingest: bytes of the uploaded files, and rows."""
 
     bytes_read: int
     bytes_total: int
@@ -220,48 +238,50 @@ class ProgressView(BaseModel):
 
 
 class ChunkView(BaseModel):
-    """What has come: a file of rows, or a part of a file."""
+    """An uploaded chunk: a file with rows, or a part of one file."""
 
     number: int
     bytes: int
     sha256: str
 
 
-class DatasetProblem(BaseModel):
+class DatasetError(BaseModel):
+    """Why an ingest failed: the field of the request, and the reason."""
+
     field: str
     message: str
 
 
 class DatasetView(BaseModel):
-    """A dataset. `inputs` counts those of a network; with `classes`, `targets` is their number. `columns`: what is
-    learned from, where it came as a table, and `target_columns`: the columns to learn; `weighted`: each row has a
-    weight. `unlabeled`: the rows have no answers, `targets` is 0, and there is nothing to learn from it, but to predict.
-    `sha256` is the same for the same content.
-
-    Until it is `ready` most of it is not known: then `progress` tells how far reading has come, `chunks` what has been
-    sent of an open one, and `errors` why one has failed."""
+    """A dataset. Most fields are null until `state` is `ready`."""
 
     id: str
     name: str | None
-    state: UploadState | Literal["ready"]
+    state: Annotated[
+        UploadState | Literal["ready"],
+        Field(description="receiving: open for uploads; reading: being ingested; failed: see `errors`."),
+    ]
     rows: int | None
-    inputs: int | None
-    targets: int | None
-    classes: list[str] | None
-    columns: list[ColumnView] | None
-    target_columns: list[str] | None
-    weighted: bool | None
-    unlabeled: bool
+    inputs: Annotated[int | None, Field(description="Number of network inputs that a row becomes.")]
+    targets: Annotated[
+        int | None, Field(description="Number of targets; with `classes` their number, and 0 if `unlabeled`.")
+    ]
+    classes: Annotated[list[str] | None, Field(description="The classes in order; null if the targets are numbers.")]
+    columns: Annotated[list[ColumnView] | None, Field(description="Feature columns; null if the data are arrays.")]
+    target_columns: Annotated[list[str] | None, Field(description="Names of the columns to learn.")]
+    weighted: Annotated[bool | None, Field(description="Whether the rows have sample weights.")]
+    unlabeled: Annotated[bool, Field(description="The rows have no targets: they can be predicted, not trained on.")]
     bytes: int
-    sha256: str | None
+    sha256: Annotated[str | None, Field(description="SHA-256 of the content: equal for equal content.")]
     created_at: datetime
     upload: Literal["rows", "file"] | None
-    chunks: list[ChunkView] | None
-    progress: ProgressView | None
-    errors: list[DatasetProblem] | None
+    chunks: Annotated[list[ChunkView] | None, Field(description="Chunks received so far, while `receiving`.")]
+    progress: Annotated[ProgressView | None, Field(description="Progress of the ingest, while `reading`.")]
+    errors: Annotated[list[DatasetError] | None, Field(description="Why the ingest failed.")]
 
     @classmethod
     def of(cls, record: "Dataset | Upload", progress: "Progress | None" = None) -> "DatasetView":
+        """Return the view of a dataset, or of the upload that will become one."""
         from nabla.engine.records.upload import Upload
 
         return cls._of_upload(record, progress) if isinstance(record, Upload) else cls._of_dataset(record)
@@ -291,7 +311,7 @@ class DatasetView(BaseModel):
 
     @classmethod
     def _of_upload(cls, upload: "Upload", progress: "Progress | None") -> "DatasetView":
-        chunks = [ChunkView(number=one.number, bytes=one.bytes, sha256=one.sha256) for one in upload.chunks]
+        chunks = [ChunkView(number=chunk.number, bytes=chunk.bytes, sha256=chunk.sha256) for chunk in upload.chunks]
         return cls(
             id=upload.id,
             name=upload.name,
@@ -307,64 +327,80 @@ class DatasetView(BaseModel):
             bytes=upload.bytes,
             sha256=None,
             created_at=upload.created_at,
-            upload=_open_kind(upload.kind),
+            upload=None if upload.kind == "fields" else upload.kind,
             chunks=chunks if upload.state == "receiving" else None,
             progress=ProgressView(**vars(progress)) if progress else None,
-            errors=[DatasetProblem(field=field, message=text) for field, text in upload.problems] or None,
+            errors=[DatasetError(field=field, message=message) for field, message in upload.problems] or None,
         )
 
 
-def _open_kind(kind: UploadKind) -> Literal["rows", "file"] | None:
-    return None if kind == "fields" else kind
+class ValueCountView(BaseModel):
+    """A value of a column, and the number of rows that have it."""
 
-
-class FrequentView(BaseModel):
     value: str
     rows: int
 
 
 class ColumnProfileView(BaseModel):
-    """`distinct`: how many different values there are, null for more than 1,000 (fewer, where there are more than 4,000
-    columns). `histogram`: how many rows there are in each of 20 equal parts between `min` and `max`. Booleans count as
-    0 and 1, dates as days since 1970-01-01. `frequent`: the most frequent texts, those of more than 100 characters cut.
-    `same_as`: an earlier column of the same values."""
+    """Statistics of a column. Booleans count as 0 and 1, dates as days since 1970-01-01."""
 
     name: str
     role: Role
-    type: Kind
-    missing: int
-    distinct: int | None
+    type: StoredType
+    missing: Annotated[int, Field(description="Number of rows without a value.")]
+    distinct: Annotated[
+        int | None,
+        Field(
+            description="Number of distinct values; null above 1,000 (above fewer in datasets of more than 4,000 "
+            "columns)."
+        ),
+    ]
     min: float | None
     max: float | None
     mean: float | None
-    deviation: float | None
-    histogram: list[int] | None
-    frequent: list[FrequentView] | None
-    same_as: str | None
+    std: Annotated[float | None, Field(description="Standard deviation over all rows.")]
+    histogram: Annotated[
+        list[int] | None, Field(description="Number of rows in each of 20 equal bins from `min` to `max`.")
+    ]
+    top_values: Annotated[
+        list[ValueCountView] | None,
+        Field(description="The most frequent texts, truncated to 100 characters."),
+    ]
+    duplicate_of: Annotated[str | None, Field(description="Name of an earlier column with the same values.")]
 
     @classmethod
     def of(cls, column: ColumnProfile) -> Self:
-        fields = asdict(column)
-        frequent = fields.pop("frequent")
+        """Return the view of a column's profile."""
         return cls(
-            min=fields.pop("smallest"),
-            max=fields.pop("largest"),
-            frequent=None if frequent is None else [FrequentView(value=value, rows=rows) for value, rows in frequent],
-            **fields,
+            name=column.name,
+            role=column.role,
+            type=column.type,
+            missing=column.missing,
+            distinct=column.distinct,
+            min=column.smallest,
+            max=column.largest,
+            mean=column.mean,
+            std=column.deviation,
+            histogram=None if column.histogram is None else list(column.histogram),
+            top_values=None
+            if column.frequent is None
+            else [ValueCountView(value=value, rows=rows) for value, rows in column.frequent],
+            duplicate_of=column.same_as,
         )
 
 
 class ProfileView(BaseModel):
-    """`classes`: how many rows each has. `warnings`: what may stand in the way of training."""
+    """Statistics of a dataset."""
 
     dataset_id: str
     rows: int
     columns: list[ColumnProfileView]
-    classes: dict[str, int] | None
-    warnings: list[str]
+    classes: Annotated[dict[str, int] | None, Field(description="Number of rows of each class.")]
+    warnings: Annotated[list[str], Field(description="Sentences about what may impair training.")]
 
     @classmethod
     def of(cls, dataset_id: str, profile: Profile) -> Self:
+        """Return the view of a dataset's profile."""
         return cls(
             dataset_id=dataset_id,
             rows=profile.rows,
@@ -374,32 +410,37 @@ class ProfileView(BaseModel):
         )
 
 
-class NamedView(BaseModel):
+class ColumnHeaderView(BaseModel):
+    """Name and role of a column."""
+
     name: str
     role: Role
 
 
 class RowsView(BaseModel):
-    """Rows as they were handed in, `offset` the number of the first, counted from 0."""
+    """Rows as they were uploaded."""
 
-    columns: list[NamedView]
+    columns: list[ColumnHeaderView]
     data: list[list[Cell]]
-    offset: int
-    rows: int
+    offset: Annotated[int, Field(description="Index of the first row, from 0.")]
+    rows: Annotated[int, Field(description="Number of rows of the dataset.")]
 
     @classmethod
-    def of(cls, columns: tuple[Named, ...], data: list[list[Cell]], offset: int, rows: int) -> Self:
-        named = [NamedView(name=column.name, role=column.role) for column in columns]
-        return cls(columns=named, data=data, offset=offset, rows=rows)
+    def of(cls, columns: tuple[ColumnHeader, ...], data: list[list[Cell]], offset: int, rows: int) -> Self:
+        """Return the view of consecutive rows."""
+        headers = [ColumnHeaderView(name=column.name, role=column.role) for column in columns]
+        return cls(columns=headers, data=data, offset=offset, rows=rows)
 
 
-class SplitFields(Request):
-    name: Annotated[Name, Field(description="Of the new dataset.")]
-    share: Annotated[float, Field(gt=0, le=1, description="Of the rows.")]
+class SplitFields(RequestModel):
+    """A split to create."""
+
+    name: Annotated[Name, Field(description="Name of the new dataset.")]
+    share: Annotated[float, Field(gt=0, le=1, description="Fraction of the rows.")]
 
 
-class NewSplit(Request):
-    """Divide a dataset into parts that have no row in common."""
+class NewSplit(RequestModel):
+    """Split a dataset into new datasets without common rows."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -410,17 +451,20 @@ class NewSplit(Request):
     )
 
     splits: Annotated[list[SplitFields], Field(min_length=1, max_length=100)]
-    seed: Annotated[int, Field(ge=0, le=LARGEST_SEED, description="Draws the rows; the same seed, the same parts.")] = 0
-    stratified: Annotated[bool, Field(description="Give each part of each class its share.")] = True
+    seed: Annotated[
+        int, Field(ge=0, le=MAX_SEED, description="Seed of the random split: the same seed gives the same splits.")
+    ] = 0
+    stratified: Annotated[bool, Field(description="Preserve the proportions of the classes in each split.")] = True
 
     @model_validator(mode="after")
-    def _no_more_than_there_are(self) -> Self:
-        if sum(part.share for part in self.splits) > 1 + 1e-9:
-            raise ValueError("The shares of all parts are at most 1 together")
+    def _check_total(self) -> Self:
+        # Shares such as 0.7 + 0.2 + 0.1 add up to a little more than 1 in floating point.
+        if sum(split.share for split in self.splits) > 1 + 1e-9:
+            raise ValueError("The shares of all splits add up to more than 1")
         return self
 
 
 class SplitsView(BaseModel):
-    """The new datasets, in the order of the parts."""
+    """The new datasets, in the order of the request."""
 
     data: list[DatasetView]

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol in requests and answers."""
+"""Requests and responses of the Open Inference Protocol (version 2)."""
 
 from typing import Annotated, Any, Literal
 
@@ -6,32 +6,40 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class InferenceError(BaseModel):
-    """What is wrong, in words."""
+    """An error."""
 
     error: str
 
 
 class ServerView(BaseModel):
+    """Server metadata."""
+
     name: str
     version: str
     extensions: list[str]
 
 
 class LiveView(BaseModel):
+    """Whether the server is live."""
+
     live: bool
 
 
 class ReadyView(BaseModel):
+    """Whether the server is ready."""
+
     ready: bool
 
 
 class ModelReadyView(BaseModel):
+    """Whether a model is ready."""
+
     name: str
     ready: bool
 
 
 class TensorView(BaseModel):
-    """-1 in a shape stands for any number of rows."""
+    """Tensor metadata. -1 in a shape stands for any number of rows."""
 
     name: str
     datatype: str
@@ -39,7 +47,7 @@ class TensorView(BaseModel):
 
 
 class ModelView(BaseModel):
-    """A network: its versions, and the tensors of the one that was asked for."""
+    """Model metadata: the versions of a network, and the tensors of one of them."""
 
     name: str
     versions: list[str]
@@ -49,23 +57,26 @@ class ModelView(BaseModel):
 
 
 class IndexFields(BaseModel):
-    """`ready`: only what can predict."""
+    """Filter of the repository index."""
 
-    ready: bool = False
+    ready: Annotated[bool, Field(description="List only models that are ready.")] = False
 
 
 class ModelState(BaseModel):
-    """A version of a model, and why it cannot predict if it cannot."""
+    """State of a version of a model."""
 
     name: str
     version: str
     state: Literal["READY", "UNAVAILABLE"]
-    reason: str
+    reason: Annotated[str, Field(description="Why the model is unavailable; empty if it is ready.")]
 
 
 class RequestInput(BaseModel):
-    """`inputs` [rows, inputs] of FP32 or FP64; or, where the network was trained on a table, a tensor [rows] for each
-    column: FP64, BOOL, and BYTES for categories and dates."""
+    """An input tensor.
+
+    Networks trained on arrays: `inputs` [rows, inputs] of FP32 or FP64. Networks trained on a table: a tensor [rows]
+    for each column: FP64 for numbers, BOOL for booleans, BYTES for categories and dates.
+    """
 
     name: str
     shape: list[int]
@@ -74,21 +85,24 @@ class RequestInput(BaseModel):
     data: Annotated[
         list[Any] | None,
         Field(
-            description="Flat, or nested as the shape is: looked at as an array, not number by number. Not there with "
-            "`binary_data_size` among the parameters: so many bytes follow the JSON then."
+            description="Elements, flat or nested as in the shape. Omitted if the parameter `binary_data_size` is set: "
+            "then this many bytes follow the JSON."
         ),
     ] = None
 
 
 class RequestOutput(BaseModel):
-    """`parameters`: `binary_data`, and `classification` for the likeliest classes by name."""
+    """A requested output tensor."""
 
     name: str
-    parameters: dict[str, Any] = {}
+    parameters: Annotated[
+        dict[str, Any],
+        Field(description="`binary_data`: return binary data; `classification`: return this many most likely classes."),
+    ] = {}
 
 
 class InferenceRequest(BaseModel):
-    """Without `outputs` all come."""
+    """An inference request. Without `outputs`, all outputs are returned."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -105,6 +119,8 @@ class InferenceRequest(BaseModel):
 
 
 class ResponseOutput(BaseModel):
+    """An output tensor."""
+
     name: str
     shape: list[int]
     datatype: str
@@ -113,7 +129,11 @@ class ResponseOutput(BaseModel):
 
 
 class InferenceResponse(BaseModel):
-    """`outputs` in the units of the targets; `labels` of classes, and their `probabilities` where outputs are that."""
+    """Output tensors.
+
+    `outputs` in the units of the targets; for classes also `labels`, and `probabilities` if the cost is a
+    cross-entropy.
+    """
 
     model_name: str
     model_version: str

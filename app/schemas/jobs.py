@@ -1,4 +1,4 @@
-"""Jobs in requests and answers."""
+"""Requests and responses about jobs, their checkpoints and their cost histories."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -8,19 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from nabla.app.schemas import training
-from nabla.app.schemas.common import Name, Reference, Request
+from nabla.app.schemas.common import Name, Reference, RequestModel
 from nabla.app.schemas.training import Constant, EarlyStoppingFields, TrainingFields, ValidationFields
 from nabla.engine.errors import InvalidInput
-from nabla.engine.literals import DeviceChoice, DeviceKind, ErrorKind, State, StopReason
-from nabla.engine.training.state import Epoch
+from nabla.engine.literals import DeviceChoice, DeviceKind, ErrorKind, JobState, StopReason
 
 if TYPE_CHECKING:
-    from nabla.engine.records.job import Job
+    from nabla.engine.records.job import CheckpointRecord, Job
     from nabla.engine.training.config import TrainingSpec
+    from nabla.engine.training.state import Epoch
 
-_EPOCHS = 30
-
-
+_DEFAULT_EPOCHS = 30
 _EXAMPLE: dict[str, JsonValue] = {
     "name": "xor",
     "network_id": "xor",
@@ -33,32 +31,37 @@ _EXAMPLE: dict[str, JsonValue] = {
     "device": "auto",
     "checkpoints": {"epochs": 100},
 }
+TRANSIENT_FIELDS = {"queue_position", "blocked_by", "pausing"}
+"""Fields of `JobView` that depend on other jobs or on pending requests, and so are not part of recorded states."""
 
 
-_FULL_BATCH = "l-bfgs finds its own steps from all training rows; leave this out."
+class CheckpointFields(RequestModel):
+    """When to save a job, and how many of its checkpoints to keep."""
 
-
-class CheckpointFields(Request):
     seconds: Annotated[
-        float | None, Field(gt=0, description="Save the job so often; by default as the service is set.")
+        float | None,
+        Field(gt=0, description="Interval between checkpoints, in seconds; by default NABLA_CHECKPOINT_INTERVAL."),
     ] = None
-    epochs: Annotated[int | None, Field(ge=1, description="And after each so many epochs.")] = None
+    epochs: Annotated[int | None, Field(ge=1, description="Also save after every this many epochs.")] = None
     keep: Annotated[
-        int | None, Field(ge=1, le=1000, description="How many are kept, the newest; by default as the service is set.")
+        int | None,
+        Field(ge=1, le=1000, description="Number of newest checkpoints to keep; by default NABLA_MAX_CHECKPOINTS."),
     ] = None
 
 
-class ResumeFields(Request):
+class ResumeFields(RequestModel):
+    """A checkpoint to start from."""
+
     job_id: Annotated[Reference, Field(description="Id or name of a job of the same network.")]
-    checkpoint: Annotated[int, Field(ge=1, description="The number of one of its checkpoints.")]
+    checkpoint: Annotated[int, Field(ge=1, description="Number of one of its checkpoints.")]
 
 
 Priority = Annotated[
-    int, Field(ge=-1000, le=1000, description="Jobs of a higher one start before those of a lower one.")
+    int, Field(ge=-1000, le=1000, description="Queued jobs with a higher priority start first; ties by age.")
 ]
 
 
-class NewJob(Request, TrainingFields):
+class NewJob(RequestModel, TrainingFields):
     """Train a network on a dataset."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
@@ -71,48 +74,57 @@ class NewJob(Request, TrainingFields):
         Field(
             ge=1,
             le=10**9,
-            description=f"Passes over the training rows; by default {_EPOCHS}, or as many as the stages have.",
+            description=f"Passes over the training rows; by default {_DEFAULT_EPOCHS}, or the sum of the schedule's "
+            "stages.",
         ),
     ] = None
     batch_size: Annotated[
-        int, Field(ge=1, le=2**31, description="Rows of a mini-batch; at least as many as there are: full batch.")
+        int,
+        Field(ge=1, le=2**31, description="Rows of a mini-batch. From the number of training rows on: full batch."),
     ] = 32
-    learning_rate: Annotated[float, Field(gt=0, description="η: how far a step follows the gradient.")] = 0.1
+    learning_rate: Annotated[float, Field(gt=0, description="Learning rate η (step size).")] = 0.1
     device: Annotated[
-        DeviceChoice, Field(description="Where to train; auto: where a step takes less time, by arithmetic.")
+        DeviceChoice,
+        Field(description="Kind of device to train on; auto: the one with the lower estimated time per step."),
     ] = "auto"
     priority: Priority = 0
     depends_on: list[Reference] = Field(
         default=[],
         max_length=100,
-        description="Ids or names of jobs that must have succeeded before this one starts.",
+        description="Ids or names of jobs that have to succeed before this one starts.",
     )
-    checkpoints: Annotated[CheckpointFields, Field(description="When to save the job.")] = CheckpointFields()
+    checkpoints: Annotated[CheckpointFields, Field(description="When to save checkpoints.")] = CheckpointFields()
     resume_from: Annotated[
         ResumeFields | None,
         Field(
-            description="Begin with the weights of a checkpoint, and with what the optimizer had gathered if it is the "
-            "same one."
+            description="Start from the weights of a checkpoint, and from its optimizer state if the optimizer is the "
+            "same."
         ),
     ] = None
 
     def spec(self) -> "TrainingSpec":
-        """Raises InvalidInput if the settings do not go together."""
+        """Return the training configuration.
+
+        Raises:
+            InvalidInput: Two settings contradict each other.
+        """
         from nabla.engine.training.config import EarlyStopping, TrainingSpec
 
         if self.optimizer.type == "l-bfgs":
             for field in ("batch_size", "learning_rate"):
                 if field in self.model_fields_set:
-                    raise InvalidInput(field, _FULL_BATCH)
+                    raise InvalidInput(
+                        field, f"l-bfgs uses all training rows and searches its own step sizes; leave out {field}."
+                    )
         if self.warm_start and self.resume_from is not None:
             raise InvalidInput(
-                "resume_from", "With warm_start a job begins with the current version; give one of them."
+                "resume_from", "warm_start starts from the current version instead; give only one of them."
             )
-        stages = training.stages_of(self.schedule)
+        stages = training.parse_stages(self.schedule)
         rule = Constant(type="constant") if isinstance(self.schedule, list) else self.schedule
         validation, stopping = self.validation, self.early_stopping
         return TrainingSpec(
-            epochs=self.epochs or sum(stage.epochs for stage in stages) or _EPOCHS,
+            epochs=self.epochs or sum(stage.epochs for stage in stages) or _DEFAULT_EPOCHS,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             optimizer=self.optimizer.type,
@@ -139,79 +151,81 @@ class NewJob(Request, TrainingFields):
         )
 
 
-class JobChange(Request):
-    """What can be changed of a job that has not ended."""
+class JobChange(RequestModel):
+    """New settings of an unfinished job."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"priority": 1, "learning_rate": 0.5}]})
 
     priority: Priority | None = None
     learning_rate: Annotated[
         float | None,
-        Field(gt=0, description="η from the next epoch that begins; a schedule goes on from it."),
+        Field(gt=0, description="η from the next epoch on; a schedule continues from it."),
     ] = None
 
 
-class Cancellation(Request):
-    """What to keep of a cancelled job."""
+class Cancellation(RequestModel):
+    """How to cancel a job."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"keep": "last"}]})
 
     keep: Annotated[
         Literal["last", "best"] | None,
         Field(
-            description="Publish the weights that it has reached, or those of its best epoch (with early stopping), as "
-            "the network's version."
+            description="Publish the weights reached so far, or those of the best epoch (with early stopping), as a "
+            "new version of the network. By default nothing is published."
         ),
     ] = None
 
 
 class ErrorView(BaseModel):
+    """Why a job or batch prediction failed."""
+
     kind: ErrorKind
     message: str
 
 
 class JobView(TrainingFields):
-    """A job. `cost` is that of the last finished epoch; `queue_position` 0 is the next to run on its kind of device;
-    `blocked_by`: those of `depends_on` that have not ended; `pausing`: it runs until it has been saved. `attempts`
-    counts its starts, `retries` those after a failure. `start_version`: the version of the network it began with, if not with
-    a checkpoint, `network_version` the one it has published; `stopped`: why it ended where it did; `best_epoch`: with
-    early stopping, the one whose weights are published. l-bfgs has no batch size and no learning rate."""
+    """A training job. With l-bfgs, `batch_size` and `learning_rate` are null."""
 
     id: str
     name: str | None
-    state: State
-    queue_position: int | None = None
+    state: JobState
+    queue_position: Annotated[
+        int | None, Field(description="Position in the queue of its kind of device; 0 starts next.")
+    ] = None
     priority: int
     depends_on: list[str]
-    blocked_by: list[str] = Field(default=[])
-    pausing: bool = False
+    blocked_by: list[str] = Field(default=[], description="The jobs of `depends_on` that are not finished.")
+    pausing: Annotated[bool, Field(description="A pause was requested; the job runs until it has been saved.")] = False
     network_id: str
     dataset_id: str
-    epoch: int
+    epoch: Annotated[int, Field(description="Number of finished epochs.")]
     epochs: int
-    cost: float | None
+    cost: Annotated[float | None, Field(description="Cost (loss) of the last finished epoch.")]
     batch_size: int | None
     learning_rate: float | None
-    device: Annotated[str | None, Field(description="The one that it was given.", examples=["cpu", "cuda:0"])]
-    device_kind: Annotated[DeviceKind, Field(description="The kind of slot that it runs in.")]
-    device_reason: Annotated[str | None, Field(description="Why there.")]
+    device: Annotated[str | None, Field(description="Device that the job was assigned to.", examples=["cpu", "cuda:0"])]
+    device_kind: Annotated[DeviceKind, Field(description="Kind of device that the job is queued for or runs on.")]
+    device_reason: Annotated[str | None, Field(description="Why this kind of device was selected.")]
     shuffle_mode: Annotated[
         Literal["rows", "blocks", "none"],
         Field(
-            description="What is put into a new order in every epoch: rows; or blocks of neighbouring rows, and then "
-            "the rows of some blocks at a time, where the prepared data are larger than the memory for them."
+            description="What each epoch shuffles: all rows; or blocks of consecutive rows, and then the rows within a "
+            "few blocks at a time, if the preprocessed data exceed the data memory limit."
         ),
     ]
-    attempts: int
-    retries: int
+    attempts: Annotated[int, Field(description="Number of starts.")]
+    retries: Annotated[int, Field(description="Number of starts after a failure.")]
     checkpoints: CheckpointFields
     seconds_elapsed: float
-    seconds_remaining: float | None
-    start_version: int | None
+    seconds_remaining: Annotated[float | None, Field(description="Estimate from the speed so far.")]
+    start_version: Annotated[
+        int | None, Field(description="Version that the job started from; null if it started from a checkpoint.")
+    ]
     resume_from: ResumeFields | None
-    network_version: int | None
-    stopped: StopReason | None
-    best_epoch: int | None
+    network_version: Annotated[int | None, Field(description="Version that the job published.")]
+    stop_reason: Annotated[StopReason | None, Field(description="Why the job stopped training.")]
+    best_epoch: Annotated[int | None, Field(description="With early stopping: the epoch whose weights are published.")]
     error: ErrorView | None
     created_at: datetime
     started_at: datetime | None
@@ -221,9 +235,10 @@ class JobView(TrainingFields):
     def of(
         cls, job: "Job", queue_position: int | None = None, blocked_by: Sequence[str] = (), pausing: bool = False
     ) -> "JobView":
+        """Return the view of a job; the other arguments are its `TRANSIENT_FIELDS`."""
         spec = job.spec
         learning_rate = spec.new_rates[-1].learning_rate if spec.new_rates else spec.learning_rate
-        by_steps = spec.optimizer != "l-bfgs"
+        has_steps = spec.optimizer != "l-bfgs"
         return cls(
             id=job.id,
             name=job.name,
@@ -238,8 +253,8 @@ class JobView(TrainingFields):
             epoch=job.epoch,
             epochs=spec.epochs,
             cost=job.cost,
-            batch_size=spec.batch_size if by_steps else None,
-            learning_rate=learning_rate if by_steps else None,
+            batch_size=spec.batch_size if has_steps else None,
+            learning_rate=learning_rate if has_steps else None,
             optimizer=training.optimizer_view(spec.optimizer, spec.optimizer_settings),
             schedule=training.schedule_view(spec),
             l1=spec.l1,
@@ -248,7 +263,7 @@ class JobView(TrainingFields):
             clip_norm=spec.clip_norm,
             max_norm=spec.max_norm,
             class_weights=spec.class_weights,
-            validation=_validation_of(job),
+            validation=_validation_fields(job),
             early_stopping=EarlyStoppingFields(**asdict(spec.early_stopping)) if spec.early_stopping else None,
             target_cost=spec.target_cost,
             max_seconds=spec.max_seconds,
@@ -266,11 +281,9 @@ class JobView(TrainingFields):
             seconds_elapsed=job.seconds,
             seconds_remaining=_seconds_remaining(job),
             start_version=job.start_version if job.resume_from is None else None,
-            resume_from=ResumeFields(job_id=job.resume_from[0], checkpoint=job.resume_from[1])
-            if job.resume_from
-            else None,
+            resume_from=_resume_fields(job),
             network_version=job.network_version,
-            stopped=job.stopped,
+            stop_reason=job.stopped,
             best_epoch=job.best_epoch,
             error=ErrorView(kind=job.error.kind, message=job.error.message) if job.error else None,
             created_at=job.created_at,
@@ -279,11 +292,7 @@ class JobView(TrainingFields):
         )
 
 
-OF_THE_MOMENT = {"queue_position", "blocked_by", "pausing"}
-"""Fields that depend on more than the job itself, which no record of the past has."""
-
-
-def _validation_of(job: "Job") -> ValidationFields | None:
+def _validation_fields(job: "Job") -> ValidationFields | None:
     if job.validation_dataset_id is not None:
         return ValidationFields(dataset_id=job.validation_dataset_id)
     if not job.spec.validation_fraction:
@@ -291,8 +300,15 @@ def _validation_of(job: "Job") -> ValidationFields | None:
     return ValidationFields(fraction=job.spec.validation_fraction, stratified=job.spec.stratified)
 
 
+def _resume_fields(job: "Job") -> ResumeFields | None:
+    if job.resume_from is None:
+        return None
+    job_id, checkpoint = job.resume_from
+    return ResumeFields(job_id=job_id, checkpoint=checkpoint)
+
+
 def _seconds_remaining(job: "Job") -> float | None:
-    """At the pace so far, to the last epoch or to the end of the time allowed."""
+    """Extrapolate the speed so far to the last epoch or to `max_seconds`, whichever is first."""
     if not job.epoch or job.finished:
         return None
     remaining = job.seconds / job.epoch * (job.spec.epochs - job.epoch)
@@ -301,53 +317,56 @@ def _seconds_remaining(job: "Job") -> float | None:
     return remaining
 
 
-if TYPE_CHECKING:
-    from nabla.engine.records.job import SavedRun
-
-
 class CheckpointView(BaseModel):
-    """A saved run: after so many whole epochs, with the cost of the last of them."""
+    """A checkpoint of a job."""
 
     number: int
-    epoch: int
-    cost: float | None
+    epoch: Annotated[int, Field(description="Number of finished epochs.")]
+    cost: Annotated[float | None, Field(description="Cost of the last finished epoch.")]
     seconds_elapsed: float
     bytes: int
     created_at: datetime
 
     @classmethod
-    def of(cls, saved: "SavedRun") -> "CheckpointView":
+    def of(cls, checkpoint: "CheckpointRecord") -> "CheckpointView":
+        """Return the view of a checkpoint."""
         return cls(
-            number=saved.number,
-            epoch=saved.epoch,
-            cost=saved.cost,
-            seconds_elapsed=saved.seconds,
-            bytes=saved.bytes,
-            created_at=saved.created_at,
+            number=checkpoint.number,
+            epoch=checkpoint.epoch,
+            cost=checkpoint.cost,
+            seconds_elapsed=checkpoint.seconds,
+            bytes=checkpoint.bytes,
+            created_at=checkpoint.created_at,
         )
 
 
 class CheckpointsView(BaseModel):
-    """Newest first."""
+    """Checkpoints of a job, newest first."""
 
     data: list[CheckpointView]
 
 
-class Publication(Request):
+class Publication(RequestModel):
     """Which weights of a checkpoint to publish."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"weights": "last"}]})
 
     weights: Annotated[
-        Literal["last", "best"], Field(description="best: those of the best epoch so far, with early stopping.")
+        Literal["last", "best"],
+        Field(
+            description="last: the weights at the checkpoint; best: those of the best epoch so far, with early "
+            "stopping."
+        ),
     ] = "last"
 
 
 class EpochView(BaseModel):
-    """One epoch. What does not begin with `validation_` is a mean over it, as each step saw it before its update. Costs
-    are weighted and include penalties. `accuracy` is there for classes and labels; `r2`, `mae` and `rmse` for numbers,
-    the latter in the units of the targets. The costs are those of the targets as they are prepared for training.
-    `learning_rate` and `gradient_norm` (before clipping) are those of the last step."""
+    """Metrics of one epoch.
+
+    Training metrics are means over the epoch, each step measured before its update. Costs are weighted, in the units of
+    the preprocessed targets, and include penalties. `accuracy` is for classes and labels; `r2`, `mae` and `rmse` are
+    for numbers, the latter two in the units of the targets.
+    """
 
     epoch: int
     cost: float
@@ -360,18 +379,19 @@ class EpochView(BaseModel):
     validation_r2: float | None
     validation_mae: float | None
     validation_rmse: float | None
-    learning_rate: float | None
-    gradient_norm: float | None
-    rows_per_second: float | None
-    seconds: float
+    learning_rate: Annotated[float | None, Field(description="Learning rate of the last step.")]
+    gradient_norm: Annotated[float | None, Field(description="Gradient norm of the last step, before clipping.")]
+    rows_per_second: Annotated[float | None, Field(description="Training speed, without validation.")]
+    seconds: Annotated[float, Field(description="Duration of the epoch, with validation.")]
 
     @classmethod
-    def of(cls, epoch: Epoch) -> "EpochView":
+    def of(cls, epoch: "Epoch") -> "EpochView":
+        """Return the view of an epoch."""
         return cls.model_validate(epoch, from_attributes=True)
 
 
 class HistoryView(BaseModel):
-    """Oldest first; what follows is `?after=` the last epoch of this."""
+    """Epochs, oldest first. The next page is `?after=` the last epoch of this one."""
 
     data: list[EpochView]
     has_more: bool

@@ -1,4 +1,4 @@
-"""Networks in requests and answers."""
+"""Requests and responses about networks, their versions and tags, and imported files."""
 
 from dataclasses import asdict
 from datetime import datetime
@@ -6,72 +6,25 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema
 
-from nabla.app.schemas.common import Name, Request, VersionReference
-from nabla.app.schemas.datasets import listed
+from nabla.app.schemas.common import Name, RequestModel, VersionReference
+from nabla.app.schemas.datasets import parse_list
 from nabla.engine.data.schema import ColumnType
 from nabla.engine.literals import (
-    LARGEST_SEED,
+    MAX_SEED,
     ActivationName,
     CostName,
     DtypeName,
     InitializerName,
     NetworkFormat,
-    Origin,
-    ScalingWord,
+    ScalingName,
+    WeightsOrigin,
 )
-from nabla.engine.model_io.bundle import Hints
 
 if TYPE_CHECKING:
     from nabla.engine.data.preprocessing import PreprocessingConfig
+    from nabla.engine.model_io.bundle import ImportHints
     from nabla.engine.nn.architecture import Architecture
-    from nabla.engine.records.network import NetworkRecord
-
-
-class LayerFields(Request):
-    units: Annotated[int, Field(ge=1, le=2**24, description="How many outputs the layer has.", examples=[30])]
-    activation: Annotated[ActivationName, Field(description="What is applied to W a + b.")] = "sigmoid"
-    dropout: Annotated[
-        float, Field(ge=0, lt=1, description="Share of the outputs that is dropped in training; 0 in the last layer.")
-    ] = 0.0
-    batch_norm: Annotated[
-        bool,
-        Field(
-            description="Batch normalization of W a before b is added, with a scale for each unit; ε 1e-5, running "
-            "statistics follow each mini-batch by a tenth."
-        ),
-    ] = False
-
-
-class PreprocessingFields(Request):
-    """How inputs and targets are prepared, in training, predictions and evaluations alike."""
-
-    inputs: Annotated[
-        ScalingWord,
-        Field(
-            description="standardize: mean 0 and variance 1; min_max: from 0 to 1; robust: by median and quartiles. "
-            "Found for each input in the rows that a job trains on. Of a table booleans and categories stay as they "
-            "are."
-        ),
-    ] = "none"
-    targets: Annotated[
-        ScalingWord,
-        Field(
-            description="The same for targets that are numbers, with the costs quadratic, mean_absolute and huber; "
-            "outputs and errors come in the units of the targets all the same."
-        ),
-    ] = "none"
-    handle_unknown: Annotated[
-        Literal["error", "ignore"],
-        Field(description="A category that was not learned: refuse the row, or leave all its inputs 0."),
-    ] = "error"
-
-    def rule(self) -> "PreprocessingConfig":
-        from nabla.engine.data.preprocessing import PreprocessingConfig
-
-        return PreprocessingConfig(self.inputs, self.targets, self.handle_unknown)
-
-
-Layers = Annotated[list[LayerFields], Field(min_length=1, max_length=1000)]
+    from nabla.engine.records.network import NetworkRecord, Version
 
 _EXAMPLE: dict[str, JsonValue] = {
     "name": "xor",
@@ -84,46 +37,102 @@ _EXAMPLE: dict[str, JsonValue] = {
 }
 
 
-class NewNetwork(Request):
+class LayerFields(RequestModel):
+    """A dense layer."""
+
+    units: Annotated[int, Field(ge=1, le=2**24, description="Number of outputs.", examples=[30])]
+    activation: Annotated[ActivationName, Field(description="Activation function, applied to W a + b.")] = "sigmoid"
+    dropout: Annotated[
+        float,
+        Field(ge=0, lt=1, description="Probability of dropping an output in training; 0 in the last layer."),
+    ] = 0.0
+    batch_norm: Annotated[
+        bool,
+        Field(
+            description="Batch normalization of W a before b is added, with a scale for each unit; ε 1e-5, momentum "
+            "0.1 for the running statistics."
+        ),
+    ] = False
+
+
+class PreprocessingFields(RequestModel):
+    """Preprocessing of inputs and targets, the same in training, prediction and evaluation."""
+
+    inputs: Annotated[
+        ScalingName,
+        Field(
+            description="standardize: mean 0 and variance 1; min_max: to [0, 1]; robust: by median and quartiles. "
+            "Fitted for each input to the training rows. In tables, booleans and categories are not scaled."
+        ),
+    ] = "none"
+    targets: Annotated[
+        ScalingName,
+        Field(
+            description="The same for numeric targets, with the costs quadratic, mean_absolute and huber. Outputs and "
+            "errors are converted back to the units of the targets."
+        ),
+    ] = "none"
+    handle_unknown: Annotated[
+        Literal["error", "ignore"],
+        Field(description="Categories that did not occur in training: reject the row, or set all their inputs to 0."),
+    ] = "error"
+
+    def config(self) -> "PreprocessingConfig":
+        """Return the configuration of the engine."""
+        from nabla.engine.data.preprocessing import PreprocessingConfig
+
+        return PreprocessingConfig(self.inputs, self.targets, self.handle_unknown)
+
+
+Layers = Annotated[list[LayerFields], Field(min_length=1, max_length=1000)]
+
+
+class NewNetwork(RequestModel):
     """A fully connected network."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
     name: Name | None = None
-    inputs: Annotated[int, Field(ge=1, le=2**24, description="How many numbers a row of inputs has.")]
-    layers: Annotated[Layers, Field(description="From the first hidden layer to the output layer.")]
+    inputs: Annotated[int, Field(ge=1, le=2**24, description="Number of inputs.")]
+    layers: Annotated[Layers, Field(description="Layers from the first hidden layer to the output layer.")]
     cost: Annotated[
         CostName,
         Field(
-            description="quadratic, mean_absolute and huber go with every output activation, poisson with softplus, "
-            "binary_cross_entropy (also for several labels at once) with sigmoid, categorical_cross_entropy with "
-            "softmax."
+            description="Cost function (loss) to minimize. quadratic, mean_absolute and huber go with any output "
+            "activation, poisson with softplus, binary_cross_entropy (also multi-label) with sigmoid, "
+            "categorical_cross_entropy with softmax."
         ),
     ] = "quadratic"
     label_smoothing: Annotated[
-        float, Field(ge=0, lt=1, description="categorical_cross_entropy: share of a target spread over all classes.")
+        float,
+        Field(ge=0, lt=1, description="categorical_cross_entropy: fraction of each target spread over all classes."),
     ] = 0.0
     huber_delta: Annotated[
-        float, Field(gt=0, description="huber: the error up to which the cost is quadratic; beyond, it is linear.")
+        float, Field(gt=0, description="huber: error above which the cost is linear instead of quadratic.")
     ] = 1.0
-    input_dropout: Annotated[
-        float, Field(ge=0, lt=1, description="Share of the inputs that is dropped in training.")
-    ] = 0.0
+    input_dropout: Annotated[float, Field(ge=0, lt=1, description="Probability of dropping an input in training.")] = (
+        0.0
+    )
     initializer: Annotated[
         InitializerName,
-        Field(description="How weights start. Biases start at 0, with standard_normal like the weights."),
+        Field(description="Initialization of the weights. Biases start at 0; with standard_normal, like the weights."),
     ] = "glorot_uniform"
-    seed: Annotated[int, Field(ge=0, le=LARGEST_SEED, description="The same seed draws the same weights.")] = 0
-    dtype: Annotated[DtypeName, Field(description="Precision of parameters and training.")] = "float32"
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED, description="Seed of the initial weights.")] = 0
+    dtype: Annotated[DtypeName, Field(description="Precision of the parameters and of training.")] = "float32"
     preprocessing: Annotated[
         PreprocessingFields,
         Field(
-            description="What is done to raw inputs and targets. It is found in the rows that are trained on, belongs "
-            "to the version that was trained, and is applied wherever that is used."
+            description="Preprocessing of raw inputs and targets. Each job fits it to its training rows; it belongs to "
+            "the version that the job publishes, and is applied wherever that version is used."
         ),
     ] = PreprocessingFields()
 
     def architecture(self) -> "Architecture":
+        """Return the architecture.
+
+        Raises:
+            InvalidInput: Two settings contradict each other.
+        """
         from nabla.engine.nn.architecture import Architecture, Layer
 
         return Architecture(
@@ -139,36 +148,34 @@ class NewNetwork(Request):
         )
 
 
-class NewClone(Request):
-    """A network like another one, and from then on its own."""
+class NewClone(RequestModel):
+    """A new network that starts as a copy of a version of another one."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "xor-clone", "version": "current"}]})
 
     name: Name | None = None
     version: Annotated[
         VersionReference | None,
-        Field(
-            description="The version of the other one that it starts with, a number or a tag; by default the current."
-        ),
+        Field(description="Number or tag of the version to copy; by default the current one."),
     ] = None
 
 
-class NetworkChange(Request):
-    """What can be changed of a network."""
+class NetworkChange(RequestModel):
+    """New name or current version of a network."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"version": 0}]})
 
     name: Name | None = None
-    version: Annotated[
-        VersionReference | None, Field(description="The version that predicts from now on, a number or a tag.")
-    ] = None
+    version: Annotated[VersionReference | None, Field(description="Number or tag of the version to make current.")] = (
+        None
+    )
 
 
 class NetworkView(BaseModel):
-    """A network. `version` is the current one, which predicts: 0 is the start; each job that succeeds publishes the
-    next, and so does publishing a checkpoint. Of a network that came as a file, 1 is what was in it. `tags`: versions
-    by the names that they were given. `initializer` and `seed` are what the start was drawn by; that of a clone is what
-    it was cloned from."""
+    """A network.
+
+    `initializer` and `seed` produced version 0; those of a clone are the original's.
+    """
 
     id: str
     name: str | None
@@ -183,13 +190,20 @@ class NetworkView(BaseModel):
     seed: int
     dtype: DtypeName
     preprocessing: PreprocessingFields
-    parameters: int
-    version: int
-    tags: dict[str, int]
+    parameters: Annotated[int, Field(description="Number of weights, biases and scales.")]
+    version: Annotated[
+        int,
+        Field(
+            description="The current version, which predicts. 0 is the initial one (1 for a network from a file); each "
+            "job that succeeds and each published checkpoint adds one."
+        ),
+    ]
+    tags: Annotated[dict[str, int], Field(description="Numbers of the tagged versions.")]
     created_at: datetime
 
     @classmethod
     def of(cls, record: "NetworkRecord") -> "NetworkView":
+        """Return the view of a network."""
         architecture = record.architecture
         return cls(
             id=record.id,
@@ -212,48 +226,52 @@ class NetworkView(BaseModel):
         )
 
 
-if TYPE_CHECKING:
-    from nabla.engine.records.network import NetworkRecord, Version
-
-
 class ColumnName(BaseModel):
+    """Name and type of a feature column."""
+
     name: str
     type: ColumnType
 
 
 class VersionPreprocessing(PreprocessingFields):
-    """How raw inputs become those of this version. `columns`: those of the table that it was trained on, in the order
-    of values in a row; null for plain numbers."""
+    """Preprocessing of a version."""
 
-    columns: list[ColumnName] | None
+    columns: Annotated[
+        list[ColumnName] | None,
+        Field(description="Columns of the table it was trained on, in the order of a row's values; null for arrays."),
+    ]
 
 
-class Source(BaseModel):
+class VersionSource(BaseModel):
+    """The version that a clone started from."""
+
     network_id: str
     version: int
 
 
 class VersionView(BaseModel):
-    """Published weights. `origin`: whether they were drawn from a seed, trained, or came in a file; `job_id`: the job
-    that trained them; `imported`: the format of the file; `epoch`: after which of the job's epochs, where they were
-    published before its end; `cloned_from`: whose they were before; `classes`: what they tell apart; `preprocessing`:
-    null where nothing has been trained."""
+    """A version: published weights of a network."""
 
     network_id: str
     version: int
     current: bool
     tags: list[str]
-    origin: Origin
-    job_id: str | None
-    imported: NetworkFormat | None
-    epoch: int | None
-    cloned_from: Source | None
-    classes: list[str] | None
-    preprocessing: VersionPreprocessing | None
+    origin: Annotated[
+        WeightsOrigin, Field(description="drawn: initialized from the seed; trained: by a job; imported: from a file.")
+    ]
+    job_id: Annotated[str | None, Field(description="Job that trained the weights.")]
+    import_format: Annotated[NetworkFormat | None, Field(description="Format of the imported file.")]
+    epoch: Annotated[
+        int | None, Field(description="Epoch of the job, if the weights were published before the job's end.")
+    ]
+    cloned_from: VersionSource | None
+    classes: Annotated[list[str] | None, Field(description="The classes in order; null if the targets are numbers.")]
+    preprocessing: Annotated[VersionPreprocessing | None, Field(description="Null until a job has fitted it.")]
     created_at: datetime
 
     @classmethod
     def of(cls, version: "Version", network: "NetworkRecord") -> "VersionView":
+        """Return the view of a version."""
         source = version.cloned_from
         return cls(
             network_id=network.id,
@@ -262,16 +280,16 @@ class VersionView(BaseModel):
             tags=network.tags_of(version),
             origin=version.origin,
             job_id=version.job_id,
-            imported=version.imported,
+            import_format=version.imported,
             epoch=version.epoch,
-            cloned_from=Source(network_id=source[0], version=source[1]) if source else None,
+            cloned_from=VersionSource(network_id=source[0], version=source[1]) if source else None,
             classes=list(version.classes) if version.classes else None,
-            preprocessing=None if version.origin == "drawn" else _preparation_of(version, network),
+            preprocessing=None if version.origin == "drawn" else _version_preprocessing(version, network),
             created_at=version.created_at,
         )
 
 
-def _preparation_of(version: "Version", network: "NetworkRecord") -> VersionPreprocessing:
+def _version_preprocessing(version: "Version", network: "NetworkRecord") -> VersionPreprocessing:
     columns = None
     if version.columns is not None:
         columns = [ColumnName(name=name, type=type_) for name, type_ in version.columns]
@@ -279,67 +297,78 @@ def _preparation_of(version: "Version", network: "NetworkRecord") -> VersionPrep
 
 
 class VersionsView(BaseModel):
-    """Newest first; what follows is `?before=` the last version of this."""
+    """Versions, newest first. The next page is `?before=` the last version of this one."""
 
     data: list[VersionView]
     has_more: bool
 
 
-class TagFields(Request):
-    """Where a tag is to be."""
+class TagFields(RequestModel):
+    """The version to tag."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"version": "current"}]})
 
     version: Annotated[
-        VersionReference, Field(description="A published version, by its number or another tag; current: as it is now.")
+        VersionReference,
+        Field(description="Number of the version, or another of its tags; current: the version that is current now."),
     ]
 
 
 class TagView(BaseModel):
-    """A name of a version."""
+    """A tag: a movable name for a version."""
 
     tag: str
     version: int
 
 
 class TagsView(BaseModel):
-    """In the order of the alphabet."""
+    """Tags, in alphabetical order."""
 
     data: list[TagView]
 
     @classmethod
     def of(cls, network: "NetworkRecord") -> "TagsView":
+        """Return the tags of a network."""
         return cls(data=[TagView(tag=tag, version=version) for tag, version in network.tags.items()])
 
 
-def _layers(value: Any) -> Any:
-    """Names of activations stand for layers that have them."""
-    found = listed(value)
-    return tuple({"activation": one} if isinstance(one, str) else one for one in found) if found is not value else value
+def _parse_layers(value: Any) -> Any:
+    """Parse a list of layers, in which a bare name stands for a layer with this activation."""
+    layers = parse_list(value)
+    if layers is value:
+        return value
+    return tuple({"activation": layer} if isinstance(layer, str) else layer for layer in layers)
 
 
-class LayerActivation(Request):
-    """What a file of plain arrays does not say of a layer."""
+class LayerActivation(RequestModel):
+    """Activation of a layer, which a file with bare arrays does not contain."""
 
     activation: ActivationName
 
 
-class NetworkFields(Request):
-    """What goes with the file, as fields of the form or in the query. A file that was copied out of a service needs
-    none of them; an ONNX file of another maker may have a cost and classes; plain arrays need the activations. Lists
-    have commas between their items or are JSON."""
+class NetworkFields(RequestModel):
+    """Options of an import, as fields of the form or in the query.
 
-    name: Annotated[Name | None, Field(description="By default that of the file, where it can be one.")] = None
+    A file that this service exported needs none of them; an ONNX file of another tool may need a cost and classes; bare
+    arrays need the activations. Lists are separated by commas or are JSON arrays.
+    """
+
+    name: Annotated[Name | None, Field(description="By default the file name without extension, if it is valid.")] = (
+        None
+    )
     format: Annotated[
-        NetworkFormat | None, Field(description="What the file is; by default its first bytes tell, and they have to.")
+        NetworkFormat | None,
+        Field(
+            description="Format of the file; by default detected from its first bytes. If given, the file must have it."
+        ),
     ] = None
     layers: Annotated[
         tuple[LayerActivation, ...] | None,
-        BeforeValidator(_layers),
+        BeforeValidator(_parse_layers),
         Field(
             min_length=1,
             max_length=1000,
-            description="Plain arrays: the activation of each layer, as JSON or as a list of names.",
+            description="Bare arrays: the activation of each layer, as JSON or as a list of names.",
         ),
         WithJsonSchema(
             {"type": "string", "examples": ['[{"activation": "relu"}, {"activation": "softmax"}]', "relu, softmax"]}
@@ -348,24 +377,27 @@ class NetworkFields(Request):
     cost: Annotated[
         CostName | None,
         Field(
-            description="The cost that jobs go on with, of plain arrays and of ONNX files of other makers. By default "
-            "categorical_cross_entropy behind softmax, binary_cross_entropy behind sigmoid, else quadratic."
+            description="Bare arrays and ONNX files of other tools: cost of further training. By default "
+            "categorical_cross_entropy after softmax, binary_cross_entropy after sigmoid, otherwise quadratic."
         ),
     ] = None
     classes: Annotated[
         tuple[str, ...] | None,
-        BeforeValidator(listed),
+        BeforeValidator(parse_list),
         Field(
             min_length=2,
-            description="The names of the classes in the order of the outputs (two for a single output), of plain "
-            "arrays and of ONNX files of other makers.",
+            description="Bare arrays and ONNX files of other tools: names of the classes in the order of the outputs "
+            "(two for a single output).",
         ),
         WithJsonSchema({"type": "string", "examples": ['["no", "yes"]', "no, yes"]}),
     ] = None
 
-    def hints(self) -> Hints:
+    def hints(self) -> "ImportHints":
+        """Return the hints about what the file itself may not contain."""
+        from nabla.engine.model_io.bundle import ImportHints
+
         activations = None if self.layers is None else tuple(layer.activation for layer in self.layers)
-        return Hints(self.format, activations, self.cost, self.classes)
+        return ImportHints(self.format, activations, self.cost, self.classes)
 
 
 class NetworkFile(NetworkFields):

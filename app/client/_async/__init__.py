@@ -1,1 +1,1 @@
-"""The client with an event loop: the one that is written. See the generated one beside it."""
+"""The asynchronous client, from which the synchronous one is generated."""

@@ -1,56 +1,72 @@
-"""A dataset that is worked through a network into a file, by a process of the service."""
+"""Batch predictions: all rows of a dataset, predicted into a file by the service."""
 
 from pathlib import Path
+from typing import Self
 
-from nabla.app.client._async.resource import AsyncHandle
-from nabla.app.client.concurrency import async_sleep
-from nabla.app.client.errors import BatchPredictionEnded
+from nabla.app.client._async.resource import AsyncResource, poll_while
+from nabla.app.client.errors import BatchPredictionError
 from nabla.app.schemas.predictions import BatchPredictionView
 
-# Between two looks at one that has not ended: the first, and the longest.
-_SOON, _SECONDS_BETWEEN_LOOKS = 0.02, 1.0
 
+class AsyncBatchPrediction(AsyncResource[BatchPredictionView]):
+    """A batch prediction, created by `AsyncNetwork.predict_dataset`.
 
-class AsyncBatchPrediction(AsyncHandle[BatchPredictionView]):
-    """A batch prediction."""
+    Example:
+        ```python
+        batch = await network.predict_dataset("customers", format="parquet")
+        await batch.wait()
+        await batch.download("predictions.parquet")
+        ```
+    """
+
+    _view_type = BatchPredictionView
+    _collection = "/v1/batch-predictions"
 
     @property
     def state(self) -> str:
+        """One of `queued`, `running`, `succeeded`, `failed` and `cancelled`."""
         return self.view.state
 
-    async def refresh(self) -> "AsyncBatchPrediction":
-        """Ask how far it is."""
-        self.view = await self._connection.ask(BatchPredictionView, "GET", self._path)
-        return self
+    async def wait(self) -> Self:
+        """Wait until the batch prediction succeeds, even across restarts of the service.
 
-    async def wait(self) -> "AsyncBatchPrediction":
-        """Until it has ended, also across a restart of the service. Raises BatchPredictionEnded unless it has
-        succeeded."""
-        pause = _SOON
-        while self.view.state in ("queued", "running"):
-            await async_sleep(pause)
-            pause = min(2 * pause, _SECONDS_BETWEEN_LOOKS)
-            await self.refresh()
+        Raises:
+            BatchPredictionError: The batch prediction failed or was cancelled.
+        """
+        await poll_while(self, "queued", "running")
         if self.view.state != "succeeded":
-            raise BatchPredictionEnded(self.view)
+            raise BatchPredictionError(self.view)
         return self
 
     async def download(self, path: Path | str) -> Path:
-        """The file of one that has succeeded, as `path`, which is there when all of it has come."""
+        """Download the predictions.
+
+        The file appears under its name when it is complete. An interrupted download is retried.
+
+        Args:
+            path: The file to write.
+
+        Returns:
+            The path of the file.
+
+        Raises:
+            Conflict: The batch prediction has not succeeded.
+        """
         return await self._connection.download(f"{self._path}/file", Path(path))
 
-    async def cancel(self) -> "AsyncBatchPrediction":
-        """End one that has not ended."""
-        self.view = await self._connection.ask(BatchPredictionView, "POST", f"{self._path}/cancel")
+    async def cancel(self) -> Self:
+        """Cancel the batch prediction.
+
+        Raises:
+            Conflict: The batch prediction is already finished.
+        """
+        self.view = await self._connection.request(BatchPredictionView, "POST", f"{self._path}/cancel")
         return self
 
     async def delete(self) -> None:
-        """With its file, whatever its state."""
+        """Delete the batch prediction and its file; cancel it if it is still queued or running."""
         await self._connection.delete(self._path)
 
-    @property
-    def _path(self) -> str:
-        return f"/v1/batch-predictions/{self.id}"
-
     def __repr__(self) -> str:
-        return f"<BatchPrediction {self._called()}: {self.view.state}, {self.view.rows_done:,} of {self.view.rows:,}>"
+        """Return the id, the name, the state and the progress."""
+        return f"<BatchPrediction {self._label}: {self.view.state}, {self.view.rows_done:,} of {self.view.rows:,}>"

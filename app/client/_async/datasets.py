@@ -1,238 +1,307 @@
-"""A dataset, as a program holds it."""
+"""Datasets: creation from files, tables and arrays, inspection, splits and chunked uploads."""
 
 import hashlib
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self
 
 from nabla.app.client._async.http import AsyncConnection
-from nabla.app.client._async.resource import AsyncHandle
-from nabla.app.client.concurrency import aside, async_sleep
-from nabla.app.client.errors import Conflict, ConnectionLost, Invalid, NablaError
-from nabla.app.client.request_encoding import ARROW_STREAM, BYTES, as_text, content_digest, told_by_name
-from nabla.app.client.retries import new_key
-from nabla.app.client.tabular import Frame, array_file, stream
+from nabla.app.client._async.resource import AsyncResource, poll_while
+from nabla.app.client.concurrency import to_thread
+from nabla.app.client.errors import Conflict, ConnectionFailed, InvalidInput, NablaError
+from nabla.app.client.request_encoding import (
+    ARROW_STREAM,
+    OCTET_STREAM,
+    Frame,
+    content_digest,
+    encode_arrow_stream,
+    encode_options,
+    infer_from_filename,
+    open_npy,
+)
+from nabla.app.client.retries import idempotency_key
 from nabla.app.schemas.datasets import DatasetView, ProfileView, RowsView, SplitsView
-
-_BYTES_AT_ONCE = 2**18
-
-
-class AsyncContent:
-    """A file, as a body that may be sent more than once."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        await aside(self._file.seek, 0)
-        while part := await aside(self._file.read, _BYTES_AT_ONCE):
-            yield part
-
-    async def length(self) -> int:
-        return await aside(self._file.seek, 0, 2)
-
-    async def sha256(self) -> bytes:
-        digest = hashlib.sha256()
-        async for part in self:
-            digest.update(part)
-        return digest.digest()
-
-
-@asynccontextmanager
-async def content_of(rows: Path | str | Frame) -> AsyncIterator[AsyncContent]:
-    """The file at a path; or a frame, which is on disk for that time: its digest goes before it, and it may be sent
-    twice."""
-    if isinstance(rows, Path | str):
-        with await aside(Path(rows).open, "rb") as file:
-            yield AsyncContent(file)
-        return
-    with tempfile.TemporaryFile() as written:
-        await aside(written.writelines, stream(rows))
-        yield AsyncContent(written)
-
-
-async def made(parts: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """As they are made, each when the one before has been sent. Such a body can be sent once."""
-    while (part := await aside(next, parts, None)) is not None:
-        yield part
-
-
-BYTES_OF_A_PART = 2**24
-# Between two looks at what is being read: the first, and the longest.
-_SOON, _SECONDS_BETWEEN_LOOKS = 0.02, 1.0
-
-
-class AsyncDataset(AsyncHandle[DatasetView]):
-    """Data to train on, to measure with or to predict."""
-
-    @property
-    def state(self) -> str:
-        return self.view.state
-
-    @property
-    def inputs(self) -> int | None:
-        """Of a network for it."""
-        return self.view.inputs
-
-    @property
-    def outputs(self) -> int | None:
-        """Of a network for it; with classes their number."""
-        return self.view.targets
-
-    @property
-    def classes(self) -> list[str] | None:
-        return self.view.classes
-
-    async def refresh(self) -> "AsyncDataset":
-        """Ask how it is now."""
-        self.view = await self._connection.ask(DatasetView, "GET", self._path)
-        return self
-
-    async def ready(self) -> "AsyncDataset":
-        """Wait until it has been read, also across a restart of the service.
-
-        Raises Invalid, with the service's sentences, if it could not be read; Conflict if it is not closed.
-        """
-        pause = _SOON
-        while self.view.state == "reading":
-            await async_sleep(pause)
-            pause = min(2 * pause, _SECONDS_BETWEEN_LOOKS)
-            await self.refresh()
-        if self.view.state == "failed":
-            errors = [error.model_dump() for error in self.view.errors or ()]
-            raise Invalid(422, {"detail": " ".join(error["message"] for error in errors), "errors": errors})
-        if self.view.state == "receiving":
-            raise Conflict(409, {"detail": f"The dataset {self.id} is not closed yet."})
-        return self
-
-    async def profile(self) -> ProfileView:
-        """What each column holds, and warnings. However long it takes to make it."""
-        patience = self._connection.as_long_as_it_takes
-        return await self._connection.ask(ProfileView, "GET", f"{self._path}/profile", timeout=patience)
-
-    async def rows(self, *, offset: int = 0, limit: int = 20) -> RowsView:
-        """`limit` rows, up to 1,000, beginning with number `offset`, counted from 0."""
-        return await self._connection.ask(
-            RowsView, "GET", f"{self._path}/rows", params={"offset": offset, "limit": limit}
-        )
-
-    async def split(self, parts: dict[str, float], *, seed: int = 0, stratified: bool = True) -> list["AsyncDataset"]:
-        """New datasets, by their names and shares: `{"train": 0.8, "test": 0.2}`. However long it takes."""
-        shares = [{"name": name, "share": share} for name, share in parts.items()]
-        fields = {"splits": shares, "seed": seed, "stratified": stratified}
-        patience = self._connection.as_long_as_it_takes
-        found = await self._connection.ask(
-            SplitsView, "POST", f"{self._path}/split", json=fields, headers=new_key(), timeout=patience
-        )
-        return [AsyncDataset(self._connection, view) for view in found.data]
-
-    async def append(self, rows: Path | str | Frame) -> "AsyncDataset":
-        """A file or a frame, as one more of the `chunks` of a dataset that is open for rows. It is there once, also if
-        the connection breaks and it has to be sent again."""
-        is_path = isinstance(rows, Path | str)
-        async with content_of(rows) as content:
-            headers = {
-                "Content-Type": BYTES if is_path else ARROW_STREAM,
-                "Content-Length": str(await content.length()),
-                "Content-Digest": content_digest(await content.sha256()),
-                **new_key(),
-            }
-            self.view = await self._connection.ask(
-                DatasetView, "POST", f"{self._path}/rows", content=content, headers=headers
-            )
-        return self
-
-    async def send_chunks(self, path: Path | str, *, bytes_of_a_part: int = BYTES_OF_A_PART) -> "AsyncDataset":
-        """A file, in parts, to a dataset that is open for them; those that it has are not sent again. After whatever
-        has broken it off the same call goes on.
-
-        Raises ValueError if the dataset has parts that are not of this file.
-        """
-        path = Path(path)
-        await self.refresh()
-        there = {piece.number: piece.sha256 for piece in self.view.chunks or ()}
-        number = 0
-        with await aside(path.open, "rb") as file:
-            while part := await aside(file.read, bytes_of_a_part):
-                number += 1
-                digest = await aside(hashlib.sha256, part)
-                if there.pop(number, None) != digest.hexdigest():
-                    await self._send_chunk(number, part, digest.digest())
-        if there:
-            raise ValueError(f"{path.name} has {number} parts; the dataset {self.id} has parts up to {max(there)}.")
-        return self
-
-    async def _send_chunk(self, number: int, part: bytes, digest: bytes) -> None:
-        headers = {"Content-Type": BYTES, "Content-Digest": content_digest(digest)}
-        path = f"{self._path}/chunks/{number}"
-        self.view = await self._connection.ask(DatasetView, "PUT", path, content=part, headers=headers)
-
-    async def close(self, *, wait: bool = True) -> "AsyncDataset":
-        """All rows or parts have been sent. One that is closed already stays so: it is safe to ask again."""
-        headers = prefer(wait, self._connection.timeout)
-        self.view = await self._connection.ask(
-            DatasetView, "POST", f"{self._path}/close", headers=headers, repeatable=True
-        )
-        return await self.ready() if wait else self
-
-    async def delete(self) -> None:
-        """One that is not ready is not read any further; one that a job needs is refused."""
-        await self._connection.delete(self._path)
-
-    @property
-    def _path(self) -> str:
-        return f"/v1/datasets/{self.id}"
-
-    def __repr__(self) -> str:
-        rows = "" if self.view.rows is None else f", {self.view.rows:,} rows"
-        return f"<Dataset {self._called()}: {self.view.state}{rows}>"
-
-
-def prefer(wait: bool, timeout: float) -> dict[str, str]:
-    """The service answers before this client would think it dead."""
-    return {"Prefer": f"wait={min(30.0, timeout / 2):g}" if wait else "respond-async"}
-
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+CHUNK_BYTES = 2**24
+_READ_BYTES = 2**18
+_MAX_WAIT_SECONDS = 30.0
 
-class AsyncUploads:
-    """What hands in a dataset waits until that is ready, or with `wait=False` until all of it has arrived; then its
-    `ready` waits for the rest. Options are those of POST /v1/datasets: `label="pays"`, `imputation={"age": "mean"}`; or
-    `unlabeled=True`, for rows without answers."""
+
+class AsyncDataset(AsyncResource[DatasetView]):
+    """A dataset to train on, to evaluate with or to predict.
+
+    Example:
+        ```python
+        dataset = await client.upload("people.csv", label="pays", imputation="mean")
+        train, test = await dataset.split({"train": 0.8, "test": 0.2})
+        ```
+    """
+
+    _view_type = DatasetView
+    _collection = "/v1/datasets"
+
+    @property
+    def state(self) -> str:
+        """One of `receiving` (open for rows or chunks), `reading` (being ingested), `ready` and `failed`."""
+        return self.view.state
+
+    @property
+    def inputs(self) -> int | None:
+        """Number of inputs of a network for this dataset; None until the dataset is ready."""
+        return self.view.inputs
+
+    @property
+    def outputs(self) -> int | None:
+        """Number of targets or classes, the outputs of a network; None until the dataset is ready."""
+        return self.view.targets
+
+    @property
+    def classes(self) -> list[str] | None:
+        """The classes in order; None for numeric targets, or until the dataset is ready."""
+        return self.view.classes
+
+    async def wait(self) -> Self:
+        """Wait until the dataset is ready, even across restarts of the service.
+
+        Raises:
+            InvalidInput: The data were rejected; `errors` says where and why.
+            Conflict: The dataset is still open for rows or chunks.
+        """
+        await poll_while(self, "reading")
+        if self.view.state == "failed":
+            errors = [error.model_dump() for error in self.view.errors or ()]
+            raise InvalidInput(422, {"detail": " ".join(error["message"] for error in errors), "errors": errors})
+        if self.view.state == "receiving":
+            raise Conflict(409, {"detail": f"The dataset {self.id} is still open. Close it first."})
+        return self
+
+    async def profile(self) -> ProfileView:
+        """Compute statistics of each column, and warnings about what may impair training.
+
+        There is no read timeout, because the time grows with the dataset.
+
+        Raises:
+            Conflict: The dataset is not ready.
+        """
+        return await self._connection.request(
+            ProfileView, "GET", f"{self._path}/profile", timeout=self._connection.no_read_timeout
+        )
+
+    async def get_rows(self, *, offset: int = 0, limit: int = 20) -> RowsView:
+        """Fetch some rows as they were uploaded.
+
+        Args:
+            offset: Index of the first row, from 0.
+            limit: Maximum number of rows, up to 1,000.
+
+        Raises:
+            Conflict: The dataset is not ready.
+        """
+        query = {"offset": offset, "limit": limit}
+        return await self._connection.request(RowsView, "GET", f"{self._path}/rows", params=query)
+
+    async def split(
+        self, shares: Mapping[str, float], *, seed: int = 0, stratified: bool = True
+    ) -> list["AsyncDataset"]:
+        """Split the rows at random into new datasets without common rows.
+
+        There is no read timeout, because the time grows with the dataset.
+
+        Args:
+            shares: Share of the rows by the name of the new dataset, such as `{"train": 0.8, "test": 0.2}`.
+            seed: Seed of the random split.
+            stratified: Whether to preserve the proportions of the classes in each split.
+
+        Returns:
+            The new datasets, in the order of `shares`.
+
+        Raises:
+            Conflict: The dataset is not ready.
+            InvalidInput: The shares add up to more than 1, or another argument is invalid.
+        """
+        splits = [{"name": name, "share": share} for name, share in shares.items()]
+        response = await self._connection.request(
+            SplitsView,
+            "POST",
+            f"{self._path}/split",
+            json={"splits": splits, "seed": seed, "stratified": stratified},
+            headers=idempotency_key(),
+            timeout=self._connection.no_read_timeout,
+        )
+        return [AsyncDataset(self._connection, view) for view in response.data]
+
+    async def append(self, rows: Path | str | Frame) -> Self:
+        """Append rows to a dataset opened with `open_dataset("rows")`.
+
+        Each call appends exactly once, even if the connection breaks and the rows are sent again.
+
+        Args:
+            rows: The path of a file, or a table; all must have the same columns.
+
+        Raises:
+            Conflict: The dataset is not open for rows.
+        """
+        media_type = OCTET_STREAM if isinstance(rows, Path | str) else ARROW_STREAM
+        async with open_body(rows) as body:
+            headers = {
+                "Content-Type": media_type,
+                "Content-Length": str(await body.size()),
+                "Content-Digest": content_digest(await body.sha256()),
+                **idempotency_key(),
+            }
+            self.view = await self._connection.request(
+                DatasetView, "POST", f"{self._path}/rows", content=body, headers=headers
+            )
+        return self
+
+    async def send_chunks(self, path: Path | str, *, chunk_size: int = CHUNK_BYTES) -> Self:
+        """Send a file in chunks to a dataset opened with `open_dataset("file")`.
+
+        Chunks that the service already has are skipped, so that the same call resumes an interrupted upload.
+
+        Args:
+            path: The file.
+            chunk_size: Bytes per chunk; a resumed upload needs the same size.
+
+        Raises:
+            ValueError: The dataset has more chunks than the file.
+            Conflict: The dataset is not open for chunks.
+        """
+        path = Path(path)
+        await self.refresh()
+        stored = {chunk.number: chunk.sha256 for chunk in self.view.chunks or ()}
+        number = 0
+        with await to_thread(path.open, "rb") as file:
+            while chunk := await to_thread(file.read, chunk_size):
+                number += 1
+                digest = await to_thread(hashlib.sha256, chunk)
+                if stored.pop(number, None) != digest.hexdigest():
+                    await self._send_chunk(number, chunk, digest.digest())
+        if stored:
+            raise ValueError(f"{path.name} has {number} chunks, but the dataset {self.id} has chunk {max(stored)}.")
+        return self
+
+    async def _send_chunk(self, number: int, chunk: bytes, sha256: bytes) -> None:
+        headers = {"Content-Type": OCTET_STREAM, "Content-Digest": content_digest(sha256)}
+        path = f"{self._path}/chunks/{number}"
+        self.view = await self._connection.request(DatasetView, "PUT", path, content=chunk, headers=headers)
+
+    async def close(self, *, wait: bool = True) -> Self:
+        """Close an open dataset: the service then ingests its rows or chunks. Closing it again has no effect.
+
+        Args:
+            wait: Whether to wait until the dataset is ready.
+
+        Raises:
+            InvalidInput: The data were rejected; `errors` says where and why.
+        """
+        self.view = await self._connection.request(
+            DatasetView, "POST", f"{self._path}/close", headers=_prefer(wait, self._connection), repeatable=True
+        )
+        return await self.wait() if wait else self
+
+    async def delete(self) -> None:
+        """Delete the dataset; an upload or ingest in progress is aborted.
+
+        Raises:
+            Conflict: An unfinished job or batch prediction needs the dataset.
+        """
+        await self._connection.delete(self._path)
+
+    def __repr__(self) -> str:
+        """Return the id, the name, the state and the number of rows."""
+        rows = "" if self.view.rows is None else f", {self.view.rows:,} rows"
+        return f"<Dataset {self._label}: {self.view.state}{rows}>"
+
+
+class AsyncDatasetFactory:
+    """Base class of the client: the methods that create datasets.
+
+    They return when the dataset is ready, or with `wait=False` as soon as its data have arrived; then
+    `AsyncDataset.wait` waits for the ingest. Options are the fields of POST /v1/datasets, such as `label="pays"`,
+    `imputation={"age": "mean"}`, or `unlabeled=True` for rows without targets.
+    """
 
     _connection: AsyncConnection
 
     async def create_dataset(self, *, wait: bool = True, **fields: Any) -> AsyncDataset:
-        """Small data, in the request itself; fields as in POST /v1/datasets."""
-        return await self._hand_in(wait, json=fields, headers=new_key())
+        """Create a dataset from values in the request, for small data.
+
+        Args:
+            wait: Whether to wait until the dataset is ready.
+            fields: Fields of POST /v1/datasets: `inputs` with `targets` or `labels`, or `rows` with `target` or
+                `label`.
+
+        Raises:
+            InvalidInput: The data were rejected; `errors` says where and why.
+
+        Example:
+            ```python
+            xor = await client.create_dataset(
+                name="xor", inputs=[[0, 0], [0, 1], [1, 0], [1, 1]], labels=["no", "yes", "yes", "no"]
+            )
+            ```
+        """
+        return await self._create(wait, json=fields, headers=idempotency_key())
 
     async def open_dataset(self, kind: Literal["rows", "file"], **options: Any) -> AsyncDataset:
-        """One that takes files of rows (`append`), or the parts of one file (`send_chunks`), until it is closed."""
-        return await self._hand_in(False, json={"upload": kind, **options}, headers=new_key())
+        """Open a dataset that receives its data in several requests, until it is closed.
+
+        Args:
+            kind: `"rows"` for files or tables of rows (`AsyncDataset.append`), `"file"` for the chunks of one file
+                (`AsyncDataset.send_chunks`).
+            options: Fields of POST /v1/datasets.
+
+        Example:
+            ```python
+            dataset = await client.open_dataset("rows", label="pays")
+            for file in files:
+                await dataset.append(file)
+            await dataset.close()
+            ```
+        """
+        return await self._create(False, json={"upload": kind, **options}, headers=idempotency_key())
 
     async def upload(self, data: Path | str | Frame, *, wait: bool = True, **options: Any) -> AsyncDataset:
-        """A file, of any kind that the service reads; or a table of pandas, Polars or PyArrow.
+        """Create a dataset from a file or a table.
 
-        A file that is large goes in parts, and goes on where it was when the connection or the service breaks. A table
-        goes out batch by batch, and is never in memory as a whole here, if it is not so already; when the connection
-        breaks, ConnectionLost is raised: it cannot be made again.
+        A file of more than 16 MiB is sent in chunks; its upload resumes after a failure of connection or service.
+        A table is sent batch by batch, and never encoded in memory as a whole; it cannot be sent again if the
+        connection breaks.
+
+        Args:
+            data: The path of a CSV, TSV, Parquet, Arrow, NDJSON, JSON or .npz file; or a table of pandas, Polars,
+                PyArrow or another library with the Arrow PyCapsule protocol.
+            wait: Whether to wait until the dataset is ready.
+            options: Fields of POST /v1/datasets, such as `target`, `label`, `features` and `imputation`; `name` is by
+                default the name of the file.
+
+        Raises:
+            InvalidInput: The data were rejected; `errors` says where and why. No dataset remains.
+            ConnectionFailed: The connection broke while a table was being sent, or longer than retries last.
+
+        Example:
+            ```python
+            dataset = await client.upload("people.csv", label="pays", imputation="mean")
+            ```
         """
         if not isinstance(data, Path | str):
-            headers, parameters = {"Content-Type": ARROW_STREAM}, as_text(options)
-            return await self._hand_in(wait, content=made(stream(data)), params=parameters, headers=headers)
+            body, headers = iterate_in_thread(encode_arrow_stream(data)), {"Content-Type": ARROW_STREAM}
+            return await self._create(wait, content=body, params=encode_options(options), headers=headers)
         path = Path(data)
-        if (await aside(path.stat)).st_size > BYTES_OF_A_PART:
-            opened = await self.open_dataset("file", **{**told_by_name(path.name), **options})
-            async with _discarded(opened):
-                await opened.send_chunks(path)
-                return await opened.close(wait=wait)
-        with await aside(path.open, "rb") as file:
+        if (await to_thread(path.stat)).st_size > CHUNK_BYTES:
+            dataset = await self.open_dataset("file", **{**infer_from_filename(path.name), **options})
+            async with _delete_on_error(dataset):
+                await dataset.send_chunks(path)
+                return await dataset.close(wait=wait)
+        with await to_thread(path.open, "rb") as file:
             files = {"file": (path.name, file)}
-            return await self._hand_in(wait, files=files, data=as_text(options), headers=new_key())
+            return await self._create(wait, files=files, data=encode_options(options), headers=idempotency_key())
 
     async def upload_arrays(
         self,
@@ -244,31 +313,95 @@ class AsyncUploads:
         wait: bool = True,
         **options: Any,
     ) -> AsyncDataset:
-        """`inputs` (rows, inputs) with `targets` (rows, outputs) or `labels` (rows,), and `weights` (rows,): arrays of
-        NumPy, or paths of .npy or IDX files. `inputs` alone go with `unlabeled=True`."""
-        given = {"inputs": inputs, "targets": targets, "labels": labels, "weights": weights}
+        """Create a dataset from NumPy arrays, or from .npy or IDX files.
+
+        Args:
+            inputs: Shape (rows, inputs).
+            targets: Shape (rows, outputs): numbers to predict.
+            labels: Shape (rows,): classes to predict, instead of targets.
+            weights: Shape (rows,): sample weights.
+            wait: Whether to wait until the dataset is ready.
+            options: Fields of POST /v1/datasets; `unlabeled=True` for inputs alone.
+
+        Raises:
+            InvalidInput: The data were rejected; `errors` says where and why. No dataset remains.
+            ValueError: An array contains neither numbers nor text.
+
+        Example:
+            ```python
+            dataset = await client.upload_arrays(inputs=x_train, labels=y_train, name="digits")
+            ```
+        """
+        arrays = {"inputs": inputs, "targets": targets, "labels": labels, "weights": weights}
         with ExitStack() as stack:
             files = {
-                field: (field, await aside(stack.enter_context, array_file(array, field)))
-                for field, array in given.items()
+                field: (field, await to_thread(stack.enter_context, open_npy(array, field)))
+                for field, array in arrays.items()
                 if array is not None
             }
-            return await self._hand_in(wait, files=files, data=as_text(options), headers=new_key())
+            return await self._create(wait, files=files, data=encode_options(options), headers=idempotency_key())
 
-    async def _hand_in(self, wait: bool, headers: Mapping[str, str], **request: Any) -> AsyncDataset:
-        headers = {**headers, **prefer(wait, self._connection.timeout)}
-        view = await self._connection.ask(DatasetView, "POST", "/v1/datasets", headers=headers, **request)
+    async def _create(self, wait: bool, headers: Mapping[str, str], **request: Any) -> AsyncDataset:
+        headers = {**headers, **_prefer(wait, self._connection)}
+        view = await self._connection.request(DatasetView, "POST", "/v1/datasets", headers=headers, **request)
         dataset = AsyncDataset(self._connection, view)
-        async with _discarded(dataset):
-            return await dataset.ready() if wait else dataset
+        async with _delete_on_error(dataset):
+            return await dataset.wait() if wait else dataset
+
+
+class AsyncFileBody:
+    """A file as a request body, which can be iterated repeatedly and so sent again."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Iterate over the content from its beginning."""
+        await to_thread(self._file.seek, 0)
+        while chunk := await to_thread(self._file.read, _READ_BYTES):
+            yield chunk
+
+    async def size(self) -> int:
+        """Return the number of bytes."""
+        return await to_thread(self._file.seek, 0, 2)
+
+    async def sha256(self) -> bytes:
+        """Return the digest of the content."""
+        digest = hashlib.sha256()
+        async for chunk in self:
+            digest.update(chunk)
+        return digest.digest()
 
 
 @asynccontextmanager
-async def _discarded(dataset: AsyncDataset) -> AsyncIterator[None]:
-    """Nothing is left of what cannot be read, or is broken off: nobody but these lines knows of it."""
+async def open_body(rows: Path | str | Frame) -> AsyncIterator[AsyncFileBody]:
+    """Open a file as a body; a table is first spooled to a temporary file, to compute its digest before it is sent."""
+    if isinstance(rows, Path | str):
+        with await to_thread(Path(rows).open, "rb") as file:
+            yield AsyncFileBody(file)
+        return
+    with tempfile.TemporaryFile() as spool:
+        await to_thread(spool.writelines, encode_arrow_stream(rows))
+        yield AsyncFileBody(spool)
+
+
+async def iterate_in_thread(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Iterate over chunks, each produced when the previous one has been sent. Such a body cannot be sent again."""
+    while (chunk := await to_thread(next, chunks, None)) is not None:
+        yield chunk
+
+
+def _prefer(wait: bool, connection: AsyncConnection) -> dict[str, str]:
+    # The service has to respond before this client times out.
+    return {"Prefer": f"wait={min(_MAX_WAIT_SECONDS, connection.timeout / 2):g}" if wait else "respond-async"}
+
+
+@asynccontextmanager
+async def _delete_on_error(dataset: AsyncDataset) -> AsyncIterator[None]:
+    """Delete a dataset if its creation fails or is interrupted, because the caller does not get its id."""
     try:
         yield
-    except ConnectionLost:
+    except ConnectionFailed:  # a deletion would fail as well
         raise
     except BaseException:
         with suppress(NablaError):

@@ -1,1 +1,1 @@
-"""The client without an event loop, generated from the one in _async."""
+"""The synchronous client, generated from the asynchronous one in `_async`."""

@@ -1,57 +1,73 @@
-# Generated from batch_predictions.py in _async by scripts/generate_sync_client.py. Change that one.
-"""A dataset that is worked through a network into a file, by a process of the service."""
+# Generated from _async/batch_predictions.py by scripts/generate_sync_client.py. Do not edit.
+"""Batch predictions: all rows of a dataset, predicted into a file by the service."""
 
 from pathlib import Path
+from typing import Self
 
-from nabla.app.client._sync.resource import Handle
-from nabla.app.client.concurrency import sleep
-from nabla.app.client.errors import BatchPredictionEnded
+from nabla.app.client._sync.resource import Resource, poll_while
+from nabla.app.client.errors import BatchPredictionError
 from nabla.app.schemas.predictions import BatchPredictionView
 
-# Between two looks at one that has not ended: the first, and the longest.
-_SOON, _SECONDS_BETWEEN_LOOKS = 0.02, 1.0
 
+class BatchPrediction(Resource[BatchPredictionView]):
+    """A batch prediction, created by `Network.predict_dataset`.
 
-class BatchPrediction(Handle[BatchPredictionView]):
-    """A batch prediction."""
+    Example:
+        ```python
+        batch = network.predict_dataset("customers", format="parquet")
+        batch.wait()
+        batch.download("predictions.parquet")
+        ```
+    """
+
+    _view_type = BatchPredictionView
+    _collection = "/v1/batch-predictions"
 
     @property
     def state(self) -> str:
+        """One of `queued`, `running`, `succeeded`, `failed` and `cancelled`."""
         return self.view.state
 
-    def refresh(self) -> "BatchPrediction":
-        """Ask how far it is."""
-        self.view = self._connection.ask(BatchPredictionView, "GET", self._path)
-        return self
+    def wait(self) -> Self:
+        """Wait until the batch prediction succeeds, even across restarts of the service.
 
-    def wait(self) -> "BatchPrediction":
-        """Until it has ended, also across a restart of the service. Raises BatchPredictionEnded unless it has
-        succeeded."""
-        pause = _SOON
-        while self.view.state in ("queued", "running"):
-            sleep(pause)
-            pause = min(2 * pause, _SECONDS_BETWEEN_LOOKS)
-            self.refresh()
+        Raises:
+            BatchPredictionError: The batch prediction failed or was cancelled.
+        """
+        poll_while(self, "queued", "running")
         if self.view.state != "succeeded":
-            raise BatchPredictionEnded(self.view)
+            raise BatchPredictionError(self.view)
         return self
 
     def download(self, path: Path | str) -> Path:
-        """The file of one that has succeeded, as `path`, which is there when all of it has come."""
+        """Download the predictions.
+
+        The file appears under its name when it is complete. An interrupted download is retried.
+
+        Args:
+            path: The file to write.
+
+        Returns:
+            The path of the file.
+
+        Raises:
+            Conflict: The batch prediction has not succeeded.
+        """
         return self._connection.download(f"{self._path}/file", Path(path))
 
-    def cancel(self) -> "BatchPrediction":
-        """End one that has not ended."""
-        self.view = self._connection.ask(BatchPredictionView, "POST", f"{self._path}/cancel")
+    def cancel(self) -> Self:
+        """Cancel the batch prediction.
+
+        Raises:
+            Conflict: The batch prediction is already finished.
+        """
+        self.view = self._connection.request(BatchPredictionView, "POST", f"{self._path}/cancel")
         return self
 
     def delete(self) -> None:
-        """With its file, whatever its state."""
+        """Delete the batch prediction and its file; cancel it if it is still queued or running."""
         self._connection.delete(self._path)
 
-    @property
-    def _path(self) -> str:
-        return f"/v1/batch-predictions/{self.id}"
-
     def __repr__(self) -> str:
-        return f"<BatchPrediction {self._called()}: {self.view.state}, {self.view.rows_done:,} of {self.view.rows:,}>"
+        """Return the id, the name, the state and the progress."""
+        return f"<BatchPrediction {self._label}: {self.view.state}, {self.view.rows_done:,} of {self.view.rows:,}>"

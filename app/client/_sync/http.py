@@ -1,123 +1,208 @@
-# Generated from http.py in _async by scripts/generate_sync_client.py. Change that one.
-"""One service, asked over HTTP: its answers are its own models, its refusals are errors of a kind each."""
+# Generated from _async/http.py by scripts/generate_sync_client.py. Do not edit.
+"""HTTP connection to a service: requests with retries, typed responses, event streams, downloads."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+from httpx_sse import EventSource, ServerSentEvent
 from pydantic import BaseModel, ValidationError
 
-from nabla.app.client.concurrency import here, sleep
-from nabla.app.client.errors import BadRequest, ConnectionLost, InProgress, ServiceFailed, Unavailable
-from nabla.app.client.request_encoding import problem_in
-from nabla.app.client.retries import Tries, is_repeatable
+from nabla.app.client.concurrency import run_inline, sleep
+from nabla.app.client.errors import (
+    BadRequest,
+    ConnectionFailed,
+    RequestInProgress,
+    ServerError,
+    ServiceUnavailable,
+    parse_status_error,
+)
+from nabla.app.client.retries import RetryPolicy, is_repeatable
 
-View = TypeVar("View", bound=BaseModel)
+ModelT = TypeVar("ModelT", bound=BaseModel)
 
-_SECONDS_TO_CONNECT = 5.0
-_THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
-# Of a file that arrives; what has not is not taken for the file.
-_UNFINISHED = ".part"
+_CONNECT_TIMEOUT = 5.0
+# The service sends a heartbeat every 15 seconds.
+_EVENT_STREAM_TIMEOUT = 60.0
+_RECONNECT_SECONDS = 0.1
+_LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
+_PARTIAL_SUFFIX = ".part"
 
 
 class Connection:
-    """What all that a client gives out has in common."""
+    """HTTP connection pool of a client, shared by the resources that it returns."""
 
-    def __init__(self, url: str, timeout: float, patience: float) -> None:
+    def __init__(self, url: str, timeout: float, retry_timeout: float) -> None:
+        """Prepare the pool; nothing is sent yet.
+
+        Args:
+            url: The address of the service.
+            timeout: Seconds without receiving anything after which a request fails.
+            retry_timeout: Seconds for which repeatable requests are retried.
+
+        Raises:
+            ConnectionFailed: The URL is malformed, or needs a proxy that httpx does not support as installed.
+        """
         self.url = url
-        self.patience = patience
         self.timeout = timeout
-        limits = httpx.Timeout(timeout, connect=min(timeout, _SECONDS_TO_CONNECT))
+        self._retry_timeout = retry_timeout
+        # Until the service has responded once, a refused connection is not retried.
+        self._has_responded = False
+        limits = httpx.Timeout(timeout, connect=min(timeout, _CONNECT_TIMEOUT))
         try:
-            # Proxies stand between this machine and others, and not between it and itself.
-            is_elsewhere = httpx.URL(url).host not in _THIS_MACHINE
-            self._http = httpx.Client(base_url=url, timeout=limits, trust_env=is_elsewhere)
-        except (httpx.InvalidURL, ImportError) as problem:  # the latter: a proxy of a kind that httpx needs more for
-            raise ConnectionLost(f"There is no way to a service at {url}: {problem}.") from problem
-        self._answered = False
+            # Proxy settings of the environment do not apply to services on this machine.
+            use_proxy = httpx.URL(url).host not in _LOOPBACK_HOSTS
+            self._http = httpx.Client(base_url=url, timeout=limits, trust_env=use_proxy)
+        except (httpx.InvalidURL, ImportError) as error:  # ImportError: a proxy scheme that needs another package
+            raise ConnectionFailed(f"Cannot connect to a service at {url}: {error}.") from error
 
     def close(self) -> None:
+        """Close all connections."""
         self._http.close()
 
     @property
-    def as_long_as_it_takes(self) -> httpx.Timeout:
-        """For what takes as long as the data are large."""
-        return httpx.Timeout(self.timeout, connect=min(self.timeout, _SECONDS_TO_CONNECT), read=None)
+    def no_read_timeout(self) -> httpx.Timeout:
+        """Timeouts for requests whose processing time grows with the data."""
+        return httpx.Timeout(self.timeout, connect=min(self.timeout, _CONNECT_TIMEOUT), read=None)
 
-    def tries(self, patience: float | None = None, *, repeatable: bool = True) -> Tries:
-        patience = self.patience if patience is None else patience
-        return Tries(self.url, patience, repeatable=repeatable, answered=self._answered)
+    def retry_policy(self, timeout: float | None = None, *, repeatable: bool = True) -> RetryPolicy:
+        """Return the retry schedule of a new request, with the client's timeout by default."""
+        timeout = self._retry_timeout if timeout is None else timeout
+        return RetryPolicy(self.url, timeout, repeatable=repeatable, has_responded=self._has_responded)
 
-    def ask(self, view: type[View], method: str, path: str, **request: Any) -> View:
-        answer = self.send(method, path, **request)
-        try:
-            return view.model_validate_json(answer.content)
-        except ValidationError as problem:
-            detail = f"What answers at {self.url} is no Nabla service, or one of another version."
-            raise ServiceFailed(answer.status_code, {"detail": detail}) from problem
+    def request(self, model: type[ModelT], method: str, path: str, **options: Any) -> ModelT:
+        """Send a request and validate the response.
 
-    def send(self, method: str, path: str, *, repeatable: bool | None = None, **request: Any) -> httpx.Response:
-        """`repeatable`: whether the request may arrive twice, where that is not for its method and its key to say.
-
-        Raises ServiceError, ConnectionLost.
+        Raises:
+            StatusError: The service rejected the request.
+            ServerError: The response is not that of a Nabla service of this version.
+            ConnectionFailed: No response arrived.
         """
-        may = is_repeatable(method, request.get("headers") or {}) if repeatable is None else repeatable
-        tries, sent_before = self.tries(repeatable=may), False
+        response = self.send(method, path, **options)
+        try:
+            return model.model_validate_json(response.content)
+        except ValidationError as error:
+            detail = f"The response from {self.url} is not that of a Nabla service of this version."
+            raise ServerError(response.status_code, {"detail": detail}) from error
+
+    def send(self, method: str, path: str, *, repeatable: bool | None = None, **options: Any) -> httpx.Response:
+        """Send a request, and retry it if that is safe and no response arrives.
+
+        Args:
+            method: The HTTP method.
+            path: The path below the URL of the service.
+            repeatable: Whether the service may receive the request twice; by default that follows from the method
+                and the idempotency key.
+            options: Arguments of `httpx.Client.request`.
+
+        Raises:
+            StatusError: The service rejected the request.
+            ConnectionFailed: No response arrived.
+        """
+        if repeatable is None:
+            repeatable = is_repeatable(method, options.get("headers") or {})
+        policy, is_retry = self.retry_policy(repeatable=repeatable), False
         while True:
             try:
-                answer = self._http.request(method, path, **request)
-                self._answered = True
-                if not (sent_before and method == "DELETE" and answer.status_code == 404):
-                    _check(answer)
-                return answer
-            except (httpx.TransportError, Unavailable, InProgress) as problem:
-                pause, sent_before = tries.pause_after(problem), True
-            sleep(pause)
+                response = self._http.request(method, path, **options)
+                self._has_responded = True
+                # Ids are never reused: a resource that is gone at a retry was deleted by the attempt before.
+                if not (is_retry and method == "DELETE" and response.status_code == 404):
+                    _raise_for_status(response)
+                return response
+            except (httpx.TransportError, ServiceUnavailable, RequestInProgress) as error:
+                delay, is_retry = policy.next_delay(error), True
+            sleep(delay)
 
     @contextmanager
-    def streamed(self, path: str, **request: Any) -> Iterator[httpx.Response]:
-        """An answer that is read as it arrives. Raises ServiceError, httpx.TransportError."""
-        with self._http.stream("GET", path, **request) as answer:
-            self._answered = True
-            _check(answer)
-            yield answer
+    def stream(self, path: str, **options: Any) -> Iterator[httpx.Response]:
+        """Open a response that is read as it arrives.
+
+        Raises:
+            StatusError: The service rejected the request.
+            httpx.TransportError: No response arrived, or it was interrupted.
+        """
+        with self._http.stream("GET", path, **options) as response:
+            self._has_responded = True
+            _raise_for_status(response)
+            yield response
+
+    def stream_events(self, path: str, retry_timeout: float | None = None) -> Generator[ServerSentEvent, None]:
+        """Stream Server-Sent Events from the first one on, resuming after the last one received when interrupted.
+
+        Args:
+            path: The path of the event stream.
+            retry_timeout: Seconds for which an unreachable service is retried; by default that of the client.
+
+        Raises:
+            StatusError: The service rejected the request.
+            ConnectionFailed: The service was unreachable for too long.
+        """
+        last_event_id, policy = "0", self.retry_policy(retry_timeout)
+        while True:
+            try:
+                headers = {"Last-Event-ID": last_event_id}
+                with self.stream(path, headers=headers, timeout=_EVENT_STREAM_TIMEOUT) as response:
+                    try:
+                        for event in EventSource(response).iter_sse():
+                            last_event_id = event.id or last_event_id
+                            yield event
+                    finally:
+                        # Any byte counts, heartbeats too: a long time without events is not an outage.
+                        if response.num_bytes_downloaded:
+                            policy.reset()
+                delay = _RECONNECT_SECONDS  # a service that shuts down ends its streams
+            except (httpx.TransportError, ServiceUnavailable) as error:
+                delay = policy.next_delay(error)
+            sleep(delay)
 
     def delete(self, path: str) -> None:
-        """By id, never by name, so that it can be sent again: what is not there then was deleted by the first one."""
+        """Delete a resource. The path must contain its id: by a retry, its name may belong to another resource.
+
+        Raises:
+            StatusError: The service rejected the request.
+            ConnectionFailed: No response arrived.
+        """
         self.send("DELETE", path)
 
-    def download(self, address: str, path: Path, **query: str) -> Path:
-        """A file at `path`, which is there when all of it has arrived. One that breaks off is begun anew."""
-        unfinished, tries, furthest = path.with_name(path.name + _UNFINISHED), self.tries(), 0
+    def download(self, url_path: str, path: Path, **query: str) -> Path:
+        """Download a file. It gets its name only when it is complete; an interrupted download starts over.
+
+        Raises:
+            StatusError: The service rejected the request.
+            ConnectionFailed: No response arrived, or the download was interrupted for too long.
+        """
+        partial, policy, max_bytes = path.with_name(path.name + _PARTIAL_SUFFIX), self.retry_policy(), 0
         try:
             while True:
                 try:
-                    with self.streamed(address, params=query, timeout=self.as_long_as_it_takes) as answer:
-                        _write(answer, unfinished)
-                    return unfinished.rename(path)
-                except (httpx.TransportError, Unavailable) as problem:
-                    reached = unfinished.stat().st_size if unfinished.exists() else 0
-                    if reached > furthest:  # it may have taken long to come so far
-                        furthest = reached
-                        tries.succeeded()
-                    pause = tries.pause_after(problem)
-                sleep(pause)
+                    with self.stream(url_path, params=query, timeout=self.no_read_timeout) as response:
+                        _write_body(response, partial)
+                    return partial.rename(path)
+                except (httpx.TransportError, ServiceUnavailable) as error:
+                    received = partial.stat().st_size if partial.exists() else 0
+                    if received > max_bytes:  # progress, so the time it took is not an outage
+                        max_bytes = received
+                        policy.reset()
+                    delay = policy.next_delay(error)
+                sleep(delay)
         finally:
-            unfinished.unlink(missing_ok=True)
+            partial.unlink(missing_ok=True)
 
 
-def _write(answer: httpx.Response, path: Path) -> None:
-    with here(path.open, "wb") as file:
-        for part in answer.iter_bytes():
-            here(file.write, part)
+def _write_body(response: httpx.Response, path: Path) -> None:
+    with run_inline(path.open, "wb") as file:
+        for chunk in response.iter_bytes():
+            run_inline(file.write, chunk)
 
 
-def _check(answer: httpx.Response) -> None:
-    if answer.is_redirect:
-        to = answer.headers.get("Location", "")
-        raise BadRequest(answer.status_code, {"detail": f"{answer.url} only leads to {to}: give the address there."})
-    if not answer.is_success:
-        content = answer.read()
-        raise problem_in(answer.status_code, content, answer.headers.get("Retry-After"))
+def _raise_for_status(response: httpx.Response) -> None:
+    if response.is_redirect:
+        location = response.headers.get("Location", "")
+        detail = f"{response.url} redirects to {location}: use that address of the service instead."
+        raise BadRequest(response.status_code, {"detail": detail})
+    if not response.is_success:
+        content = response.read()
+        raise parse_status_error(response.status_code, content, response.headers.get("Retry-After"))

@@ -1,177 +1,261 @@
-# Generated from jobs.py in _async by scripts/generate_sync_client.py. Change that one.
-"""A job, as a program holds it."""
+# Generated from _async/jobs.py by scripts/generate_sync_client.py. Do not edit.
+"""Training jobs: following, controlling and inspecting them."""
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from contextlib import closing
+from typing import Any, Literal, Self
 
-import httpx
+from httpx_sse import ServerSentEvent
 
 from nabla.app.client._sync.http import Connection
 from nabla.app.client._sync.networks import Network
-from nabla.app.client._sync.resource import Handle
-from nabla.app.client.concurrency import sleep
-from nabla.app.client.errors import Unavailable, ended
-from nabla.app.client.history import Curve, History, page
-from nabla.app.client.sse import Parser
-from nabla.app.client.tabular import answer_for, request_for
+from nabla.app.client._sync.resource import Resource
+from nabla.app.client.errors import job_error
+from nabla.app.client.history import CostCurve, History, render_html
+from nabla.app.client.request_encoding import decode_predictions, encode_prediction_request
 from nabla.app.schemas.jobs import CheckpointsView, CheckpointView, EpochView, HistoryView, JobView
 from nabla.app.schemas.networks import NetworkView, VersionView
 from nabla.app.schemas.predictions import PredictionView
 
-# The service says something at least every 15.
-_SECONDS_OF_SILENCE = 60.0
-_POINTS_OF_A_CURVE = 500
+_HISTORY_PAGE = 10_000
+_CURVE_POINTS = 500
 
 
-class Job(Handle[JobView]):
-    """A training job. What it has seen of its epochs, it shows in a notebook."""
+class Job(Resource[JobView]):
+    """A training job.
+
+    In a notebook it shows its state, and the cost (loss) of the epochs that were followed as a curve.
+
+    Attributes:
+        view: The last representation received from the service.
+        cost_curve: The cost of the epochs received by `follow` or `wait`.
+
+    Example:
+        ```python
+        job = client.create_job(network, dataset, epochs=200)
+        job.wait()
+        job.cost
+        ```
+    """
+
+    _view_type = JobView
+    _collection = "/v1/jobs"
 
     def __init__(self, connection: Connection, view: JobView) -> None:
         super().__init__(connection, view)
-        self.curve = Curve()
+        self.cost_curve = CostCurve()
 
     @property
     def state(self) -> str:
+        """One of `queued`, `running`, `paused`, `succeeded`, `failed` and `cancelled`."""
         return self.view.state
 
     @property
     def epoch(self) -> int:
-        """How many it has finished."""
+        """Number of finished epochs."""
         return self.view.epoch
 
     @property
     def cost(self) -> float | None:
-        """Of the last one."""
+        """Training cost of the last finished epoch."""
         return self.view.cost
 
     @property
-    def has_ended(self) -> bool:
+    def is_finished(self) -> bool:
+        """Whether the job has succeeded, failed or been cancelled."""
         return self.view.finished_at is not None
 
-    def refresh(self) -> "Job":
-        """Ask how it is now."""
-        return self._now(self._connection.ask(JobView, "GET", self._path))
+    def follow(self, retry_timeout: float | None = None) -> Iterator[EpochView | JobView]:
+        """Stream the events of the job from its creation until it is finished.
 
-    def follow(self, patience: float | None = None) -> Iterator[EpochView | JobView]:
-        """What happens to it, from its beginning and as it happens, until it has ended: its epochs, and itself at each
-        change of state.
+        The job object is updated as they arrive. An interrupted stream resumes after the last event.
 
-        A stream that breaks is gone on with where it broke. Raises ConnectionLost when there is no service for
-        `patience` seconds, by default those of the client.
+        Args:
+            retry_timeout: Seconds for which an unreachable service is retried; by default that of the client.
+
+        Yields:
+            An `EpochView` for each finished epoch, and a `JobView` for each change of state.
+
+        Raises:
+            ConnectionFailed: The service was unreachable for too long.
+
+        Example:
+            ```python
+            for event in job.follow():
+                print(job.state, job.epoch, job.cost)
+            ```
         """
-        last_id, tries = "0", self._connection.tries(patience)
-        while True:
-            try:
-                headers = {"Last-Event-ID": last_id}
-                with self._connection.streamed(
-                    f"{self._path}/events", headers=headers, timeout=_SECONDS_OF_SILENCE
-                ) as answer:
-                    parser = Parser()
-                    for part in answer.iter_bytes():
-                        tries.succeeded()
-                        for event in parser.feed(part):
-                            last_id = event.id
-                            yield self._seen(event.kind, event.data)
-                            if self.has_ended:
-                                return
-                pause = 0.1  # the service has ended the stream, to start anew
-            except (httpx.TransportError, Unavailable) as problem:
-                pause = tries.pause_after(problem)
-            sleep(pause)
+        stream = self._connection.stream_events(f"{self._path}/events", retry_timeout)
+        with closing(stream) as events:
+            for event in events:
+                view = self._apply_event(event)
+                if view is not None:
+                    yield view
+                    if self.is_finished:
+                        return
 
-    def _seen(self, kind: str, data: str) -> EpochView | JobView:
-        if kind == "state":
-            return self._now(JobView.model_validate_json(data)).view
-        epoch = EpochView.model_validate_json(data)
-        self.curve.add(epoch.epoch, epoch.cost, epoch.validation_cost)
-        return epoch
+    def _apply_event(self, event: ServerSentEvent) -> EpochView | JobView | None:
+        """Update the job from an event, and return the content of the event; None for events of other types."""
+        if event.event == "state":
+            self.view = JobView.model_validate_json(event.data)
+            return self.view
+        if event.event == "epoch":
+            epoch = EpochView.model_validate_json(event.data)
+            self._add_to_curve(epoch)
+            return epoch
+        return None
 
-    def _now(self, view: JobView) -> "Job":
-        self.view = view
-        return self
+    def wait(self) -> Self:
+        """Wait until the job succeeds, even across restarts of the service.
 
-    def wait(self) -> "Job":
-        """Follow it until it has succeeded, also across a restart of the service. Raises JobFailed, JobCancelled."""
-        if self.has_ended:
-            self._see_what_was()
+        Raises:
+            JobFailed: The job failed.
+            JobCancelled: The job was cancelled.
+            ConnectionFailed: The service was unreachable for too long.
+        """
+        if self.is_finished:
+            self._load_curve()
         else:
             for _ in self.follow():
                 pass
         if self.view.state != "succeeded":
-            raise ended(self.view)
+            raise job_error(self.view)
         return self
 
-    def _see_what_was(self) -> None:
-        """Of a job that nobody has followed here."""
-        if not self.curve.points:
-            for epoch in self.history_in_brief(_POINTS_OF_A_CURVE):
-                self.curve.add(epoch.epoch, epoch.cost, epoch.validation_cost)
+    def _load_curve(self) -> None:
+        if not self.cost_curve.points:
+            for epoch in self.history(points=_CURVE_POINTS):
+                self._add_to_curve(epoch)
 
-    def history(self) -> History:
-        """All of it, however many pages it has."""
+    def _add_to_curve(self, epoch: EpochView) -> None:
+        self.cost_curve.add(epoch.epoch, epoch.cost, epoch.validation_cost)
+
+    def history(self, *, points: int | None = None) -> History:
+        """Fetch the finished epochs.
+
+        Args:
+            points: Fetch a sample of about this many epochs, for a plot: with the first, the last, and the lowest and
+                highest costs in between. By default all epochs are fetched.
+        """
+        path = f"{self._path}/history"
+        if points is not None:
+            return History((self._connection.request(HistoryView, "GET", path, params={"points": points})).data)
         epochs: list[EpochView] = []
         while True:
-            query = {"after": epochs[-1].epoch if epochs else 0, "limit": 10_000}
-            found = self._connection.ask(HistoryView, "GET", f"{self._path}/history", params=query)
-            epochs += found.data
-            if not found.has_more:
+            query = {"after": epochs[-1].epoch if epochs else 0, "limit": _HISTORY_PAGE}
+            page = self._connection.request(HistoryView, "GET", path, params=query)
+            epochs += page.data
+            if not page.has_more:
                 return History(epochs)
 
-    def history_in_brief(self, points: int) -> History:
-        """About so many epochs of all, for a plot: with the first, the last, the lowest and the highest."""
-        query = {"points": points}
-        return History((self._connection.ask(HistoryView, "GET", f"{self._path}/history", params=query)).data)
+    def cancel(self, keep: Literal["last", "best"] | None = None) -> Self:
+        """Cancel the job; its history and its checkpoints stay.
 
-    def cancel(self, keep: Literal["last", "best"] | None = None) -> "Job":
-        """`keep`: which weights to publish all the same."""
-        return self._now(self._connection.ask(JobView, "POST", f"{self._path}/cancel", json={"keep": keep}))
+        Args:
+            keep: Weights to publish: the last ones, or those of the best epoch. By default none.
 
-    def pause(self) -> "Job":
-        return self._now(self._connection.ask(JobView, "POST", f"{self._path}/pause"))
+        Raises:
+            Conflict: The job is already finished.
+        """
+        return self._change_state("cancel", json={"keep": keep})
 
-    def resume(self) -> "Job":
-        return self._now(self._connection.ask(JobView, "POST", f"{self._path}/resume"))
+    def pause(self) -> Self:
+        """Pause the job: if it is running, it is saved at its next step and frees its slot.
 
-    def change(self, **fields: Any) -> "Job":
-        """Fields as in PATCH /v1/jobs/{job}: `priority`, `learning_rate`."""
-        return self._now(self._connection.ask(JobView, "PATCH", self._path, json=fields))
+        If that step takes longer than 10 seconds, the method returns earlier: then the state is still `running`, and
+        `view.pausing` is true.
 
-    def checkpoints(self) -> list[CheckpointView]:
-        """Newest first."""
-        return (self._connection.ask(CheckpointsView, "GET", f"{self._path}/checkpoints")).data
+        Raises:
+            Conflict: The job is already finished.
+        """
+        return self._change_state("pause")
+
+    def resume(self) -> Self:
+        """Queue the paused job again; it continues exactly where it was paused.
+
+        Raises:
+            Conflict: The job is not paused.
+        """
+        return self._change_state("resume")
+
+    def _change_state(self, action: str, **request: Any) -> Self:
+        self.view = self._connection.request(JobView, "POST", f"{self._path}/{action}", **request)
+        return self
+
+    def update(self, **fields: Any) -> Self:
+        """Change the priority, or the learning rate from the next epoch on.
+
+        Args:
+            fields: Fields of PATCH /v1/jobs/{job}: `priority`, `learning_rate`.
+
+        Raises:
+            Conflict: The job is already finished.
+        """
+        self.view = self._connection.request(JobView, "PATCH", self._path, json=fields)
+        return self
+
+    def list_checkpoints(self) -> list[CheckpointView]:
+        """Fetch the stored checkpoints, newest first."""
+        return (self._connection.request(CheckpointsView, "GET", f"{self._path}/checkpoints")).data
 
     def publish(self, checkpoint: int, weights: Literal["last", "best"] = "last") -> VersionView:
-        """The weights of a checkpoint become the network's current version."""
+        """Publish the weights of a checkpoint as the current version of the network.
+
+        Args:
+            checkpoint: The number of the checkpoint.
+            weights: The last weights, or those of the best epoch so far, for a job with early stopping.
+
+        Returns:
+            The new version.
+
+        Raises:
+            NotFound: There is no such checkpoint.
+        """
         path = f"{self._path}/checkpoints/{checkpoint}/publish"
-        return self._connection.ask(VersionView, "POST", path, json={"weights": weights})
+        return self._connection.request(VersionView, "POST", path, json={"weights": weights})
 
     def predict(self, rows: Any, *, top_k: int | None = None, probabilities: bool = False) -> PredictionView | Any:
-        """As a network does, in kind, but with the weights that the running job has at the moment."""
-        request = request_for(rows, {"top_k": top_k, "probabilities": probabilities or None})
-        answer = self._connection.send("POST", f"{self._path}/predictions", repeatable=True, **request)
-        return answer_for(rows, answer.content)
+        """Predict raw rows with the current weights of the running job.
 
-    def network(self) -> Network:
-        """The one that it trains."""
+        Args:
+            rows: As for `Network.predict`.
+            top_k: Number of most likely classes to return for each row; not for arrays.
+            probabilities: Whether to return the probability of each class. The cost must be a cross-entropy.
+
+        Returns:
+            As `Network.predict`.
+
+        Raises:
+            Conflict: The job is not running.
+        """
+        request = encode_prediction_request(rows, {"top_k": top_k, "probabilities": probabilities or None})
+        response = self._connection.send("POST", f"{self._path}/predictions", repeatable=True, **request)
+        return decode_predictions(rows, response.content)
+
+    def get_network(self) -> Network:
+        """Fetch the network that the job trains."""
         path = f"/v1/networks/{self.view.network_id}"
-        return Network(self._connection, self._connection.ask(NetworkView, "GET", path))
+        return Network(self._connection, self._connection.request(NetworkView, "GET", path))
 
     def delete(self) -> None:
-        """With its history and its checkpoints; only one that has ended. The version that it published stays."""
+        """Delete the job with its history and its checkpoints. The version that it published stays.
+
+        Raises:
+            Conflict: The job is not finished.
+        """
         self._connection.delete(self._path)
 
-    @property
-    def _path(self) -> str:
-        return f"/v1/jobs/{self.id}"
-
     def __repr__(self) -> str:
+        """Return the id, the name, the state, the progress and the cost."""
         cost = "" if self.cost is None else f", cost {self.cost:.4g}"
-        return f"<Job {self._called()}: {self.state}, epoch {self.epoch} of {self.view.epochs}{cost}>"
+        return f"<Job {self._label}: {self.state}, epoch {self.epoch} of {self.view.epochs}{cost}>"
 
     def _repr_html_(self) -> str:
         view = self.view
-        figures = [("state", view.state), ("epoch", f"{view.epoch:,} of {view.epochs:,}")]
-        figures += [] if view.cost is None else [("cost", f"{view.cost:.4g}")]
-        figures += [("seconds", f"{view.seconds_elapsed:.1f}")]
-        figures += [("error", view.error.message)] if view.error else []
-        return page(f"Job {self._called()}", figures, self.curve.points)
+        properties = [("state", view.state), ("epoch", f"{view.epoch:,} of {view.epochs:,}")]
+        if view.cost is not None:
+            properties.append(("cost", f"{view.cost:.4g}"))
+        properties.append(("seconds", f"{view.seconds_elapsed:.1f}"))
+        if view.error:
+            properties.append(("error", view.error.message))
+        return render_html(f"Job {self._label}", properties, self.cost_curve.points)

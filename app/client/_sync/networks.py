@@ -1,15 +1,15 @@
-# Generated from networks.py in _async by scripts/generate_sync_client.py. Change that one.
-"""A network, as a program holds it. A version is a number, a tag, or `current`."""
+# Generated from _async/networks.py by scripts/generate_sync_client.py. Do not edit.
+"""Networks: their versions, predictions and evaluations."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from nabla.app.client._sync.batch_predictions import BatchPrediction
 from nabla.app.client._sync.datasets import Dataset
-from nabla.app.client._sync.resource import Handle
-from nabla.app.client.retries import new_key
-from nabla.app.client.tabular import Frame, answer_for, request_for
+from nabla.app.client._sync.resource import Resource
+from nabla.app.client.request_encoding import Frame, decode_predictions, encode_prediction_request, resource_id
+from nabla.app.client.retries import idempotency_key
 from nabla.app.schemas.networks import NetworkView, TagView, VersionsView, VersionView
 from nabla.app.schemas.predictions import BatchPredictionView, EvaluationView, PredictionView
 
@@ -17,24 +17,31 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-Table = TypeVar("Table", bound=Frame)
+FrameT = TypeVar("FrameT", bound=Frame)
 Version = int | str
-# Of files that say by their names what they are.
-_FORMATS = {".safetensors": "safetensors", ".npz": "npz", ".onnx": "onnx"}
+_FILE_FORMATS = {".safetensors": "safetensors", ".npz": "npz", ".onnx": "onnx"}
 
 
-class Network(Handle[NetworkView]):
-    """A network, all its versions, and what they predict."""
+class Network(Resource[NetworkView]):
+    """A network with all its published versions.
+
+    A `version` argument is a number, a tag, or `"current"` for the version that predicts by default.
+
+    Example:
+        ```python
+        network = client.get_network("people")
+        prediction = network.predict([{"age": 31, "job": "clerk"}])
+        prediction.labels
+        ```
+    """
+
+    _view_type = NetworkView
+    _collection = "/v1/networks"
 
     @property
     def version(self) -> int:
-        """The number of the current one."""
+        """The number of the current version."""
         return self.view.version
-
-    def refresh(self) -> "Network":
-        """Ask how it is now."""
-        self.view = self._connection.ask(NetworkView, "GET", self._path)
-        return self
 
     @overload
     def predict(
@@ -54,93 +61,173 @@ class Network(Handle[NetworkView]):
     @overload
     def predict(
         self,
-        rows: Table,
+        rows: FrameT,
         *,
         version: Version | None = None,
         top_k: int | None = None,
         probabilities: bool = False,
-    ) -> Table: ...
+    ) -> FrameT: ...
 
     def predict(
         self, rows: Any, *, version: Version | None = None, top_k: int | None = None, probabilities: bool = False
     ) -> Any:
-        """Work raw rows through the current version, or another one, and answer in kind: to lists of values, or objects
-        with the values of columns, a PredictionView; to an array of NumPy an array (rows, outputs), of outputs or of
-        probabilities; to a table of pandas, Polars or PyArrow such a table, with labels where there are classes."""
+        """Predict raw rows, which the service preprocesses like the training data.
+
+        Args:
+            rows: A list of rows, each a list of values or a mapping of column names to values; a NumPy array of
+                shape (rows, inputs); or a table of pandas, Polars or PyArrow.
+            version: The version that predicts, by default the current one.
+            top_k: Number of most likely classes to return for each row; not for arrays.
+            probabilities: Whether to return the probability of each class. The cost must be a cross-entropy.
+
+        Returns:
+            For lists, a `PredictionView` with `outputs`, with `labels` for classes, and with `top` or `probabilities`
+            if requested. For an array, an array of shape (rows, outputs) of the outputs or the probabilities. For a
+            table, a table of the same library with the columns `output_1`, …, and `label` for classes.
+
+        Raises:
+            NotFound: There is no such version.
+            InvalidInput: A row does not fit the network.
+        """
         options = {"version": version, "top_k": top_k, "probabilities": probabilities or None}
-        request = request_for(rows, options)
-        # It leaves nothing behind, and may well be asked for twice.
-        answer = self._connection.send("POST", f"{self._path}/predictions", repeatable=True, **request)
-        return answer_for(rows, answer.content)
+        request = encode_prediction_request(rows, options)
+        # Repeatable: predictions do not change the service.
+        response = self._connection.send("POST", f"{self._path}/predictions", repeatable=True, **request)
+        return decode_predictions(rows, response.content)
 
     def evaluate(self, dataset: Dataset | str, version: Version | None = None) -> EvaluationView:
-        """The current version, or another one, on a dataset, however long it takes."""
-        reference = dataset if isinstance(dataset, str) else dataset.id
-        return self._connection.ask(
+        """Compute the cost and the metrics of a version on a dataset.
+
+        There is no read timeout, because the time grows with the dataset.
+
+        Args:
+            dataset: A dataset with targets, or its id or name.
+            version: The version to evaluate, by default the current one.
+
+        Returns:
+            The cost (loss); accuracy, precision, recall and F1 for classes; R² and errors for numeric targets.
+
+        Raises:
+            InvalidInput: The dataset does not fit the network.
+        """
+        return self._connection.request(
             EvaluationView,
             "POST",
             f"{self._path}/evaluations",
-            json={"dataset_id": reference, "version": version},
-            timeout=self._connection.as_long_as_it_takes,
+            json={"dataset_id": resource_id(dataset), "version": version},
+            timeout=self._connection.no_read_timeout,
             repeatable=True,
         )
 
     def predict_dataset(self, dataset: Dataset | str, **fields: Any) -> BatchPrediction:
-        """Begin a batch prediction; other fields as in POST /v1/networks/{network}/batch-predictions. It is begun once,
-        also if the connection breaks."""
-        reference = dataset if isinstance(dataset, str) else dataset.id
-        path = f"{self._path}/batch-predictions"
-        fields = {"dataset_id": reference, **fields}
-        view = self._connection.ask(BatchPredictionView, "POST", path, json=fields, headers=new_key())
+        """Start a batch prediction of all rows of a dataset.
+
+        Args:
+            dataset: A dataset whose columns fit the network, or its id or name; it may be unlabeled.
+            fields: Other fields of POST /v1/networks/{network}/batch-predictions: `format` (`csv`, `parquet`, `arrow`
+                or `npy`), `probabilities`, `version` and `name`.
+
+        Returns:
+            The queued batch prediction, which is created exactly once even if the connection breaks.
+
+        Raises:
+            InvalidInput: The dataset does not fit the network.
+            TooManyRequests: The queue of batch predictions is full.
+        """
+        view = self._connection.request(
+            BatchPredictionView,
+            "POST",
+            f"{self._path}/batch-predictions",
+            json={"dataset_id": resource_id(dataset), **fields},
+            headers=idempotency_key(),
+        )
         return BatchPrediction(self._connection, view)
 
     def download(self, path: Path | str, *, version: Version = "current", format: str | None = None) -> Path:
-        """A version as a file at `path`, which is there when all of it has arrived: safetensors, npz or onnx, by
-        default as the file's name says."""
-        kind = format or _FORMATS.get(Path(path).suffix.lower(), "safetensors")
-        return self._connection.download(f"{self._path}/versions/{version}/file", Path(path), format=kind)
+        """Download a version with its preprocessing and its classes.
 
-    def change(self, **fields: Any) -> "Network":
-        """Fields as in PATCH /v1/networks/{network}: `version`, the one to predict from now on, and `name`."""
-        self.view = self._connection.ask(NetworkView, "PATCH", self._path, json=fields)
+        The file appears under its name when it is complete. An interrupted download is retried.
+
+        Args:
+            path: The file to write.
+            version: The version.
+            format: `safetensors`, `npz` or `onnx`; by default that of the file's suffix, else safetensors.
+
+        Returns:
+            The path of the file.
+
+        Raises:
+            NotFound: There is no such version.
+        """
+        format = format or _FILE_FORMATS.get(Path(path).suffix.lower(), "safetensors")
+        return self._connection.download(f"{self._path}/versions/{version}/file", Path(path), format=format)
+
+    def update(self, **fields: Any) -> Self:
+        """Rename the network, or make another version current.
+
+        Args:
+            fields: Fields of PATCH /v1/networks/{network}: `name`, `version`.
+        """
+        self.view = self._connection.request(NetworkView, "PATCH", self._path, json=fields)
         return self
 
     def clone(self, name: str | None = None, version: Version | None = None) -> "Network":
-        """A network of its own, which starts with a version of this one, by default the current one."""
+        """Create an independent network from a version of this one, with its weights, classes and preprocessing.
+
+        Args:
+            name: The name of the new network.
+            version: The version that becomes its version 0, by default the current one.
+        """
         fields = {"name": name, "version": version}
-        view = self._connection.ask(NetworkView, "POST", f"{self._path}/clones", json=fields, headers=new_key())
+        view = self._connection.request(
+            NetworkView, "POST", f"{self._path}/clones", json=fields, headers=idempotency_key()
+        )
         return Network(self._connection, view)
 
-    def published(self, version: Version = "current") -> VersionView:
-        """What is known of a version."""
-        return self._connection.ask(VersionView, "GET", f"{self._path}/versions/{version}")
+    def get_version(self, version: Version = "current") -> VersionView:
+        """Fetch the metadata of a version: its number, tags, preprocessing, classes and the job that trained it.
 
-    def versions(self) -> Iterator[VersionView]:
-        """All of them, newest first."""
+        Raises:
+            NotFound: There is no such version.
+        """
+        return self._connection.request(VersionView, "GET", f"{self._path}/versions/{version}")
+
+    def list_versions(self) -> Iterator[VersionView]:
+        """Iterate over all versions, newest first."""
         query: dict[str, int] = {}
         while True:
-            page = self._connection.ask(VersionsView, "GET", f"{self._path}/versions", params=query)
+            page = self._connection.request(VersionsView, "GET", f"{self._path}/versions", params=query)
             yield from page.data
             if not page.has_more:
                 return
             query = {"before": page.data[-1].version}
 
     def tag(self, tag: str, version: Version = "current") -> TagView:
-        """Give a tag to a version, or move it there."""
-        return self._connection.ask(TagView, "PUT", f"{self._path}/tags/{tag}", json={"version": version})
+        """Assign a tag to a version, or move it there from another one.
+
+        Args:
+            tag: The tag, such as `"production"`.
+            version: The version that gets it.
+        """
+        return self._connection.request(TagView, "PUT", f"{self._path}/tags/{tag}", json={"version": version})
 
     def untag(self, tag: str) -> None:
-        """Remove a tag; its version stays."""
+        """Remove a tag; its version stays.
+
+        Raises:
+            NotFound: There is no such tag.
+        """
         self._connection.delete(f"{self._path}/tags/{tag}")
 
     def delete(self) -> None:
-        """With all its versions. Refused while a job needs it."""
+        """Delete the network with all its versions.
+
+        Raises:
+            Conflict: An unfinished job or batch prediction needs the network.
+        """
         self._connection.delete(self._path)
 
-    @property
-    def _path(self) -> str:
-        return f"/v1/networks/{self.id}"
-
     def __repr__(self) -> str:
-        sizes = " → ".join(str(size) for size in (self.view.inputs, *(layer.units for layer in self.view.layers)))
-        return f"<Network {self._called()}: {sizes}, version {self.view.version}>"
+        """Return the id, the name, the units of all layers and the number of the current version."""
+        units = " → ".join(str(count) for count in (self.view.inputs, *(layer.units for layer in self.view.layers)))
+        return f"<Network {self._label}: {units}, version {self.view.version}>"

@@ -1,62 +1,102 @@
-# Generated from resource.py in _async by scripts/generate_sync_client.py. Change that one.
-"""What a program holds of something that the service has."""
+# Generated from _async/resource.py by scripts/generate_sync_client.py. Do not edit.
+"""Base class of the resources that a client returns, pagination and polling."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 from nabla.app.client._sync.http import Connection
+from nabla.app.client.concurrency import sleep
 
 if TYPE_CHECKING:
     from nabla.app.schemas.common import Page
 
+_MIN_POLL_SECONDS, _MAX_POLL_SECONDS = 0.02, 1.0
 
-class Described(Protocol):
-    """What the service says of something."""
+
+class ResourceView(Protocol):
+    """Representation of a resource in responses."""
 
     @property
-    def id(self) -> str: ...
+    def id(self) -> str:
+        """The id assigned by the service."""
 
     @property
-    def name(self) -> str | None: ...
+    def name(self) -> str | None:
+        """The name, if there is one."""
 
 
-Of = TypeVar("Of", bound=Described)
+ViewT = TypeVar("ViewT", bound=ResourceView)
 
 
-class Handle(Generic[Of]):
-    """`view` is what the service said of it last; nothing is asked but by methods."""
+class Resource(Generic[ViewT]):
+    """A resource of the service.
 
-    view: Of
+    Attributes hold the state of the last response and cause no request; methods send requests. Two objects are equal
+    if they have the same id.
 
-    def __init__(self, connection: Connection, view: Of) -> None:
+    Attributes:
+        view: The last representation received from the service.
+    """
+
+    view: ViewT
+    _view_type: type[Any]
+    _collection: str
+
+    def __init__(self, connection: Connection, view: ViewT) -> None:
         self._connection = connection
         self.view = view
 
     @property
     def id(self) -> str:
+        """The id of the resource."""
         return self.view.id
 
     @property
     def name(self) -> str | None:
+        """The name of the resource, or None if it has none."""
         return self.view.name
 
+    def refresh(self) -> Self:
+        """Fetch the current state.
+
+        Raises:
+            NotFound: The resource was deleted.
+        """
+        self.view = self._connection.request(self._view_type, "GET", self._path)
+        return self
+
     def __eq__(self, other: object) -> bool:
-        """The same thing, however old what is known of it."""
+        """Return whether both are the same resource, regardless of the state last seen."""
         return isinstance(other, type(self)) and other.id == self.id
 
     def __hash__(self) -> int:
+        """Return the hash of the id."""
         return hash(self.id)
 
-    def _called(self) -> str:
+    @property
+    def _path(self) -> str:
+        return f"{self._collection}/{self.id}"
+
+    @property
+    def _label(self) -> str:
         return f"{self.id} {self.name!r}" if self.name else self.id
 
 
-def pages(connection: Connection, page: "type[Page[Of]]", path: str) -> Iterator[Of]:
-    """All of a list, newest first, asked for as it is gone through."""
+def paginate(connection: Connection, page: "type[Page[ViewT]]", path: str) -> Iterator[ViewT]:
+    """Iterate over a collection, newest first, fetching each page when it is reached."""
     query: dict[str, str] = {}
     while True:
-        found = connection.ask(page, "GET", path, params=query)
-        yield from found.data
-        if not found.has_more:
+        response = connection.request(page, "GET", path, params=query)
+        yield from response.data
+        if not response.has_more:
             return
-        query = {"after": found.data[-1].id}
+        query = {"after": response.data[-1].id}
+
+
+def poll_while(resource: Resource[Any], *states: str) -> None:
+    """Refresh a resource until it has left all of these states, at growing intervals."""
+    interval = _MIN_POLL_SECONDS
+    while resource.view.state in states:
+        sleep(interval)
+        interval = min(2 * interval, _MAX_POLL_SECONDS)
+        resource.refresh()

@@ -1,103 +1,118 @@
-/** Which screen is shown at which address. */
+/** The router: shows the screen that the hash of the URL names. */
 
-import { compareScreen } from "./compare.js";
-import { found } from "./connection.js";
-import { datasetScreen } from "./dataset.js";
-import { datasetsScreen } from "./datasets.js";
-import "./drop.js";
-import { button, element, fill } from "./element.js";
-import { jobScreen } from "./job.js";
-import { newJobScreen } from "./job_form.js";
-import { jobsScreen } from "./jobs.js";
-import { networkScreen } from "./network.js";
-import { newNetworkScreen } from "./network_form.js";
-import { networksScreen } from "./networks.js";
-import { overviewScreen } from "./overview.js";
-import { predictScreen } from "./predictions.js";
-import { nothing } from "./tables.js";
+import "./components/connection_banner.js";
+import { createEmptyState } from "./components/data_display.js";
+import "./components/drag_and_drop.js";
+import { reportConnectionRestored } from "./lib/connection.js";
+import { createButton, createElement, replaceContent } from "./lib/dom.js";
+import { formatError } from "./lib/format.js";
+import { loadCompareJobsScreen } from "./screens/compare_jobs.js";
+import { loadDatasetScreen } from "./screens/dataset.js";
+import { loadDatasetsScreen } from "./screens/datasets.js";
+import { loadJobScreen } from "./screens/job.js";
+import { loadJobsScreen } from "./screens/jobs.js";
+import { loadNetworkScreen } from "./screens/network.js";
+import { loadNetworksScreen } from "./screens/networks.js";
+import { loadNewJobScreen } from "./screens/new_job.js";
+import { loadNewNetworkScreen } from "./screens/new_network.js";
+import { loadOverviewScreen } from "./screens/overview.js";
+import { loadPredictScreen } from "./screens/predict.js";
+
+/** @import { Child } from "./lib/dom.js" */
 
 /**
- * Where a screen is: the parts of its address that are its own, and a signal that says when it is left.
- * @typedef {object} Place
- * @property {string[]} parts
+ * @typedef {object} Route
+ * @property {string[]} params the groups of the pattern that matched
  * @property {URLSearchParams} query
- * @property {AbortSignal} signal
+ * @property {AbortSignal} signal aborts when the screen is left
  */
 
-/** @typedef {(place: Place) => Promise<{title: string, content: import("./element.js").Child[]}>} Screen */
+/** @typedef {(route: Route) => Promise<{title: string, content: Child[]}>} Screen */
 
 /** @type {[RegExp, Screen][]} */
-const SCREENS = [
-  [/^$/, overviewScreen],
-  [/^datasets$/, datasetsScreen],
-  [/^datasets\/([^/]+)$/, datasetScreen],
-  [/^networks$/, networksScreen],
-  [/^networks\/new$/, newNetworkScreen],
-  [/^networks\/([^/]+)$/, networkScreen],
-  [/^networks\/([^/]+)\/predict$/, predictScreen],
-  [/^jobs$/, jobsScreen],
-  [/^jobs\/new$/, newJobScreen],
-  [/^jobs\/([^/]+)$/, jobScreen],
-  [/^compare\/([^/]+)$/, compareScreen],
+const ROUTES = [
+  [/^$/, loadOverviewScreen],
+  [/^datasets$/, loadDatasetsScreen],
+  [/^datasets\/([^/]+)$/, loadDatasetScreen],
+  [/^networks$/, loadNetworksScreen],
+  [/^networks\/new$/, loadNewNetworkScreen],
+  [/^networks\/([^/]+)$/, loadNetworkScreen],
+  [/^networks\/([^/]+)\/predict$/, loadPredictScreen],
+  [/^jobs$/, loadJobsScreen],
+  [/^jobs\/new$/, loadNewJobScreen],
+  [/^jobs\/([^/]+)$/, loadJobScreen],
+  [/^compare\/([^/]+)$/, loadCompareJobsScreen],
 ];
+const LOADING_DELAY_MS = 150;
 
 const main = /** @type {HTMLElement} */ (document.getElementById("main"));
-let leaving = new AbortController();
+let screenController = new AbortController();
 
-async function show(isFirst = false) {
-  leaving.abort();
-  leaving = new AbortController();
-  const { signal } = leaving;
+async function showScreen(isFirst = false) {
+  screenController.abort();
+  screenController = new AbortController();
+  const { signal } = screenController;
   const [path = "", query = ""] = location.hash.replace(/^#\/?/, "").split("?");
-  mark(path);
-  const waiting = setTimeout(() => fill(main, element("p", { role: "status", class: "nothing" }, "Loading …")), 150);
+  markCurrentLink(path);
+  const loading = setTimeout(() => replaceContent(main, createLoadingText()), LOADING_DELAY_MS);
   main.setAttribute("aria-busy", "true");
   try {
-    const { title, content } = await screenAt(path, query, signal);
+    const { title, content } = await loadScreen(path, query, signal);
     if (signal.aborted) return;
     document.title = `${title} · Nabla`;
-    fill(main, element("h1", { tabindex: -1 }, title), ...content);
+    replaceContent(main, createHeading(title), ...content);
     if (!isFirst) main.querySelector("h1")?.focus();
     scrollTo(0, 0);
   } catch (error) {
     if (signal.aborted) return;
-    found();
-    const sentence = error instanceof Error ? error.message : String(error);
+    // The alert below says what is wrong; the banner would only repeat it.
+    reportConnectionRestored();
     document.title = "Nabla";
-    fill(
+    replaceContent(
       main,
-      element("h1", { tabindex: -1 }, "This cannot be shown"),
-      element("div", { class: "alert", role: "alert" }, element("p", {}, sentence)),
-      button("Try again", () => show()),
+      createHeading("This page could not be loaded"),
+      createElement("div", { class: "alert", role: "alert" }, createElement("p", {}, formatError(error))),
+      createButton("Try again", () => showScreen()),
     );
   } finally {
-    clearTimeout(waiting);
+    clearTimeout(loading);
     if (!signal.aborted) main.removeAttribute("aria-busy");
   }
 }
 
 /** @param {string} path @param {string} query @param {AbortSignal} signal */
-async function screenAt(path, query, signal) {
-  for (const [pattern, screen] of SCREENS) {
+async function loadScreen(path, query, signal) {
+  for (const [pattern, screen] of ROUTES) {
     const match = pattern.exec(path);
-    if (match) return screen({ parts: match.slice(1).map(decodeURIComponent), query: new URLSearchParams(query), signal });
+    if (match)
+      return screen({ params: match.slice(1).map(decodeURIComponent), query: new URLSearchParams(query), signal });
   }
-  return { title: "There is no such screen", content: [nothing("The address leads nowhere.", ["#/", "To the overview"])] };
+  const content = [createEmptyState("No page has this address.", ["#/", "Go to the overview"])];
+  return { title: "Page not found", content };
 }
 
-/** Mark the part of the page that is shown. @param {string} path */
-function mark(path) {
-  const first = path.split("/")[0] ?? "";
-  const shown = `#/${first === "compare" ? "jobs" : first}`;
-  for (const one of document.querySelectorAll("header nav a")) {
-    if (one.getAttribute("href") === shown) one.setAttribute("aria-current", "page");
-    else one.removeAttribute("aria-current");
+/** @param {string} title */
+function createHeading(title) {
+  return createElement("h1", { tabindex: -1 }, title);
+}
+
+function createLoadingText() {
+  return createElement("p", { role: "status", class: "empty-state" }, "Loading…");
+}
+
+/** Mark the navigation link of the section that is shown. @param {string} path */
+function markCurrentLink(path) {
+  const section = path.split("/")[0] ?? "";
+  const href = `#/${section === "compare" ? "jobs" : section}`;
+  for (const link of document.querySelectorAll("header nav a")) {
+    if (link.getAttribute("href") === href) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
   }
 }
 
-document.querySelector(".skip")?.addEventListener("click", (event) => {
+document.querySelector(".skip-link")?.addEventListener("click", (event) => {
   event.preventDefault();
   main.focus();
 });
-addEventListener("hashchange", () => show());
-show(true);
+addEventListener("hashchange", () => showScreen());
+showScreen(true);
