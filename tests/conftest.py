@@ -1,4 +1,4 @@
-"""Services shared by tests."""
+"""Fixtures with running services, and the compilation of the engine before parallel test runs."""
 
 import os
 import subprocess
@@ -11,47 +11,47 @@ import pytest
 
 from nabla.engine.literals import DtypeName
 from tests.support import scenarios
-from tests.support.scenarios import Result
+from tests.support.scenarios import TrainingResult
 from tests.support.service import RunningService
 
 StartService = Callable[..., RunningService]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Before several processes run tests the engine is compiled, once, and not by each of them at the same time.
+    """Compile the engine once before a parallel run, so that its processes do not all compile it at the same time.
 
-    They have a core each, and their matrix products a thread each: more threads than cores would wait for one another.
+    Each process has one core and one thread for matrix products: with more threads than cores they would wait for
+    each other.
     """
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-        compiling = [
+        compilers = [
             subprocess.Popen([sys.executable, "-m", "tests.support.precompile", dtype]) for dtype in get_args(DtypeName)
         ]
-        assert [process.wait() for process in compiling] == [0] * len(compiling)
+        assert [process.wait() for process in compilers] == [0] * len(compilers)
 
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """One service for all tests that leave it as usable as they found it. It ends in order, whatever was done to it."""
-    running = RunningService(tmp_path_factory.mktemp("shared") / "data")
+    """Return a service shared by all tests that leave it usable; it must stop in order after all of them."""
+    running = RunningService(tmp_path_factory.mktemp("session") / "data")
     with running:
-        running.ready()
+        running.wait_until_ready()
         yield running
     assert running.process.returncode == 0, running.log.read_text()
 
 
 @pytest.fixture(scope="session")
-def undisturbed(service: RunningService) -> Result:
-    """What a `long` job leaves behind where nothing happens to it. It begins with a seed: so do all that are like it,
-    in whatever service."""
-    job = scenarios.long(service)
-    assert service.finished(job["id"]).state == "succeeded"
-    return scenarios.result(service, job)
+def uninterrupted(service: RunningService) -> TrainingResult:
+    """Return the result of an uninterrupted long job, which every long job matches: they have the same seeds."""
+    job = scenarios.submit_long_job(service)
+    assert service.wait_for_job(job["id"]).state == "succeeded"
+    return scenarios.training_result(service, job)
 
 
 @pytest.fixture
 def start_service(tmp_path: Path) -> Iterator[StartService]:
-    """Starts services of the test's own: start_service(cpu_slots="2")."""
+    """Return a function that starts a service with these settings, and close its services after the test."""
     started: list[RunningService] = []
 
     def start(**settings: str) -> RunningService:
@@ -60,4 +60,4 @@ def start_service(tmp_path: Path) -> Iterator[StartService]:
 
     yield start
     for running in started:
-        running.abandon()
+        running.force_close()

@@ -1,6 +1,6 @@
-"""Tests that try to make the service lose something."""
+"""Tests that kill the service and damage its files: nothing that was acknowledged may be lost."""
 
 import os
 
 LONG = bool(os.environ.get("NABLA_CHAOS_LONG"))
-"""Try for as long as it takes to believe it; else as all tests do, for seconds."""
+"""Whether to run the long form of the tests: thousands of trials, for hours."""

@@ -1,4 +1,4 @@
-"""A client that goes on through crashes of the service, and remembers everything that it was told."""
+"""A client that repeats requests through crashes of the service, and remembers everything that was acknowledged."""
 
 import random
 import threading
@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from tests.chaos.scenarios import RUNS, Run
-from tests.support.service import PATIENCE
+from tests.support.service import TIMEOUT_SECONDS
 
 _XOR = {"inputs": [[0, 0], [0, 1], [1, 0], [1, 1]], "labels": ["no", "yes", "yes", "no"]}
 _BATCHES = "/v1/batch-predictions"
@@ -20,7 +20,7 @@ UNFINISHED = ("queued", "running", "paused")
 
 @dataclass
 class OwnJob:
-    """What its owner knows of a job. `state`: one that can only change at the owner's request; None if it may run."""
+    """What the client knows of a job. `state`: a state that only the client can change; None if the job may run."""
 
     id: str
     network: str
@@ -33,22 +33,27 @@ class OwnJob:
 
 @dataclass
 class Facts:
-    """What one client was told."""
+    """What was acknowledged to one client."""
 
     created: dict[str, dict[str, Any]] = field(default_factory=dict)
     deleted: set[str] = field(default_factory=set)
     jobs: dict[str, OwnJob] = field(default_factory=dict)
     ended: dict[str, str] = field(default_factory=dict)
     batches: dict[str, str | None] = field(default_factory=dict)
-    """How batch predictions have ended; None of those that may not have."""
+    """How batch predictions have ended; None for those that may not have."""
 
 
 class ChaosClient(threading.Thread):
-    """Creates, uploads, submits, pauses, resumes, changes, cancels, deletes and reads, until told to end; then it lets
-    its jobs end. What it finds wrong is in `failure`."""
+    """Sends random requests and checks the answers until `ending` is set; then it waits for its jobs to end.
+
+    Attributes:
+        facts: What was acknowledged.
+        failure: The first wrong answer.
+        ending: Set to end the client.
+    """
 
     def __init__(self, url: str, seed: int, dataset: str, answered: threading.Semaphore) -> None:
-        """`answered`: released at each answer."""
+        """Create a client. `answered`: released at each answer."""
         super().__init__(name=f"client-{seed}")
         self.facts = Facts()
         self.failure: BaseException | None = None
@@ -60,25 +65,25 @@ class ChaosClient(threading.Thread):
 
     def run(self) -> None:
         try:
-            self._submit(RUNS[0])  # which needs no training to predict
+            self._submit(RUNS[0])  # it predicts without training
             self._predict_dataset()
             while not self.ending.is_set():
                 self._act()
-            self._let_jobs_end()
-            self._let_batches_end()
+            self._wait_for_jobs()
+            self._wait_for_batch_predictions()
             self.check_all()
         except BaseException as problem:
             self.failure = problem
             raise
 
     def ask(self, method: str, path: str, content_type: str | None = None, **body: Any) -> httpx.Response:
-        """Until there is an answer. What creates something is sent with one key however often."""
+        """Repeat a request until there is an answer; a POST always with the same Idempotency-Key."""
         headers = {"Idempotency-Key": uuid.uuid4().hex} if method == "POST" else {}
         if content_type is not None:
             headers["Content-Type"] = content_type
         while True:
             try:
-                answer = httpx.request(method, self._url + path, headers=headers, timeout=PATIENCE, **body)
+                answer = httpx.request(method, self._url + path, headers=headers, timeout=TIMEOUT_SECONDS, **body)
             except httpx.TransportError:
                 continue
             assert answer.status_code < 500, answer.text
@@ -87,9 +92,9 @@ class ChaosClient(threading.Thread):
                 return answer
 
     def _act(self) -> None:
-        acts = [self._submit_any, self._control, self._control, self._control, self._check_one]
-        acts += [self._create_and_delete, self._upload, self._name_and_tag, self._clone, self._predict_dataset]
-        self._random.choice(acts)()
+        actions = [self._submit_any, self._control, self._control, self._control, self._check_one]
+        actions += [self._create_and_delete, self._upload, self._name_and_tag, self._clone, self._predict_dataset]
+        self._random.choice(actions)()
 
     def _submit_any(self) -> None:
         if sum(job.id not in self.facts.ended for job in self.facts.jobs.values()) < 3:
@@ -103,13 +108,12 @@ class ChaosClient(threading.Thread):
         self.facts.jobs[job["id"]] = OwnJob(job["id"], network["id"], run)
 
     def _create_and_delete(self) -> None:
-        made = self.ask("POST", "/v1/datasets", json=_XOR).json()
-        self._keep_or_delete(made)
+        self._keep_or_delete(self.ask("POST", "/v1/datasets", json=_XOR).json())
 
     def _network(self) -> str | None:
-        """The path of one that it has made."""
-        made = [path for path in self.facts.created if path.startswith("/v1/networks/")]
-        return self._random.choice(made) if made else None
+        """Return the path of a network that it has created."""
+        paths = [path for path in self.facts.created if path.startswith("/v1/networks/")]
+        return self._random.choice(paths) if paths else None
 
     def _name_and_tag(self) -> None:
         path = self._network()
@@ -121,14 +125,14 @@ class ChaosClient(threading.Thread):
             self.facts.created[path] = now
 
     def _clone(self) -> None:
-        """It starts as the other one did."""
+        """Clone the initial version of a network."""
         path = self._network()
         if path is not None:
             clone = self.ask("POST", f"{path}/clones", json={"version": 0}).json()
             self.facts.created[f"/v1/networks/{clone['id']}"] = clone
 
     def _predict_dataset(self) -> None:
-        """It goes on meanwhile. Where two do, the newer one is cancelled."""
+        """Start a batch prediction; if two run already, cancel the newer one."""
         unfinished = [batch for batch, state in self.facts.batches.items() if state is None]
         if len(unfinished) >= 2:
             if self.ask("POST", f"{_BATCHES}/{unfinished[-1]}/cancel").status_code == 200:
@@ -142,21 +146,21 @@ class ChaosClient(threading.Thread):
             self.facts.batches[answer.json()["id"]] = None
 
     def _upload(self) -> None:
-        """A dataset that comes in two files, and is read when it is closed."""
+        """Create a dataset from two files."""
         path = f"/v1/datasets/{self.ask('POST', '/v1/datasets', json={'upload': 'rows', 'label': 'y'}).json()['id']}"
         for number in (1, 2):
             answer = self.ask("POST", f"{path}/rows", "text/csv", content=_ROWS)
             assert answer.status_code == 201, answer.text
             assert len(answer.json()["chunks"]) == number
         self.ask("POST", f"{path}/close")
-        while (made := self.ask("GET", path).json())["state"] == "reading":
-            time.sleep(0.05)  # a crash fell into the reading, and no event tells when it is done
-        assert (made["state"], made["rows"], made["classes"]) == ("ready", 4, ["no", "yes"])
-        self._keep_or_delete(made)
+        while (dataset := self.ask("GET", path).json())["state"] == "reading":
+            time.sleep(0.05)  # after a crash it is read again, and no event tells when that is done
+        assert (dataset["state"], dataset["rows"], dataset["classes"]) == ("ready", 4, ["no", "yes"])
+        self._keep_or_delete(dataset)
 
-    def _keep_or_delete(self, made: dict[str, Any]) -> None:
-        path = f"/v1/datasets/{made['id']}"
-        self.facts.created[path] = made
+    def _keep_or_delete(self, dataset: dict[str, Any]) -> None:
+        path = f"/v1/datasets/{dataset['id']}"
+        self.facts.created[path] = dataset
         if self._random.random() < 0.5:
             assert self.ask("DELETE", path).status_code in (204, 404)
             del self.facts.created[path]
@@ -167,12 +171,12 @@ class ChaosClient(threading.Thread):
         if not own:
             return
         job = self._random.choice(own)
-        act = self._random.choice(["pause", "resume", "resume", "priority", "cancel", "delete"])
-        if act == "cancel" and self._random.random() < 0.7:
+        action = self._random.choice(["pause", "resume", "resume", "priority", "cancel", "delete"])
+        if action == "cancel" and self._random.random() < 0.7:
             return
-        match act:
+        match action:
             case "pause" | "resume":
-                self._pause_or_resume(job, act)
+                self._pause_or_resume(job, action)
             case "priority":
                 priority = self._random.randint(-5, 5)
                 if self.ask("PATCH", f"/v1/jobs/{job.id}", json={"priority": priority}).status_code == 200:
@@ -186,12 +190,12 @@ class ChaosClient(threading.Thread):
                     self._forget(job)
         self._check_one()
 
-    def _pause_or_resume(self, job: OwnJob, act: str) -> None:
-        """When the answer was lost, it was done if it does not fit any more; the state tells."""
-        answer = self.ask("POST", f"/v1/jobs/{job.id}/{act}")
+    def _pause_or_resume(self, job: OwnJob, action: str) -> None:
+        """Pause or resume a job. A conflict may mean that it was done, and the answer lost; the state tells."""
+        answer = self.ask("POST", f"/v1/jobs/{job.id}/{action}")
         if answer.status_code == 200:
             state = answer.json()["state"]
-            assert act != "resume" or state != "paused"
+            assert action != "resume" or state != "paused"
         else:
             assert answer.status_code == 409, answer.text
             state = self.ask("GET", f"/v1/jobs/{job.id}").json()["state"]
@@ -212,7 +216,7 @@ class ChaosClient(threading.Thread):
             self._check_deleted(self._random.choice([*self.facts.deleted]))
 
     def check_all(self) -> None:
-        """Everything that this client was ever told still holds."""
+        """Check that everything acknowledged still holds."""
         for job in [*self.facts.jobs.values()]:
             self._check_job(job)
         for batch in self.facts.batches:
@@ -240,14 +244,14 @@ class ChaosClient(threading.Thread):
         every = job.run.job["checkpoints"]["epochs"]
         assert now["epoch"] >= job.saved, f"{job.id} fell back from {job.epoch} to {now['epoch']}"
         job.epoch = max(job.epoch, now["epoch"])
-        # All that is redone after a crash is what came after the last checkpoint but one.
+        # After a crash it continues from the last checkpoint but one at the earliest.
         job.saved = max(job.saved, (job.epoch - 1) // every * every)
 
     def _check_created(self, path: str) -> None:
-        found = self.ask("GET", path)
-        assert found.status_code == 200, f"{path} is lost"
-        expected, now = dict(self.facts.created[path]), found.json()
-        expected.pop("version", None)  # jobs publish
+        answer = self.ask("GET", path)
+        assert answer.status_code == 200, f"{path} is lost"
+        expected, now = dict(self.facts.created[path]), answer.json()
+        expected.pop("version", None)  # jobs publish versions
         now.pop("version", None)
         assert now == expected
 
@@ -269,7 +273,7 @@ class ChaosClient(threading.Thread):
     def _check_deleted(self, path: str) -> None:
         assert self.ask("GET", path).status_code == 404, f"{path} is back"
 
-    def _let_jobs_end(self) -> None:
+    def _wait_for_jobs(self) -> None:
         for job in self.facts.jobs.values():
             if job.id not in self.facts.ended and job.state == "paused":
                 self._pause_or_resume(job, "resume")
@@ -278,16 +282,16 @@ class ChaosClient(threading.Thread):
                 self._follow(job.id)
                 self._check_job(job)
 
-    def _let_batches_end(self) -> None:
+    def _wait_for_batch_predictions(self) -> None:
         for batch in self.facts.batches:
             while self.facts.batches[batch] is None:
                 self._check_batch(batch)
                 time.sleep(0.05)  # no event tells when it has ended
 
     def _follow(self, job_id: str) -> None:
-        """Wait for its end, or for the end of the stream."""
+        """Wait for the end of a job, or of the stream."""
         try:
-            with httpx.stream("GET", f"{self._url}/v1/jobs/{job_id}/events", timeout=PATIENCE) as stream:
+            with httpx.stream("GET", f"{self._url}/v1/jobs/{job_id}/events", timeout=TIMEOUT_SECONDS) as stream:
                 for _ in stream.iter_raw():
                     pass
         except httpx.TransportError:

@@ -1,4 +1,4 @@
-"""One life, written down operation by operation, and a place to look at what it left."""
+"""The recorded life of a service, and a directory in memory to replay it into."""
 
 import os
 import shutil
@@ -7,19 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.fault_disk import Disk, Operation, build, in_memory, read_log, tree
-from tests.chaos.service_lifecycle import Life
+from tests.chaos.fault_disk import Disk, Operation, build, memory_dir, read_log, tree
+from tests.chaos.service_lifecycle import Lifecycle
 from tests.support.service import RunningService
 
 
 @pytest.fixture(scope="session")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Goes between a service and its files."""
+    """Build the library that records file operations."""
     return build(tmp_path_factory.mktemp("library"))
 
 
-def watched(library: Path, folder: Path, **settings: str) -> tuple[RunningService, Path]:
-    """A service that writes down what it does to its files, and where."""
+def start_recorded(library: Path, folder: Path, **settings: str) -> tuple[RunningService, Path]:
+    """Start a service that records its file operations; return it and the log of these."""
     data, log = folder / "data", folder / "log"
     data.mkdir()
     log.touch()
@@ -29,25 +29,28 @@ def watched(library: Path, folder: Path, **settings: str) -> tuple[RunningServic
 
 @pytest.fixture(scope="session")
 def operations(library: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Operation]:
-    """Of one life, whose replay gives its folder bit for bit."""
+    """Record one life of a service; its replay gives its data directory bit for bit."""
     folder = tmp_path_factory.mktemp("life")
-    service, log = watched(library, folder)
-    data = service.folder
+    service, log = start_recorded(library, folder)
+    data = service.data_dir
     with service:
-        Life(service, log).live()
+        Lifecycle(service, log).run()
     disk = Disk()
-    found = [*read_log(log)]
-    for operation in found:
+    recorded = [*read_log(log)]
+    for operation in recorded:
         if operation.kind != "mark":
             disk.apply(operation)
     disk.write_to(folder / "replayed")
     assert tree(folder / "replayed") == tree(data)
-    assert {"write", "sync", "create", "rename", "mkdir", "unlink", "rmdir"} <= {one.kind for one in found}
-    return found
+    assert {"write", "sync", "create", "rename", "mkdir", "unlink", "rmdir"} <= {
+        operation.kind for operation in recorded
+    }
+    return recorded
 
 
 @pytest.fixture
-def place() -> Iterator[Path]:
-    folder = in_memory() / f"tests-{os.getpid()}"
+def replay_dir() -> Iterator[Path]:
+    """Return a directory in memory."""
+    folder = memory_dir() / f"tests-{os.getpid()}"
     yield folder
     shutil.rmtree(folder, ignore_errors=True)

@@ -1,8 +1,8 @@
-// Preloaded into a process, writes down everything that it and its children do to files in one folder, in one order.
+// Preloaded into a process, records all that it and its children do to the files in one directory, in one order.
 //
 // A record is a line of text, then its data: kind, path, other path, offset, length of data, result. The log is locked
-// while the real call is made, so that the order of records is the order of effects. With NABLA_CHAOS_KILL=N whichever
-// process has made operation number N is killed right after it.
+// while the real call is made, so that the order of records is the order of effects. With NABLA_CHAOS_KILL=N the
+// process that made operation number N is killed right after it.
 #include <cerrno>
 #include <csignal>
 #include <cstdarg>
@@ -31,7 +31,7 @@ std::string folder() {
     return name ? name : "";
 }
 
-// Relative to the folder; empty if it is not in it.
+// Path relative to the directory; empty if it is not in it.
 std::string within(const std::string &path) {
     const std::string root = folder() + "/";
     return root.size() > 1 && path.compare(0, root.size(), root) == 0 ? path.substr(root.size()) : "";
@@ -42,7 +42,7 @@ std::string of_descriptor(int descriptor) {
     snprintf(link, sizeof link, "/proc/self/fd/%d", descriptor);
     const ssize_t length = readlink(link, target, sizeof target);
     const std::string found = length < 0 ? "" : std::string(target, length);
-    const std::string gone = " (deleted)"; // nobody will see what is done to it
+    const std::string gone = " (deleted)"; // its content is never read again
     const bool deleted = found.size() > gone.size() && found.compare(found.size() - gone.size(), gone.size(), gone) == 0;
     return deleted ? "" : found;
 }

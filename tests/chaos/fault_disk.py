@@ -1,8 +1,8 @@
-"""What a process did to the files of a folder, and the folder as it was, or could have been, after any part of it.
+"""Recorded file operations of a directory, replayed to any point: as after kill -9, or after a loss of power.
 
-After kill -9 everything is there that was done: the kernel has it. After a loss of power only that is there for sure
-what was synced: the content of a file, the names in a folder. Of the rest a part may be there: of a file any of its
-writes, torn between sectors; of a folder the first of its changes.
+After kill -9 every operation has happened, since the kernel has it. After a loss of power only what was synced is sure:
+the content of a file, the names in a directory. Of the rest a part may have happened: any writes to a file, torn
+between sectors; the first changes of a directory.
 """
 
 import fcntl
@@ -20,7 +20,7 @@ _SOURCE = Path(__file__).with_name("disk.cpp")
 
 @dataclass(frozen=True)
 class Operation:
-    """`other`: where a file was renamed to. `text` of a mark: what the test wrote down in between."""
+    """One operation. `other`: the new name of a rename or link. A mark has the text of the test as its path."""
 
     kind: str
     path: str
@@ -31,7 +31,7 @@ class Operation:
 
 
 def build(folder: Path) -> Path:
-    """The library that writes operations down."""
+    """Compile the library that records operations, to be preloaded into a process."""
     library = folder / "disk.so"
     command = ["g++", "-O1", "-shared", "-fPIC", "-std=c++17", "-o", str(library), str(_SOURCE), "-ldl"]
     subprocess.run(command, check=True)
@@ -39,19 +39,20 @@ def build(folder: Path) -> Path:
 
 
 def mark(log: Path, text: str) -> None:
-    """Write down in the order of operations that something is so by now."""
+    """Record in the log, between the operations, what the test knows by now."""
     with log.open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.write(f"mark\t{text}\t\t0\t0\t0\n".encode())
 
 
 def read_log(log: Path) -> Iterator[Operation]:
-    content, place = log.read_bytes(), 0
-    while place < len(content):
-        end = content.index(b"\n", place)
-        kind, path, other, offset, length, result = content[place:end].decode().split("\t")
-        place = end + 1 + int(length)
-        yield Operation(kind, path, other, int(offset), content[end + 1 : place], int(result))
+    """Iterate over the operations of a log."""
+    content, position = log.read_bytes(), 0
+    while position < len(content):
+        end = content.index(b"\n", position)
+        kind, path, other, offset, length, result = content[position:end].decode().split("\t")
+        position = end + 1 + int(length)
+        yield Operation(kind, path, other, int(offset), content[end + 1 : position], int(result))
 
 
 @dataclass
@@ -69,13 +70,13 @@ class File:
         self.unsynced = []
 
     def after_power_loss(self, chance: random.Random) -> bytes:
-        kept = bytearray(self.synced)
+        remaining = bytearray(self.synced)
         share = chance.choice([0.0, 0.5, 0.9, 1.0])
         for operation in self.unsynced:
             for part in _sectors(operation):
                 if chance.random() < share:
-                    _apply(kept, part)
-        return bytes(kept)
+                    _apply(remaining, part)
+        return bytes(remaining)
 
 
 def _apply(content: bytearray, operation: Operation) -> None:
@@ -88,7 +89,7 @@ def _apply(content: bytearray, operation: Operation) -> None:
 
 
 def _sectors(operation: Operation) -> Iterator[Operation]:
-    """Those that a write touches, one by one."""
+    """Divide a write into one operation for each sector that it touches."""
     if operation.kind != "write":
         yield operation
     first, last = operation.offset, operation.offset + len(operation.data)
@@ -108,20 +109,20 @@ class Folder:
 
     def change(self, name: str, node: "File | Folder | None") -> None:
         self.unsynced.append((name, node))
-        _name(self.names, name, node)
+        _set_name(self.names, name, node)
 
     def sync(self) -> None:
         self.synced = dict(self.names)
         self.unsynced = []
 
     def after_power_loss(self, chance: random.Random) -> dict[str, "File | Folder"]:
-        kept = dict(self.synced)
+        remaining = dict(self.synced)
         for name, node in self.unsynced[: chance.randint(0, len(self.unsynced))]:
-            _name(kept, name, node)
-        return kept
+            _set_name(remaining, name, node)
+        return remaining
 
 
-def _name(names: dict[str, "File | Folder"], name: str, node: "File | Folder | None") -> None:
+def _set_name(names: dict[str, "File | Folder"], name: str, node: "File | Folder | None") -> None:
     if node is None:
         names.pop(name, None)
     else:
@@ -129,7 +130,7 @@ def _name(names: dict[str, "File | Folder"], name: str, node: "File | Folder | N
 
 
 class Disk:
-    """A folder, operation after operation. It was empty, and there, before the first."""
+    """A directory that was empty before the first operation."""
 
     def __init__(self) -> None:
         self.root = Folder()
@@ -177,7 +178,7 @@ class Disk:
         parent.change(Path(path).name, node)
 
     def write_to(self, folder: Path, chance: random.Random | None = None) -> None:
-        """As it is; or, with `chance`, as it may be after a loss of power now."""
+        """Write the directory as it is or, with `chance`, as it may be after a loss of power now."""
         shutil.rmtree(folder, ignore_errors=True)
         _write(self.root, folder, chance)
 
@@ -192,23 +193,23 @@ def _write(node: File | Folder, path: Path, chance: random.Random | None) -> Non
 
 
 def tree(folder: Path) -> dict[str, bytes | None]:
-    """What is in a folder: contents of files, None for folders."""
-    found = {str(path.relative_to(folder)): path for path in folder.rglob("*")}
-    return {name: path.read_bytes() if path.is_file() else None for name, path in found.items()}
+    """Return the content of every file in a directory by relative path; None for directories."""
+    paths = {str(path.relative_to(folder)): path for path in folder.rglob("*")}
+    return {name: path.read_bytes() if path.is_file() else None for name, path in paths.items()}
 
 
-def lay_out(found: dict[str, bytes | None], folder: Path) -> None:
-    """The folder as `tree` found it."""
+def write_tree(contents: dict[str, bytes | None], folder: Path) -> None:
+    """Write a directory with the contents that `tree` returned."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    for name in sorted(found):
-        content = found[name]
+    for name in sorted(contents):
+        content = contents[name]
         if content is None:
             (folder / name).mkdir()
         else:
             (folder / name).write_bytes(content)
 
 
-def in_memory() -> Path:
-    """Where files are quick to write."""
+def memory_dir() -> Path:
+    """Return a directory where files are quick to write."""
     return Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else Path("/tmp")

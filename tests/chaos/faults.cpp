@@ -1,6 +1,6 @@
-// Preloaded into a service: calls on some files fail with EIO for as long as the file NABLA_FAULTS is there. In it stand
-// the calls, "write", "sync" or "read", and a part of the paths of the files, such as "sync journal.sqlite". With "once"
-// after them the file is removed by the first call that fails.
+// Preloaded into a service: calls on some files fail with EIO as long as the file NABLA_FAULTS exists. It has the call,
+// "write", "sync" or "read", and a part of the paths of the files, such as "sync journal.sqlite". With "once" after them
+// the first call that fails removes the file.
 #include <dlfcn.h>
 #include <unistd.h>
 

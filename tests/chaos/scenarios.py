@@ -1,4 +1,4 @@
-"""Jobs whose results are known: the same run gives the same bits, however often it is interrupted."""
+"""Jobs with reproducible results: the same job gives the same bits, however often it is interrupted."""
 
 import io
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _OUTPUT = {"units": 1, "activation": "sigmoid"}
 
 @dataclass(frozen=True)
 class Run:
-    """A network and a job of about a second; saved after every so many epochs, and at its end."""
+    """A network and a job of about a second, which saves checkpoints during and at the end of training."""
 
     network: dict[str, Any]
     job: dict[str, Any]
@@ -45,7 +45,7 @@ RUNS = (
 
 
 def result(service: RunningService, job: str) -> tuple[Any, ...]:
-    """Cost history, and of the last checkpoint the weights, the optimizer's state and the rest, as bytes."""
+    """Return the history of a job, and the arrays of its last checkpoint as bytes."""
     page = service.get(f"/v1/jobs/{job}/history?limit=1000")["data"]
     history = tuple((epoch["epoch"], epoch["cost"], epoch["validation_cost"], epoch["accuracy"]) for epoch in page)
     last = service.get(f"/v1/jobs/{job}/checkpoints")["data"][0]

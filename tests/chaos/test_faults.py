@@ -1,5 +1,7 @@
-"""A disk that does not do what it is told, for a while: calls of a running service on its files end with EIO. What was
-answered with an error may or may not have happened, as a whole; what was acknowledged is there."""
+"""File operations of a running service fail with EIO for a while.
+
+A request that got an error may or may not have been carried out, as a whole; what was acknowledged is there.
+"""
 
 import os
 import shutil
@@ -16,9 +18,14 @@ import pytest
 from nabla.app.schemas.jobs import JobView
 from tests.conftest import StartService
 from tests.support import scenarios
-from tests.support.batch_predictions import begun, ended, file_of, left
-from tests.support.scenarios import Result, long, many_rows, result
-from tests.support.service import PATIENCE, RunningService
+from tests.support.batch_predictions import (
+    download_predictions,
+    list_batch_directories,
+    start_batch_prediction,
+    wait_for_batch_prediction,
+)
+from tests.support.scenarios import TrainingResult, create_2000_row_dataset, submit_long_job, training_result
+from tests.support.service import TIMEOUT_SECONDS, RunningService
 
 KINDS = ("networks", "datasets", "jobs")
 NETWORK = {"name": "refused", "inputs": 2, "layers": [{"units": 1, "activation": "identity"}]}
@@ -26,7 +33,7 @@ NETWORK = {"name": "refused", "inputs": 2, "layers": [{"units": 1, "activation":
 
 @pytest.fixture(scope="session")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Goes between a service and its files."""
+    """Build the library that makes file operations fail."""
     compiler = shutil.which(os.environ.get("CXX", "g++"))
     if compiler is None:
         pytest.skip("there is no C++ compiler")
@@ -37,18 +44,20 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Faults:
+    """Makes calls of a service fail that match a rule: see faults.cpp."""
+
     def __init__(self, rule: Path) -> None:
         self._rule = rule
 
     @contextmanager
     def on(self, rule: str) -> Iterator[None]:
-        """Meanwhile calls fail that go by the rule: see faults.cpp."""
+        """Let matching calls fail while the block runs."""
         self._set(rule)
         yield
         self._rule.unlink()
 
     def once(self, rule: str) -> None:
-        """The next call that goes by the rule fails."""
+        """Let the next matching call fail."""
         self._set(f"{rule} once")
 
     def _set(self, rule: str) -> None:
@@ -71,8 +80,8 @@ def start(start_service: StartService, library: Path, tmp_path: Path, monkeypatc
     return start
 
 
-def everything(service: RunningService) -> dict[str, list[dict[str, Any]]]:
-    """Without what changes while a job trains."""
+def all_records(service: RunningService) -> dict[str, list[dict[str, Any]]]:
+    """Return all records, without what changes while a job trains."""
     return {
         kind: [
             {name: record[name] for name in ("id", "name", "created_at")}
@@ -83,16 +92,16 @@ def everything(service: RunningService) -> dict[str, list[dict[str, Any]]]:
 
 
 def midway(service: RunningService) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
-    """A job in the middle, and everything else."""
-    assert service.finished(scenarios.job(service, epochs=1)["id"]).state == "succeeded"
-    job = long(service)
-    service.trained(job["id"], 300)
-    return job, everything(service)
+    """Return a job that is training, and all records."""
+    assert service.wait_for_job(scenarios.submit_job(service, epochs=1)["id"]).state == "succeeded"
+    job = submit_long_job(service)
+    service.wait_for_epoch(job["id"], 300)
+    return job, all_records(service)
 
 
-def not_ready(service: RunningService) -> str:
-    """Wait until the service says that it is not; why."""
-    deadline = time.monotonic() + PATIENCE
+def wait_until_not_ready(service: RunningService) -> str:
+    """Wait until the service reports that it is not ready, and return why."""
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while (answer := service.http.get("/health/ready")).status_code == 200:
         assert time.monotonic() < deadline
     assert (answer.status_code, answer.json()["type"]) == (503, "/problems/not-ready")
@@ -100,31 +109,31 @@ def not_ready(service: RunningService) -> str:
 
 
 @pytest.mark.parametrize("fault", ["sync journal.sqlite", "write journal.sqlite"])
-def test_a_journal_that_cannot_be_written_is_gone_on_with_when_it_can(
-    start: Start, fault: str, undisturbed: Result
+def test_service_recovers_when_the_journal_can_be_written_again(
+    start: Start, fault: str, uninterrupted: TrainingResult
 ) -> None:
-    service, faults = start(checkpoint_seconds="0.05")
+    service, faults = start(checkpoint_interval="0.05")
     job, before = midway(service)
     with faults.on(fault):
         for _ in range(3):
-            refuse(service, job)
-        assert "The journal could not be" in not_ready(service)
-        refuse(service, job)
-        assert everything(service) == before
+            assert_refused(service, job)
+        assert "The journal could not be" in wait_until_not_ready(service)
+        assert_refused(service, job)
+        assert all_records(service) == before
         assert service.get("/health/live") == {"status": "live"}
-    service.ready()
-    made_once(service, before)
-    done = service.finished(job["id"])
+    service.wait_until_ready()
+    assert_created_once(service, before)
+    done = service.wait_for_job(job["id"])
     assert (done.state, done.error) == ("succeeded", None)
-    assert result(service, job) == undisturbed
-    now = everything(service)
+    assert training_result(service, job) == uninterrupted
+    now = all_records(service)
     service.kill()
     service.start()
-    assert everything(service) == now
-    assert result(service, job) == undisturbed
+    assert all_records(service) == now
+    assert training_result(service, job) == uninterrupted
 
 
-def refuse(service: RunningService, job: dict[str, Any]) -> None:
+def assert_refused(service: RunningService, job: dict[str, Any]) -> None:
     bodies: dict[str, dict[str, Any]] = {
         "networks": NETWORK,
         "datasets": {"name": "refused", "inputs": [[0, 1]], "targets": [[1]]},
@@ -145,79 +154,81 @@ def refuse(service: RunningService, job: dict[str, Any]) -> None:
         assert "The log of the service has the details" in answer.json()["detail"]
 
 
-def made_once(service: RunningService, before: dict[str, list[dict[str, Any]]]) -> None:
-    """A request that was refused is repeated with its key: then it has happened once, whether it had before or not."""
+def assert_created_once(service: RunningService, before: dict[str, list[dict[str, Any]]]) -> None:
+    """Repeat the refused requests with their keys: each is carried out once, whether it had been before or not."""
     for kind in KINDS:
-        assert [record for record in everything(service)[kind] if record["name"] != "refused"] == before[kind]
+        assert [record for record in all_records(service)[kind] if record["name"] != "refused"] == before[kind]
     body = {"name": "refused", "inputs": [[0, 1]], "targets": [[1]]}
     for kind, content in (("networks", NETWORK), ("datasets", body)):
         headers = {"Idempotency-Key": f"refused {kind}"}
         answer = service.http.post(f"/v1/{kind}", json=content, headers=headers)
         assert answer.status_code == 201, answer.text
-        named = [record["id"] for record in everything(service)[kind] if record["name"] == "refused"]
+        named = [record["id"] for record in all_records(service)[kind] if record["name"] == "refused"]
         assert named == [answer.json()["id"]]
     assert service.post("/v1/networks/refused/evaluations", {"dataset_id": "refused"})["rows"] == 1
 
 
-def test_files_that_cannot_be_synced_are_refused_and_a_run_is_tried_again(start: Start, undisturbed: Result) -> None:
-    service, faults = start(checkpoint_seconds="0.05")
+def test_files_that_cannot_be_synced_are_refused_and_the_job_is_retried(
+    start: Start, uninterrupted: TrainingResult
+) -> None:
+    service, faults = start(checkpoint_interval="0.05")
     job, before = midway(service)
-    with faults.on(f"sync {service.folder}/"):
+    with faults.on(f"sync {service.data_dir}/"):
         assert service.post("/v1/networks", NETWORK, 503)["type"] == "/problems/storage-failed"
-        assert not_ready(service).endswith(".")
-        assert everything(service) == before
-    service.ready()
-    done = service.finished(job["id"])
+        assert wait_until_not_ready(service).endswith(".")
+        assert all_records(service) == before
+    service.wait_until_ready()
+    done = service.wait_for_job(job["id"])
     assert (done.state, done.error) == ("succeeded", None)
-    assert result(service, job) == undisturbed
-    assert everything(service) == before
-    assert not list(service.folder.glob("**/.unfinished*"))
-    folders = {folder.name for folder in (service.folder / "networks").iterdir()}
+    assert training_result(service, job) == uninterrupted
+    assert all_records(service) == before
+    assert not list(service.data_dir.glob("**/.unfinished*"))
+    folders = {folder.name for folder in (service.data_dir / "networks").iterdir()}
     assert folders == {record["id"] for record in before["networks"]}
 
 
-def test_what_cannot_be_recorded_for_a_moment_is_no_failure_of_a_job(start: Start) -> None:
-    service, faults = start(checkpoint_seconds="0.05")
-    job = scenarios.endless(service, dataset_id=many_rows(service)["id"])
+def test_transient_journal_failure_does_not_count_as_a_retry(start: Start) -> None:
+    service, faults = start(checkpoint_interval="0.05")
+    job = scenarios.submit_endless_job(service, dataset_id=create_2000_row_dataset(service)["id"])
     for attempt in range(2, 5):
-        # Long after the last one: then the next try to write comes at once, before the worker is gone.
-        service.trained(job["id"], 1000 * attempt)
+        # Long after the last one, so that the next attempt to write comes before the worker is gone.
+        service.wait_for_epoch(job["id"], 1000 * attempt)
         faults.once("sync journal.sqlite")
         events = service.follow(job["id"])
         assert any(isinstance(event, JobView) and event.attempts == attempt for event in events)
     assert service.get(f"/v1/jobs/{job['id']}")["retries"] == 0
 
 
-def test_a_job_that_cannot_be_saved_is_paused_at_its_last_checkpoint(start: Start, undisturbed: Result) -> None:
-    service, faults = start(checkpoint_seconds="0.05")
+def test_job_that_cannot_be_saved_is_paused_at_its_last_checkpoint(start: Start, uninterrupted: TrainingResult) -> None:
+    service, faults = start(checkpoint_interval="0.05")
     job, _ = midway(service)
-    with faults.on(f"sync {service.folder}/networks"):
+    with faults.on(f"sync {service.data_dir}/networks"):
         assert service.post(f"/v1/jobs/{job['id']}/pause")["state"] == "paused"
-    service.ready()
+    service.wait_until_ready()
     assert service.get(f"/v1/jobs/{job['id']}")["state"] == "paused"
     service.post(f"/v1/jobs/{job['id']}/resume")
-    assert service.finished(job["id"]).state == "succeeded"
-    assert result(service, job) == undisturbed
+    assert service.wait_for_job(job["id"]).state == "succeeded"
+    assert training_result(service, job) == uninterrupted
 
 
-def test_a_witness_that_cannot_be_written_is_logged(start: Start) -> None:
+def test_commit_counter_that_cannot_be_written_is_logged(start: Start) -> None:
     service, faults = start()
     with faults.on("write journal.commits"):
-        made = many_rows(service)
+        dataset = create_2000_row_dataset(service)
     assert "journal.commits cannot be written" in service.log.read_text()
     service.kill()
     service.start()
-    assert service.get(f"/v1/datasets/{made['id']}") == made
+    assert service.get(f"/v1/datasets/{dataset['id']}") == dataset
 
 
-def test_a_batch_prediction_ends_when_that_can_be_recorded(start: Start) -> None:
+def test_batch_prediction_ends_when_its_end_can_be_journaled(start: Start) -> None:
     service, faults = start()
-    network, dataset = scenarios.network(service)["id"], scenarios.dataset(service)["id"]
-    file_of(service, begun(service, network, dataset))
-    (process,) = service.predictors()
+    network, dataset = scenarios.create_network(service)["id"], scenarios.create_dataset(service)["id"]
+    download_predictions(service, start_batch_prediction(service, network, dataset))
+    (process,) = service.batch_prediction_pids()
     os.kill(process, signal.SIGSTOP)
-    batch = begun(service, network, dataset)
-    deadline = time.monotonic() + PATIENCE
+    batch = start_batch_prediction(service, network, dataset)
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     with faults.on("sync journal.sqlite"):
         os.kill(process, signal.SIGCONT)
         while f"{batch}: The journal could not be written" not in service.log.read_text():
@@ -225,19 +236,19 @@ def test_a_batch_prediction_ends_when_that_can_be_recorded(start: Start) -> None
         assert service.get(f"/v1/batch-predictions/{batch}")["state"] == "running"
         assert service.http.get(f"/v1/batch-predictions/{batch}/file").status_code == 409
         assert service.http.post(f"/v1/batch-predictions/{batch}/cancel").status_code == 503
-    content = file_of(service, batch)
+    content = download_predictions(service, batch)
     service.kill()
     service.start()
-    assert file_of(service, batch) == content
+    assert download_predictions(service, batch) == content
 
 
-def test_a_batch_prediction_that_cannot_be_written_says_so(start: Start) -> None:
+def test_batch_prediction_that_cannot_be_written_fails(start: Start) -> None:
     service, faults = start()
-    network, dataset = scenarios.network(service)["id"], scenarios.dataset(service)["id"]
+    network, dataset = scenarios.create_network(service)["id"], scenarios.create_dataset(service)["id"]
     with faults.on("write batches"):
-        view = ended(service, begun(service, network, dataset))
+        view = wait_for_batch_prediction(service, start_batch_prediction(service, network, dataset))
         assert view.error is not None
         assert (view.state, view.error.kind) == ("failed", "storage_failed")
         assert "Writing predictions.csv failed" in view.error.message
-    assert left(service) == []
-    file_of(service, begun(service, network, dataset))
+    assert list_batch_directories(service) == []
+    download_predictions(service, start_batch_prediction(service, network, dataset))

@@ -1,7 +1,7 @@
-"""kill -9 of the service and of workers at random moments, under clients that remember what they were told.
+"""kill -9 of the service and of workers at random moments, under clients that check what was acknowledged.
 
-The short form runs with all tests; the long one kills a thousand times: NABLA_CHAOS_LONG=1 pytest tests/chaos. What a
-failed run says of its seed makes the clients act as before; when kills fall is not to be repeated.
+The short form runs with all tests; NABLA_CHAOS_LONG=1 kills a thousand times. The seed that a failed run prints makes
+the clients act the same again; the moments of the kills cannot be repeated.
 """
 
 import os
@@ -17,20 +17,20 @@ from tests.chaos.acknowledged_writes_client import ChaosClient
 from tests.chaos.scenarios import RUNS, Run, result
 from tests.conftest import StartService
 from tests.support import scenarios
-from tests.support.service import PATIENCE, RunningService
+from tests.support.service import TIMEOUT_SECONDS, RunningService
 
 KILLS = 1000 if LONG else 12
 CLIENTS = 4
-_LONGEST_PAUSE = 0.5
+_MAX_PAUSE_SECONDS = 0.5
 
 
-def test_nothing_that_was_answered_is_lost(start_service: StartService) -> None:
+def test_nothing_acknowledged_is_lost(start_service: StartService) -> None:
     seed = random.randrange(10**6)
     print(f"seed {seed}")
-    service = start_service(cpu_slots="2", slot_cores="1", checkpoint_seconds="1000", max_queued_jobs="10000")
+    service = start_service(cpu_slots="2", cores_per_cpu_slot="1", checkpoint_interval="1000", max_queued_jobs="10000")
     inputs = scenarios.XOR_INPUTS * 100
-    dataset = scenarios.dataset(service, inputs=inputs, labels=["no", "yes", "yes", "no"] * 100)["id"]
-    undisturbed = {id(run): trained(service, run, dataset) for run in RUNS}
+    dataset = scenarios.create_dataset(service, inputs=inputs, labels=["no", "yes", "yes", "no"] * 100)["id"]
+    expected = {id(run): train(service, run, dataset) for run in RUNS}
     answered = threading.Semaphore(0)
     clients = [ChaosClient(service.url, seed + number, dataset, answered) for number in range(CLIENTS)]
     for client in clients:
@@ -49,32 +49,32 @@ def test_nothing_that_was_answered_is_lost(start_service: StartService) -> None:
         for job in client.facts.jobs.values():
             check_end(service, job.id, ended[job.id])
             if ended[job.id] == "succeeded":
-                assert result(service, job.id) == undisturbed[id(job.run)]
+                assert result(service, job.id) == expected[id(job.run)]
     failed = [job for job, state in ended.items() if state == "failed"]
-    assert len(failed) <= worker_kills / 2  # one death of a worker is forgiven to each job
-    assert_nothing_left_over(service)
+    assert len(failed) <= worker_kills / 2  # each job survives one death of its worker
+    assert_no_orphans(service)
 
 
-def trained(service: RunningService, run: Run, dataset: str) -> object:
+def train(service: RunningService, run: Run, dataset: str) -> object:
     network = service.post("/v1/networks", run.network)
     job = service.post("/v1/jobs", {"network_id": network["id"], "dataset_id": dataset, **run.job})
-    assert service.finished(job["id"]).state == "succeeded"
+    assert service.wait_for_job(job["id"]).state == "succeeded"
     return result(service, job["id"])
 
 
 def kill_at_random(
     service: RunningService, chance: random.Random, clients: list[ChaosClient], answered: threading.Semaphore
 ) -> int:
-    """How many workers were killed. Moments are random: after so many more answers, none at times, and a while."""
+    """Kill at random moments, after some more answers and a pause; return how many workers were killed."""
     worker_kills = 0
     for _ in range(KILLS):
         for _ in range(chance.choice([0, 2, 5, 10])):
-            assert answered.acquire(timeout=PATIENCE)
-        time.sleep(chance.random() * _LONGEST_PAUSE)  # the randomness is the point
+            assert answered.acquire(timeout=TIMEOUT_SECONDS)
+        time.sleep(chance.random() * _MAX_PAUSE_SECONDS)  # random on purpose
         for client in clients:
             assert client.failure is None, f"{client.name}: {client.failure!r}"
         if chance.random() < 0.3:
-            for worker in service.workers()[:1]:
+            for worker in service.worker_pids()[:1]:
                 with suppress(ProcessLookupError):
                     os.kill(worker, signal.SIGKILL)
                 worker_kills += 1
@@ -85,31 +85,31 @@ def kill_at_random(
 
 
 def check_end(service: RunningService, job: str, state: str) -> None:
-    """One terminal state: in the job, and once in all that ever happened to it."""
+    """Check that the job has one terminal state, once in all its events."""
     now = service.get(f"/v1/jobs/{job}")
     assert now["state"] == state
     if state == "failed":
         assert (now["error"]["kind"], now["retries"]) == ("worker_died", 1)
-    last = [
+    terminal = [
         event.state for event in service.follow(job) if isinstance(event, JobView) and event.finished_at is not None
     ]
-    assert last == [state]
+    assert terminal == [state]
     history = [epoch["epoch"] for epoch in service.get(f"/v1/jobs/{job}/history?limit=1000")["data"]]
     assert history == list(range(1, now["epoch"] + 1))
 
 
-def assert_nothing_left_over(service: RunningService) -> None:
-    """After a start every file belongs to something that is there."""
+def assert_no_orphans(service: RunningService) -> None:
+    """Check that after a start every file belongs to a record."""
     service.kill()
     service.start()
     service.get("/health/live")
-    assert not [*(service.folder / "uploads").iterdir()]
-    for folder in (service.folder / "datasets").iterdir():
+    assert not [*(service.data_dir / "uploads").iterdir()]
+    for folder in (service.data_dir / "datasets").iterdir():
         assert service.http.get(f"/v1/datasets/{folder.name}").status_code == 200
-    for folder in (service.folder / "batches").iterdir():
+    for folder in (service.data_dir / "batches").iterdir():
         assert service.get(f"/v1/batch-predictions/{folder.name}")["state"] == "succeeded"
-    networks = {folder.name: folder for folder in (service.folder / "networks").iterdir()}
-    assert not [*service.folder.glob("**/.unfinished*")]
+    networks = {folder.name: folder for folder in (service.data_dir / "networks").iterdir()}
+    assert not [*service.data_dir.glob("**/.unfinished*")]
     for id, folder in networks.items():
         versions = service.get(f"/v1/networks/{id}/versions?limit=100")["data"]
         files = [file.name for file in folder.iterdir()]

@@ -1,17 +1,17 @@
-"""A browser shared by the tests of a file."""
+"""A browser for each module, and a page for each test."""
 
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.support.browser import chromium
+from tests.support.browser import launch_chromium
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
+    with launch_chromium() as browser:
+        yield browser
 
 
 @pytest.fixture

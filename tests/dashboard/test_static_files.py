@@ -1,88 +1,116 @@
-"""Files as they are handed in: dropped, refused and corrected, stopped on their way."""
+"""The page's files over HTTP: security headers, caching and compression."""
 
-from playwright.sync_api import FilePayload, Page, expect
+from importlib.metadata import version
 
-from tests.dashboard import flows
-from tests.support.browser import needs_chromium
+import httpx
+import pytest
+
 from tests.support.service import RunningService
 
-pytestmark = needs_chromium
-_LARGE = "x,y\n" + "1,2.5\n" * 1_000_000
-_SLOW = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 2_000_000}
-# What a browser does itself with a file that is dropped is to leave the page for it, unless it is told not to.
-_DROP = """(place, {name, text}) => {
-    const dataTransfer = new DataTransfer();
-    dataTransfer.items.add(new File([text], name));
-    const drop = (type) => place.dispatchEvent(
-        new DragEvent(type, { dataTransfer, bubbles: true, cancelable: true }));
-    return [drop("dragover"), drop("drop")];
-}"""
-_PREVENTED = [False, False]
+PLOTLY = f"/dashboard/plotly-{version('plotly')}.js"
+PAGE_FILES = (
+    "/",
+    "/dashboard/main.js",
+    "/dashboard/lib/theme.js",
+    "/dashboard/screens/job.js",
+    "/dashboard/style.css",
+    "/dashboard/components/components.css",
+    "/dashboard/nabla.svg",
+)
 
 
-def test_a_dropped_file_that_was_refused_is_corrected_and_sent(service: RunningService, page: Page) -> None:
-    page.goto(f"{service.url}/#/datasets")
-    flows.heading(page, "Datasets")
-    file = {"name": "homes.csv", "text": "rooms;town;price, USD\n;a;1.5\n2;b;2.5\n3;a;3.75\n"}
-    assert page.locator("h1").evaluate(_DROP, file) == _PREVENTED
-    expect(page.get_by_label("In the column")).to_have_value("")
-    assert page.get_by_text("CSV, TSV, Parquet").evaluate(_DROP, file) == _PREVENTED
-    expect(page.get_by_label("In the column")).to_have_value("price, USD")
-    expect(page.get_by_label("What is to be learned")).to_have_value("target")
-    create = page.get_by_role("button", name="Create dataset")
-    create.click()
-    wrong = page.locator(".field").filter(has=page.get_by_label("Drop a file here")).locator(".wrong")
-    expect(wrong).to_contain_text("missing")
-    page.get_by_label("Where a value is missing").select_option("mean")
-    create.click()
-    flows.heading(page, "homes")
-    (made,) = (one for one in service.get("/v1/datasets")["data"] if one["name"] == "homes")
-    assert made["target_columns"] == ["price, USD"]
-    assert [column["name"] for column in made["columns"]] == ["rooms", "town"]
+@pytest.mark.parametrize("path", [*PAGE_FILES, PLOTLY])
+def test_files_have_security_headers(service: RunningService, path: str) -> None:
+    response = get(service, path)
+    policy = response.headers["content-security-policy"].split("; ")
+    assert {"default-src 'self'", "object-src 'none'", "base-uri 'none'", "frame-ancestors 'none'"} <= set(policy)
+    assert not any("script" in directive for directive in policy)
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert response.headers["referrer-policy"] == "no-referrer"
 
 
-def test_a_column_without_a_name_is_not_guessed(service: RunningService, page: Page) -> None:
-    page.goto(f"{service.url}/#/datasets")
-    page.get_by_label("Drop a file here").set_input_files(payload("plain.csv", "1,2\n3,4\n5,6\n"))
-    expect(page.locator("#columns option")).to_have_count(2)
-    expect(page.get_by_label("In the column")).to_have_value("")
-    page.get_by_label("In the column").fill("column_2")
-    page.get_by_role("button", name="Create dataset").click()
-    flows.heading(page, "plain")
-    assert flows.fact(page, "Rows") == "3"
+@pytest.mark.parametrize(
+    ("path", "media_type"),
+    [
+        ("/", "text/html"),
+        ("/dashboard/main.js", "text/javascript"),
+        ("/dashboard/style.css", "text/css"),
+        ("/dashboard/nabla.svg", "image/svg+xml"),
+        (PLOTLY, "text/javascript"),
+    ],
+)
+def test_files_have_their_media_types(service: RunningService, path: str, media_type: str) -> None:
+    assert get(service, path).headers["content-type"].split(";")[0] == media_type
 
 
-def test_an_upload_shows_how_far_it_is_and_is_stopped(service: RunningService, page: Page) -> None:
-    page.goto(f"{service.url}/#/datasets")
-    page.get_by_label("Drop a file here").set_input_files(payload("large.csv", _LARGE))
-    expect(page.get_by_label("In the column")).to_have_value("y")
-    page.context.new_cdp_session(page).send("Network.emulateNetworkConditions", _SLOW)
-    create = page.get_by_role("button", name="Create dataset")
-    for leave in (page.get_by_role("button", name="Cancel"), page.get_by_role("link", name="Overview")):
-        create.click()
-        page.wait_for_function(
-            "() => { const {value} = document.querySelector('.sending progress'); return value > 0 && value < 1; }"
-        )
-        with page.expect_event("requestfailed", lambda request: request.method == "POST"):
-            leave.click()
-    flows.heading(page, "Overview")
-    assert "large" not in [one["name"] for one in service.get("/v1/datasets")["data"]]
+@pytest.mark.parametrize("path", PAGE_FILES)
+def test_page_files_are_revalidated_with_etag(service: RunningService, path: str) -> None:
+    response = get(service, path)
+    etag = response.headers["etag"]
+    assert response.headers["cache-control"] == "no-cache"
+    assert response.headers["vary"] == "Accept-Encoding"
+    for tags in (etag, f'"other", {etag}', f"W/{etag}"):
+        unchanged = service.http.get(path, headers={"if-none-match": tags})
+        assert unchanged.status_code == 304
+        assert unchanged.content == b""
+        assert unchanged.headers["etag"] == etag
+        assert unchanged.headers["cache-control"] == "no-cache"
+        assert unchanged.headers["vary"] == "Accept-Encoding"
+    assert service.http.get(path, headers={"if-none-match": '"other"'}).status_code == 200
 
 
-def test_an_open_dataset_is_told_from_one_that_is_read(service: RunningService, page: Page) -> None:
-    opened = service.post("/v1/datasets", {"upload": "rows", "name": "open"})
-    path = f"/v1/datasets/{opened['id']}"
-    page.goto(f"{service.url}/#/datasets/{opened['id']}")
-    expect(page.locator("main")).to_contain_text("It is open: 0 parts of it came so far.")
-    page.get_by_text("The same with curl").click()
-    for _ in range(2):
-        with page.expect_response(f"**{path}"):
-            pass
-    expect(page.locator(".curl pre")).to_be_visible()
-    assert service.http.delete(path).status_code == 204
-    expect(page.get_by_role("alert")).to_contain_text(opened["id"])
-    expect(page.locator("main")).not_to_contain_text("It is open")
+def test_plotly_is_cached_for_ever_under_its_version(service: RunningService) -> None:
+    redirect = service.http.get("/dashboard/plotly.js")
+    assert redirect.status_code == 307
+    assert redirect.headers["cache-control"] == "no-cache"
+    assert redirect.url.join(redirect.headers["location"]).path == PLOTLY
+    response = get(service, PLOTLY)
+    assert response.headers["cache-control"] == "max-age=31536000, immutable"
+    assert len(response.content) > 1_000_000
+    assert service.http.get(PLOTLY, headers={"if-none-match": response.headers["etag"]}).status_code == 304
+    assert service.http.get("/dashboard/plotly-0.0.0.js").status_code == 404
 
 
-def payload(name: str, text: str) -> FilePayload:
-    return {"name": name, "mimeType": "text/csv", "buffer": text.encode()}
+@pytest.mark.parametrize("path", ["/", "/dashboard/main.js", "/dashboard/style.css", PLOTLY])
+def test_files_are_compressed_if_the_client_accepts_it(service: RunningService, path: str) -> None:
+    compressed = get(service, path, "gzip")
+    plain = get(service, path, "identity")
+    assert compressed.headers["content-encoding"] == "gzip"
+    assert "content-encoding" not in plain.headers
+    assert int(plain.headers["content-length"]) == len(plain.content)
+    assert compressed.num_bytes_downloaded < plain.num_bytes_downloaded / 1.5
+    assert compressed.content == plain.content
+    assert compressed.headers["vary"] == plain.headers["vary"] == "Accept-Encoding"
+
+
+def test_api_responses_and_event_streams_are_not_compressed(service: RunningService) -> None:
+    document = get(service, "/openapi.json", "gzip")
+    assert len(document.content) > 100_000
+    assert "content-encoding" not in document.headers
+    assert "content-security-policy" not in document.headers
+    with service.http.stream("GET", "/v1/events", headers={"accept-encoding": "gzip"}) as stream:
+        assert stream.status_code == 200
+        assert "content-encoding" not in stream.headers
+
+
+@pytest.mark.parametrize(
+    "path", ["/dashboard/", "/dashboard/missing.js", "/dashboard/%2e%2e/routes.py", "/dashboard/lib", "/main.js"]
+)
+def test_unknown_files_are_not_found(service: RunningService, path: str) -> None:
+    response = service.http.get(path)
+    assert response.status_code == 404
+    assert response.headers["content-type"] == "application/problem+json"
+
+
+def test_files_are_read_only(service: RunningService) -> None:
+    assert service.http.head("/").status_code == 200
+    for path in ("/", "/dashboard/main.js", PLOTLY):
+        response = service.http.post(path)
+        assert response.status_code == 405
+        assert response.headers["content-type"] == "application/problem+json"
+
+
+def get(service: RunningService, path: str, accept_encoding: str = "gzip") -> httpx.Response:
+    response = service.http.get(path, headers={"accept-encoding": accept_encoding})
+    assert response.status_code == 200
+    return response

@@ -1,4 +1,4 @@
-"""The page's modules fit each other, and what the service answers."""
+"""TypeScript checks the page's modules against each other and against the service's OpenAPI document."""
 
 import json
 import shutil
@@ -10,20 +10,21 @@ import pytest
 from tests.support.service import RunningService
 
 ROOT = Path(__file__).parents[2]
-TOOLS = ROOT / "node_modules" / ".bin"
-PAGE = Path("app/dashboard/static")
+NODE_TOOLS = ROOT / "node_modules" / ".bin"
+STATIC = Path("app/dashboard/static")
 
 
-@pytest.mark.skipif(not (TOOLS / "tsc").exists(), reason="TypeScript is not installed here: npm ci does it")
-def test_types(service: RunningService, tmp_path: Path) -> None:
-    shutil.copytree(ROOT / PAGE, tmp_path / PAGE)
+@pytest.mark.skipif(not (NODE_TOOLS / "tsc").exists(), reason="TypeScript is not installed; run npm ci")
+def test_page_passes_type_check(service: RunningService, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / STATIC, tmp_path / STATIC)
     shutil.copy(ROOT / "tsconfig.json", tmp_path)
-    schema = tmp_path / "openapi.json"
-    schema.write_text(json.dumps(service.get("/openapi.json")))
-    run(tmp_path, "openapi-typescript", str(schema), "--output", str(tmp_path / PAGE / "api.d.ts"))
-    run(tmp_path, "tsc", "--project", str(tmp_path))
+    openapi = tmp_path / "openapi.json"
+    openapi.write_text(json.dumps(service.get("/openapi.json")))
+    types = tmp_path / STATIC / "lib" / "openapi.d.ts"
+    run_tool(tmp_path, "openapi-typescript", str(openapi), "--output", str(types))
+    run_tool(tmp_path, "tsc", "--project", str(tmp_path))
 
 
-def run(folder: Path, tool: str, *options: str) -> None:
-    done = subprocess.run([TOOLS / tool, *options], cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+def run_tool(folder: Path, tool: str, *options: str) -> None:
+    result = subprocess.run([NODE_TOOLS / tool, *options], cwd=folder, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr

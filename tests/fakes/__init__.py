@@ -1,5 +1,5 @@
-"""A stand-in for CuPy where there is no GPU: it runs what the service hands to CuPy, and refuses what a GPU refuses.
+"""A fake CuPy for machines without a GPU: it runs the service's kernels on the host and rejects what a GPU rejects.
 
-`from tests.fakes import cupy` gives it to a test under a name that leaves the installed CuPy alone; a process with
-this folder on its PYTHONPATH gets it for `import cupy`.
+`from tests.fakes import cupy` imports it under a name of its own, next to an installed CuPy; in a process with this
+directory on its PYTHONPATH, `import cupy` imports it.
 """

@@ -1,4 +1,4 @@
-"""A process that reads, and a place for what it reads."""
+"""A sandboxed process that reads files, and a folder for them."""
 
 import tempfile
 from collections.abc import Iterator
@@ -6,19 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.task_process import ReadingChild
+from tests.support.sandbox import Sandbox
 
 
 @pytest.fixture(scope="module")
-def child() -> Iterator[ReadingChild]:
-    started = ReadingChild()
-    yield started
-    started.close()
+def sandbox() -> Iterator[Sandbox]:
+    process = Sandbox()
+    yield process
+    process.close()
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """In memory where there is such a place: what is synced to a disk would take most of the time."""
+    """Return a folder in memory if possible: syncing files to a disk would take most of the time."""
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(prefix="tests-", dir=memory if memory.is_dir() else None) as name:
         yield Path(name)

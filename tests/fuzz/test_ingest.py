@@ -1,4 +1,4 @@
-"""Valid files with bytes changed, cut out, doubled and made up, each read in a process of its own."""
+"""Datasets in mutated and in random files, each read in a process of its own."""
 
 import json
 import os
@@ -11,11 +11,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nabla.engine.data.ingest_options import Reading, Source
+from nabla.engine.data.ingest_options import IngestOptions, SourceFile
 from nabla.engine.literals import DataFormat
-from tests.fuzz.mutations import CHANGES, Change
-from tests.support.task_process import ReadingChild
-from tests.unit.data.ingest.sample_files import arrow, csv, gz, idx, npy, npz, parquet, zst
+from tests.fuzz.mutations import MUTATIONS, Mutation
+from tests.support.sandbox import Sandbox
+from tests.unit.data.ingest.sample_files import (
+    arrow_bytes,
+    csv_bytes,
+    gzip_bytes,
+    idx_bytes,
+    npy_bytes,
+    npz_bytes,
+    parquet_bytes,
+    zstd_bytes,
+)
 
 EXAMPLES = 5000 if os.environ.get("NABLA_FUZZ_LONG") else 10
 
@@ -29,65 +38,68 @@ TABLE = pa.table(
     }
 )
 NDJSON = b"".join(json.dumps(row).encode() + b"\n" for row in TABLE.to_pylist())
-PACKED = TABLE.set_column(2, "t", TABLE.column("t").dictionary_encode())
+ENCODED = TABLE.set_column(2, "t", TABLE.column("t").dictionary_encode())
 X, Y = np.arange(12.0).reshape(4, 3), np.array([0, 1, 0, 1])
 
 FILES: dict[str, tuple[DataFormat, bytes]] = {
-    "csv": ("csv", csv(TABLE)),
-    "csv in gzip": ("csv", gz(csv(TABLE))),
-    "csv in zstd": ("csv", zst(csv(TABLE))),
-    "utf-16": ("csv", csv(TABLE).decode().encode("utf-16")),
-    "tsv": ("tsv", csv(TABLE).replace(b",", b"\t")),
-    "parquet": ("parquet", parquet(TABLE)),
-    "plain parquet": ("parquet", parquet(TABLE, use_dictionary=False, compression="none", data_page_version="2.0")),
-    "arrow": ("arrow", arrow(TABLE)),
-    "arrow with dictionaries": ("arrow", arrow(PACKED)),
-    "arrow stream": ("arrow", arrow(PACKED, stream=True, compression="zstd")),
+    "csv": ("csv", csv_bytes(TABLE)),
+    "csv in gzip": ("csv", gzip_bytes(csv_bytes(TABLE))),
+    "csv in zstd": ("csv", zstd_bytes(csv_bytes(TABLE))),
+    "utf-16": ("csv", csv_bytes(TABLE).decode().encode("utf-16")),
+    "tsv": ("tsv", csv_bytes(TABLE).replace(b",", b"\t")),
+    "parquet": ("parquet", parquet_bytes(TABLE)),
+    "plain parquet": (
+        "parquet",
+        parquet_bytes(TABLE, use_dictionary=False, compression="none", data_page_version="2.0"),
+    ),
+    "arrow": ("arrow", arrow_bytes(TABLE)),
+    "arrow with dictionaries": ("arrow", arrow_bytes(ENCODED)),
+    "arrow stream": ("arrow", arrow_bytes(ENCODED, stream=True, compression="zstd")),
     "ndjson": ("ndjson", NDJSON),
     "json": ("json", json.dumps(TABLE.to_pylist()).encode()),
     "json columns": ("json", json.dumps(TABLE.to_pydict()).encode()),
     "json arrays": ("json", json.dumps({"inputs": X.tolist(), "labels": Y.tolist()}).encode()),
-    "npz": ("npz", npz(inputs=X, labels=Y)),
-    "npy": ("npy", npy(X)),
-    "npy by column": ("npy", npy(np.asfortranarray(X))),
-    "idx": ("idx", idx(X)),
+    "npz": ("npz", npz_bytes(inputs=X, labels=Y)),
+    "npy": ("npy", npy_bytes(X)),
+    "npy by column": ("npy", npy_bytes(np.asfortranarray(X))),
+    "idx": ("idx", idx_bytes(X)),
 }
-READING: dict[str, Any] = {"label": "y", "imputation": "most_frequent"}
+OPTIONS: dict[str, Any] = {"label": "y", "imputation": "most_frequent"}
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_changed_files(child: ReadingChild, folder: Path, name: str) -> None:
+def test_mutated_files(sandbox: Sandbox, folder: Path, name: str) -> None:
     @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
-    @given(st.lists(CHANGES, min_size=1, max_size=4), st.booleans())
-    def check(changes: list[Change], is_told: bool) -> None:
+    @given(st.lists(MUTATIONS, min_size=1, max_size=4), st.booleans())
+    def check(mutations: list[Mutation], with_format: bool) -> None:
         format, content = FILES[name]
-        for change in changes:
-            content = change(content)
-        _read(child, folder, content, format, is_told)
+        for mutate in mutations:
+            content = mutate(content)
+        _read(sandbox, folder, content, format, with_format)
 
     check()
 
 
 @pytest.mark.parametrize("format", ["csv", "parquet", "arrow", "ndjson", "json", "npz", "npy", "idx"])
-def test_made_up_files(child: ReadingChild, folder: Path, format: DataFormat) -> None:
+def test_random_files(sandbox: Sandbox, folder: Path, format: DataFormat) -> None:
     @settings(max_examples=EXAMPLES // 4, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(st.one_of(st.binary(max_size=300), st.text(max_size=300).map(lambda text: text.encode())))
     def check(content: bytes) -> None:
-        _read(child, folder, content, format, True)
+        _read(sandbox, folder, content, format, True)
 
     check()
 
 
-def _read(child: ReadingChild, folder: Path, content: bytes, format: DataFormat, is_told: bool) -> None:
-    """Any end is right but that the process dies."""
+def _read(sandbox: Sandbox, folder: Path, content: bytes, format: DataFormat, with_format: bool) -> None:
+    """Check that the process survives, whatever the outcome."""
     (folder / "file").write_bytes(content)
-    told = Reading(format=format if is_told else None)
+    options = IngestOptions(format=format if with_format else None)
     if format in ("npy", "idx"):
-        (folder / "labels").write_bytes(npy(Y) if format == "npy" else idx(Y.astype(np.uint8)))
-        sources = [Source((folder / "file",), field="inputs"), Source((folder / "labels",), field="labels")]
+        (folder / "labels").write_bytes(npy_bytes(Y) if format == "npy" else idx_bytes(Y.astype(np.uint8)))
+        sources = [SourceFile((folder / "file",), field="inputs"), SourceFile((folder / "labels",), field="labels")]
     else:
-        sources = [Source((folder / "file",))]
+        sources = [SourceFile((folder / "file",))]
         if format != "npz" and b'"inputs"' not in content:
-            told = Reading(format=told.format, **READING)
-    outcome = child.read(sources, told)
-    assert outcome.kind != "died", outcome.sentence
+            options = IngestOptions(format=options.format, **OPTIONS)
+    outcome = sandbox.ingest(sources, options)
+    assert outcome.kind != "died", outcome.message

@@ -1,4 +1,4 @@
-"""Networks in valid files with bytes changed, cut out, doubled and made up, each read in a process of its own."""
+"""Networks in mutated files, each read in a process of its own."""
 
 import os
 from pathlib import Path
@@ -9,54 +9,67 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nabla.engine.literals import NetworkFormat
-from nabla.engine.model_io.bundle import Hints, Portable
-from tests.fuzz.mutations import CHANGES, Change
-from tests.support.task_process import ReadingChild
-from tests.unit.model_io.sample_networks import network, portable, scaled, table, written
-from tests.unit.model_io.test_foreign_weights import npz, sequential
+from nabla.engine.model_io.bundle import ImportHints, ModelBundle
+from tests.fuzz.mutations import MUTATIONS, Mutation
+from tests.support.sandbox import Sandbox
+from tests.unit.model_io.sample_networks import (
+    export_bundle,
+    make_bundle,
+    make_network,
+    make_scaling_preprocessor,
+    make_table_preprocessor,
+)
+from tests.unit.model_io.test_foreign_weights import npz_bytes, sequential
 from tests.unit.model_io.test_onnx_import import CHAINS, model
 
 EXAMPLES = 5000 if os.environ.get("NABLA_FUZZ_LONG") else 10
 
-NETWORKS: dict[str, Portable] = {
-    "plain": portable(network(5, "tanh", "softmax"), None, ("a", "b", "c")),
-    "scaled": portable(network(5, "gelu", "identity", dtype="float64", batch_norm=True), scaled(5, 3)),
-    "table": portable(network(11, "relu", "identity"), table()),
+NETWORKS: dict[str, ModelBundle] = {
+    "plain": make_bundle(make_network(5, "tanh", "softmax"), None, ("a", "b", "c")),
+    "scaled": make_bundle(
+        make_network(5, "gelu", "identity", dtype="float64", batch_norm=True), make_scaling_preprocessor(5, 3)
+    ),
+    "table": make_bundle(make_network(11, "relu", "identity"), make_table_preprocessor()),
 }
 SETTINGS = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 
 
 @pytest.mark.parametrize("format", ["safetensors", "npz", "onnx"])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_changed_files_of_our_own(child: ReadingChild, folder: Path, name: str, format: NetworkFormat) -> None:
-    _check(child, folder, written(NETWORKS[name], format, folder).read_bytes(), Hints())
+def test_mutated_bundles(sandbox: Sandbox, folder: Path, name: str, format: NetworkFormat) -> None:
+    _check(sandbox, folder, export_bundle(NETWORKS[name], format, folder).read_bytes(), ImportHints())
 
 
 @pytest.mark.parametrize("name", CHAINS)
-def test_changed_models_of_others(child: ReadingChild, folder: Path, name: str) -> None:
-    _check(child, folder, model(CHAINS[name]).SerializeToString(), Hints())
+def test_mutated_onnx_models(sandbox: Sandbox, folder: Path, name: str) -> None:
+    _check(sandbox, folder, model(CHAINS[name]).SerializeToString(), ImportHints())
 
 
-def test_changed_arrays(child: ReadingChild, folder: Path) -> None:
-    hints = Hints(activations=("relu", "identity"))
-    _check(child, folder, npz({"coefs_0": np.ones((3, 4)), "intercepts_0": np.ones(4)}), Hints(activations=("tanh",)))
-    _check(child, folder, npz(sequential(), compressed=True), hints)
+def test_mutated_foreign_weights(sandbox: Sandbox, folder: Path) -> None:
+    hints = ImportHints(activations=("relu", "identity"))
+    _check(
+        sandbox,
+        folder,
+        npz_bytes({"coefs_0": np.ones((3, 4)), "intercepts_0": np.ones(4)}),
+        ImportHints(activations=("tanh",)),
+    )
+    _check(sandbox, folder, npz_bytes(sequential(), compressed=True), hints)
 
 
-def _check(child: ReadingChild, folder: Path, whole: bytes, hints: Hints) -> None:
-    """Any end is right but that the process dies."""
+def _check(sandbox: Sandbox, folder: Path, valid: bytes, hints: ImportHints) -> None:
+    """Check that the valid file is imported, and that the process survives the mutated ones."""
     path = folder / "network"
-    path.write_bytes(whole)
-    assert child.read_network(path, hints).kind == "stored"
+    path.write_bytes(valid)
+    assert sandbox.import_model(path, hints).kind == "stored"
 
     @SETTINGS
-    @given(st.lists(CHANGES, min_size=1, max_size=4))
-    def check(changes: list[Change]) -> None:
-        content = whole
-        for change in changes:
-            content = change(content)
+    @given(st.lists(MUTATIONS, min_size=1, max_size=4))
+    def check(mutations: list[Mutation]) -> None:
+        content = valid
+        for mutate in mutations:
+            content = mutate(content)
         path.write_bytes(content)
-        outcome = child.read_network(path, hints)
-        assert outcome.kind != "died", outcome.sentence
+        outcome = sandbox.import_model(path, hints)
+        assert outcome.kind != "died", outcome.message
 
     check()

@@ -1,10 +1,9 @@
-"""What the commands of `nabla` do with a service: for people, and for scripts."""
+"""Commands that use a service: results for people and as JSON, errors, interrupts, local services."""
 
 import csv
 import json
 import re
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,260 +14,271 @@ from sklearn.datasets import load_digits, load_wine
 
 from tests.support import scenarios
 from tests.support.service import RunningService
-from tests.support.terminal import ENVIRONMENT, NABLA, Terminal, nabla
+from tests.support.terminal import Terminal, run_nabla, start_nabla
 
 CTRL_C = "\x03"
 
 
-def write(path: Path, names: list[str], rows: Any) -> Path:
+def write_csv(path: Path, header: list[str], rows: Any) -> Path:
     with path.open("w", newline="") as file:
-        csv.writer(file).writerows([names, *rows])
+        csv.writer(file).writerows([header, *rows])
     return path
+
+
+def write_two_classes(folder: Path) -> str:
+    rows = [[number, "ab"[number % 2]] for number in range(12)]
+    return str(write_csv(folder / "few.csv", ["x", "kind"], rows))
 
 
 @pytest.fixture(scope="module")
 def wine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Its kind as text, and its name of the test's own, as that of what comes of it."""
+    """Write wine with its class as text, to a file whose name, and so that of the network, is unique."""
     data = load_wine()
     rows = [[*map(float, row), str(data.target_names[kind])] for row, kind in zip(data.data, data.target, strict=True)]
-    names = [f"x{place}" for place in range(13)]
-    return write(tmp_path_factory.mktemp("wine") / f"wine-{uuid4().hex}.csv", [*names, "kind"], rows)
+    header = [*(f"x{number}" for number in range(13)), "kind"]
+    return write_csv(tmp_path_factory.mktemp("wine") / f"wine-{uuid4().hex}.csv", header, rows)
 
 
 @pytest.fixture(scope="module")
 def trained(service: RunningService, wine: Path) -> dict[str, Any]:
-    """What `train` says of wine, as JSON."""
-    done = nabla("train", str(wine), "--target", "kind", "--json", NABLA_URL=service.url)
+    """Train on wine, and return the JSON of the command."""
+    done = run_nabla("train", str(wine), "--target", "kind", "--json", NABLA_URL=service.url)
     assert done.returncode == 0, done.stderr
     assert "3 values are learned as classes" in done.stderr
     return dict(json.loads(done.stdout))
 
 
 @pytest.fixture
-def endless(service: RunningService) -> Iterator[str]:
-    """A running job that would go on for ever."""
-    job = scenarios.endless(service)["id"]
-    scenarios.started(service, job)
+def endless_job(service: RunningService) -> Iterator[str]:
+    """Start a job that does not finish during a test."""
+    job = scenarios.submit_endless_job(service)["id"]
+    scenarios.wait_until_running(service, job)
     yield job
     service.http.post(f"/v1/jobs/{job}/cancel")
 
 
-def said(service: RunningService, *arguments: str) -> str:
-    done = nabla(*arguments, NABLA_URL=service.url)
+def run_text(service: RunningService, *arguments: str) -> str:
+    done = run_nabla(*arguments, NABLA_URL=service.url)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     assert "\x1b" not in done.stdout + done.stderr
     return done.stdout
 
 
-def read(service: RunningService, *arguments: str) -> Any:
-    return json.loads(said(service, *arguments, "--json"))
+def run_json(service: RunningService, *arguments: str) -> Any:
+    return json.loads(run_text(service, *arguments, "--json"))
 
 
-def started(*arguments: str, **variables: str) -> subprocess.Popen[str]:
-    """A command of a script that goes on beside the test."""
-    streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen([NABLA, *arguments], env={**ENVIRONMENT, **variables}, text=True, **streams)
-
-
-def test_digits_in_three_lines(service: RunningService, tmp_path: Path) -> None:
+def test_train_suggests_commands_that_work(service: RunningService, tmp_path: Path) -> None:
     digits = load_digits()
     rows = [[*map(int, row), int(digit)] for row, digit in zip(digits.data, digits.target, strict=True)]
-    file = str(write(tmp_path / "digits.csv", [*(f"pixel_{place}" for place in range(64)), "digit"], rows))
-    summary = said(service, "train", file, "--label", "digit")
-    accuracy = re.search(r"Accuracy on 359 held-out rows: (0\.\d+)\.", summary)
+    header = [*(f"pixel_{number}" for number in range(64)), "digit"]
+    file = str(write_csv(tmp_path / "digits.csv", header, rows))
+    summary = run_text(service, "train", file, "--label", "digit")
+    accuracy = re.search(r"Accuracy on 359 test rows: (0\.\d+)\.", summary)
     assert accuracy, summary
     assert float(accuracy[1]) >= 0.97
-    lines = [line.split()[1:] for line in summary.splitlines() if line.startswith("  nabla ")]
-    assert [line[0] for line in lines] == ["predict", "evaluate", "history", "export"]
-    found = list(csv.DictReader(said(service, *lines[0]).splitlines()))
-    assert sum(one["label"] == str(row[-1]) for one, row in zip(found, rows, strict=True)) / len(rows) >= 0.97
-    assert f"{accuracy[1]}." in said(service, *lines[1])
-    assert "(cost)" in said(service, *lines[2])
+    commands = [line.split()[1:] for line in summary.splitlines() if line.startswith("  nabla ")]
+    assert [command[0] for command in commands] == ["predict", "evaluate", "history", "export"]
+    predictions = list(csv.DictReader(run_text(service, *commands[0]).splitlines()))
+    correct = sum(row["label"] == str(values[-1]) for row, values in zip(predictions, rows, strict=True))
+    assert correct / len(rows) >= 0.97
+    assert f"{accuracy[1]}." in run_text(service, *commands[1])
+    assert "(cost" in run_text(service, *commands[2])
 
 
-def test_what_trained_tells(service: RunningService, wine: Path, trained: dict[str, Any], tmp_path: Path) -> None:
+def test_trained_network_predicts_evaluates_and_is_exported(
+    service: RunningService, wine: Path, trained: dict[str, Any], tmp_path: Path
+) -> None:
     assert trained["job"] == service.get(f"/v1/jobs/{trained['job']['id']}")
     assert trained["network"] == service.get(f"/v1/networks/{wine.stem}")
     assert trained["job"]["state"] == "succeeded"
     assert trained["evaluation"]["accuracy"] >= 0.9
-    there = service.get("/v1/datasets?limit=1000")
-    names = [one["name"] for one in there["data"]]
-    assert {wine.stem, f"{wine.stem}-test", f"{wine.stem}-train"} <= set(names)
-    predicted = read(service, "predict", wine.stem, str(wine))
-    assert len(predicted) == 178
-    assert set(predicted[0]) == {"output_1", "output_2", "output_3", "label"}
-    out = tmp_path / "predicted.csv"
-    view = read(service, "predict", wine.stem, str(wine), "--out", str(out), "--probabilities")
+    datasets = service.get("/v1/datasets?limit=1000")
+    names = {dataset["name"] for dataset in datasets["data"]}
+    assert {wine.stem, f"{wine.stem}-test", f"{wine.stem}-train"} <= names
+    predictions = run_json(service, "predict", wine.stem, str(wine))
+    assert len(predictions) == 178
+    assert set(predictions[0]) == {"output_1", "output_2", "output_3", "label"}
+    out = tmp_path / "predictions.csv"
+    view = run_json(service, "predict", wine.stem, str(wine), "--out", str(out), "--probabilities")
     assert (view["rows"], view["format"], view["probabilities"]) == (178, "csv", True)
-    assert [row["label"] for row in csv.DictReader(out.read_text().splitlines())] == [row["label"] for row in predicted]
+    labels = [row["label"] for row in csv.DictReader(out.read_text().splitlines())]
+    assert labels == [row["label"] for row in predictions]
     for dataset in (str(wine), service.get(f"/v1/datasets/{wine.stem}")["id"]):
-        assert read(service, "evaluate", wine.stem, dataset)["rows"] == 178
-    assert service.get("/v1/datasets?limit=1000") == there  # what was only predicted or measured is gone
+        assert run_json(service, "evaluate", wine.stem, dataset)["rows"] == 178
+    assert service.get("/v1/datasets?limit=1000") == datasets  # no temporary dataset remains
     model = tmp_path / "wine.onnx"
-    assert read(service, "export", wine.stem, "-o", str(model))["version"]["version"] == 1
-    made = read(service, "network", "create", "taken-in", "--file", str(model))
-    assert made == service.get("/v1/networks/taken-in")
+    assert run_json(service, "export", wine.stem, "-o", str(model))["version"]["version"] == 1
+    imported = run_json(service, "networks", "create", "imported", "--file", str(model))
+    assert imported == service.get("/v1/networks/imported")
 
 
-def test_json_is_that_of_the_service(service: RunningService, wine: Path, trained: dict[str, Any]) -> None:
+def test_json_is_that_of_the_http_api(service: RunningService, trained: dict[str, Any]) -> None:
     network, dataset, job = trained["network"]["id"], trained["job"]["dataset_id"], trained["job"]["id"]
-    asked = {
+    paths = {
         ("jobs", "--limit", "2"): "/v1/jobs?limit=2",
         ("jobs", "show", job): f"/v1/jobs/{job}",
-        ("network", "list", "--limit", "1"): "/v1/networks?limit=1",
-        ("network", "show", network): f"/v1/networks/{network}",
-        ("dataset", "--limit", "1"): "/v1/datasets?limit=1",
-        ("dataset", "profile", dataset): f"/v1/datasets/{dataset}/profile",
+        ("networks", "list", "--limit", "1"): "/v1/networks?limit=1",
+        ("networks", "show", network): f"/v1/networks/{network}",
+        ("datasets", "--limit", "1"): "/v1/datasets?limit=1",
+        ("datasets", "profile", dataset): f"/v1/datasets/{dataset}/profile",
         ("history", job): f"/v1/jobs/{job}/history",
         ("watch", job): f"/v1/jobs/{job}",
     }
-    for arguments, path in asked.items():
-        assert read(service, *arguments) == service.get(path), arguments
-        people = said(service, *arguments)
-        assert people
-        assert not people.startswith("{")
-    assert [device["id"] for device in read(service, "devices")["data"]] == ["cpu"]
-    assert "cpu-0" in said(service, "devices")
+    for arguments, path in paths.items():
+        assert run_json(service, *arguments) == service.get(path), arguments
+        text = run_text(service, *arguments)
+        assert text
+        assert not text.startswith("{")
+    assert [device["id"] for device in run_json(service, "devices")["data"]] == ["cpu"]
+    assert "cpu-0" in run_text(service, "devices")
 
 
-def test_a_network_of_given_layers_or_for_a_dataset(service: RunningService, trained: dict[str, Any]) -> None:
-    layers = ("--inputs", "2", "--layers", "8:tanh,1:sigmoid", "--cost", "binary_cross_entropy", "--seed", "7")
-    made = read(service, "network", "create", "by-hand", *layers)
-    assert [(layer["units"], layer["activation"]) for layer in made["layers"]] == [(8, "tanh"), (1, "sigmoid")]
-    assert (made["name"], made["cost"], made["seed"]) == ("by-hand", "binary_cross_entropy", 7)
-    suits = read(service, "network", "create", "--for", trained["job"]["dataset_id"], "--hidden", "16")
-    assert (suits["inputs"], [layer["units"] for layer in suits["layers"]]) == (13, [16, 3])
-    assert read(service, "network", "delete", made["id"]) == made
-    assert nabla("network", "show", made["id"], NABLA_URL=service.url).returncode == 1
+def test_networks_are_created_from_layers_or_for_a_dataset(service: RunningService, trained: dict[str, Any]) -> None:
+    options = ("--inputs", "2", "--layers", "8:tanh,1:sigmoid", "--cost", "binary_cross_entropy", "--seed", "7")
+    created = run_json(service, "networks", "create", "by-hand", *options)
+    assert [(layer["units"], layer["activation"]) for layer in created["layers"]] == [(8, "tanh"), (1, "sigmoid")]
+    assert (created["name"], created["cost"], created["seed"]) == ("by-hand", "binary_cross_entropy", 7)
+    fitting = run_json(service, "networks", "create", "--dataset", trained["job"]["dataset_id"], "--hidden", "16")
+    assert (fitting["inputs"], [layer["units"] for layer in fitting["layers"]]) == (13, [16, 3])
+    assert run_json(service, "networks", "delete", created["id"]) == created
+    assert run_nabla("networks", "show", created["id"], NABLA_URL=service.url).returncode == 1
 
 
 def test_numbers_are_learned_as_numbers(service: RunningService, tmp_path: Path) -> None:
     rows = [[x / 50, 1 - x / 50, 3.0 * x] for x in range(200)]
-    file = str(write(tmp_path / "line.csv", ["a", "b", "y"], rows))
-    summary = said(service, "train", file, "--target", "y", "--seed", "3")
-    found = re.search(r"R² on 40 held-out rows: (0\.\d+);", summary)
-    assert found, summary
-    assert float(found[1]) > 0.9
-    coded = write(tmp_path / "coded.csv", ["zip", "y"], [[["A5", 123][x % 2], x % 2] for x in range(40)])
-    said(service, "train", str(coded), "--target", "y", "--epochs", "3")
-    other = str(write(tmp_path / "other.csv", ["zip", "more"], [[123, 1], [123, 2]]))
-    assert len(read(service, "predict", "coded", other)) == 2  # a category, as it was there, whatever it looks like
-    uploaded = read(service, "dataset", "upload", file, "--target", "y", "--features", "a", "--name", "one-input")
+    file = str(write_csv(tmp_path / "line.csv", ["a", "b", "y"], rows))
+    summary = run_text(service, "train", file, "--target", "y", "--seed", "3")
+    r2 = re.search(r"R² on 40 test rows: (0\.\d+);", summary)
+    assert r2, summary
+    assert float(r2[1]) > 0.9
+    coded = write_csv(tmp_path / "coded.csv", ["zip", "y"], [[["A5", 123][x % 2], x % 2] for x in range(40)])
+    run_text(service, "train", str(coded), "--target", "y", "--epochs", "3")
+    # Predicted rows get the column types of the training data, category for zip, even if all values are numbers.
+    numeric = str(write_csv(tmp_path / "numeric.csv", ["zip", "more"], [[123, 1], [123, 2]]))
+    assert len(run_json(service, "predict", "coded", numeric)) == 2
+    options = ("--target", "y", "--features", "a", "--name", "one-input")
+    uploaded = run_json(service, "datasets", "upload", file, *options)
     assert (uploaded["name"], uploaded["inputs"]) == ("one-input", 1)
 
 
-def test_what_goes_wrong_has_a_sentence_and_a_code(
+def test_errors_have_message_and_exit_code(
     service: RunningService, wine: Path, trained: dict[str, Any], tmp_path: Path
 ) -> None:
-    untrained, xor = scenarios.network(service)["id"], scenarios.job(service, epochs=1)
-    service.finished(xor["id"])
+    untrained, xor = scenarios.create_network(service)["id"], scenarios.submit_job(service, epochs=1)
+    service.wait_for_job(xor["id"])
     before = service.get("/v1/datasets"), service.get("/v1/networks")
 
-    def refused(code: int, sentence: str, *arguments: str, url: str = service.url) -> None:
-        done = nabla(*arguments, NABLA_URL=url)
+    def check_error(code: int, pattern: str, *arguments: str, url: str = service.url) -> None:
+        done = run_nabla(*arguments, NABLA_URL=url)
         assert (done.returncode, done.stdout) == (code, ""), (arguments, done)
-        assert re.search(sentence, done.stderr), done.stderr
+        assert re.search(pattern, done.stderr), done.stderr
         assert "Traceback" not in done.stderr
 
-    refused(3, "no service at http://127.0.0.1:1. .*nabla serve", "jobs", url="http://127.0.0.1:1")
-    refused(3, "begins with http://", "devices", url="somewhere")
-    refused(3, "no way to a service at http://localhost:abc", "devices", url="http://localhost:abc")
-    refused(2, "--target COLUMN", "train", str(wine))
-    refused(2, "does not exist", "train", "nothing.csv", "--target", "y")
-    refused(2, "Did you mean 'train'", "trian")
-    refused(2, "whole numbers", "train", str(wine), "--target", "kind", "--hidden", "many")
-    refused(1, "^nabla: --target: There is no column called", "train", str(wine), "--target", "none")
-    refused(1, "^nabla: --learning-rate: ", "train", str(wine), "--label", "kind", "--learning-rate", "-1")
-    refused(1, "^nabla: There is no job", "watch", "nobody")
-    refused(1, "no column called 'x0'", "predict", wine.stem, str(write(tmp_path / "other.csv", ["a"], [[1], [2]])))
+    check_error(3, r"service at http://127\.0\.0\.1:1\. .*nabla serve", "jobs", url="http://127.0.0.1:1")
+    check_error(3, r"somewhere.*http://", "devices", url="somewhere")
+    check_error(3, "connect to a service at http://localhost:abc", "devices", url="http://localhost:abc")
+    check_error(2, "--target COLUMN", "train", str(wine))
+    check_error(2, "does not exist", "train", "nothing.csv", "--target", "y")
+    check_error(2, "Did you mean 'train'", "trian")
+    check_error(2, "'many'.*positive integers", "train", str(wine), "--target", "kind", "--hidden", "many")
+    check_error(2, "exactly one of --dataset, --layers and --file", "networks", "create")
+    check_error(2, "'8-tanh'", "networks", "create", "--inputs", "2", "--layers", "8-tanh")
+    check_error(2, "requires --inputs", "networks", "create", "--layers", "8:tanh")
+    check_error(2, "requires --out", "predict", wine.stem, str(wine), "--format", "npy")
+    check_error(1, "^nabla: --target: .*column.*none", "train", str(wine), "--target", "none")
+    check_error(1, "^nabla: --learning-rate: ", "train", str(wine), "--label", "kind", "--learning-rate", "-1")
+    check_error(1, "^nabla: .*job.*nobody", "watch", "nobody")
+    check_error(1, "column.*'x0'", "predict", wine.stem, str(write_csv(tmp_path / "other.csv", ["a"], [[1], [2]])))
     for network in (untrained, xor["network_id"]):
-        refused(1, "say with --target or --label", "evaluate", network, str(wine))
-    holes = write(tmp_path / "holes.csv", ["a", "b"], [[1, "no"], ["", "yes"], [3, "no"], [4, "yes"]])
-    refused(1, "^nabla: The column 'a' has no value in row 2", "train", str(holes), "--label", "b")
-    odd = write(tmp_path / "odd.csv", ["x", "y\x1b]0;mine\x07"], [[1, "?"], [2, "7"], [3, "8"]])
-    refused(1, "^nabla: ", "train", str(odd), "--target", "y\x1b]0;mine\x07")
-    assert "\x1b" not in nabla("train", str(odd), "--target", "none", NABLA_URL=service.url).stderr
+        check_error(1, "--target or --label", "evaluate", network, str(wine))
+    holes = write_csv(tmp_path / "holes.csv", ["a", "b"], [[1, "no"], ["", "yes"], [3, "no"], [4, "yes"]])
+    check_error(1, "^nabla: .*column 'a'.*row 2", "train", str(holes), "--label", "b")
+    odd = write_csv(tmp_path / "odd.csv", ["x", "y\x1b]0;mine\x07"], [[1, "?"], [2, "7"], [3, "8"]])
+    check_error(1, "^nabla: ", "train", str(odd), "--target", "y\x1b]0;mine\x07")
+    assert "\x1b" not in run_nabla("train", str(odd), "--target", "none", NABLA_URL=service.url).stderr
     assert (service.get("/v1/datasets"), service.get("/v1/networks")) == before
 
 
-def test_a_job_that_does_not_succeed_fails_the_command(service: RunningService, endless: str) -> None:
-    assert "paused" in said(service, "jobs", "pause", endless)
-    assert read(service, "jobs", "resume", endless)["state"] in ("queued", "running")
-    with started("watch", endless, NABLA_URL=service.url) as process:
+def test_watching_fails_with_the_job(service: RunningService, endless_job: str) -> None:
+    assert "paused" in run_text(service, "jobs", "pause", endless_job)
+    assert run_json(service, "jobs", "resume", endless_job)["state"] in ("queued", "running")
+    with start_nabla("watch", endless_job, NABLA_URL=service.url) as process:
         assert process.stderr is not None
         while "epoch 1 " not in process.stderr.readline():
             assert process.poll() is None
-        assert "cancelled" in said(service, "jobs", "cancel", endless)
+        assert "cancelled" in run_text(service, "jobs", "cancel", endless_job)
         assert process.wait() == 1
-        assert f"The job {endless} is cancelled." in process.stderr.read()
+        assert f"The job {endless_job} was cancelled." in process.stderr.read()
 
 
-def test_interrupted_where_nobody_can_be_asked(service: RunningService, endless: str) -> None:
-    with started("watch", endless, "--json", NABLA_URL=service.url) as process:
+def test_interrupted_script_leaves_job_running(service: RunningService, endless_job: str) -> None:
+    with start_nabla("watch", endless_job, "--json", NABLA_URL=service.url) as process:
         assert process.stderr is not None
         assert process.stdout is not None
         while "epoch 1 " not in process.stderr.readline():
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
         assert process.wait() == 130
-        assert f"{endless} goes on. See it with: nabla watch {endless}" in process.stderr.read()
+        stderr = process.stderr.read()
+        assert f"{endless_job} continues to run. Follow it with: nabla watch {endless_job}" in stderr
         assert process.stdout.read() == ""
-    assert service.get(f"/v1/jobs/{endless}")["state"] == "running"
+    assert service.get(f"/v1/jobs/{endless_job}")["state"] == "running"
 
 
-def test_interrupted_at_a_terminal(service: RunningService, endless: str) -> None:
-    """What is to be seen is drawn again and again, with a bar, a curve, and figures."""
-    for answer, state in (("L\n", "running"), (CTRL_C, "running"), ("c\n", "cancelled")):
-        with Terminal("watch", endless, NABLA_URL=service.url) as terminal:
-            terminal.until(r"running .*━.* epochs +cost \S+ +[\d,]+ rows/s +ETA \d+:\d\d:\d\d")
-            terminal.until("[▁▂▃▄▅▆▇█]{5}")
-            terminal.press(CTRL_C)
-            terminal.until(r"Cancel the job, or leave it running\? \[c/L\]")
-            terminal.press(answer)
-            terminal.until("goes on" if state == "running" else "is cancelled")
-            assert terminal.ended() == 130
-        assert service.get(f"/v1/jobs/{endless}")["state"] == state
+def test_interrupt_at_terminal_asks_whether_to_cancel(service: RunningService, endless_job: str) -> None:
+    """The live display has a progress bar, a sparkline, and figures."""
+    for keys, state in (("L\n", "running"), (CTRL_C, "running"), ("c\n", "cancelled")):
+        with Terminal("watch", endless_job, NABLA_URL=service.url) as terminal:
+            terminal.wait_for(r"running .*━.* epochs +cost \S+ +[\d,]+ rows/s +ETA \d+:\d\d:\d\d")
+            terminal.wait_for("[▁▂▃▄▅▆▇█]{5}")
+            terminal.send_keys(CTRL_C)
+            terminal.wait_for(r"Cancel the job, or leave it running\? \[c/L\]")
+            terminal.send_keys(keys)
+            terminal.wait_for("continues to run" if state == "running" else "is cancelled")
+            assert terminal.wait_for_exit() == 130
+        assert service.get(f"/v1/jobs/{endless_job}")["state"] == state
 
 
-def test_a_service_for_the_call(tmp_path: Path) -> None:
-    """A job that is left running goes on with the next one; Ctrl-C is for the command, and not for the service."""
-    file = str(write(tmp_path / "few.csv", ["x", "kind"], [[place, "ab"[place % 2]] for place in range(12)]))
-    own = {"NABLA_DATA_DIR": str(tmp_path / "data")}
-    with Terminal("train", file, "--label", "kind", "--epochs", "1000000000", "--local", **own) as terminal:
-        terminal.until("running .*rows/s")
-        terminal.press(CTRL_C)
-        terminal.until("leave it running")
-        terminal.press("\n")
-        job = terminal.until(r"nabla watch (job_\w+) --local")[1]
-        assert terminal.ended() == 130
-    with started("watch", job, "--local", **own) as process:
+def test_interrupted_job_continues_with_next_local_service(tmp_path: Path) -> None:
+    """Ctrl-C interrupts the command, and not its service."""
+    file = write_two_classes(tmp_path)
+    data_dir = {"NABLA_DATA_DIR": str(tmp_path / "data")}
+    options = ("--label", "kind", "--epochs", "1000000000", "--local")
+    with Terminal("train", file, *options, **data_dir) as terminal:
+        terminal.wait_for("running .*rows/s")
+        terminal.send_keys(CTRL_C)
+        terminal.wait_for("leave it running")
+        terminal.send_keys("\n")
+        job = terminal.wait_for(r"nabla watch (job_\w+) --local")[1]
+        assert terminal.wait_for_exit() == 130
+    with start_nabla("watch", job, "--local", **data_dir) as process:
         assert process.stderr is not None
         states: list[str] = []
-        while states.count("running") < 2:  # as before, and now
+        while states.count("running") < 2:  # once with the service before, and once with this one
             states += re.findall(rf"{job} is (\w+)", process.stderr.readline())
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
         assert process.wait() == 130
-        assert "goes on when there is a service on this folder again" in process.stderr.read()
-    left = json.loads(nabla("jobs", "cancel", job, "--local", "--json", **own).stdout)
-    assert (left["id"], left["state"]) == (job, "cancelled")
-    assert left["attempts"] >= 2
+        assert "continues when a service runs on this data directory again" in process.stderr.read()
+    cancelled = json.loads(run_nabla("jobs", "cancel", job, "--local", "--json", **data_dir).stdout)
+    assert (cancelled["id"], cancelled["state"]) == (job, "cancelled")
+    assert cancelled["attempts"] >= 2
 
 
-def test_a_killed_command_takes_its_service_along(tmp_path: Path) -> None:
-    file = str(write(tmp_path / "few.csv", ["x", "kind"], [[place, "ab"[place % 2]] for place in range(12)]))
-    command = ["train", file, "--label", "kind", "--epochs", "1000000000", "--local"]
-    with started(*command, NABLA_DATA_DIR=str(tmp_path / "data")) as process:
+def test_local_service_ends_with_killed_command(tmp_path: Path) -> None:
+    command = ["train", write_two_classes(tmp_path), "--label", "kind", "--epochs", "1000000000", "--local"]
+    with start_nabla(*command, NABLA_DATA_DIR=str(tmp_path / "data")) as process:
         assert process.stderr is not None
         while "epoch 1 " not in process.stderr.readline():
             assert process.poll() is None
         process.kill()
-        process.stderr.read()  # the service writes there as well: this ends with the last of both
+        process.stderr.read()  # the service has it open too: this returns when both have ended
 
 
-def test_completion() -> None:
-    for words, expected in {"nabla tr": "train", "nabla network sh": "show", "nabla watch --lo": "--local"}.items():
-        place = str(len(words.split()) - 1)
-        done = nabla(_NABLA_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=place)
+def test_completion_knows_commands_and_options() -> None:
+    for words, expected in {"nabla tr": "train", "nabla networks sh": "show", "nabla watch --lo": "--local"}.items():
+        position = str(len(words.split()) - 1)
+        done = run_nabla(_NABLA_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=position)
         assert expected in done.stdout.split(), done

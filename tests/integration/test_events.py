@@ -1,4 +1,4 @@
-"""What happens to jobs, told to any number of readers, each at its own pace."""
+"""Event streams: order, resumption, sampling, many and slow subscribers, shutdown and crashes."""
 
 import json
 import os
@@ -16,14 +16,14 @@ from nabla.app.schemas.jobs import EpochView
 from tests.conftest import StartService
 from tests.integration.test_jobs import raw_events
 from tests.support import scenarios
-from tests.support.scenarios import many_rows, started
-from tests.support.service import PATIENCE, RunningService, assert_gone
+from tests.support.scenarios import create_2000_row_dataset, wait_until_running
+from tests.support.service import TIMEOUT_SECONDS, RunningService, assert_exited
 
 
-def events(answer: httpx.Response) -> Iterator[dict[str, Any]]:
-    """As they come."""
+def iter_events(response: httpx.Response) -> Iterator[dict[str, Any]]:
+    """Yield events as they arrive."""
     event: dict[str, Any] = {}
-    for line in answer.iter_lines():
+    for line in response.iter_lines():
         if line.startswith(":"):
             continue
         if not line and event:
@@ -34,112 +34,110 @@ def events(answer: httpx.Response) -> Iterator[dict[str, Any]]:
             event[name] = value
 
 
-def test_all_jobs_from_now_on_and_from_an_event_on(service: RunningService) -> None:
-    earlier = scenarios.job(service, epochs=1)
-    service.finished(earlier["id"])
+def is_state(event: dict[str, Any], job_id: str, state: str) -> bool:
+    return event["event"] == "state" and (event["data"]["id"], event["data"]["state"]) == (job_id, state)
+
+
+def test_stream_of_all_jobs_starts_now_or_after_an_event(service: RunningService) -> None:
+    earlier = scenarios.submit_job(service, epochs=1)
+    service.wait_for_job(earlier["id"])
     with service.http.stream("GET", "/v1/events") as stream:
-        jobs = [scenarios.job(service, epochs=3) for _ in range(2)]
-        found = []
-        for event in events(stream):
-            found.append(event)
-            if event["event"] == "state" and (event["data"]["id"], event["data"]["state"]) == (
-                jobs[1]["id"],
-                "succeeded",
-            ):
+        jobs = [scenarios.submit_job(service, epochs=3) for _ in range(2)]
+        received = []
+        for event in iter_events(stream):
+            received.append(event)
+            if is_state(event, jobs[1]["id"], "succeeded"):
                 break
-    numbers = [int(event["id"]) for event in found]
+    numbers = [int(event["id"]) for event in received]
     assert numbers == sorted(set(numbers))
-    of = [event["data"]["id"] if event["event"] == "state" else event["data"]["job_id"] for event in found]
-    assert set(of) == {job["id"] for job in jobs}
+    job_ids = [event["data"]["id"] if event["event"] == "state" else event["data"]["job_id"] for event in received]
+    assert set(job_ids) == {job["id"] for job in jobs}
     for job in jobs:
-        own = [event["event"] for event, id in zip(found, of, strict=True) if id == job["id"]]
-        assert own == ["state", "state", "epoch", "epoch", "epoch", "state"]
-    middle = len(found) // 2
-    with service.http.stream("GET", "/v1/events", headers={"Last-Event-ID": found[middle]["id"]}) as stream:
-        rest = [event for _, event in zip(found[middle + 1 :], events(stream), strict=False)]
-    assert rest == found[middle + 1 :]
+        types = [event["event"] for event, job_id in zip(received, job_ids, strict=True) if job_id == job["id"]]
+        assert types == ["state", "state", "epoch", "epoch", "epoch", "state"]
+    middle = len(received) // 2
+    with service.http.stream("GET", "/v1/events", headers={"Last-Event-ID": received[middle]["id"]}) as stream:
+        rest = [event for _, event in zip(received[middle + 1 :], iter_events(stream), strict=False)]
+    assert rest == received[middle + 1 :]
 
 
-def test_a_stream_that_breaks_anywhere_goes_on_there(service: RunningService) -> None:
-    job = scenarios.job(service, epochs=6)
-    whole = raw_events(service, job["id"])
-    for place, event in enumerate(whole):
-        assert raw_events(service, job["id"], last_id=int(event["id"])) == whole[place + 1 :]
+def test_interrupted_stream_resumes_after_any_event(service: RunningService) -> None:
+    job = scenarios.submit_job(service, epochs=6)
+    complete = raw_events(service, job["id"])
+    for index, event in enumerate(complete):
+        assert raw_events(service, job["id"], last_id=int(event["id"])) == complete[index + 1 :]
 
 
-def test_epochs_are_those_of_the_history(service: RunningService) -> None:
-    job = scenarios.job(service, epochs=40, validation={"fraction": 0.25})
+def test_epoch_events_match_the_history(service: RunningService) -> None:
+    job = scenarios.submit_job(service, epochs=40, validation={"fraction": 0.25})
     data = [json.loads(event["data"]) for event in raw_events(service, job["id"]) if event["event"] == "epoch"]
     assert {epoch.pop("job_id") for epoch in data} == {job["id"]}
     assert data == service.get(f"/v1/jobs/{job['id']}/history")["data"]
     assert [*data[0]] == [*EpochView.model_fields]
 
 
-def test_displays_are_told_the_last_epochs_alone(service: RunningService) -> None:
+def test_sampled_stream_has_only_the_last_epochs(service: RunningService) -> None:
     with service.http.stream("GET", "/v1/events?epochs=last") as stream:
-        job = scenarios.job(service, epochs=40_000)
-        found = []
-        for event in events(stream):
+        job = scenarios.submit_job(service, epochs=40_000)
+        received = []
+        for event in iter_events(stream):
             if event["data"].get("job_id", event["data"].get("id")) != job["id"]:
                 continue
-            found.append(event)
-            if event["event"] == "state" and event["data"]["state"] == "succeeded":
+            received.append(event)
+            if is_state(event, job["id"], "succeeded"):
                 break
-    numbers = [int(event["id"]) for event in found]
+    numbers = [int(event["id"]) for event in received]
     assert numbers == sorted(set(numbers))
-    assert [event["data"]["state"] for event in found if event["event"] == "state"] == [
-        "queued",
-        "running",
-        "succeeded",
-    ]
-    epochs = [event["data"]["epoch"] for event in found if event["event"] == "epoch"]
+    states = [event["data"]["state"] for event in received if event["event"] == "state"]
+    assert states == ["queued", "running", "succeeded"]
+    epochs = [event["data"]["epoch"] for event in received if event["event"] == "epoch"]
     assert epochs == sorted(set(epochs))
     assert 2 <= len(epochs) < 4000
     assert epochs[-1] == 40_000
 
 
-def test_many_readers_hear_the_same(service: RunningService) -> None:
-    job = scenarios.job(service, epochs=3000)
-    heard: list[list[dict[str, Any]]] = []
+def test_all_subscribers_receive_the_same_events(service: RunningService) -> None:
+    job = scenarios.submit_job(service, epochs=3000)
+    received: list[list[dict[str, Any]]] = []
 
     def read() -> None:
-        with httpx.Client(base_url=service.url, timeout=PATIENCE) as client:
-            heard.append([*events(client.send(client.build_request("GET", path)))])
+        with httpx.Client(base_url=service.url, timeout=TIMEOUT_SECONDS) as client:
+            received.append([*iter_events(client.send(client.build_request("GET", path)))])
 
     path = f"/v1/jobs/{job['id']}/events"
-    readers = [threading.Thread(target=read) for _ in range(50)]
-    for reader in readers:
-        reader.start()
-    for reader in readers:
-        reader.join()
-    assert len(heard) == 50
-    assert all(one == heard[0] for one in heard)
-    assert [event["data"]["epoch"] for event in heard[0] if event["event"] == "epoch"] == list(range(1, 3001))
+    threads = [threading.Thread(target=read) for _ in range(50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(received) == 50
+    assert all(events == received[0] for events in received)
+    assert [event["data"]["epoch"] for event in received[0] if event["event"] == "epoch"] == list(range(1, 3001))
 
 
-def test_a_reader_that_does_not_read_hinders_nobody_and_loses_nothing(service: RunningService) -> None:
-    """40,000 events are more than all buffers in between can hold."""
-    job = scenarios.job(service, epochs=40_000)
+def test_slow_subscriber_delays_nothing_and_misses_nothing(service: RunningService) -> None:
+    # 40,000 events exceed all buffers between service and subscriber.
+    job = scenarios.submit_job(service, epochs=40_000)
     with socket.create_connection(("127.0.0.1", httpx.URL(service.url).port or 0)) as slow:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**17)
         slow.sendall(f"GET /v1/jobs/{job['id']}/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
-        assert service.finished(job["id"]).state == "succeeded"
-        slow.settimeout(PATIENCE)
+        assert service.wait_for_job(job["id"]).state == "succeeded"
+        slow.settimeout(TIMEOUT_SECONDS)
         content = b"".join(iter(lambda: slow.recv(2**20), b""))
     assert content.count(b"event: epoch\n") == 40_000
     assert content.count(b'"state":"succeeded"') == 1
 
 
-def test_sigterm_with_jobs_and_fifty_streams(start_service: StartService) -> None:
-    service = start_service(cpu_slots="2", slot_cores="1", checkpoint_seconds="1000")
-    dataset = many_rows(service)["id"]
-    jobs = [scenarios.endless(service, dataset_id=dataset) for _ in range(2)]
+def test_sigterm_saves_jobs_and_ends_fifty_streams(start_service: StartService) -> None:
+    service = start_service(cpu_slots="2", cores_per_cpu_slot="1", checkpoint_interval="1000")
+    dataset = create_2000_row_dataset(service)["id"]
+    jobs = [scenarios.submit_endless_job(service, dataset_id=dataset) for _ in range(2)]
     for job in jobs:
-        service.trained(job["id"], 5)
-    reached = [service.get(f"/v1/jobs/{job['id']}")["epoch"] for job in jobs]
+        service.wait_for_epoch(job["id"], 5)
+    epochs_before = [service.get(f"/v1/jobs/{job['id']}")["epoch"] for job in jobs]
     with ExitStack() as stack:
         client = stack.enter_context(
-            httpx.Client(base_url=service.url, timeout=PATIENCE, limits=httpx.Limits(max_connections=None))
+            httpx.Client(base_url=service.url, timeout=TIMEOUT_SECONDS, limits=httpx.Limits(max_connections=None))
         )
         for number in range(50):
             path = "/v1/events" if number % 2 else f"/v1/jobs/{jobs[0]['id']}/events"
@@ -147,53 +145,53 @@ def test_sigterm_with_jobs_and_fifty_streams(start_service: StartService) -> Non
             next(stream.iter_raw())
         assert service.terminate() == 0
     service.http.close()
-    service.http = httpx.Client(base_url=service.url, timeout=PATIENCE)
+    service.http = httpx.Client(base_url=service.url, timeout=TIMEOUT_SECONDS)
     service.start()
-    for job, epoch in zip(jobs, reached, strict=True):
-        now = service.get(f"/v1/jobs/{job['id']}")
-        assert now["state"] in ("queued", "running")
-        assert now["epoch"] >= epoch
-        assert now["attempts"] <= 2
-        assert now["retries"] == 0
+    for job, epoch in zip(jobs, epochs_before, strict=True):
+        resumed = service.get(f"/v1/jobs/{job['id']}")
+        assert resumed["state"] in ("queued", "running")
+        assert resumed["epoch"] >= epoch
+        assert resumed["attempts"] <= 2
+        assert resumed["retries"] == 0
 
 
 def shared_memory() -> set[Path]:
-    """But for the files of tests that run at the same time."""
+    """Return the files in shared memory, except those of tests that run at the same time."""
     return {path for path in Path("/dev/shm").iterdir() if not path.name.startswith("tests-")}
 
 
-def test_a_killed_service_leaves_nothing_behind(start_service: StartService) -> None:
-    service = start_service(cpu_slots="2", slot_cores="1")
-    shared = shared_memory()
-    job = scenarios.endless(service)
-    started(service, job["id"])
-    workers = service.workers()
+def test_killed_service_leaves_no_processes_or_files(start_service: StartService) -> None:
+    service = start_service(cpu_slots="2", cores_per_cpu_slot="1")
+    before = shared_memory()
+    job = scenarios.submit_endless_job(service)
+    wait_until_running(service, job["id"])
+    workers = service.worker_pids()
     os.kill(workers[0], signal.SIGSTOP)
     service.kill()
-    assert_gone(workers)
-    assert shared_memory() <= shared
-    assert not [*service.folder.glob("**/.unfinished*")]
+    assert_exited(workers)
+    assert shared_memory() <= before
+    assert not [*service.data_dir.glob("**/.unfinished*")]
 
 
-def test_an_event_that_has_never_been_is_not_waited_for(service: RunningService) -> None:
-    """As after the data folder was replaced by an older one."""
-    job = scenarios.job(service, epochs=2)
-    service.finished(job["id"])
+def test_unknown_last_event_id_starts_from_the_beginning(service: RunningService) -> None:
+    # Clients send one if the data directory was replaced by an older one.
+    job = scenarios.submit_job(service, epochs=2)
+    service.wait_for_job(job["id"])
     path, future = f"/v1/jobs/{job['id']}/events", {"Last-Event-ID": str(2**63 - 1)}
     with service.http.stream("GET", path, headers=future) as stream:
-        found = [event["event"] for event in events(stream)]
-    assert found == ["state", "state", "epoch", "epoch", "state"]
+        types = [event["event"] for event in iter_events(stream)]
+    assert types == ["state", "state", "epoch", "epoch", "state"]
     with service.http.stream("GET", "/v1/events", headers=future) as stream:
-        other = scenarios.job(service, epochs=1)
-        assert next(events(stream))["data"]["id"] == other["id"]
-    refused = service.http.get(path, headers={"Last-Event-ID": str(2**63)})
-    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "Last-Event-ID")
+        other = scenarios.submit_job(service, epochs=1)
+        assert next(iter_events(stream))["data"]["id"] == other["id"]
+    rejected = service.http.get(path, headers={"Last-Event-ID": str(2**63)})
+    assert (rejected.status_code, rejected.json()["errors"][0]["field"]) == (422, "Last-Event-ID")
 
 
-def test_events_leave_out_what_depends_on_other_jobs(service: RunningService) -> None:
-    """A record of the past does not know the queue as it is now."""
-    job = scenarios.job(service, epochs=1)
+def test_state_events_have_no_transient_fields(service: RunningService) -> None:
+    # They depend on the current queue, which a recorded state does not contain.
+    job = scenarios.submit_job(service, epochs=1)
     with service.http.stream("GET", f"/v1/jobs/{job['id']}/events") as stream:
-        first = next(events(stream))["data"]
+        first = next(iter_events(stream))["data"]
     assert set(job) - set(first) == {"queue_position", "blocked_by", "pausing"}
     assert set(first) < set(job)

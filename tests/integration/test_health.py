@@ -1,27 +1,28 @@
-"""Health, metrics, and an API that answers while a job trains."""
+"""Health checks, metrics, and an API that stays responsive while a job trains."""
 
 import time
 
 from tests.conftest import StartService
 from tests.support import scenarios
-from tests.support.service import PATIENCE, RunningService
+from tests.support.service import TIMEOUT_SECONDS, RunningService
 
 
-def test_live_before_ready(start_service: StartService) -> None:
+def test_service_is_live_before_it_is_ready(start_service: StartService) -> None:
     service = start_service()
     assert service.get("/health/live") == {"status": "live"}
-    answer = service.http.get("/health/ready")
-    if answer.status_code != 200:  # it usually is not ready yet
-        assert answer.status_code == 503
-        assert answer.json()["type"] == "/problems/not-ready"
-        assert "cpu-0 is starting" in answer.json()["detail"]
-    service.ready()
+    response = service.http.get("/health/ready")
+    if response.status_code != 200:  # usually no worker has started yet
+        assert response.status_code == 503
+        assert response.json()["type"] == "/problems/not-ready"
+        assert "cpu-0" in response.json()["detail"]
+        assert "starting" in response.json()["detail"]
+    service.wait_until_ready()
     assert service.get("/health/ready") == {"status": "ready"}
 
 
 def test_metrics_count_jobs_by_state(service: RunningService) -> None:
-    job = scenarios.endless(service)
-    service.trained(job["id"], 1)
+    job = scenarios.submit_endless_job(service)
+    service.wait_for_epoch(job["id"], 1)
     text = service.http.get("/metrics").text
     assert 'nabla_jobs{state="running"} 1.0' in text
     assert 'nabla_slot_ready{slot="cpu-0"} 1.0' in text
@@ -29,14 +30,14 @@ def test_metrics_count_jobs_by_state(service: RunningService) -> None:
     assert 'nabla_jobs{state="running"} 0.0' in service.http.get("/metrics").text
 
 
-def test_the_api_answers_while_a_job_trains(service: RunningService) -> None:
-    job = scenarios.endless(service)
-    service.trained(job["id"], 1)
-    seen: list[int] = []
-    deadline = time.monotonic() + PATIENCE
-    while len(seen) < 200 or len(set(seen)) < 2:
-        seen.append(service.get(f"/v1/jobs/{job['id']}")["epoch"])
+def test_api_responds_while_a_job_trains(service: RunningService) -> None:
+    job = scenarios.submit_endless_job(service)
+    service.wait_for_epoch(job["id"], 1)
+    epochs: list[int] = []
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while len(epochs) < 200 or len(set(epochs)) < 2:
+        epochs.append(service.get(f"/v1/jobs/{job['id']}")["epoch"])
         assert time.monotonic() < deadline
     service.post(f"/v1/jobs/{job['id']}/cancel")
-    assert seen == sorted(seen)
-    assert seen[0] > 0
+    assert epochs == sorted(epochs)
+    assert epochs[0] > 0

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol, as a stock client speaks it and as it stands in the specification."""
+"""The Open Inference Protocol, with Triton's client and with requests as in the specification."""
 
 import json
 from collections.abc import Iterator
@@ -23,28 +23,28 @@ TABLE = "age,job,member,since,risk\n" + "\n".join(
 
 @pytest.fixture(scope="module")
 def client(service: RunningService) -> Iterator[Any]:
-    with triton.InferenceServerClient(service.url.removeprefix("http://")) as found:
-        yield found
+    with triton.InferenceServerClient(service.url.removeprefix("http://")) as triton_client:
+        yield triton_client
 
 
 @pytest.fixture(scope="module")
 def xor(service: RunningService) -> str:
-    network = scenarios.network(service, name="protocol-xor")
-    job = scenarios.job(service, network_id=network["id"])
-    assert service.finished(job["id"]).state == "succeeded"
+    network = scenarios.create_network(service, name="protocol-xor")
+    job = scenarios.submit_job(service, network_id=network["id"])
+    assert service.wait_for_job(job["id"]).state == "succeeded"
     return "protocol-xor"
 
 
 @pytest.fixture(scope="module")
 def table(service: RunningService) -> str:
-    """The name of a model that was trained on a table."""
-    answer = service.http.post(
+    """Return the name of a model trained on a table."""
+    response = service.http.post(
         "/v1/datasets", files={"file": ("risk.csv", TABLE)}, data={"label": "risk", "types": '{"since": "date"}'}
     )
-    assert answer.status_code == 201, answer.text
-    data = answer.json()
+    assert response.status_code == 201, response.text
+    data = response.json()
     layers = [{"units": 4, "activation": "tanh"}, {"units": 2, "activation": "softmax"}]
-    network = scenarios.network(
+    network = scenarios.create_network(
         service,
         name="protocol-table",
         inputs=data["inputs"],
@@ -52,8 +52,8 @@ def table(service: RunningService) -> str:
         cost="categorical_cross_entropy",
         preprocessing={"inputs": "standardize"},
     )
-    job = scenarios.job(service, network_id=network["id"], dataset_id=data["id"], learning_rate=0.1, epochs=5)
-    assert service.finished(job["id"]).state == "succeeded"
+    job = scenarios.submit_job(service, network_id=network["id"], dataset_id=data["id"], learning_rate=0.1, epochs=5)
+    assert service.wait_for_job(job["id"]).state == "succeeded"
     return "protocol-table"
 
 
@@ -79,23 +79,23 @@ def test_health_and_metadata(client: Any, xor: str) -> None:
     }
 
 
-def test_the_repository(service: RunningService, client: Any, xor: str) -> None:
-    scaling = scenarios.network(service, preprocessing={"inputs": "standardize"})["id"]
-    index = {(each["name"], each["version"]): each for each in client.get_model_repository_index()}
+def test_model_repository(service: RunningService, client: Any, xor: str) -> None:
+    untrained = scenarios.create_network(service, preprocessing={"inputs": "standardize"})["id"]
+    index = {(state["name"], state["version"]): state for state in client.get_model_repository_index()}
     assert index[xor, "1"] == {"name": xor, "version": "1", "state": "READY", "reason": ""}
-    assert index[scaling, "0"]["state"] == "UNAVAILABLE"
-    assert "not been trained" in index[scaling, "0"]["reason"]
+    assert index[untrained, "0"]["state"] == "UNAVAILABLE"
+    assert "not been trained" in index[untrained, "0"]["reason"]
     client.unload_model(xor)
     assert not client.is_model_ready(xor)
-    with pytest.raises(triton.InferenceServerException, match="is unloaded; POST") as refused:
-        client.infer(xor, [numbers("inputs", scenarios.XOR_INPUTS)])
-    assert refused.value.status() == "409"
+    with pytest.raises(triton.InferenceServerException, match="is unloaded; POST") as rejected:
+        client.infer(xor, [numeric_input("inputs", scenarios.XOR_INPUTS)])
+    assert rejected.value.status() == "409"
     assert service.post(f"/v1/networks/{xor}/predictions", {"inputs": [[0, 1]]})["labels"] == ["yes"]
     client.load_model(xor)
     assert client.is_model_ready(xor)
 
 
-def numbers(name: str, values: Any, datatype: str = "FP32", *, binary: bool = True) -> Any:
+def numeric_input(name: str, values: Any, datatype: str = "FP32", *, binary: bool = True) -> Any:
     array: npt.NDArray[Any] = np.array(
         values, {"FP32": np.float32, "FP64": np.float64, "INT64": np.int64, "BOOL": np.bool_}[datatype]
     )
@@ -104,188 +104,191 @@ def numbers(name: str, values: Any, datatype: str = "FP32", *, binary: bool = Tr
     return tensor
 
 
-def texts(name: str, values: list[str], *, binary: bool = True) -> Any:
+def text_input(name: str, values: list[str], *, binary: bool = True) -> Any:
     tensor = triton.InferInput(name, [len(values)], "BYTES")
     tensor.set_data_from_numpy(np.array(values, object), binary_data=binary)
     return tensor
 
 
-@pytest.mark.parametrize("sent", [True, False], ids=["binary in", "json in"])
-@pytest.mark.parametrize("wanted", [True, False], ids=["binary out", "json out"])
+@pytest.mark.parametrize("binary_input", [True, False], ids=["binary in", "json in"])
+@pytest.mark.parametrize("binary_output", [True, False], ids=["binary out", "json out"])
 @pytest.mark.parametrize("datatype", ["FP32", "FP64"])
-def test_the_same_bits_as_predictions(
-    service: RunningService, client: Any, xor: str, sent: bool, wanted: bool, datatype: str
+def test_outputs_match_predictions_bitwise(
+    service: RunningService, client: Any, xor: str, binary_input: bool, binary_output: bool, datatype: str
 ) -> None:
     rows = np.random.default_rng(1).normal(size=(300, 2)).astype(np.float32)
     expected = service.post(f"/v1/networks/{xor}/predictions", {"inputs": rows.tolist(), "probabilities": True})
     names = ["outputs", "labels", "probabilities"]
-    found = client.infer(
+    result = client.infer(
         xor,
-        [numbers("inputs", rows, datatype, binary=sent)],
-        outputs=[triton.InferRequestedOutput(name, binary_data=wanted) for name in names],
+        [numeric_input("inputs", rows, datatype, binary=binary_input)],
+        outputs=[triton.InferRequestedOutput(name, binary_data=binary_output) for name in names],
         request_id="mine",
     )
-    assert found.get_response()["id"] == "mine"
-    assert found.get_response()["model_version"] == "1"
+    assert result.get_response()["id"] == "mine"
+    assert result.get_response()["model_version"] == "1"
     for name in ("outputs", "probabilities"):
-        assert found.as_numpy(name).tobytes() == np.array(expected[name], np.float32).tobytes()
-    labels = [text.decode() if isinstance(text, bytes) else text for text in found.as_numpy("labels").tolist()]
+        assert result.as_numpy(name).tobytes() == np.array(expected[name], np.float32).tobytes()
+    labels = [text.decode() if isinstance(text, bytes) else text for text in result.as_numpy("labels").tolist()]
     assert labels == expected["labels"]
 
 
-def test_a_version_and_the_likeliest_classes(client: Any, xor: str) -> None:
-    rows = numbers("inputs", scenarios.XOR_INPUTS)
-    now, start = (client.infer(xor, [rows], model_version=version).as_numpy("outputs") for version in ("1", "0"))
-    assert not np.array_equal(now, start)
-    found = client.infer(xor, [rows], outputs=[triton.InferRequestedOutput("outputs", class_count=1)])
-    likeliest = [text.decode().split(":")[1:] for (text,) in found.as_numpy("outputs").tolist()]
-    assert likeliest == [["0", "no"], ["1", "yes"], ["1", "yes"], ["0", "no"]]
+def test_versions_and_classification(client: Any, xor: str) -> None:
+    rows = numeric_input("inputs", scenarios.XOR_INPUTS)
+    trained, initial = (client.infer(xor, [rows], model_version=version).as_numpy("outputs") for version in ("1", "0"))
+    assert not np.array_equal(trained, initial)
+    result = client.infer(xor, [rows], outputs=[triton.InferRequestedOutput("outputs", class_count=1)])
+    top_classes = [text.decode().split(":")[1:] for (text,) in result.as_numpy("outputs").tolist()]
+    assert top_classes == [["0", "no"], ["1", "yes"], ["1", "yes"], ["0", "no"]]
 
 
 @pytest.mark.parametrize("binary", [True, False])
-def test_a_table(service: RunningService, client: Any, table: str, binary: bool) -> None:
-    shapes = {each["name"]: each["datatype"] for each in client.get_model_metadata(table)["inputs"]}
-    assert shapes == {"age": "FP64", "job": "BYTES", "member": "BOOL", "since": "BYTES"}
+def test_model_of_a_table(service: RunningService, client: Any, table: str, binary: bool) -> None:
+    datatypes = {tensor["name"]: tensor["datatype"] for tensor in client.get_model_metadata(table)["inputs"]}
+    assert datatypes == {"age": "FP64", "job": "BYTES", "member": "BOOL", "since": "BYTES"}
     rows = [
         {"age": 31, "job": "clerk", "member": True, "since": "2024-01-03"},
         {"age": 57, "job": "cook", "member": False, "since": "2024-01-20"},
     ]
     tensors = [
-        numbers("age", [31, 57], "FP64", binary=binary),
-        texts("job", ["clerk", "cook"], binary=binary),
-        numbers("member", [True, False], "BOOL", binary=binary),
-        texts("since", ["2024-01-03", "2024-01-20"], binary=binary),
+        numeric_input("age", [31, 57], "FP64", binary=binary),
+        text_input("job", ["clerk", "cook"], binary=binary),
+        numeric_input("member", [True, False], "BOOL", binary=binary),
+        text_input("since", ["2024-01-03", "2024-01-20"], binary=binary),
     ]
     expected = service.post(f"/v1/networks/{table}/predictions", {"rows": rows})
-    found = client.infer(table, tensors, outputs=[triton.InferRequestedOutput("outputs")])
-    assert found.as_numpy("outputs").tobytes() == np.array(expected["outputs"], np.float32).tobytes()
+    result = client.infer(table, tensors, outputs=[triton.InferRequestedOutput("outputs")])
+    assert result.as_numpy("outputs").tobytes() == np.array(expected["outputs"], np.float32).tobytes()
     with pytest.raises(
         triton.InferenceServerException, match=r"since: This input is missing\. The inputs are age, job"
     ):
         client.infer(table, tensors[:3])
-    with pytest.raises(triton.InferenceServerException, match="All inputs have as many elements"):
-        client.infer(table, [numbers("age", [31], "FP64"), *tensors[1:]])
+    with pytest.raises(triton.InferenceServerException, match="All inputs need the same number of elements"):
+        client.infer(table, [numeric_input("age", [31], "FP64"), *tensors[1:]])
     with pytest.raises(triton.InferenceServerException, match=r"job: .*categories; BYTES is expected"):
-        client.infer(table, [tensors[0], numbers("job", [True, False], "BOOL"), *tensors[2:]])
+        client.infer(table, [tensors[0], numeric_input("job", [True, False], "BOOL"), *tensors[2:]])
 
 
-def request(**change: Any) -> dict[str, Any]:
+def infer_request(**changes: Any) -> dict[str, Any]:
     tensor = {"name": "inputs", "shape": [1, 2], "datatype": "FP32", "data": [0, 1]}
-    return {"inputs": [{**tensor, **change}]}
+    return {"inputs": [{**tensor, **changes}]}
 
 
 @pytest.mark.parametrize(
-    ("body", "words"),
+    ("body", "expected"),
     [
-        (request(name="x"), "x: There is no such input. The inputs are inputs."),
-        (request(shape=[1, 3]), "inputs: The shape [1, 3] means 3 elements; there are 2."),
-        (request(shape=[2, 1]), "inputs: The shape is [2, 1]; [rows, 2] is expected."),
-        (request(shape=[2]), "inputs: The shape is [2]; [rows, 2] is expected."),
-        (request(shape=[-1, 2]), "A size of the shape is below 0 or above 2147483647."),
-        (request(shape=[10**18, 10**18]), "A size of the shape is below 0 or above 2147483647."),
-        (request(shape=[2**31 - 1, 2**31 - 1]), "means 4611686014132420609 elements; there are 2."),
-        (request(shape=[2**62] * 100_000), "The tensor has 100000 dimensions; [rows, columns] is expected"),
-        (request(shape=[1] * 69 + [2]), "The tensor has 70 dimensions"),
-        (request(shape=[0, 2**62], data=[]), "A size of the shape is"),
-        (request(shape=[0, 2], data=[]), "There are no rows"),
-        (request(datatype="FP8"), "The datatype is FP8; known are BOOL"),
-        (request(datatype="BYTES", data=["a", "b"]), "Numbers are expected: FP32 or FP64"),
-        (request(datatype="BOOL", data=[True, False]), "Numbers are expected"),
-        (request(data=["0", "1"]), "Element 0 is not as FP32 has it: numbers"),
-        (request(data=[0, None]), "Element 1 is not as FP32 has it: numbers"),
-        (request(data=[0, True]), "Element 1 is not as FP32 has it: numbers"),
-        (request(data=[[0], [1, 2]]), "means 2 elements; there are 3"),
-        (request(data=[0, 1e300]), "inputs: Element 1 is 1e+300, which FP32 does not have."),
-        (request(datatype="FP16", data=[1e6, 1]), "Element 0 is 1e+06, which FP16 does not have."),
-        (request(datatype="INT8", data=[0, 300]), "Element 1 is 300, which INT8 does not have."),
-        (request(datatype="INT8", data=[1.5, 0]), "Element 0 is 1.5, which INT8 does not have."),
-        (request(datatype="UINT8", data=[[-1, 2]]), "Element 0 is -1, which UINT8 does not have."),
-        (request(data=[0, int("9" * 401)]), "inputs: "),
-        (request(parameters={"binary_data_size": 8}), "binary_data_size is 8; 0 bytes are left"),
-        ({"inputs": [request()["inputs"][0]] * 2}, "more than one tensor of this name"),
-        ({"inputs": []}, "inputs: This input is missing"),
-        ({}, "not as the protocol has it"),
-        ([], "not as the protocol has it"),
-        ({**request(), "outputs": [{"name": "x"}]}, "x: There is no such output. The outputs are outputs, labels"),
-        ({**request(), "outputs": [{"name": "outputs"}] * 2000}, "outputs: This output is asked for twice."),
+        (infer_request(name="x"), "x: Unknown input. The inputs are inputs."),
+        (infer_request(shape=[1, 3]), "inputs: The shape [1, 3] has 3 elements; the data have 2."),
+        (infer_request(shape=[2, 1]), "inputs: The shape is [2, 1]; [rows, 2] is expected."),
+        (infer_request(shape=[2]), "inputs: The shape is [2]; [rows, 2] is expected."),
+        (infer_request(shape=[-1, 2]), "A size in the shape is below 0 or above 2147483647."),
+        (infer_request(shape=[10**18, 10**18]), "A size in the shape is below 0 or above 2147483647."),
+        (infer_request(shape=[2**31 - 1, 2**31 - 1]), "has 4611686014132420609 elements; the data have 2."),
         (
-            {**request(), "outputs": [{"name": "outputs", "parameters": {"classification": 0}}]},
+            infer_request(shape=[2**62] * 100_000),
+            "The tensor has 100000 dimensions; [rows, columns] or [rows] is expected",
+        ),
+        (infer_request(shape=[1] * 69 + [2]), "The tensor has 70 dimensions"),
+        (infer_request(shape=[0, 2**62], data=[]), "A size in the shape is"),
+        (infer_request(shape=[0, 2], data=[]), "There are no rows"),
+        (infer_request(datatype="FP8"), "The datatype is FP8; supported are BOOL"),
+        (infer_request(datatype="BYTES", data=["a", "b"]), "Numbers are expected: FP32 or FP64"),
+        (infer_request(datatype="BOOL", data=[True, False]), "Numbers are expected"),
+        (infer_request(data=["0", "1"]), "Element 0 has the wrong type; FP32 consists of numbers."),
+        (infer_request(data=[0, None]), "Element 1 has the wrong type; FP32 consists of numbers."),
+        (infer_request(data=[0, True]), "Element 1 has the wrong type; FP32 consists of numbers."),
+        (infer_request(data=[[0], [1, 2]]), "has 2 elements; the data have 3"),
+        (infer_request(data=[0, 1e300]), "inputs: Element 1 is 1e+300, which FP32 cannot represent."),
+        (infer_request(datatype="FP16", data=[1e6, 1]), "Element 0 is 1e+06, which FP16 cannot represent."),
+        (infer_request(datatype="INT8", data=[0, 300]), "Element 1 is 300, which INT8 cannot represent."),
+        (infer_request(datatype="INT8", data=[1.5, 0]), "Element 0 is 1.5, which INT8 cannot represent."),
+        (infer_request(datatype="UINT8", data=[[-1, 2]]), "Element 0 is -1, which UINT8 cannot represent."),
+        (infer_request(data=[0, int("9" * 401)]), "inputs: "),
+        (infer_request(parameters={"binary_data_size": 8}), "binary_data_size is 8; 0 bytes are left"),
+        ({"inputs": [infer_request()["inputs"][0]] * 2}, "several tensors with this name"),
+        ({"inputs": []}, "inputs: This input is missing"),
+        ({}, "does not follow the protocol"),
+        ([], "does not follow the protocol"),
+        ({**infer_request(), "outputs": [{"name": "x"}]}, "x: Unknown output. The outputs are outputs, labels"),
+        ({**infer_request(), "outputs": [{"name": "outputs"}] * 2000}, "outputs: This output is requested twice."),
+        (
+            {**infer_request(), "outputs": [{"name": "outputs", "parameters": {"classification": 0}}]},
             "an integer of at least 1 is expected",
         ),
     ],
 )
-def test_what_is_refused(service: RunningService, xor: str, body: Any, words: str) -> None:
-    answer = service.http.post(f"/v2/models/{xor}/infer", json=body)
-    assert answer.status_code == 422, answer.text
-    assert [*answer.json()] == ["error"]
-    assert words in answer.json()["error"]
+def test_invalid_requests_are_rejected(service: RunningService, xor: str, body: Any, expected: str) -> None:
+    response = service.http.post(f"/v2/models/{xor}/infer", json=body)
+    assert response.status_code == 422, response.text
+    assert [*response.json()] == ["error"]
+    assert expected in response.json()["error"]
 
 
 @pytest.mark.parametrize(
-    ("json_length", "binary", "words"),
+    ("json_length", "binary", "expected"),
     [
-        ("", b"", "It is ''"),
-        ("-1", b"", "It is '-1'"),
-        ("99999", b"", "It is '99999'"),
-        ("1" * 5000, b"", "It is '11111"),
-        (None, b"1234", "not as the protocol has it"),
-        ("right", b"1234", "There are 4 bytes of data; 2 elements of FP32 are 8."),
-        ("right", b"12345678901", "There are 11 bytes of data; 2 elements of FP32 are 8."),
+        ("", b"", "The length is ''; the whole body has"),
+        ("-1", b"", "The length is '-1'"),
+        ("99999", b"", "The length is '99999'"),
+        ("1" * 5000, b"", "The length is '11111"),
+        (None, b"1234", "does not follow the protocol"),
+        ("right", b"1234", "There are 4 bytes of data; 2 elements of FP32 take 8."),
+        ("right", b"12345678901", "There are 11 bytes of data; 2 elements of FP32 take 8."),
         ("right", np.array([np.nan, 1], np.float32).tobytes(), "inputs.0.0: Only finite numbers are accepted"),
     ],
 )
-def test_binary_tensors_that_are_refused(
-    service: RunningService, xor: str, json_length: str | None, binary: bytes, words: str
+def test_invalid_binary_tensors_are_rejected(
+    service: RunningService, xor: str, json_length: str | None, binary: bytes, expected: str
 ) -> None:
     tensor = {"name": "inputs", "shape": [1, 2], "datatype": "FP32", "parameters": {"binary_data_size": len(binary)}}
     head = json.dumps({"inputs": [tensor]}).encode()
     headers = {"Content-Type": "application/octet-stream"}
     if json_length is not None:
         headers["Inference-Header-Content-Length"] = str(len(head)) if json_length == "right" else json_length
-    answer = service.http.post(f"/v2/models/{xor}/infer", content=head + binary, headers=headers)
-    assert (answer.status_code, [*answer.json()]) == (422, ["error"])
-    assert words in answer.json()["error"]
+    response = service.http.post(f"/v2/models/{xor}/infer", content=head + binary, headers=headers)
+    assert (response.status_code, [*response.json()]) == (422, ["error"])
+    assert expected in response.json()["error"]
 
 
 @pytest.mark.parametrize("content", [b"\x05\0\0\0ab", b"\x01\0", b"\xff\xff\xff\xffa", b"\x01\0\0\0\xff"])
-def test_texts_that_are_refused(service: RunningService, table: str, content: bytes) -> None:
+def test_invalid_binary_texts_are_rejected(service: RunningService, table: str, content: bytes) -> None:
     tensor = {"name": "job", "shape": [1], "datatype": "BYTES", "parameters": {"binary_data_size": len(content)}}
     head = json.dumps({"inputs": [tensor]}).encode()
     headers = {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(len(head))}
-    answer = service.http.post(f"/v2/models/{table}/infer", content=head + content, headers=headers)
-    assert answer.status_code == 422
-    assert answer.json()["error"].startswith("job: ")
+    response = service.http.post(f"/v2/models/{table}/infer", content=head + content, headers=headers)
+    assert response.status_code == 422
+    assert response.json()["error"].startswith("job: ")
 
 
-def test_models_that_cannot_infer(service: RunningService, xor: str) -> None:
-    scaling = scenarios.network(service, preprocessing={"inputs": "standardize"})["id"]
-    for path, status, words in (
-        (f"/v2/models/{scaling}/infer", 409, "has not been trained"),
-        ("/v2/models/nothing/infer", 404, "no network with the id or name 'nothing'"),
-        (f"/v2/models/{xor}/versions/7/infer", 404, "has no version 7"),
-        (f"/v2/models/{xor}/versions/x!/infer", 404, "has no version x!"),
-        ("/v2/nothing", 404, "There is nothing at /v2/nothing"),
+def test_unavailable_models_are_rejected(service: RunningService, xor: str) -> None:
+    untrained = scenarios.create_network(service, preprocessing={"inputs": "standardize"})["id"]
+    for path, status, expected in (
+        (f"/v2/models/{untrained}/infer", 409, "has not been trained"),
+        ("/v2/models/nothing/infer", 404, "'nothing'"),
+        (f"/v2/models/{xor}/versions/7/infer", 404, "no version 7"),
+        (f"/v2/models/{xor}/versions/x!/infer", 404, "no version x!"),
+        ("/v2/nothing", 404, "Nothing exists at /v2/nothing"),
     ):
-        answer = service.http.post(path, json=request())
-        assert (answer.status_code, [*answer.json()]) == (status, ["error"]), answer.text
-        assert words in answer.json()["error"]
+        response = service.http.post(path, json=infer_request())
+        assert (response.status_code, [*response.json()]) == (status, ["error"]), response.text
+        assert expected in response.json()["error"]
 
 
-def test_answers_that_are_too_large_for_json(service: RunningService) -> None:
+def test_outputs_too_large_for_json_are_rejected(service: RunningService) -> None:
     layers = [{"units": 4200, "activation": "identity"}]
-    network = scenarios.network(service, cost="quadratic", inputs=1, layers=layers)["id"]
+    network = scenarios.create_network(service, cost="quadratic", inputs=1, layers=layers)["id"]
     tensor = {"name": "inputs", "shape": [1000, 1], "datatype": "FP32", "data": [0] * 1000}
-    answer = service.http.post(f"/v2/models/{network}/infer", json={"inputs": [tensor]})
-    assert answer.status_code == 413
-    assert "4200000 numbers; at most 4194304 are given in JSON. Ask for binary data." in answer.json()["error"]
+    response = service.http.post(f"/v2/models/{network}/infer", json={"inputs": [tensor]})
+    assert response.status_code == 413
+    assert "4200000 numbers; JSON can have at most 4194304. Request binary data." in response.json()["error"]
     binary = {"inputs": [tensor], "parameters": {"binary_data_output": True}}
-    answer = service.http.post(f"/v2/models/{network}/infer", json=binary)
-    assert (answer.status_code, len(answer.content) > 4200 * 4000) == (200, True)
+    response = service.http.post(f"/v2/models/{network}/infer", json=binary)
+    assert (response.status_code, len(response.content) > 4200 * 4000) == (200, True)
 
 
-def test_a_body_with_binary_tensors_needs_no_content_type(start_service: StartService) -> None:
+def test_binary_tensors_need_no_content_type(start_service: StartService) -> None:
     service = start_service(max_json_bytes="2000")
-    network = scenarios.network(service, cost="quadratic")["id"]
+    network = scenarios.create_network(service, cost="quadratic")["id"]
     rows = np.ones((1000, 2), np.float32).tobytes()
     tensor = {"name": "inputs", "shape": [1000, 2], "datatype": "FP32", "parameters": {"binary_data_size": len(rows)}}
     head = json.dumps({"inputs": [tensor]}).encode()

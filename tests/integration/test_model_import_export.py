@@ -1,9 +1,7 @@
-"""Networks copied out and taken in over HTTP: with the same bits, through crashes, and with nothing left of what is
-refused."""
+"""Export and import of networks: bitwise round trips, rejected files, limits, idempotency and crashes."""
 
 import base64
 import hashlib
-import io
 import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
@@ -20,12 +18,13 @@ import safetensors.numpy
 from sklearn.datasets import load_iris
 from sklearn.neural_network import MLPClassifier
 
-from nabla.app.client import Client, ServiceError
+from nabla.app.client import Client, StatusError
 from nabla.engine.literals import NetworkFormat
 from tests.conftest import StartService
-from tests.integration.test_uploads import create, left
 from tests.support import scenarios
-from tests.support.service import PATIENCE, RunningService, assert_gone
+from tests.support.damage import flip_last_bit
+from tests.support.datasets import list_uploads, post_dataset, to_npz
+from tests.support.service import TIMEOUT_SECONDS, RunningService, assert_exited
 
 FORMATS = get_args(NetworkFormat)
 PEOPLE = """age,job,member,since,pays
@@ -42,247 +41,264 @@ ROWS: list[dict[str, Any]] = [
 ]
 
 
-def exported(service: RunningService, network: str, version: int = 1, format: str | None = None) -> httpx.Response:
+def export(service: RunningService, network: str, version: int = 1, format: str | None = None) -> httpx.Response:
     query = {} if format is None else {"format": format}
-    answer = service.http.get(f"/v1/networks/{network}/versions/{version}/file", params=query)
-    assert answer.status_code == 200, answer.text
-    return answer
+    response = service.http.get(f"/v1/networks/{network}/versions/{version}/file", params=query)
+    assert response.status_code == 200, response.text
+    return response
 
 
-def imported(service: RunningService, content: bytes, status: int = 201, **options: Any) -> dict[str, Any]:
-    answer = service.http.post("/v1/networks", files={"file": ("network.bin", content)}, data=options)
-    assert answer.status_code == status, answer.text
-    return dict(answer.json())
+def import_file(service: RunningService, content: bytes, status: int = 201, **options: Any) -> dict[str, Any]:
+    response = service.http.post("/v1/networks", files={"file": ("network.bin", content)}, data=options)
+    assert response.status_code == status, response.text
+    return dict(response.json())
 
 
-def predicted(service: RunningService, network: str, rows: Any = None, **more: Any) -> Any:
-    """Outputs and labels."""
+def predict(service: RunningService, network: str, rows: Any = None, **options: Any) -> Any:
+    """Return the outputs and labels for rows of a table, or for XOR."""
     body = {"inputs": scenarios.XOR_INPUTS} if rows is None else {"rows": rows}
-    answer = service.post(f"/v1/networks/{network}/predictions", {**body, **more})
-    return answer["outputs"], answer["labels"]
+    response = service.post(f"/v1/networks/{network}/predictions", {**body, **options})
+    return response["outputs"], response["labels"]
 
 
-def networks(service: RunningService) -> list[str]:
-    """What there is in the data folder, finished or not."""
-    return sorted(path.name for path in (service.folder / "networks").iterdir())
+def list_network_directories(service: RunningService) -> list[str]:
+    """Return the sorted names in the directory of networks, finished or not."""
+    return sorted(path.name for path in (service.data_dir / "networks").iterdir())
 
 
-def files_of(service: RunningService, network: str) -> list[str]:
-    return sorted(path.name.split(".")[0] for path in (service.folder / "networks" / network).iterdir())
+def list_version_files(service: RunningService, network: str) -> list[str]:
+    return sorted(path.name.split(".")[0] for path in (service.data_dir / "networks" / network).iterdir())
 
 
 @pytest.fixture(scope="module")
 def xor(service: RunningService) -> str:
-    job = scenarios.job(service)
-    assert service.finished(job["id"]).state == "succeeded"
+    job = scenarios.submit_job(service)
+    assert service.wait_for_job(job["id"]).state == "succeeded"
     return str(job["network_id"])
 
 
 @pytest.fixture(scope="module")
 def people(service: RunningService) -> str:
-    """Trained on a table, which it scales."""
+    """Return the id of a network trained on a table, with scaled inputs."""
     options = {"label": "pays", "imputation": "mean", "types": '{"since": "date"}'}
-    data = create(service, files={"file": ("people.csv", PEOPLE)}, data=options)
-    network = scenarios.network(
+    data = post_dataset(service, files={"file": ("people.csv", PEOPLE)}, data=options)
+    network = scenarios.create_network(
         service,
         inputs=data["inputs"],
         layers=[{"units": 6, "activation": "gelu", "batch_norm": True}, {"units": 1, "activation": "sigmoid"}],
         preprocessing={"inputs": "standardize", "handle_unknown": "ignore"},
     )
-    job = scenarios.job(service, network_id=network["id"], dataset_id=data["id"], epochs=30, learning_rate=0.1)
-    assert service.finished(job["id"]).state == "succeeded"
+    job = scenarios.submit_job(service, network_id=network["id"], dataset_id=data["id"], epochs=30, learning_rate=0.1)
+    assert service.wait_for_job(job["id"]).state == "succeeded"
     return str(network["id"])
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_out_and_in_predicts_the_same_bits(service: RunningService, xor: str, people: str, format: str) -> None:
+def test_exported_and_imported_network_predicts_bitwise_as_the_original(
+    service: RunningService, xor: str, people: str, format: str
+) -> None:
     for network, rows in ((xor, None), (people, ROWS)):
-        file = exported(service, network, format=format)
+        file = export(service, network, format=format)
         assert file.headers["content-disposition"] == f'attachment; filename="{network}-1.{format}"'
-        taken = imported(service, file.content)
-        assert predicted(service, taken["id"], rows) == predicted(service, network, rows)
-        own = {"id": taken["id"], "created_at": taken["created_at"], "name": "network"}
-        assert taken == {**service.get(f"/v1/networks/{network}"), **own}
-        assert exported(service, taken["id"], format=format).content == file.content
-        assert files_of(service, taken["id"]) == ["0", "1"]
-        assert len(files_of(service, network)) == 2
-    assert left(service) == []
+        imported = import_file(service, file.content)
+        assert predict(service, imported["id"], rows) == predict(service, network, rows)
+        changed = {"id": imported["id"], "created_at": imported["created_at"], "name": "network"}
+        assert imported == {**service.get(f"/v1/networks/{network}"), **changed}
+        assert export(service, imported["id"], format=format).content == file.content
+        assert list_version_files(service, imported["id"]) == ["0", "1"]
+        assert len(list_version_files(service, network)) == 2
+    assert list_uploads(service) == []
 
 
-def test_what_is_known_of_a_version_that_came_as_a_file(service: RunningService, people: str) -> None:
-    taken = imported(service, exported(service, people).content, name="from elsewhere")
-    assert (taken["name"], taken["version"]) == ("from elsewhere", 1)
-    newest, start = service.get("/v1/networks/from elsewhere/versions")["data"]
-    ours = service.get(f"/v1/networks/{people}/versions")["data"][0]
-    assert (newest["job_id"], newest["imported"], newest["current"]) == (None, "safetensors", True)
-    assert (ours["imported"], start["imported"], start["classes"], start["preprocessing"]) == (None, None, None, None)
-    for known in ("classes", "preprocessing"):
-        assert newest[known] == ours[known] is not None
-    fresh = scenarios.network(service, **{name: taken[name] for name in ("inputs", "layers", "cost", "seed")})
-    starts = [safetensors.numpy.load(exported(service, each, 0).content) for each in (taken["id"], fresh["id"])]
+def test_metadata_of_an_imported_version(service: RunningService, people: str) -> None:
+    imported = import_file(service, export(service, people).content, name="my import")
+    assert (imported["name"], imported["version"]) == ("my import", 1)
+    newest, start = service.get("/v1/networks/my import/versions")["data"]
+    original = service.get(f"/v1/networks/{people}/versions")["data"][0]
+    assert (newest["job_id"], newest["import_format"], newest["current"]) == (None, "safetensors", True)
+    assert (original["import_format"], start["import_format"], start["classes"], start["preprocessing"]) == (
+        None,
+        None,
+        None,
+        None,
+    )
+    for field in ("classes", "preprocessing"):
+        assert newest[field] == original[field] is not None
+    created = scenarios.create_network(
+        service, **{name: imported[name] for name in ("inputs", "layers", "cost", "seed")}
+    )
+    starts = [safetensors.numpy.load(export(service, id, 0).content) for id in (imported["id"], created["id"])]
     for name, array in starts[0].items():
         assert array.tobytes() == starts[1][name].tobytes()
 
 
-def test_jobs_go_on_from_it_with_a_warm_start(service: RunningService, xor: str, people: str) -> None:
-    """Their step is too small to change anything."""
-    taken = imported(service, exported(service, xor).content)["id"]
-    still = {"network_id": taken, "epochs": 1, "batch_size": 4, "learning_rate": 1e-30}
+def test_imported_network_can_be_trained(service: RunningService, xor: str, people: str) -> None:
+    imported = import_file(service, export(service, xor).content)["id"]
+    # The learning rate is too small to change the weights.
+    no_op_job = {"network_id": imported, "epochs": 1, "batch_size": 4, "learning_rate": 1e-30}
     for number, warm in ((2, True), (3, False)):
         if number == 3:
-            service.http.patch(f"/v1/networks/{taken}", json={"version": 1})
-        job = scenarios.job(service, warm_start=warm, **still)
-        done = service.finished(job["id"])
-        assert (done.state, done.start_version, done.network_version) == ("succeeded", 1 if warm else 0, number)
-        assert (predicted(service, taken) == predicted(service, xor)) is warm
-    assert predicted(service, taken, version=1) == predicted(service, xor)
-    scales = imported(service, exported(service, people, format="onnx").content)["id"]
-    refused = service.post(
+            service.http.patch(f"/v1/networks/{imported}", json={"version": 1})
+        job = scenarios.submit_job(service, warm_start=warm, **no_op_job)
+        finished = service.wait_for_job(job["id"])
+        assert (finished.state, finished.start_version, finished.network_version) == (
+            "succeeded",
+            1 if warm else 0,
+            number,
+        )
+        assert (predict(service, imported) == predict(service, xor)) is warm
+    assert predict(service, imported, version=1) == predict(service, xor)
+    with_preprocessing = import_file(service, export(service, people, format="onnx").content)["id"]
+    rejected = service.post(
         "/v1/jobs",
-        {"network_id": scales, "dataset_id": scenarios.dataset(service)["id"], "epochs": 1, "warm_start": True},
+        {
+            "network_id": with_preprocessing,
+            "dataset_id": scenarios.create_dataset(service)["id"],
+            "epochs": 1,
+            "warm_start": True,
+        },
         422,
     )
-    assert "is not of the columns that the network was trained on" in refused["detail"]
+    assert "does not have the columns that the network was trained on" in rejected["detail"]
 
 
-def test_an_evaluation_of_it(service: RunningService, xor: str) -> None:
-    taken = imported(service, exported(service, xor, format="npz").content)["id"]
-    data = {"dataset_id": scenarios.dataset(service)["id"]}
-    ours, theirs = (service.post(f"/v1/networks/{each}/evaluations", data) for each in (taken, xor))
-    assert ours["accuracy"] == 1.0
-    assert {**ours, "network_id": None} == {**theirs, "network_id": None}
+def test_imported_network_can_be_evaluated(service: RunningService, xor: str) -> None:
+    imported = import_file(service, export(service, xor, format="npz").content)["id"]
+    data = {"dataset_id": scenarios.create_dataset(service)["id"]}
+    evaluation, expected = (service.post(f"/v1/networks/{id}/evaluations", data) for id in (imported, xor))
+    assert evaluation["accuracy"] == 1.0
+    assert {**evaluation, "network_id": None} == {**expected, "network_id": None}
 
 
-def test_onnxruntime_answers_as_the_service_does(service: RunningService, xor: str, people: str) -> None:
-    def run(network: str, fed: dict[str, Any]) -> Any:
-        content = exported(service, network, format="onnx").content
-        return onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"]).run(["outputs", "label"], fed)
+def test_onnxruntime_predicts_as_the_service(service: RunningService, xor: str, people: str) -> None:
+    def run(network: str, inputs: dict[str, Any]) -> Any:
+        content = export(service, network, format="onnx").content
+        return onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"]).run(
+            ["outputs", "label"], inputs
+        )
 
     outputs, labels = run(xor, {"inputs": np.array(scenarios.XOR_INPUTS, "f4")})
-    expected = predicted(service, xor)
+    expected = predict(service, xor)
     np.testing.assert_allclose(outputs, expected[0], rtol=0, atol=1e-6)
     assert labels.tolist() == expected[1] == ["no", "yes", "yes", "no"]
     days = [(date.fromisoformat(row["since"]) - date(1970, 1, 1)).days for row in ROWS]
-    fed = {
+    inputs = {
         "age": np.array([[31.0], [np.nan], [70.5]]),
         "job": np.array([["clerk"], ["größer"], [""]], object),
-        "member": np.array([[1.0], [0.0], [1.0]]),  # missing ones would be filled
+        "member": np.array([[1.0], [0.0], [1.0]]),  # boolean columns with imputation are float64
         "since": np.array(days, float).reshape(-1, 1),
     }
-    outputs, labels = run(people, fed)
-    expected = predicted(service, people, ROWS)
+    outputs, labels = run(people, inputs)
+    expected = predict(service, people, ROWS)
     np.testing.assert_allclose(outputs, expected[0], rtol=0, atol=1e-6)
     assert labels.tolist() == expected[1]
 
 
 @pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
-def test_a_classifier_of_scikit_learn(service: RunningService) -> None:
+def test_weights_of_a_scikit_learn_classifier_can_be_imported(service: RunningService) -> None:
     x, y = load_iris(return_X_y=True)
-    theirs = MLPClassifier(hidden_layer_sizes=8, max_iter=30, random_state=1).fit(x, y)
-    arrays = {f"coefs_{n}": w for n, w in enumerate(theirs.coefs_)}
-    arrays |= {f"intercepts_{n}": b for n, b in enumerate(theirs.intercepts_)}
-    file = io.BytesIO()
-    np.savez(file, allow_pickle=False, **arrays)
+    classifier = MLPClassifier(hidden_layer_sizes=8, max_iter=30, random_state=1).fit(x, y)
+    arrays = {f"coefs_{n}": w for n, w in enumerate(classifier.coefs_)}
+    arrays |= {f"intercepts_{n}": b for n, b in enumerate(classifier.intercepts_)}
+    content = to_npz(**arrays)
     options: dict[str, Any] = {
         "layers": '[{"activation": "relu"}, {"activation": "softmax"}]',
         "classes": json.dumps(load_iris().target_names.tolist()),
         "name": "iris",
     }
-    as_form = imported(service, file.getvalue(), **options)
-    body = service.http.post(
+    from_form = import_file(service, content, **options)
+    response = service.http.post(
         "/v1/networks",
         params={**options, "layers": "relu, softmax", "classes": "setosa,versicolor,virginica"},
-        content=file.getvalue(),
+        content=content,
         headers={"Content-Type": "application/octet-stream"},
     )
-    assert body.status_code == 201, body.text
-    for network in (as_form, body.json()):
+    assert response.status_code == 201, response.text
+    for network in (from_form, response.json()):
         assert (network["name"], network["dtype"], network["cost"]) == ("iris", "float64", "categorical_cross_entropy")
-        answer = service.post(f"/v1/networks/{network['id']}/predictions", {"inputs": x.tolist()})
-        np.testing.assert_allclose(answer["outputs"], theirs.predict_proba(x), rtol=1e-9)
-        assert answer["labels"] == load_iris().target_names[theirs.predict(x)].tolist()
+        predictions = service.post(f"/v1/networks/{network['id']}/predictions", {"inputs": x.tolist()})
+        np.testing.assert_allclose(predictions["outputs"], classifier.predict_proba(x), rtol=1e-9)
+        assert predictions["labels"] == load_iris().target_names[classifier.predict(x)].tolist()
 
 
-def test_the_client(service: RunningService, people: str, tmp_path: Path) -> None:
-    with Client(service.url, timeout=PATIENCE) as client:
-        mine = client.network(people)
+def test_client_exports_and_imports(service: RunningService, people: str, tmp_path: Path) -> None:
+    with Client(service.url, timeout=TIMEOUT_SECONDS) as client:
+        original = client.get_network(people)
         for format in FORMATS:
-            path = mine.download(tmp_path / f"mine.{format}")
-            taken = client.import_network(path, name=f"mine in {format}")
-            assert (taken.name, client.network(taken.id)) == (f"mine in {format}", taken)
-            assert taken.predict(ROWS).outputs == mine.predict(ROWS).outputs
-        start = mine.download(tmp_path / "start.npz", version=0)
+            path = original.download(tmp_path / f"original.{format}")
+            imported = client.import_network(path, name=f"original in {format}")
+            assert (imported.name, client.get_network(imported.id)) == (f"original in {format}", imported)
+            assert imported.predict(ROWS).outputs == original.predict(ROWS).outputs
+        start = original.download(tmp_path / "start.npz", version=0)
         assert client.import_network(start).name == "start"
-        with pytest.raises(ServiceError, match="has no version 7"):
-            mine.download(tmp_path / "none", version=7)
-        there = sorted(path.name for path in tmp_path.iterdir())
-        assert there == ["mine.npz", "mine.onnx", "mine.safetensors", "start.npz"]
+        with pytest.raises(StatusError, match="has no version 7"):
+            original.download(tmp_path / "none", version=7)
+        names = sorted(path.name for path in tmp_path.iterdir())
+        assert names == ["original.npz", "original.onnx", "original.safetensors", "start.npz"]
         weights = tmp_path / "plain.safetensors"
         safetensors.numpy.save_file({"0.weight": np.ones((2, 3), "f4")}, weights)
         plain = client.import_network(weights, layers=[{"activation": "softmax"}], classes=["a", "b"])
         assert plain.predict([[1, 2, 3]]).outputs == [[0.5, 0.5]]
 
 
-def test_what_cannot_be_copied_out(service: RunningService, xor: str) -> None:
+def test_invalid_export_is_rejected(service: RunningService, xor: str) -> None:
     path = f"/v1/networks/{xor}/versions"
-    for address, status, words in (
+    for url, status, message in (
         (f"{path}/9/file", 404, "has no version 9; it has 0 to"),
         (f"{path}/1/file?format=pickle", 422, "'safetensors', 'npz' or 'onnx'"),
-        ("/v1/networks/nobody/versions/0/file", 404, "There is no network"),
+        ("/v1/networks/missing/versions/0/file", 404, "There is no network"),
     ):
-        answer = service.http.get(address)
-        assert (answer.status_code, words in answer.json()["detail"]) == (status, True), answer.text
-    scales = scenarios.network(service, preprocessing={"inputs": "min_max"})["id"]
-    refused = service.http.get(f"/v1/networks/{scales}/versions/0/file?format=onnx")
-    assert refused.status_code == 409
-    assert "has not been trained" in refused.json()["detail"]
-    again = imported(service, exported(service, scales, 0).content)
-    assert again["preprocessing"]["inputs"] == "min_max"
-    unfitted = service.post(f"/v1/networks/{again['id']}/predictions", {"inputs": scenarios.XOR_INPUTS}, 409)
+        response = service.http.get(url)
+        assert (response.status_code, message in response.json()["detail"]) == (status, True), response.text
+    untrained = scenarios.create_network(service, preprocessing={"inputs": "min_max"})["id"]
+    rejected = service.http.get(f"/v1/networks/{untrained}/versions/0/file?format=onnx")
+    assert rejected.status_code == 409
+    assert "has not been trained" in rejected.json()["detail"]
+    reimported = import_file(service, export(service, untrained, 0).content)
+    assert reimported["preprocessing"]["inputs"] == "min_max"
+    unfitted = service.post(f"/v1/networks/{reimported['id']}/predictions", {"inputs": scenarios.XOR_INPUTS}, 409)
     assert "Version 1 of the network has not been trained" in unfitted["detail"]
-    assert files_of(service, scales) == ["0"]
+    assert list_version_files(service, untrained) == ["0"]
 
 
-def test_what_is_damaged_is_not_copied_out(start_service: StartService) -> None:
+def test_damaged_version_is_not_exported(start_service: StartService) -> None:
     service = start_service()
-    network = scenarios.network(service)["id"]
-    (weights,) = (service.folder / "networks" / network).iterdir()
-    content = bytearray(weights.read_bytes())
-    content[-3] ^= 4
-    weights.write_bytes(content)
-    answer = service.http.get(f"/v1/networks/{network}/versions/0/file")
-    assert (answer.status_code, answer.json()["type"]) == (500, "/problems/damaged")
-    assert files_of(service, network) == ["0"]
+    network = scenarios.create_network(service)["id"]
+    (weights,) = (service.data_dir / "networks" / network).iterdir()
+    flip_last_bit(weights)
+    response = service.http.get(f"/v1/networks/{network}/versions/0/file")
+    assert (response.status_code, response.json()["type"]) == (500, "/problems/damaged")
+    assert list_version_files(service, network) == ["0"]
 
 
-def test_what_is_refused_leaves_nothing(service: RunningService, xor: str) -> None:
-    whole = exported(service, xor).content
+def test_rejected_import_leaves_no_files(service: RunningService, xor: str) -> None:
+    valid = export(service, xor).content
     nan = safetensors.numpy.save({"0.weight": np.full((1, 2), np.nan, "f4")})
-    before, listed = networks(service), service.get("/v1/networks?limit=1")
-    wrong: list[tuple[bytes, dict[str, str], str, str]] = [
+    before, listed = list_network_directories(service), service.get("/v1/networks?limit=1")
+    rejected: list[tuple[bytes, dict[str, str], str, str]] = [
         (b"", {}, "file", "The file is empty"),
         (b"hello", {}, "file", "neither safetensors nor npz"),
-        (whole[:-1], {}, "file", "where the file has nothing"),
-        (whole, {"format": "onnx"}, "format", "The file is safetensors, not onnx"),
-        (whole, {"format": "keras"}, "format", "'safetensors', 'npz' or 'onnx'"),
-        (whole, {"cost": "huber"}, "cost", "says it itself"),
-        (whole, {"name": "net_x"}, "name", "ids do"),
-        (whole, {"colour": "red"}, "colour", "not known here"),
+        (valid[:-1], {}, "file", "beyond the end of the file"),
+        (valid, {"format": "onnx"}, "format", "The file is safetensors, not onnx"),
+        (valid, {"format": "keras"}, "format", "'safetensors', 'npz' or 'onnx'"),
+        (valid, {"cost": "huber"}, "cost", "states this itself"),
+        (valid, {"name": "net_x"}, "name", "must not start with net_"),
+        (valid, {"colour": "red"}, "colour", "Unknown"),
         (nan, {"layers": '[{"activation": "relu"}]'}, "file", "0.weight holds NaN"),
-        (nan, {}, "layers", "does not say what their activations are"),
+        (nan, {}, "layers", "does not state their activations"),
         (nan, {"layers": "[relu]"}, "layers", "Not valid JSON"),
         (nan, {"layers": "[3]"}, "layers.0", "JSON object"),
         (nan, {"layers": '[{"activation": "relu7"}]'}, "layers.0.activation", "'relu'"),
         (nan, {"layers": "relu7"}, "layers.0.activation", "'relu'"),
-        (nan, {"layers": '[{"activation": "relu", "units": 3}]'}, "layers.0.units", "not known"),
+        (nan, {"layers": '[{"activation": "relu", "units": 3}]'}, "layers.0.units", "Unknown"),
         (nan, {"layers": '[{"activation": "relu"}]', "classes": '["a"]'}, "classes", "at least 2"),
     ]
-    for content, options, field, sentence in wrong:
-        problem = imported(service, content, 422, **options)
-        assert (problem["errors"][0]["field"], sentence in problem["detail"]) == (field, True), problem
-    for answer, status, sentence in (
-        (service.http.post("/v1/networks", files={"inputs": ("x", whole)}), 422, "Accepted: file"),
-        (service.http.post("/v1/networks", files=[("file", ("x", whole))] * 2), 422, "There are 2 files"),
+    for content, options, field, message in rejected:
+        problem = import_file(service, content, 422, **options)
+        assert (problem["errors"][0]["field"], message in problem["detail"]) == (field, True), problem
+    for response, status, message in (
+        (service.http.post("/v1/networks", files={"inputs": ("x", valid)}), 422, "Accepted: file"),
+        (service.http.post("/v1/networks", files=[("file", ("x", valid))] * 2), 422, "There are 2 files"),
         (service.http.post("/v1/networks", data={"name": "x"}, files={"name": (None, "y")}), 422, "twice"),
         (
             service.http.post("/v1/networks", content=b"x", headers={"Content-Type": "multipart/form-data"}),
@@ -295,14 +311,14 @@ def test_what_is_refused_leaves_nothing(service: RunningService, xor: str) -> No
             "the body is empty",
         ),
         (
-            service.http.post("/v1/networks", content=whole, headers={"Content-Type": "image/png"}),
+            service.http.post("/v1/networks", content=valid, headers={"Content-Type": "image/png"}),
             415,
-            "JSON is expected",
+            "application/json is expected",
         ),
         (
             service.http.post(
                 "/v1/networks",
-                content=whole,
+                content=valid,
                 headers={
                     "Content-Type": "application/octet-stream",
                     "Content-Digest": f"sha-256=:{base64.b64encode(hashlib.sha256(b'else').digest()).decode()}:",
@@ -312,136 +328,137 @@ def test_what_is_refused_leaves_nothing(service: RunningService, xor: str) -> No
             "send it again",
         ),
     ):
-        assert (answer.status_code, sentence in answer.json()["detail"]) == (status, True), answer.text
+        assert (response.status_code, message in response.json()["detail"]) == (status, True), response.text
     assert service.http.put("/v1/networks", json={}).status_code == 405
-    assert networks(service) == before
+    assert list_network_directories(service) == before
     assert service.get("/v1/networks?limit=1") == listed
-    assert left(service) == []
+    assert list_uploads(service) == []
 
 
-def said(shape: list[int], kind: str = "F32", length: int = 0) -> bytes:
-    """A safetensors file whose header says this of its array."""
-    header = json.dumps({"0.weight": {"dtype": kind, "shape": shape, "data_offsets": [0, length]}}).encode()
+def to_safetensors(shape: list[int], dtype: str = "F32", length: int = 0) -> bytes:
+    """Return a safetensors file with this metadata, whether or not it fits the `length` bytes of data."""
+    header = json.dumps({"0.weight": {"dtype": dtype, "shape": shape, "data_offsets": [0, length]}}).encode()
     return len(header).to_bytes(8, "little") + header + bytes(length)
 
 
-def test_files_that_lie_of_themselves(service: RunningService) -> None:
-    """Each is answered soon, and in a sentence of some length."""
-    both = onnx.helper.make_tensor("w", onnx.TensorProto.FLOAT, [2, 3], np.zeros(6, "f4").tobytes(), raw=True)
-    both.float_data.append(1.0)
-    long = onnx.helper.make_node("Gemm", ["x", "w"], ["y"], alpha=b"\0" * 2**20)
-    value = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in ("x", "y")]
-    graph = onnx.helper.make_graph([long], "g", value[:1], value[1:], [both])
-    for content, words in (
-        (said([2**62] * 100_000), "is said to have 100000 dimensions"),
-        (said([2**62, 0]), "a dimension below 0 or above"),
-        (said([-1]), "a dimension below 0 or above"),
-        (said([1, 1], "F" * 2**20, 4), "FFFF…"),
+def test_file_with_wrong_metadata_is_rejected_with_a_short_message(service: RunningService) -> None:
+    tensor = onnx.helper.make_tensor("w", onnx.TensorProto.FLOAT, [2, 3], np.zeros(6, "f4").tobytes(), raw=True)
+    tensor.float_data.append(1.0)
+    node = onnx.helper.make_node("Gemm", ["x", "w"], ["y"], alpha=b"\0" * 2**20)
+    values = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in ("x", "y")]
+    graph = onnx.helper.make_graph([node], "g", values[:1], values[1:], [tensor])
+    for content, message in (
+        (to_safetensors([2**62] * 100_000), "has 100000 dimensions"),
+        (to_safetensors([2**62, 0]), "a dimension below 0 or above"),
+        (to_safetensors([-1]), "a dimension below 0 or above"),
+        (to_safetensors([1, 1], "F" * 2**20, 4), "FFFF…"),
         (onnx.helper.make_model(graph).SerializeToString(), r"its alpha is b'\x00\x00"),
     ):
         hints = {"layers": '[{"activation": "relu"}]'} if b"data_offsets" in content else {}
-        problem = imported(service, content, 422, **hints)
-        assert words in problem["detail"]
+        problem = import_file(service, content, 422, **hints)
+        assert message in problem["detail"]
         assert len(problem["detail"]) < 5000
 
 
-def test_limits(start_service: StartService) -> None:
+def test_limits_of_parameters_and_bytes(start_service: StartService) -> None:
     service = start_service(max_parameters="100", max_upload_bytes="5000", max_json_bytes="2000")
-    small = safetensors.numpy.save({"0.weight": np.ones((9, 10), "f4")})
-    beyond = safetensors.numpy.save({"0.weight": np.ones((10, 10), "f4")})
-    large = safetensors.numpy.save({"0.weight": np.ones((100, 100), "f4")})
+    smaller = safetensors.numpy.save({"0.weight": np.ones((9, 10), "f4")})
+    too_many_parameters = safetensors.numpy.save({"0.weight": np.ones((10, 10), "f4")})
+    too_many_bytes = safetensors.numpy.save({"0.weight": np.ones((100, 100), "f4")})
     layers = '[{"activation": "identity"}]'
-    assert imported(service, small, layers=layers)["parameters"] == 99
-    for content, words in ((beyond, "110 parameters; this service takes at most 100"), (large, "At most 5000 bytes")):
-        problem = imported(service, content, 413, layers=layers)
-        assert words in problem["detail"]
+    assert import_file(service, smaller, layers=layers)["parameters"] == 99
+    for content, message in (
+        (too_many_parameters, "110 parameters; at most 100 are accepted"),
+        (too_many_bytes, "At most 5000 bytes"),
+    ):
+        problem = import_file(service, content, 413, layers=layers)
+        assert message in problem["detail"]
         assert problem["type"] == "/problems/too-large"
-    assert len(networks(service)) == 1
-    assert left(service) == []
+    assert len(list_network_directories(service)) == 1
+    assert list_uploads(service) == []
 
 
-def test_the_same_key_takes_it_in_once(start_service: StartService) -> None:
+def test_import_is_idempotent(start_service: StartService) -> None:
     service = start_service()
-    network = scenarios.network(service)["id"]
-    content, other = (exported(service, network, 0, format).content for format in ("safetensors", "npz"))
+    network = scenarios.create_network(service)["id"]
+    content, other = (export(service, network, 0, format).content for format in ("safetensors", "npz"))
     key = {"Idempotency-Key": uuid4().hex}
 
-    def ask(content: bytes, **options: str) -> httpx.Response:
-        files = {"file": ("mine.bin", content)}
-        return httpx.post(f"{service.url}/v1/networks", files=files, data=options, headers=key, timeout=PATIENCE)
+    def post(content: bytes, **options: str) -> httpx.Response:
+        files = {"file": ("network.bin", content)}
+        return httpx.post(f"{service.url}/v1/networks", files=files, data=options, headers=key, timeout=TIMEOUT_SECONDS)
 
     with ThreadPoolExecutor(4) as pool:
-        answers = [*pool.map(ask, [content] * 8)]
-    assert {answer.status_code for answer in answers} <= {201, 409}
-    first = ask(content)
-    assert {answer.content for answer in answers if answer.status_code == 201} == {first.content}
-    assert len(networks(service)) == 2
+        responses = [*pool.map(post, [content] * 8)]
+    assert {response.status_code for response in responses} <= {201, 409}
+    first = post(content)
+    assert {response.content for response in responses if response.status_code == 201} == {first.content}
+    assert len(list_network_directories(service)) == 2
     service.kill()
     service.start()
-    again = ask(content)
-    assert (again.content, again.headers["Idempotent-Replayed"]) == (first.content, "true")
-    for refused in (ask(other), ask(content, name="other")):
-        assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "Idempotency-Key")
-    assert len(networks(service)) == 2
-    assert left(service) == []
-    taken = first.json()["id"]
-    assert predicted(service, taken) == predicted(service, network)
-    assert service.get(f"/v1/networks/{taken}/versions")["data"][0]["imported"] == "safetensors"
-    assert service.http.delete(f"/v1/networks/{taken}").status_code == 204
-    assert networks(service) == [network]
+    replay = post(content)
+    assert (replay.content, replay.headers["Idempotent-Replayed"]) == (first.content, "true")
+    for rejected in (post(other), post(content, name="other")):
+        assert (rejected.status_code, rejected.json()["errors"][0]["field"]) == (422, "Idempotency-Key")
+    assert len(list_network_directories(service)) == 2
+    assert list_uploads(service) == []
+    imported = first.json()["id"]
+    assert predict(service, imported) == predict(service, network)
+    assert service.get(f"/v1/networks/{imported}/versions")["data"][0]["import_format"] == "safetensors"
+    assert service.http.delete(f"/v1/networks/{imported}").status_code == 204
+    assert list_network_directories(service) == [network]
 
 
-def test_killed_as_it_takes_one_in(start_service: StartService) -> None:
-    """The file is large enough to be seen on its way; what was not answered is not there, and nothing is left of it."""
+def test_crash_during_an_import_leaves_no_files(start_service: StartService) -> None:
+    """The file is large enough to be seen while it is received and stored."""
     service = start_service()
     content = safetensors.numpy.save({"0.weight": np.zeros((2000, 4000), "f4")})
-    for place in ("uploads", "networks"):
-        folder = service.folder / place
+    for name in ("uploads", "networks"):
+        directory = service.data_dir / name
         service.get("/health/live")
         with ThreadPoolExecutor(1) as pool:
-            asked = pool.submit(imported, service, content, layers='[{"activation": "identity"}]')
-            while not [*folder.iterdir()]:
-                assert not asked.done(), asked.result()
-            readers = service.readers()
+            response = pool.submit(import_file, service, content, layers='[{"activation": "identity"}]')
+            while not [*directory.iterdir()]:
+                assert not response.done(), response.result()
+            pids = service.task_pids()
             service.kill()
             with pytest.raises((httpx.TransportError, RuntimeError)):
-                asked.result()
-        assert_gone(readers)
+                response.result()
+        assert_exited(pids)
         service.start()
         service.get("/health/live")
-        assert [*(service.folder / "uploads").iterdir()] == [*(service.folder / "networks").iterdir()] == []
+        assert [*(service.data_dir / "uploads").iterdir()] == [*(service.data_dir / "networks").iterdir()] == []
         assert service.get("/v1/networks")["data"] == []
 
 
-def nodes(count: int) -> bytes:
-    """A graph of so many nodes with nothing in them: two bytes each, and much more in memory."""
+def make_empty_nodes(count: int) -> bytes:
+    """Return an ONNX graph of this many empty nodes: two bytes each in the file, and many more in memory."""
     length = 2 * count
     return (
         b"\x08\x09\x3a" + bytes((length >> 7 * n & 127) | (128 if n < 3 else 0) for n in range(4)) + b"\x0a\x00" * count
     )
 
 
-def test_told_to_end_as_it_takes_one_in(start_service: StartService) -> None:
+def test_shutdown_during_an_import_responds_unavailable(start_service: StartService) -> None:
     service = start_service()
     service.get("/health/live")
     with ThreadPoolExecutor(1) as pool:
-        files = {"file": ("endless.onnx", nodes(50_000_000))}
-        asked = pool.submit(httpx.post, f"{service.url}/v1/networks", files=files, timeout=PATIENCE)
-        while not service.readers():
-            assert not asked.done(), asked.result().text
-        readers = service.readers()
+        files = {"file": ("endless.onnx", make_empty_nodes(50_000_000))}
+        response = pool.submit(httpx.post, f"{service.url}/v1/networks", files=files, timeout=TIMEOUT_SECONDS)
+        while not service.task_pids():
+            assert not response.done(), response.result().text
+        pids = service.task_pids()
         assert service.terminate() == 0
-        assert (asked.result().status_code, asked.result().json()["type"]) == (503, "/problems/unavailable")
-    assert_gone(readers)
-    assert networks(service) == left(service) == []
+        assert (response.result().status_code, response.result().json()["type"]) == (503, "/problems/unavailable")
+    assert_exited(pids)
+    assert list_network_directories(service) == list_uploads(service) == []
 
 
-def test_more_memory_than_there_is(start_service: StartService) -> None:
-    """A file takes more memory than reading may: it is said, and the next one is read."""
+def test_import_beyond_the_memory_limit_is_rejected_and_the_next_one_succeeds(start_service: StartService) -> None:
     service = start_service(task_memory_limit=str(256 * 2**20))
-    problem = imported(service, nodes(50_000_000), 413)
-    assert "more memory than there is" in problem["detail"]
-    network = scenarios.network(service)["id"]
-    taken = imported(service, exported(service, network, 0).content)
-    assert predicted(service, taken["id"]) == predicted(service, network)
-    assert left(service) == []
+    problem = import_file(service, make_empty_nodes(50_000_000), 413)
+    assert "more memory than is available" in problem["detail"]
+    network = scenarios.create_network(service)["id"]
+    imported = import_file(service, export(service, network, 0).content)
+    assert predict(service, imported["id"]) == predict(service, network)
+    assert list_uploads(service) == []

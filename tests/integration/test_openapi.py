@@ -1,4 +1,4 @@
-"""The OpenAPI document says of every setting what it means, and what it is when it is left out."""
+"""The OpenAPI document describes every setting and its default."""
 
 from typing import Any
 
@@ -27,42 +27,44 @@ SETTINGS = (
     "NewClone",
     "TagFields",
 )
-KINDS = ("optimizer", "schedule")
+TAGGED_UNIONS = ("optimizer", "schedule")
 
 
 @pytest.fixture(scope="module")
 def schemas(service: RunningService) -> dict[str, Any]:
-    found: dict[str, Any] = service.get("/openapi.json")["components"]["schemas"]
-    return found
+    components: dict[str, Any] = service.get("/openapi.json")["components"]["schemas"]
+    return components
 
 
-def meaning(field: dict[str, Any], schemas: dict[str, Any]) -> str:
-    """Its description, or that of what it may be."""
+def description(field: dict[str, Any], schemas: dict[str, Any]) -> str:
+    """Return the description of a field, or those of the schemas that it references."""
     parts = [field, *field.get("anyOf", [])]
     parts += [schemas[part["$ref"].split("/")[-1]] for part in parts if "$ref" in part]
     return " ".join(str(part["description"]) for part in parts if "description" in part)
 
 
-def kinds(schemas: dict[str, Any]) -> list[str]:
-    """The objects that a job's optimizer or schedule may be."""
-    text = str([schemas["NewJob"]["properties"][name] for name in KINDS])
+def members(schemas: dict[str, Any]) -> list[str]:
+    """Return the schemas of all optimizers and schedules."""
+    text = str([schemas["NewJob"]["properties"][name] for name in TAGGED_UNIONS])
     return [name for name in schemas if f"'#/components/schemas/{name}'" in text]
 
 
-def test_every_setting_has_a_meaning(schemas: dict[str, Any]) -> None:
-    objects = [name for name in SETTINGS if name in schemas] + kinds(schemas)
+def test_every_setting_has_a_description(schemas: dict[str, Any]) -> None:
+    objects = [name for name in SETTINGS if name in schemas] + members(schemas)
     assert {"NewJob", "NewNetwork", "LayerFields", "Adam", "Lbfgs", "Cosine", "StageFields"} <= set(objects)
-    without = [
+    undescribed = [
         f"{name}.{field}"
         for name in objects
-        for field, what in schemas[name]["properties"].items()
-        if field != "type" and not meaning(what, schemas)
+        for field, schema in schemas[name]["properties"].items()
+        if field != "type" and not description(schema, schemas)
     ]
-    assert without == []
+    assert undescribed == []
 
 
-def test_every_setting_that_may_be_left_out_has_a_default_or_says_what_it_is(schemas: dict[str, Any]) -> None:
-    for name in ("NewNetwork", "LayerFields", "NewJob", *kinds(schemas)):
+def test_every_optional_setting_has_a_default(schemas: dict[str, Any]) -> None:
+    for name in ("NewNetwork", "LayerFields", "NewJob", *members(schemas)):
         required = schemas[name].get("required", [])
-        for field, what in schemas[name]["properties"].items():
-            assert field in required or field in KINDS or "default" in what or "null" in str(what), f"{name}.{field}"
+        for field, schema in schemas[name]["properties"].items():
+            assert field in required or field in TAGGED_UNIONS or "default" in schema or "null" in str(schema), (
+                f"{name}.{field}"
+            )

@@ -1,6 +1,5 @@
-"""From nothing to a prediction, over HTTP."""
+"""Whole workflows, from creating a network to predictions with it."""
 
-import io
 from typing import Any
 
 import numpy as np
@@ -9,10 +8,11 @@ from sklearn.datasets import load_digits
 
 from nabla.app.client import Client
 from tests.support import scenarios
+from tests.support.datasets import post_dataset, to_npz
 from tests.support.service import RunningService
 
 
-def test_xor(service: RunningService) -> None:
+def test_xor_from_network_to_prediction(service: RunningService) -> None:
     network = service.post(
         "/v1/networks",
         {
@@ -26,21 +26,21 @@ def test_xor(service: RunningService) -> None:
     )
     assert network["parameters"] == 33
     assert network["version"] == 0
-    dataset = scenarios.dataset(service, name="gate")
+    dataset = scenarios.create_dataset(service, name="gate")
     assert (dataset["rows"], dataset["classes"]) == (4, ["no", "yes"])
-    job = scenarios.job(service, network_id="gate", dataset_id="gate", name="gate")
+    job = scenarios.submit_job(service, network_id="gate", dataset_id="gate", name="gate")
     assert job["network_id"] == network["id"]
 
-    done = service.finished(job["id"])
+    finished = service.wait_for_job(job["id"])
 
-    assert (done.state, done.epoch, done.network_version, done.error) == ("succeeded", 500, 1, None)
-    assert done.seconds_elapsed > 0
+    assert (finished.state, finished.epoch, finished.network_version, finished.error) == ("succeeded", 500, 1, None)
+    assert finished.seconds_elapsed > 0
     assert service.get("/v1/networks/gate")["version"] == 1
-    answer = service.post("/v1/networks/gate/predictions", {"inputs": scenarios.XOR_INPUTS})
-    assert (answer["labels"], answer["version"]) == (["no", "yes", "yes", "no"], 1)
+    predictions = service.post("/v1/networks/gate/predictions", {"inputs": scenarios.XOR_INPUTS})
+    assert (predictions["labels"], predictions["version"]) == (["no", "yes", "yes", "no"], 1)
     before = service.post("/v1/networks/gate/predictions", {"inputs": scenarios.XOR_INPUTS, "version": 0})
     assert before["labels"] is None
-    assert before["outputs"] != answer["outputs"]
+    assert before["outputs"] != predictions["outputs"]
 
     history = service.get("/v1/jobs/gate/history?limit=400")
     assert [epoch["epoch"] for epoch in history["data"]] == list(range(1, 401))
@@ -48,24 +48,24 @@ def test_xor(service: RunningService) -> None:
     rest = service.get("/v1/jobs/gate/history?after=400")
     assert [epoch["epoch"] for epoch in rest["data"]] == list(range(401, 501))
     assert not rest["has_more"]
-    assert rest["data"][-1]["cost"] == done.cost
+    assert rest["data"][-1]["cost"] == finished.cost
     assert rest["data"][-1]["accuracy"] == 1.0
 
 
-def test_the_article_regression_falls_below_its_cost(service: RunningService) -> None:
-    """f(x) = sin x0 + cos x1 + tanh x2 + x3², 4-16-64-8-1, η 0.05, full batch: below 0.11 within 2,000 epochs."""
+def test_regression_of_the_article_reaches_its_cost(service: RunningService) -> None:
+    """Fit f(x) = sin x0 + cos x1 + tanh x2 + x3² with 4-16-64-8-1, η 0.05, full batch: below 0.11 in 2,000 epochs."""
     x = np.random.default_rng(0).random((10_000, 4), np.float32)
     y = np.sin(x[:, 0]) + np.cos(x[:, 1]) + np.tanh(x[:, 2]) + x[:, 3] ** 2
-    dataset = upload(service, inputs=x, targets=y)
+    dataset = upload_arrays(service, inputs=x, targets=y)
     layers = [{"units": units, "activation": "sigmoid"} for units in (16, 64, 8)]
-    network = scenarios.network(
+    network = scenarios.create_network(
         service,
         inputs=4,
         layers=[*layers, {"units": 1, "activation": "identity"}],
         cost="quadratic",
         initializer="glorot_uniform",
     )
-    job = scenarios.job(
+    job = scenarios.submit_job(
         service,
         network_id=network["id"],
         dataset_id=dataset["id"],
@@ -74,10 +74,10 @@ def test_the_article_regression_falls_below_its_cost(service: RunningService) ->
         learning_rate=0.05,
         target_cost=0.11,
     )
-    done = service.finished(job["id"])
-    assert (done.state, done.stopped) == ("succeeded", "target_cost")
-    assert done.cost is not None
-    assert done.cost < 0.11
+    finished = service.wait_for_job(job["id"])
+    assert (finished.state, finished.stop_reason) == ("succeeded", "target_cost")
+    assert finished.cost is not None
+    assert finished.cost < 0.11
 
 
 def test_digits_from_a_file_with_the_client(service: RunningService, tmp_path: Any) -> None:
@@ -98,26 +98,22 @@ def test_digits_from_a_file_with_the_client(service: RunningService, tmp_path: A
         assert job.view.epochs == len(history) == 30
         assert history[-1].validation_accuracy is not None
         assert history[-1].validation_accuracy > 0.9
-        answers = network.predict((digits.data[1400:] / 16).tolist()).labels
-        assert answers is not None
-        assert np.mean([int(answer) for answer in answers] == digits.target[1400:]) > 0.88
+        labels = network.predict((digits.data[1400:] / 16).tolist()).labels
+        assert labels is not None
+        assert np.mean([int(label) for label in labels] == digits.target[1400:]) > 0.88
 
 
-def upload(service: RunningService, **arrays: Any) -> dict[str, Any]:
-    file = io.BytesIO()
-    np.savez(file, allow_pickle=False, **arrays)
-    answer = service.http.post("/v1/datasets", files={"file": ("data.npz", file.getvalue())})
-    assert answer.status_code == 201, answer.text
-    return dict(answer.json())
+def upload_arrays(service: RunningService, **arrays: Any) -> dict[str, Any]:
+    return post_dataset(service, files={"file": ("data.npz", to_npz(**arrays))})
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_the_same_job_gives_the_same_bits(service: RunningService, dtype: str) -> None:
+def test_same_job_gives_the_same_outputs_bitwise(service: RunningService, dtype: str) -> None:
     outputs = []
     for _ in range(2):
-        network = scenarios.network(service, dtype=dtype)
-        job = scenarios.job(service, network_id=network["id"], batch_size=2)
-        service.finished(job["id"])
+        network = scenarios.create_network(service, dtype=dtype)
+        job = scenarios.submit_job(service, network_id=network["id"], batch_size=2)
+        service.wait_for_job(job["id"])
         path = f"/v1/networks/{network['id']}/predictions"
         outputs.append(service.post(path, {"inputs": scenarios.XOR_INPUTS})["outputs"])
     assert outputs[0] == outputs[1]

@@ -1,5 +1,6 @@
-"""The same start, the same data: 50 steps end where PyTorch's end, to 1e-9 in float64."""
+"""Parity with PyTorch: from the same parameters and data, parameters agree to 1e-9 in float64 after 50 steps."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -17,14 +18,15 @@ from nabla.engine.training.trainer import Trainer
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed; .ci/run installs it")
 
-# PyTorch keeps nadam's product of momenta in its default type.
+# PyTorch stores nadam's product of momenta in its default dtype.
 torch.set_default_dtype(torch.float64)
 
 STEPS = 50
-ROWS, BATCH = 20, 8
+ROWS, BATCH_SIZE = 20, 8
+EPOCHS = math.ceil(STEPS / math.ceil(ROWS / BATCH_SIZE))
 Array = npt.NDArray[np.float64]
 
-ACTIVATION_IN_TORCH = {
+TORCH_ACTIVATIONS = {
     "identity": lambda z: z,
     "sigmoid": torch.sigmoid,
     "tanh": torch.tanh,
@@ -39,8 +41,8 @@ ACTIVATION_IN_TORCH = {
     "softmax": lambda z: torch.softmax(z, dim=1),
 }
 
-# Of the sum over all outputs, from the last layer's weighted sums.
-COST_IN_TORCH = {
+# Sums over all outputs, computed from the weighted sums z of the last layer.
+TORCH_COSTS = {
     "quadratic": lambda z, y: torch.nn.functional.mse_loss(z, y, reduction="sum") / 2,
     "mean_absolute": lambda z, y: torch.nn.functional.l1_loss(z, y, reduction="sum"),
     "huber": lambda z, y: torch.nn.functional.huber_loss(z, y, reduction="sum", delta=0.7),
@@ -52,7 +54,7 @@ COST_IN_TORCH = {
         z, y, reduction="sum", label_smoothing=0.1
     ),
 }
-OUTPUT_OF: dict[str, ActivationName] = {
+OUTPUT_ACTIVATIONS: dict[str, ActivationName] = {
     "poisson": "softplus",
     "binary_cross_entropy": "sigmoid",
     "categorical_cross_entropy": "softmax",
@@ -70,7 +72,7 @@ SETTINGS: dict[OptimizerName, dict[str, float]] = {
 }
 
 
-def optimizer_in_torch(name: OptimizerName, parameters: list[Any], rate: float) -> Any:
+def create_torch_optimizer(name: OptimizerName, parameters: list[Any], rate: float) -> Any:
     settings = {**OPTIMIZERS[name].settings, **SETTINGS[name]}
     adam = {"lr": rate, "betas": (settings.get("beta_1"), settings.get("beta_2")), "eps": settings.get("epsilon")}
     match name:
@@ -89,7 +91,7 @@ def optimizer_in_torch(name: OptimizerName, parameters: list[Any], rate: float) 
     return torch.optim.NAdam(parameters, **adam, momentum_decay=settings["momentum_decay"])
 
 
-def data(cost: str) -> tuple[Array, Array]:
+def create_data(cost: str) -> tuple[Array, Array]:
     generator = np.random.default_rng(4)
     x = generator.normal(size=(ROWS, 4))
     if cost == "categorical_cross_entropy":
@@ -97,42 +99,42 @@ def data(cost: str) -> tuple[Array, Array]:
     return x, generator.uniform(0.1, 0.9, (ROWS, 3))
 
 
-def trained(network: Network, cost: CostName, optimizer: OptimizerName, rate: float) -> Array:
-    """Our parameters after the steps, in batches that include a short last one."""
+def train(network: Network, cost: CostName, optimizer: OptimizerName, rate: float) -> Array:
+    """Return the parameters after at least STEPS steps; an epoch's last mini-batch is shorter."""
     spec = TrainingSpec(
-        epochs=-(-STEPS // -(-ROWS // BATCH)),
-        batch_size=BATCH,
+        epochs=EPOCHS,
+        batch_size=BATCH_SIZE,
         learning_rate=rate,
         optimizer=optimizer,
         optimizer_settings=SETTINGS[optimizer],
         shuffle=False,
     )
-    for _ in Trainer(network, OpenDataset(*data(cost)), spec).run():
+    for _ in Trainer(network, OpenDataset(*create_data(cost)), spec).run():
         pass
     return np.asarray(network.parameters, np.float64)
 
 
-def trained_in_torch(start: Network, cost: str, optimizer: OptimizerName, rate: float) -> Array:
-    parameters = [torch.tensor(array.copy(), requires_grad=True) for layer in start.layers for array in layer]
-    activations = [ACTIVATION_IN_TORCH[layer.activation] for layer in start.architecture.layers]
-    if cost in OUTPUT_OF:
-        activations[-1] = ACTIVATION_IN_TORCH["identity"]
-    x, y = (torch.tensor(array) for array in data(cost))
-    stepper = optimizer_in_torch(optimizer, parameters, rate)
-    for _ in range(-(-STEPS // -(-ROWS // BATCH))):
-        for first in range(0, ROWS, BATCH):
-            a = x[first : first + BATCH]
+def train_in_torch(network: Network, cost: str, optimizer: OptimizerName, rate: float) -> Array:
+    parameters = [torch.tensor(array.copy(), requires_grad=True) for layer in network.layers for array in layer]
+    activations = [TORCH_ACTIVATIONS[layer.activation] for layer in network.architecture.layers]
+    if cost in OUTPUT_ACTIVATIONS:
+        activations[-1] = TORCH_ACTIVATIONS["identity"]
+    x, y = (torch.tensor(array) for array in create_data(cost))
+    torch_optimizer = create_torch_optimizer(optimizer, parameters, rate)
+    for _ in range(EPOCHS):
+        for first in range(0, ROWS, BATCH_SIZE):
+            a = x[first : first + BATCH_SIZE]
             for layer, activation in enumerate(activations):
                 a = activation(a @ parameters[2 * layer].T + parameters[2 * layer + 1])
-            loss = COST_IN_TORCH[cost](a, y[first : first + BATCH]) / len(a)
-            stepper.zero_grad()
+            loss = TORCH_COSTS[cost](a, y[first : first + BATCH_SIZE]) / len(a)
+            torch_optimizer.zero_grad()
             loss.backward()
-            stepper.step()
+            torch_optimizer.step()
     return np.concatenate([parameter.detach().numpy().reshape(-1) for parameter in parameters])
 
 
-def network(hidden: ActivationName, cost: CostName) -> Network:
-    layers = (Layer(6, hidden), Layer(5, "tanh"), Layer(3, OUTPUT_OF.get(cost, "identity")))
+def create_network(hidden: ActivationName, cost: CostName) -> Network:
+    layers = (Layer(6, hidden), Layer(5, "tanh"), Layer(3, OUTPUT_ACTIVATIONS.get(cost, "identity")))
     smoothing = 0.1 if cost == "categorical_cross_entropy" else 0.0
     return Network(
         Architecture(
@@ -141,25 +143,25 @@ def network(hidden: ActivationName, cost: CostName) -> Network:
     )
 
 
-@pytest.mark.parametrize("optimizer", [name for name in OPTIMIZERS if name != "l-bfgs"])  # see test_scipy
-def test_optimizers(optimizer: OptimizerName) -> None:
-    check("tanh", "quadratic", optimizer)
+@pytest.mark.parametrize("optimizer", [name for name in OPTIMIZERS if name != "l-bfgs"])  # see test_scipy.py
+def test_optimizers_match_pytorch(optimizer: OptimizerName) -> None:
+    check_parity("tanh", "quadratic", optimizer)
 
 
-@pytest.mark.parametrize("cost", COST_IN_TORCH)
-def test_costs(cost: CostName) -> None:
-    check("sigmoid", cost, "adam")
+@pytest.mark.parametrize("cost", TORCH_COSTS)
+def test_costs_match_pytorch(cost: CostName) -> None:
+    check_parity("sigmoid", cost, "adam")
 
 
 @pytest.mark.parametrize("hidden", ACTIVATIONS)
-def test_activations(hidden: ActivationName) -> None:
-    check(hidden, "quadratic", "sgd")
+def test_activations_match_pytorch(hidden: ActivationName) -> None:
+    check_parity(hidden, "quadratic", "sgd")
 
 
-def check(hidden: ActivationName, cost: CostName, optimizer: OptimizerName) -> None:
+def check_parity(hidden: ActivationName, cost: CostName, optimizer: OptimizerName) -> None:
     rate = 0.1 if optimizer == "sgd" else 0.01
-    expected = trained_in_torch(network(hidden, cost), cost, optimizer, rate)
-    start = network(hidden, cost).parameters
-    found = trained(network(hidden, cost), cost, optimizer, rate)
-    assert np.abs(expected - start).max() > 0.01
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
+    initial = create_network(hidden, cost).parameters
+    expected = train_in_torch(create_network(hidden, cost), cost, optimizer, rate)
+    parameters = train(create_network(hidden, cost), cost, optimizer, rate)
+    assert np.abs(expected - initial).max() > 0.01
+    np.testing.assert_allclose(parameters, expected, rtol=0, atol=1e-9)

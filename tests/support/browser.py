@@ -1,4 +1,4 @@
-"""A real browser for tests."""
+"""Chromium for tests and screenshots."""
 
 import shutil
 from collections.abc import Iterator
@@ -7,11 +7,11 @@ from contextlib import contextmanager
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
-from tests.support.service import PATIENCE
+from tests.support.service import TIMEOUT_SECONDS
 
 CHROMIUM = shutil.which("chromium")
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
-# No sandbox, as root has none; and no calls of its own to anywhere.
+requires_chromium = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+# root has no sandbox. The other flags keep the browser from sending requests of its own.
 _FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -24,9 +24,9 @@ _FLAGS = [
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
-    """In which everything that is expected may take its time, as on a busy machine."""
-    expect.set_options(timeout=1000 * PATIENCE)
+def launch_chromium() -> Iterator[Browser]:
+    """Launch a browser. Expectations get a timeout that a busy machine needs."""
+    expect.set_options(timeout=1000 * TIMEOUT_SECONDS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_FLAGS)
         try:

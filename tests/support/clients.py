@@ -1,4 +1,4 @@
-"""Both clients behind one face: what a test says of one is said of the other."""
+"""One interface to both clients, so that the same test runs with each."""
 
 import inspect
 from collections.abc import AsyncIterator, Iterator
@@ -8,73 +8,75 @@ from typing import Any
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from nabla.app.client import AsyncClient, Client
-from nabla.app.client._async.resource import AsyncHandle
+from nabla.app.client._async.resource import AsyncResource
 
-BOTH = ("sync", "async")
+CLIENT_KINDS = ("sync", "async")
 
 
 @contextmanager
-def client_of(kind: str, url: str, **options: Any) -> Iterator[Any]:
+def open_client(kind: str, url: str, **options: Any) -> Iterator[Any]:
+    """Open a synchronous client, or an asynchronous one behind a synchronous interface."""
     if kind == "sync":
         with Client(url, **options) as client:
             yield client
         return
     with start_blocking_portal() as portal:
-        made = portal.call(lambda: _made(url, options))
+        async_client = portal.call(lambda: _create_async_client(url, options))
         try:
-            yield Driven(portal, made)
+            yield SyncAdapter(portal, async_client)
         finally:
-            portal.call(made.close)
+            portal.call(async_client.close)
 
 
-async def _made(url: str, options: dict[str, Any]) -> AsyncClient:
+async def _create_async_client(url: str, options: dict[str, Any]) -> AsyncClient:
     return AsyncClient(url, **options)
 
 
-class Driven:
-    """An asynchronous client, or what it has given out, in an event loop of its own."""
+class SyncAdapter:
+    """Synchronous interface to an asynchronous client or resource, whose event loop runs in a thread."""
 
-    def __init__(self, portal: BlockingPortal, driven: Any) -> None:
+    def __init__(self, portal: BlockingPortal, wrapped: Any) -> None:
         self.portal = portal
-        self.driven = driven
+        self.wrapped = wrapped
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(self.driven, name)
-        if not inspect.isroutine(found):
-            return found
+        attribute = getattr(self.wrapped, name)
+        if not inspect.isroutine(attribute):
+            return attribute
 
         def call(*args: Any, **options: Any) -> Any:
-            result = found(*(bare(one) for one in args), **{name: bare(one) for name, one in options.items()})
+            result = attribute(*map(unwrap, args), **{name: unwrap(value) for name, value in options.items()})
             if inspect.isasyncgen(result):
-                return self._each(result)
-            return self._given(self.portal.call(_awaited, result)) if inspect.iscoroutine(result) else result
+                return self._iterate(result)
+            return self._wrap(self.portal.call(_await, result)) if inspect.iscoroutine(result) else result
 
         return call
 
     def __eq__(self, other: object) -> bool:
-        return bool(self.driven == bare(other))
+        return bool(self.wrapped == unwrap(other))
 
     def __hash__(self) -> int:
-        return hash(self.driven)
+        return hash(self.wrapped)
 
     def __repr__(self) -> str:
-        return repr(self.driven)
+        return repr(self.wrapped)
 
-    def _each(self, results: AsyncIterator[Any]) -> Iterator[Any]:
+    def _iterate(self, results: AsyncIterator[Any]) -> Iterator[Any]:
         while (result := self.portal.call(_next, results)) is not None:
-            yield self._given(result)
+            yield self._wrap(result)
 
-    def _given(self, result: Any) -> Any:
+    def _wrap(self, result: Any) -> Any:
         if isinstance(result, list):
-            return [self._given(one) for one in result]
-        return Driven(self.portal, result) if isinstance(result, AsyncHandle) else result
+            return [self._wrap(item) for item in result]
+        return SyncAdapter(self.portal, result) if isinstance(result, AsyncResource) else result
 
 
-def bare(value: Any) -> Any:
-    return value.driven if isinstance(value, Driven) else value
+def unwrap(value: Any) -> Any:
+    """Return the asynchronous object behind an adapter; any other value as it is."""
+    return value.wrapped if isinstance(value, SyncAdapter) else value
 
 
-async def _awaited(result: Any) -> Any:
+async def _await(result: Any) -> Any:
     return await result
 
 

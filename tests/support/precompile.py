@@ -1,7 +1,7 @@
-"""Compiles the engine for networks of one type of numbers: python -m tests.support.precompile float32
+"""Compile the engine for networks of one dtype: python -m tests.support.precompile float32.
 
-Several of these may run at the same time, each for another type. What Numba keeps on disk is not made for that: it
-reads the list of what there is, takes the next free name for what is new, and writes the list, while others do.
+Several of these may run at the same time, each for another dtype. Numba's cache on disk does not support that: it reads
+the index, takes the next free file name and writes the index, without a lock.
 """
 
 import fcntl
@@ -17,16 +17,17 @@ from nabla.engine.training.devices import compile_training
 _save: Any = IndexDataCacheFile.save
 
 
-def _save_alone(file: IndexDataCacheFile, key: Any, data: Any) -> None:
+def _save_with_lock(file: IndexDataCacheFile, key: Any, data: Any) -> None:
     with Path(__file__).open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _save(file, key, data)
 
 
 def main(dtype: str) -> None:
-    known: tuple[DtypeName, ...] = get_args(DtypeName)
-    IndexDataCacheFile.save = _save_alone  # type: ignore[method-assign]  # it is the one place where Numba writes
-    compile_training(dtypes=[one for one in known if one == dtype])
+    """Compile the engine for networks of this dtype."""
+    dtypes: tuple[DtypeName, ...] = get_args(DtypeName)
+    IndexDataCacheFile.save = _save_with_lock  # type: ignore[method-assign]  # the only method that writes the index
+    compile_training(dtypes=[name for name in dtypes if name == dtype])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A real service for tests: its own process on a real port, over a folder of its own."""
+"""A service for tests: its own process on a real port, with its own data directory."""
 
 import os
 import select
@@ -17,148 +17,164 @@ from nabla.app.client import Client, History
 from nabla.app.schemas.jobs import EpochView, JobView
 from nabla.app.server import listen
 
-_NOT_HANDED_ON = ("NABLA_", "OPENBLAS_NUM_THREADS")
-# Nothing here takes longer even on a busy machine; only a failing test waits for it.
-PATIENCE = 120.0
+# Settings from outside, and the thread limit that suits test processes: the service runs as in production.
+_EXCLUDED_VARIABLES = ("NABLA_", "OPENBLAS_NUM_THREADS")
+# Ample even on a busy machine: only a failing test waits this long.
+TIMEOUT_SECONDS = 120.0
+# The server closes idle connections after 5 s, which is httpx's default as well: a request may then be sent on a
+# connection that is just being closed, and fails with a connection reset.
+_KEEPALIVE_SECONDS = 2.0
 
 
 class RunningService:
     """`nabla serve` on a free port of 127.0.0.1. The socket stays open across `kill` and `start`: the address stays."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None, **settings: str) -> None:
-        """`environment`: variables besides those of the tests and of the settings."""
-        self.folder = folder
+    def __init__(self, data_dir: Path, environment: Mapping[str, str] | None = None, **settings: str) -> None:
+        """Start a service.
+
+        Args:
+            data_dir: Its data directory; the log is written next to it.
+            environment: Variables besides those of the tests and of the settings.
+            settings: Values of settings by their names in lower case, without NABLA_.
+        """
+        self.data_dir = data_dir
         self.environment = {
-            # As it is used: neither set up from outside, nor with the threads that suit a process of tests.
-            **{name: value for name, value in os.environ.items() if not name.startswith(_NOT_HANDED_ON)},
+            **{name: value for name, value in os.environ.items() if not name.startswith(_EXCLUDED_VARIABLES)},
             "NABLA_LOG_LEVEL": "warning",
-            "PYTHONDONTWRITEBYTECODE": "",  # else every start compiles what does not change
-            "NABLA_GPUS": "none",  # tests that are about GPUs ask for them
+            "PYTHONDONTWRITEBYTECODE": "",  # with bytecode files, later starts need not compile the source again
+            "NABLA_GPUS": "none",  # tests that need GPUs override this
             **{f"NABLA_{name.upper()}": value for name, value in settings.items()},
             **(environment or {}),
         }
         self.socket = listen("127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
-        self.http = httpx.Client(base_url=self.url, timeout=PATIENCE)
-        self.log = folder.with_name(f"{folder.name}.log")
+        self.http = self._open_http()
+        self.log = data_dir.with_name(f"{data_dir.name}.log")
         self.process: subprocess.Popen[bytes]
         self.start()
 
     def start(self) -> None:
-        descriptor = self.socket.fileno()
-        command = [
-            sys.executable,
-            "-m",
-            "nabla.app.cli.main",
-            "serve",
-            "--fd",
-            str(descriptor),
-            "--data-dir",
-            str(self.folder),
-        ]
+        """Start the process, on the data of an earlier one if there was one."""
+        descriptor = str(self.socket.fileno())
+        command = [sys.executable, "-m", "nabla.app.cli.main", "serve", "--fd", descriptor]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                command, pass_fds=[descriptor], env=self.environment, stdout=log, stderr=log
+                [*command, "--data-dir", str(self.data_dir)],
+                pass_fds=[self.socket.fileno()],
+                env=self.environment,
+                stdout=log,
+                stderr=log,
             )
 
     def kill(self) -> None:
-        """kill -9, as a crash would."""
+        """Kill the process with SIGKILL, as a crash would."""
         self.process.kill()
         self.process.wait()
-        self.http.close()
-        self.http = httpx.Client(base_url=self.url, timeout=PATIENCE)
+        self.reconnect()
 
     def terminate(self) -> int:
-        """SIGTERM; the exit code."""
+        """Stop the process with SIGTERM and return its exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(PATIENCE)
+        return self.process.wait(TIMEOUT_SECONDS)
 
-    def workers(self) -> list[int]:
-        """The process ids of the service's workers."""
-        return self._children("nabla.engine.workers.training_main")
+    def reconnect(self) -> None:
+        """Replace the HTTP client, whose connections lead to an earlier process."""
+        self.http.close()
+        self.http = self._open_http()
 
-    def readers(self) -> list[int]:
-        """Those of the processes that read files."""
+    def _open_http(self) -> httpx.Client:
+        limits = httpx.Limits(keepalive_expiry=_KEEPALIVE_SECONDS)
+        return httpx.Client(base_url=self.url, timeout=TIMEOUT_SECONDS, limits=limits)
+
+    def worker_pids(self) -> list[int]:
+        """Return the process ids of the workers, which train."""
+        return self._child_pids("nabla.engine.workers.training_main")
+
+    def task_pids(self) -> list[int]:
+        """Return the process ids of the task processes for ingest, profiles, model files and Arrow."""
         return [
-            process
+            pid
             for role in ("ingest", "profile", "model-io", "arrow")
-            for process in self._children(f"nabla.engine.workers.task_main\0{role}")
+            for pid in self._child_pids(f"nabla.engine.workers.task_main\0{role}")
         ]
 
-    def predictors(self) -> list[int]:
-        """That of the process that predicts datasets, if there is one."""
-        return self._children("nabla.engine.workers.task_main\0predict")
+    def batch_prediction_pids(self) -> list[int]:
+        """Return the process id of the task process for batch predictions, if it is running."""
+        return self._child_pids("nabla.engine.workers.task_main\0predict")
 
-    def _children(self, module: str) -> list[int]:
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        threads = Path(f"/proc/{self.process.pid}/task").iterdir()
-        assert children.exists()
-        found = [int(pid) for thread in threads for pid in _text(thread / "children").split()]
-        return [process for process in found if module in _text(Path(f"/proc/{process}/cmdline"))]
+    def _child_pids(self, command: str) -> list[int]:
+        threads = Path(f"/proc/{self.process.pid}/task")
+        assert (threads / str(self.process.pid) / "children").exists()
+        pids = [int(pid) for thread in threads.iterdir() for pid in _read_proc(thread / "children").split()]
+        return [pid for pid in pids if command in _read_proc(Path(f"/proc/{pid}/cmdline"))]
 
-    def ready(self) -> None:
+    def wait_until_ready(self) -> None:
         """Wait until a worker is ready."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         while self.http.get("/health/ready").status_code != 200:
             assert time.monotonic() < deadline, self.log.read_text()
             assert self.process.poll() is None, self.log.read_text()
             time.sleep(0.05)
 
     def post(self, path: str, body: Any = None, status: int | None = None) -> dict[str, Any]:
-        answer = self.http.post(path, json=body)
+        """Send a POST request that gets this status, or any of success, and return the JSON of the response."""
+        response = self.http.post(path, json=body)
         if status is None:
-            assert answer.is_success, answer.text
+            assert response.is_success, response.text
         else:
-            assert answer.status_code == status, answer.text
-        return dict(answer.json())
+            assert response.status_code == status, response.text
+        return dict(response.json())
 
     def get(self, path: str) -> dict[str, Any]:
-        answer = self.http.get(path)
-        assert answer.status_code == 200, answer.text
-        return dict(answer.json())
+        """Send a GET request that succeeds, and return the JSON of the response."""
+        response = self.http.get(path)
+        assert response.status_code == 200, response.text
+        return dict(response.json())
 
     def follow(self, job_id: str) -> Iterator[EpochView | JobView]:
-        # Not patient: a service that is gone was killed on purpose.
-        with Client(self.url, timeout=PATIENCE, patience=0) as client:
-            yield from client.job(job_id).follow()
+        """Iterate over the events of a job until it is finished."""
+        # Without retries: a service that does not respond was killed by the test.
+        with Client(self.url, timeout=TIMEOUT_SECONDS, retry_timeout=0) as client:
+            yield from client.get_job(job_id).follow()
 
-    def finished(self, job_id: str) -> JobView:
-        """Wait for the job's last state."""
-        *_, last = self.follow(job_id)
-        assert isinstance(last, JobView)
-        return last
+    def wait_for_job(self, job_id: str) -> JobView:
+        """Wait until the job is finished, and return it."""
+        *_, job = self.follow(job_id)
+        assert isinstance(job, JobView)
+        return job
 
-    def trained(self, job_id: str, epochs: int) -> None:
-        """Wait until the job has finished so many epochs."""
+    def wait_for_epoch(self, job_id: str, epoch: int) -> None:
+        """Wait until the job has finished this epoch."""
         for event in self.follow(job_id):
-            if isinstance(event, EpochView) and event.epoch >= epochs:
+            if isinstance(event, EpochView) and event.epoch >= epoch:
                 return
-        raise AssertionError(f"the job ended before epoch {epochs}")
+        raise AssertionError(f"the job ended before epoch {epoch}")
 
-    def replaced(self, job_id: str, attempts: int) -> None:
-        """Wait until the job has been started so often."""
+    def wait_for_attempt(self, job_id: str, attempt: int) -> None:
+        """Wait until the job runs for the `attempt`-th time."""
         for event in self.follow(job_id):
-            if isinstance(event, JobView) and event.state == "running" and event.attempts >= attempts:
+            if isinstance(event, JobView) and event.state == "running" and event.attempts >= attempt:
                 return
-        raise AssertionError(f"the job ended before start {attempts}")
+        raise AssertionError(f"the job ended before attempt {attempt}")
 
     def history(self, job_id: str) -> History:
-        with Client(self.url, timeout=PATIENCE) as client:
-            return client.job(job_id).history()
+        """Return the history of a job."""
+        with Client(self.url, timeout=TIMEOUT_SECONDS) as client:
+            return client.get_job(job_id).history()
 
     def close(self) -> None:
-        """End in order."""
+        """Stop the service in order, and close its socket."""
         if self.process.poll() is None:
             self.terminate()
         self.http.close()
         self.socket.close()
 
-    def abandon(self) -> None:
-        """kill -9, and wait until all that it has started is gone as well."""
+    def force_close(self) -> None:
+        """Kill the service, wait until its child processes have exited, and close its socket."""
         if self.process.poll() is None:
-            started = self.workers() + self.readers() + self.predictors()
+            children = self.worker_pids() + self.task_pids() + self.batch_prediction_pids()
             self.kill()
-            assert_gone(started)
+            assert_exited(children)
         self.close()
 
     def __enter__(self) -> Self:
@@ -170,19 +186,19 @@ class RunningService:
         self.close()
 
 
-def assert_gone(processes: list[int]) -> None:
-    """Wait for processes that are not our children to end; the test's time limit ends the wait."""
-    for process in processes:
+def assert_exited(pids: list[int]) -> None:
+    """Wait until processes that are not our children have exited; fail if one of them still runs after 10 s."""
+    for pid in pids:
         try:
-            descriptor = os.pidfd_open(process)
+            descriptor = os.pidfd_open(pid)
         except ProcessLookupError:
             continue
         with os.fdopen(descriptor) as file:
-            assert select.select([file], [], [], 10)[0], f"process {process} still runs"
+            assert select.select([file], [], [], 10)[0], f"process {pid} still runs"
 
 
-def _text(file: Path) -> str:
-    """What the kernel says of a process or a thread; nothing if it has ended."""
+def _read_proc(file: Path) -> str:
+    """Return the content of a file in /proc, "" if its process or thread has ended."""
     try:
         return file.read_text()
     except (FileNotFoundError, ProcessLookupError):

@@ -1,4 +1,4 @@
-"""The `nabla` command as it is called: by scripts, and by people at a terminal."""
+"""The `nabla` command as scripts run it, and as users run it at a terminal."""
 
 import os
 import pty
@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.support.service import PATIENCE
+from tests.support.service import TIMEOUT_SECONDS
 
 NABLA = str(Path(sys.executable).with_name("nabla"))
 ENVIRONMENT = {
@@ -19,9 +19,9 @@ ENVIRONMENT = {
     "NABLA_GPUS": "none",
     "TERM": "xterm",
 }
-_ORDERS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-# Makes the terminal that stdin is the one that its Ctrl-C is for.
-_AT_TERMINAL = """
+_ESCAPE_SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+# Makes stdin the controlling terminal, so that its Ctrl-C interrupts the command.
+_RUN_AT_TERMINAL = """
 import fcntl, os, sys, termios
 os.setsid()
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
@@ -29,55 +29,70 @@ os.execv(sys.argv[1], sys.argv[1:])
 """
 
 
-def nabla(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """As a script calls it."""
+def run_nabla(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end, with environment variables, as a script does."""
     environment, command = {**ENVIRONMENT, **variables}, [NABLA, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False, env=environment)
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False, env=environment
+    )
+
+
+def start_nabla(*arguments: str, **variables: str) -> subprocess.Popen[str]:
+    """Start the command without a terminal."""
+    return subprocess.Popen(
+        [NABLA, *arguments],
+        env={**ENVIRONMENT, **variables},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 class Terminal:
-    """As a person calls it."""
+    """The command in a pseudo-terminal."""
 
     def __init__(self, *arguments: str, **variables: str) -> None:
         self._master, slave = pty.openpty()
-        command = [sys.executable, "-c", _AT_TERMINAL, NABLA, *arguments]
+        command = [sys.executable, "-c", _RUN_AT_TERMINAL, NABLA, *arguments]
         self.process = subprocess.Popen(
             command, stdin=slave, stdout=slave, stderr=slave, env={**ENVIRONMENT, **variables, "COLUMNS": "160"}
         )
         os.close(slave)
-        self._written = ""
-        self._found = 0
+        self._output = ""
+        self._matched = 0
 
-    def until(self, pattern: str) -> re.Match[str]:
-        """Wait until something is to be seen. What has been found is not found again."""
-        deadline = time.monotonic() + PATIENCE
-        while (found := re.compile(pattern).search(self.seen, self._found)) is None:
-            assert select.select([self._master], [], [], deadline - time.monotonic())[0], self.seen
-            assert self._read(), self.seen
-        self._found = found.end()
-        return found
+    def wait_for(self, pattern: str) -> re.Match[str]:
+        """Wait until the output after the previous match matches."""
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        while (match := re.compile(pattern).search(self.text, self._matched)) is None:
+            assert select.select([self._master], [], [], deadline - time.monotonic())[0], self.text
+            assert self._read(), self.text
+        self._matched = match.end()
+        return match
 
     @property
-    def seen(self) -> str:
-        """Without colours, and without where it stands."""
-        return _ORDERS.sub("", self._written)
+    def text(self) -> str:
+        """All output, without escape sequences."""
+        return _ESCAPE_SEQUENCE.sub("", self._output)
 
     def _read(self) -> bool:
         try:
-            part = os.read(self._master, 2**16)
-        except OSError:  # nobody writes any more
+            data = os.read(self._master, 2**16)
+        except OSError:  # no process has the terminal open any more
             return False
-        self._written += part.decode(errors="replace")
-        return bool(part)
+        self._output += data.decode(errors="replace")
+        return bool(data)
 
-    def press(self, text: str) -> None:
+    def send_keys(self, text: str) -> None:
+        """Type a text at the terminal."""
         os.write(self._master, text.encode())
 
-    def ended(self) -> int:
-        """The exit code."""
+    def wait_for_exit(self) -> int:
+        """Wait for the end of the command, and return its exit code."""
         while self._read():
             pass
-        return self.process.wait(PATIENCE)
+        return self.process.wait(TIMEOUT_SECONDS)
 
     def __enter__(self) -> Self:
         return self

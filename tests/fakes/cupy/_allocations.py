@@ -1,7 +1,7 @@
-"""Device memory: pages of the host between pages that nobody may touch, each allocation in a place of its own.
+"""Device memory: host pages between inaccessible guard pages, with a mapping of its own for each allocation.
 
-What was never written reads as NaN. The bytes around an allocation are looked at whenever somebody waits for the
-device; an access beyond them, or to memory that was given back, ends the kernel as an illegal access does on a GPU.
+Memory that was never written reads as NaN. The bytes around allocations are checked whenever the host waits for the
+device. An access beyond them, or to freed memory, aborts the kernel as an illegal access does on a GPU.
 """
 
 import bisect
@@ -13,107 +13,108 @@ from collections import deque
 import numpy as np
 import numpy.typing as npt
 
-from . import _queues, accounts
-from .cuda.memory import UNIT, get_default_memory_pool
+from . import _queues, monitor
+from .cuda.memory import ALLOCATION_UNIT, get_default_memory_pool
 
 Bytes = npt.NDArray[np.uint8]
 
 _mprotect = ctypes.CDLL(None, use_errno=True).mprotect
 _mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-_NOBODY = 0
-_UNWRITTEN, _AROUND = 0xFF, 0xCD
-_WATCHED = UNIT
-# Pages that nobody may touch, on both sides.
-_MOAT = 64 * mmap.PAGESIZE
-_PATTERN = bytes([_AROUND]) * UNIT
+_PROT_NONE = 0
+_UNINITIALIZED_BYTE, _GUARD_BYTE = 0xFF, 0xCD
+_MAX_GUARD_BYTES = ALLOCATION_UNIT
+# Size of the inaccessible pages on both sides of an allocation.
+_GUARD_PAGES_BYTES = 64 * mmap.PAGESIZE
+_GUARD_PATTERN = bytes([_GUARD_BYTE]) * ALLOCATION_UNIT
 
-_living: dict[int, "Allocation"] = {}
-_starts: list[int] = []
-# Places that were given back stay closed until so many others were: a late access to them is then noticed.
-_closed: deque[mmap.mmap] = deque(maxlen=512)
+_live_allocations: dict[int, "Allocation"] = {}
+_sorted_addresses: list[int] = []
+# Freed mappings stay inaccessible until this many others have been freed, so that late accesses are noticed.
+_quarantine: deque[mmap.mmap] = deque(maxlen=512)
 
 
 def host_view(ptr: int, size: int) -> Bytes:
-    """Memory as NumPy sees it; whoever calls keeps it alive."""
+    """Return memory as a NumPy array; the caller keeps the memory alive."""
     view: Bytes = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(ptr))
     return view
 
 
 class Allocation:
-    """Memory that lives as long as this; no bytes have the address 0."""
+    """Device memory that lives as long as this object. An empty allocation has the address 0."""
 
     def __init__(self, size: int) -> None:
-        accounts.count("allocations", "Device memory was allocated")
+        monitor.count("allocations", "Device memory was allocated")
         self.size, self.ptr = size, 0
         if not size:
             return
         with _queues.lock:
-            get_default_memory_pool()._take(size)
-        held = -(-size // UNIT) * UNIT
-        inner = -(-held // mmap.PAGESIZE) * mmap.PAGESIZE
-        place = mmap.mmap(-1, inner + 2 * _MOAT, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        base = np.frombuffer(place, np.uint8).ctypes.data
-        _mprotect(base, _MOAT, _NOBODY)
-        _mprotect(base + _MOAT + inner, _MOAT, _NOBODY)
-        # At the end of its pages: kernels that go too far do so upwards.
-        self.ptr = base + _MOAT + inner - held
-        self._place = place
-        host_view(self.ptr, size)[:] = _UNWRITTEN
-        self._fence = (self.ptr - min(_WATCHED, self.ptr - base - _MOAT), self.ptr + held)
-        self.restore()
+            get_default_memory_pool()._allocate(size)
+        padded_size = -(-size // ALLOCATION_UNIT) * ALLOCATION_UNIT
+        accessible_size = -(-padded_size // mmap.PAGESIZE) * mmap.PAGESIZE
+        mapping = mmap.mmap(-1, accessible_size + 2 * _GUARD_PAGES_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        base = np.frombuffer(mapping, np.uint8).ctypes.data
+        _mprotect(base, _GUARD_PAGES_BYTES, _PROT_NONE)
+        _mprotect(base + _GUARD_PAGES_BYTES + accessible_size, _GUARD_PAGES_BYTES, _PROT_NONE)
+        # At the end of its pages, because kernels that go out of bounds mostly do so at the upper end.
+        self.ptr = base + _GUARD_PAGES_BYTES + accessible_size - padded_size
+        self._mapping = mapping
+        host_view(self.ptr, size)[:] = _UNINITIALIZED_BYTE
+        guard_size = min(_MAX_GUARD_BYTES, self.ptr - base - _GUARD_PAGES_BYTES)
+        self._guard_bounds = (self.ptr - guard_size, self.ptr + padded_size)
+        self.reset_guards()
         with _queues.lock:
-            _living[self.ptr] = self
-            bisect.insort(_starts, self.ptr)
+            _live_allocations[self.ptr] = self
+            bisect.insort(_sorted_addresses, self.ptr)
 
-    def is_whole(self) -> bool:
-        (first, last), end = self._fence, self.ptr + self.size
-        before, behind = ctypes.string_at(first, self.ptr - first), ctypes.string_at(end, last - end)
-        return before == _PATTERN[: len(before)] and behind == _PATTERN[: len(behind)]
+    def guards_are_intact(self) -> bool:
+        (first, last), end = self._guard_bounds, self.ptr + self.size
+        before, after = ctypes.string_at(first, self.ptr - first), ctypes.string_at(end, last - end)
+        return before == _GUARD_PATTERN[: len(before)] and after == _GUARD_PATTERN[: len(after)]
 
-    def restore(self) -> None:
-        (first, last), end = self._fence, self.ptr + self.size
-        ctypes.memset(first, _AROUND, self.ptr - first)
-        ctypes.memset(end, _AROUND, last - end)
+    def reset_guards(self) -> None:
+        (first, last), end = self._guard_bounds, self.ptr + self.size
+        ctypes.memset(first, _GUARD_BYTE, self.ptr - first)
+        ctypes.memset(end, _GUARD_BYTE, last - end)
 
 
 class Owner:
-    """Gives an allocation back when no array refers to it any more."""
+    """Frees an allocation when no array refers to it any more."""
 
     def __init__(self, size: int) -> None:
         self.allocation = Allocation(size)
         if size:
-            weakref.finalize(self, _release, self.allocation).atexit = False
+            weakref.finalize(self, _free, self.allocation).atexit = False
 
 
-def _release(allocation: Allocation) -> None:
+def _free(allocation: Allocation) -> None:
     with _queues.lock:
-        get_default_memory_pool()._give_back(allocation.size)
-    accounts.count("frees", "Device memory was freed", heard=False)
-    # CuPy hands memory on in the order of the stream: what is queued by now may still use it.
-    _queues.when_idle(lambda: _close(allocation))
+        get_default_memory_pool()._free(allocation.size)
+    monitor.count("frees", "Device memory was freed", can_raise=False)
+    # CuPy reuses memory in the order of the stream: operations that are queued already may still access it.
+    _queues.when_idle(lambda: _unmap(allocation))
 
 
-def _close(allocation: Allocation) -> None:
-    del _living[allocation.ptr]
-    _starts.remove(allocation.ptr)
-    place = allocation._place
-    base = np.frombuffer(place, np.uint8).ctypes.data
-    place.madvise(mmap.MADV_DONTNEED)
-    _mprotect(base, len(place), _NOBODY)
-    _closed.append(place)
+def _unmap(allocation: Allocation) -> None:
+    del _live_allocations[allocation.ptr]
+    _sorted_addresses.remove(allocation.ptr)
+    mapping = allocation._mapping
+    base = np.frombuffer(mapping, np.uint8).ctypes.data
+    mapping.madvise(mmap.MADV_DONTNEED)
+    _mprotect(base, len(mapping), _PROT_NONE)
+    _quarantine.append(mapping)
 
 
-def lies_in_one(ptr: int, size: int) -> bool:
-    """Whether so many bytes from an address on belong to one living allocation."""
+def is_allocated(ptr: int, size: int) -> bool:
+    """Return whether `size` bytes from an address on belong to one live allocation."""
     with _queues.lock:
-        i = bisect.bisect_right(_starts, ptr) - 1
-        return i >= 0 and ptr + size <= _starts[i] + _living[_starts[i]].size
+        i = bisect.bisect_right(_sorted_addresses, ptr) - 1
+        return i >= 0 and ptr + size <= _sorted_addresses[i] + _live_allocations[_sorted_addresses[i]].size
 
 
-def check() -> None:
-    """Raises where something was written beside an allocation."""
+def check_guards() -> None:
+    """Raise Misuse if bytes next to an allocation have been overwritten."""
     with _queues.lock:
-        for allocation in _living.values():
-            if not allocation.is_whole():
-                allocation.restore()
-                raise accounts.Refused(f"Something was written beside the {allocation.size} bytes of an allocation.")
+        for allocation in _live_allocations.values():
+            if not allocation.guards_are_intact():
+                allocation.reset_guards()
+                raise monitor.Misuse(f"A write went out of the bounds of an allocation of {allocation.size} bytes.")

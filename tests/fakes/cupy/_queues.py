@@ -1,8 +1,8 @@
-"""Streams as queues of operations of which none runs until somebody waits for it.
+"""Streams as queues of operations that run only when the host waits for them.
 
-On a GPU an operation runs at some time between its call and the next wait. Here it runs as late as that allows, so
-that reading a result or overwriting a buffer without having waited goes wrong every time; with NABLA_STANDIN_EARLY=1
-it runs at once, so that a buffer filled only after its copy was asked for goes wrong as well.
+On a GPU an operation runs at some time between its call and the next wait. Here it runs as late as possible, so that
+reading a result or overwriting a buffer without waiting fails every time. With NABLA_FAKE_CUPY_EAGER=1 it runs as
+early as possible, so that filling a buffer after its copy was queued fails every time too.
 """
 
 import os
@@ -11,99 +11,100 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-Work = Callable[[], object]
+Operation = Callable[[], object]
 
-EARLY = os.environ.get("NABLA_STANDIN_EARLY") == "1"
-# As on a GPU, of which the queues are not endless: what is queued beyond waits for the oldest to run.
-DEEPEST = 1024
+EAGER = os.environ.get("NABLA_FAKE_CUPY_EAGER") == "1"
+# As on a GPU, queues are finite: an operation beyond this number makes the oldest one run.
+MAX_QUEUED = 1024
 
-# Held while anything is queued or runs: threads of the host take turns.
+# Held while an operation is queued or runs: threads of the host take turns.
 lock = threading.RLock()
 
 
 @dataclass(frozen=True)
-class Mark:
-    """The first `count` operations of a queue."""
+class Marker:
+    """A position in a queue: after its first `count` operations."""
 
     queue: "Queue"
     count: int
 
     @property
-    def reached(self) -> bool:
+    def is_reached(self) -> bool:
         return self.queue.done >= self.count
 
 
 @dataclass(eq=False)
 class Queue:
+    """The operations of a stream. A blocking stream synchronizes with the null stream."""
+
     ptr: int
-    # A blocking stream takes turns with the null stream.
     blocking: bool
     enqueued: int = 0
     done: int = 0
-    failures: list[Exception] = field(default_factory=list)
-    items: deque[tuple[Work, list[Mark]]] = field(default_factory=deque)
+    errors: list[Exception] = field(default_factory=list)
+    pending: deque[tuple[Operation, list[Marker]]] = field(default_factory=deque)
 
-    def mark(self) -> Mark:
-        return Mark(self, self.enqueued)
+    def mark(self) -> Marker:
+        return Marker(self, self.enqueued)
 
 
 NULL = Queue(0, blocking=True)
 queues: dict[int, Queue] = {0: NULL}
-_afterwards: list[tuple[list[Mark], Work]] = []
+_deferred: list[tuple[list[Marker], Operation]] = []
 
 
-class _Depth:
-    """How many operations have begun and not ended: one may have to wait for others."""
+class _Nesting:
+    """Depth of running operations: one may first run others that it depends on."""
 
-    running = 0
+    depth = 0
 
 
-def enqueue(queue: Queue, work: Work, after: Mark | None = None) -> None:
+def enqueue(queue: Queue, operation: Operation, after: Marker | None = None) -> None:
     with lock:
-        needs = [after] if after else []
+        dependencies = [after] if after else []
         if queue is NULL:
-            needs += [other.mark() for other in queues.values() if other.blocking and other is not NULL]
+            dependencies += [other.mark() for other in queues.values() if other.blocking and other is not NULL]
         elif queue.blocking:
-            needs.append(NULL.mark())
-        queue.items.append((work, [mark for mark in needs if not mark.reached]))
+            dependencies.append(NULL.mark())
+        queue.pending.append((operation, [marker for marker in dependencies if not marker.is_reached]))
         queue.enqueued += 1
-        if EARLY:
-            _run_early(queue)
-        elif len(queue.items) > DEEPEST:
-            run_one(queue)
+        if EAGER:
+            _run_eagerly(queue)
+        elif len(queue.pending) > MAX_QUEUED:
+            run_next(queue)
 
 
-def run(until: Mark) -> None:
-    while not until.reached:
-        run_one(until.queue)
-    if until.queue.failures:
-        raise until.queue.failures.pop(0)
+def run(until: Marker) -> None:
+    while not until.is_reached:
+        run_next(until.queue)
+    if until.queue.errors:
+        raise until.queue.errors.pop(0)
 
 
-def _run_early(queue: Queue) -> None:
-    """As on a GPU, what goes wrong is told where somebody waits."""
+def _run_eagerly(queue: Queue) -> None:
+    """Run the oldest operation; as on a GPU, its error is raised when the host waits."""
     try:
-        run_one(queue)
-    except Exception as failure:  # noqa: BLE001  # it is raised there
-        queue.failures.append(failure)
+        run_next(queue)
+    except Exception as error:  # noqa: BLE001  # raised by `run`
+        queue.errors.append(error)
 
 
-def run_one(queue: Queue) -> None:
-    """The oldest operation of a queue, and first what it must come after."""
+def run_next(queue: Queue) -> None:
+    """Run the oldest operation of a queue, after its dependencies."""
     with lock:
-        if not queue.items:
+        if not queue.pending:
             return
-        work, needs = queue.items.popleft()
-        _Depth.running += 1
+        operation, dependencies = queue.pending.popleft()
+        _Nesting.depth += 1
         try:
-            for mark in needs:
-                run(mark)
-            work()
+            for marker in dependencies:
+                run(marker)
+            operation()
         finally:
             queue.done += 1
-            _Depth.running -= 1
-        if not _Depth.running:
-            _settle()
+            _Nesting.depth -= 1
+        if not _Nesting.depth:
+            _run_deferred()
 
 
 def run_all() -> None:
@@ -112,14 +113,14 @@ def run_all() -> None:
             run(queue.mark())
 
 
-def when_idle(work: Work) -> None:
-    """Runs `work` once all that is queued by now has run."""
+def when_idle(operation: Operation) -> None:
+    """Run an operation once everything that is queued by now has run."""
     with lock:
-        _afterwards.append(([queue.mark() for queue in queues.values()], work))
-        if not _Depth.running:
-            _settle()
+        _deferred.append(([queue.mark() for queue in queues.values()], operation))
+        if not _Nesting.depth:
+            _run_deferred()
 
 
-def _settle() -> None:
-    while _afterwards and all(mark.reached for mark in _afterwards[0][0]):
-        _afterwards.pop(0)[1]()
+def _run_deferred() -> None:
+    while _deferred and all(marker.is_reached for marker in _deferred[0][0]):
+        _deferred.pop(0)[1]()

@@ -1,5 +1,6 @@
-"""Storing examples and opening them for training; which networks they fit."""
+"""Storing examples, opening them for training, and matching them with networks."""
 
+import hashlib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from nabla.engine.data.dataset import Dataset, store
-from nabla.engine.data.examples import examples
-from nabla.engine.data.ingest_options import Reading
+from nabla.engine.data.dataset import Dataset, content_digest, store_examples
+from nabla.engine.data.examples import build_examples
+from nabla.engine.data.ingest_options import IngestOptions
 from nabla.engine.data.loading import open_for_training
+from nabla.engine.data.schema import Column
 from nabla.engine.errors import Damaged, InvalidInput
 from nabla.engine.literals import ActivationName, CostName, DtypeName
 from nabla.engine.nn.architecture import Architecture, Layer
@@ -19,14 +21,15 @@ from nabla.engine.nn.architecture import Architecture, Layer
 X = np.array([[0.1, 2], [3, 4], [5, 6]])
 
 
-def stored(folder: Path, **answers: Any) -> Dataset:
-    found = examples(answers.pop("inputs", X), **answers)
-    return store(folder / "ds", found, id="ds", name="d", created_at=datetime.now(UTC))
+def store_dataset(folder: Path, **arrays: Any) -> Dataset:
+    """Store the arrays, with X as the default inputs, in the folder `ds`."""
+    examples = build_examples(arrays.pop("inputs", X), **arrays)
+    return store_examples(folder / "ds", examples, id="ds", name="d", created_at=datetime.now(UTC))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_targets_come_back_in_the_networks_precision(tmp_path: Path, dtype: str) -> None:
-    dataset = stored(tmp_path, targets=[[1.5], [2.5], [3.5]] * np.ones((3, 1)))
+def test_targets_are_converted_to_network_dtype(tmp_path: Path, dtype: str) -> None:
+    dataset = store_dataset(tmp_path, targets=[[1.5], [2.5], [3.5]] * np.ones((3, 1)))
     for _ in range(2):
         opened = open_for_training(dataset, tmp_path / "ds", 1, dtype)
         assert {opened.x.dtype, opened.y.dtype} == {np.dtype(dtype)}
@@ -38,8 +41,8 @@ def test_targets_come_back_in_the_networks_precision(tmp_path: Path, dtype: str)
     assert not dataset.weighted
 
 
-def test_labels_become_one_hot_or_a_single_column(tmp_path: Path) -> None:
-    dataset = stored(tmp_path, labels=["no", "yes", "no"])
+def test_labels_become_one_hot_or_single_column(tmp_path: Path) -> None:
+    dataset = store_dataset(tmp_path, labels=["no", "yes", "no"])
     assert (dataset.targets, dataset.classes) == (2, ("no", "yes"))
     opened = open_for_training(dataset, tmp_path / "ds", 2, "float32")
     assert opened.y.tolist() == [[1, 0], [0, 1], [1, 0]]
@@ -50,18 +53,18 @@ def test_labels_become_one_hot_or_a_single_column(tmp_path: Path) -> None:
     assert not opened.codes.flags.writeable
 
 
-def test_what_is_converted_in_parts_is_whole(tmp_path: Path) -> None:
+def test_blockwise_conversion_covers_all_rows(tmp_path: Path) -> None:
     codes = np.random.default_rng(0).integers(0, 3000, 5000)
     codes[:3000] = np.arange(3000)
-    dataset = stored(tmp_path, inputs=codes.astype(float), labels=codes)
+    dataset = store_dataset(tmp_path, inputs=codes.astype(float), labels=codes)
     opened = open_for_training(dataset, tmp_path / "ds", 3000, "float32")
     assert (opened.x[:, 0] == codes).all()
     assert (opened.y.shape, float(opened.y.sum())) == ((5000, 3000), 5000)
     assert (opened.y.argmax(axis=1) == codes).all()
 
 
-def test_weights_come_back_as_they_are(tmp_path: Path) -> None:
-    dataset = stored(tmp_path, targets=X, weights=np.array([0.1, 0, 3]))
+def test_sample_weights_round_trip(tmp_path: Path) -> None:
+    dataset = store_dataset(tmp_path, targets=X, weights=np.array([0.1, 0, 3]))
     opened = open_for_training(dataset, tmp_path / "ds", 2, "float32")
     assert dataset.weighted
     assert opened.weights is not None
@@ -70,8 +73,8 @@ def test_weights_come_back_as_they_are(tmp_path: Path) -> None:
     assert not opened.weights.flags.writeable
 
 
-def test_rows_without_answers(tmp_path: Path) -> None:
-    dataset = stored(tmp_path, unlabeled=True)
+def test_unlabeled_dataset_can_only_be_predicted(tmp_path: Path) -> None:
+    dataset = store_dataset(tmp_path, unlabeled=True)
     assert (dataset.rows, dataset.inputs, dataset.targets, dataset.classes) == (3, 2, 0, None)
     assert dataset.unlabeled
     assert {path.name.split(".")[0] for path in (tmp_path / "ds").iterdir()} == {"inputs"}
@@ -81,17 +84,44 @@ def test_rows_without_answers(tmp_path: Path) -> None:
         dataset.check_fits(network(2, 5, "sigmoid", "quadratic"))
 
 
-def test_options_from_before_there_were_rows_without_answers_are_read() -> None:
-    record = msgspec.json.decode(msgspec.json.encode(Reading(target=("y",))))
+def test_ingest_options_without_unlabeled_field_are_decoded() -> None:
+    record = msgspec.json.decode(msgspec.json.encode(IngestOptions(target=("y",))))
     del record["unlabeled"]
-    assert msgspec.json.decode(msgspec.json.encode(record), type=Reading) == Reading(target=("y",))
+    assert msgspec.json.decode(msgspec.json.encode(record), type=IngestOptions) == IngestOptions(target=("y",))
 
 
-def test_a_record_from_before_there_were_weights_is_read(tmp_path: Path) -> None:
-    dataset = stored(tmp_path, targets=X)
+def test_dataset_record_without_weighted_field_is_decoded(tmp_path: Path) -> None:
+    dataset = store_dataset(tmp_path, targets=X)
     record = msgspec.json.decode(msgspec.json.encode(dataset))
     del record["weighted"]
     assert msgspec.json.decode(msgspec.json.encode(record), type=Dataset) == dataset
+
+
+def test_digest_depends_on_files_and_column_roles_alone(tmp_path: Path) -> None:
+    """Digests are stored, so that they must not change with the names of fields: this is the text they are made of."""
+    (tmp_path / "table.0123456789abcdef0123456789abcdef.arrow").touch()
+    (tmp_path / "codes.fedcba9876543210fedcba9876543210.npy").touch()
+    columns = (
+        Column("job", "category", ("clerk", "cook"), missing=1, imputation="most_frequent"),
+        Column("floor", "number", missing=2, imputation="constant", constant=-1.0),
+        Column("age", "number"),
+    )
+    expected = (
+        b'[["codes.fedcba9876543210fedcba9876543210.npy","table.0123456789abcdef0123456789abcdef.arrow"],'
+        b'[{"name":"job","type":"category","categories":["clerk","cook"],"missing":1,"fill":"most_frequent",'
+        b'"constant":null},{"name":"floor","type":"number","categories":[],"missing":2,"fill":"constant",'
+        b'"constant":-1.0},{"name":"age","type":"number","categories":[],"missing":0,"fill":null,"constant":null}],'
+        b'["y"],["no","yes"]]'
+    )
+    digest = content_digest(tmp_path, columns, ("y",), ("no", "yes"))
+    assert digest == hashlib.sha256(expected).hexdigest()
+    assert content_digest(tmp_path, columns[1:], ("y",), ("no", "yes")) != digest
+
+
+def test_digest_of_stored_arrays_is_stable(tmp_path: Path) -> None:
+    assert store_dataset(tmp_path, targets=X).sha256 == (
+        "5fd0415e186e6ad391a75810a73503524233eafc97c0457f4b469a23e33b7d2a"
+    )
 
 
 def network(
@@ -100,16 +130,16 @@ def network(
     return Architecture(inputs, (Layer(outputs, activation),), cost, dtype=dtype)
 
 
-def test_networks_that_fit(tmp_path: Path) -> None:
-    classes = stored(tmp_path / "1", labels=["a", "b", "a"])
+def test_compatible_networks_are_accepted(tmp_path: Path) -> None:
+    classes = store_dataset(tmp_path / "1", labels=["a", "b", "a"])
     for outputs in (1, 2):
         classes.check_fits(network(2, outputs, "sigmoid", "binary_cross_entropy"))
     classes.check_fits(network(2, 2, "softmax", "categorical_cross_entropy"))
-    stored(tmp_path / "2", targets=np.array([7.0, 8, 9])).check_fits(network(2, 1, "identity", "quadratic"))
+    store_dataset(tmp_path / "2", targets=np.array([7.0, 8, 9])).check_fits(network(2, 1, "identity", "quadratic"))
 
 
 @pytest.mark.parametrize(
-    ("answers", "architecture", "words"),
+    ("arrays", "architecture", "message"),
     [
         ({"labels": [0, 1, 2]}, network(3, 3, "softmax", "quadratic"), "3 inputs, the dataset 2"),
         ({"labels": [0, 1, 2]}, network(2, 1, "sigmoid", "quadratic"), "1 outputs; a dataset of 3 classes needs 3"),
@@ -118,51 +148,51 @@ def test_networks_that_fit(tmp_path: Path) -> None:
         (
             {"targets": X[:, 1]},
             network(2, 1, "sigmoid", "binary_cross_entropy"),
-            "from 0 to 1; these reach from 2 to 6",
+            "from 0 to 1; these range from 2 to 6",
         ),
-        ({"targets": -X}, network(2, 2, "softplus", "poisson"), "at least 0; these begin at -6"),
+        ({"targets": -X}, network(2, 2, "softplus", "poisson"), "at least 0; the smallest is -6"),
         ({"targets": X}, network(2, 2, "softmax", "categorical_cross_entropy"), "with the sum 1"),
         ({"targets": X, "inputs": X * 1e38}, network(2, 2, "identity", "quadratic"), "beyond float32"),
     ],
 )
-def test_networks_that_do_not_fit(
-    tmp_path: Path, answers: dict[str, Any], architecture: Architecture, words: str
+def test_incompatible_networks_are_rejected(
+    tmp_path: Path, arrays: dict[str, Any], architecture: Architecture, message: str
 ) -> None:
-    with pytest.raises(InvalidInput, match=words) as refused:
-        stored(tmp_path, **answers).check_fits(architecture)
-    assert refused.value.problems[0][0] == "dataset_id"
+    with pytest.raises(InvalidInput, match=message) as rejected:
+        store_dataset(tmp_path, **arrays).check_fits(architecture)
+    assert rejected.value.problems[0][0] == "dataset_id"
 
 
 @pytest.mark.parametrize(
-    ("answers", "words"),
+    ("arrays", "message"),
     [
-        ({"labels": ["a", "b", "c"]}, "trained to tell apart a, b; .* This one has the classes a, b, c"),
+        ({"labels": ["a", "b", "c"]}, "trained on the classes a, b; .* This one has the classes a, b, c"),
         ({"labels": ["b", "a", "b"], "classes": ["b", "a"]}, "This one has the classes b, a"),
         ({"targets": X}, "This one has numbers as targets"),
     ],
 )
-def test_other_classes(tmp_path: Path, answers: dict[str, Any], words: str) -> None:
-    stored(tmp_path / "same", labels=["a", "b", "a"]).check_classes(("a", "b"))
-    with pytest.raises(InvalidInput, match=words) as refused:
-        stored(tmp_path / "other", **answers).check_classes(("a", "b"))
-    assert refused.value.problems[0][0] == "dataset_id"
+def test_datasets_with_other_classes_are_rejected(tmp_path: Path, arrays: dict[str, Any], message: str) -> None:
+    store_dataset(tmp_path / "same", labels=["a", "b", "a"]).check_classes(("a", "b"))
+    with pytest.raises(InvalidInput, match=message) as rejected:
+        store_dataset(tmp_path / "other", **arrays).check_classes(("a", "b"))
+    assert rejected.value.problems[0][0] == "dataset_id"
 
 
 @pytest.mark.parametrize("damage", ["bit", "end", "gone"])
 @pytest.mark.parametrize("file", ["inputs", "codes", "weights"])
-@pytest.mark.parametrize("opened_before", [False, True])
-def test_damage_is_found(tmp_path: Path, file: str, damage: str, opened_before: bool) -> None:
-    """Every file that is used, and also where it was sound before."""
-    dataset = stored(tmp_path, inputs=X.astype(np.float32), labels=[0, 1, 0], weights=np.ones(3))
-    if opened_before:
+@pytest.mark.parametrize("was_opened_before", [False, True])
+def test_damaged_files_are_detected(tmp_path: Path, file: str, damage: str, was_opened_before: bool) -> None:
+    """Also in a file that was intact when it was opened before."""
+    dataset = store_dataset(tmp_path, inputs=X.astype(np.float32), labels=[0, 1, 0], weights=np.ones(3))
+    if was_opened_before:
         open_for_training(dataset, tmp_path / "ds", 2, "float32")
     (path,) = (tmp_path / "ds").glob(f"{file}.*")
-    harm(path, damage)
+    damage_file(path, damage)
     with pytest.raises(Damaged, match=f"{file}.*(damaged|missing|cannot be read)"):
         open_for_training(dataset, tmp_path / "ds", 2, "float32")
 
 
-def harm(path: Path, damage: str) -> None:
+def damage_file(path: Path, damage: str) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     match damage:

@@ -1,4 +1,4 @@
-"""What examples must be like, and the sentence for what they are not."""
+"""Validation and conversion of examples, and the messages for those that are not accepted."""
 
 import tracemalloc
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nabla.engine.data.examples import examples, from_rows
+from nabla.engine.data.examples import build_examples, matrix_from_rows
 from nabla.engine.errors import InvalidInput
 
 X = np.zeros((3, 2))
@@ -28,28 +28,28 @@ X = np.zeros((3, 2))
     ],
 )
 def test_labels_become_codes_into_sorted_classes(labels: Any, classes: tuple[str, ...], codes: list[int]) -> None:
-    found = examples(X, labels=labels)
-    assert found.classes == classes
-    assert found.codes is not None
-    assert found.codes.tolist() == codes
+    examples = build_examples(X, labels=labels)
+    assert examples.classes == classes
+    assert examples.codes is not None
+    assert examples.codes.tolist() == codes
 
 
-def test_one_long_label_takes_the_memory_of_one() -> None:
+def test_one_long_label_does_not_widen_all_labels() -> None:
     rows = 20_000
     inputs, labels = np.zeros((rows, 1)), ["z" * 1000] + ["a"] * (rows - 1)
     tracemalloc.start()
     try:
-        examples(inputs, labels=labels)
+        build_examples(inputs, labels=labels)
         assert tracemalloc.get_traced_memory()[1] < 4 * 2**20
     finally:
         tracemalloc.stop()
 
 
-def test_given_classes_keep_their_order_and_need_not_all_occur() -> None:
-    found = examples(X, labels=["low", "high", "low"], classes=["low", "middle", "high"])
-    assert found.classes == ("low", "middle", "high")
-    assert found.codes is not None
-    assert found.codes.tolist() == [0, 2, 0]
+def test_explicit_classes_keep_order_and_may_be_absent() -> None:
+    examples = build_examples(X, labels=["low", "high", "low"], classes=["low", "middle", "high"])
+    assert examples.classes == ("low", "middle", "high")
+    assert examples.codes is not None
+    assert examples.codes.tolist() == [0, 2, 0]
 
 
 @pytest.mark.parametrize(
@@ -65,14 +65,14 @@ def test_given_classes_keep_their_order_and_need_not_all_occur() -> None:
         (np.array([[0.1]], ">f8"), np.float64),
     ],
 )
-def test_numbers_are_kept_exactly(array: np.ndarray[Any, Any], dtype: type) -> None:
-    found = examples(array, targets=np.zeros(1)).inputs
-    assert found.dtype == dtype
-    assert (found == array).all()
+def test_inputs_are_stored_without_loss(array: np.ndarray[Any, Any], dtype: type) -> None:
+    inputs = build_examples(array, targets=np.zeros(1)).inputs
+    assert inputs.dtype == dtype
+    assert (inputs == array).all()
 
 
 @pytest.mark.parametrize(
-    ("inputs", "answers", "field", "words"),
+    ("inputs", "arrays", "field", "message"),
     [
         (X, {}, "targets", "exactly one"),
         (X, {"targets": np.zeros(3), "labels": [0, 1, 0]}, "targets", "exactly one"),
@@ -84,7 +84,7 @@ def test_numbers_are_kept_exactly(array: np.ndarray[Any, Any], dtype: type) -> N
         (X, {"labels": ["a", "b", "c"], "classes": ["a", "b"]}, "labels.2", "'c' is not one of the classes a, b"),
         (X, {"labels": [0, 1, 7], "classes": ["0", "1"]}, "labels.2", "'7' is not one"),
         (X, {"labels": ["a", "b", "a"], "classes": ["a", "b", "a"]}, "classes", "once"),
-        (X, {"labels": ["a", "b", "x" * 1001]}, "labels.2", "1001 characters; a class has at most 1000"),
+        (X, {"labels": ["a", "b", "x" * 1001]}, "labels.2", "1001 characters; at most 1000"),
         (X, {"labels": ["a", "b", "a"], "classes": ["a", "b", "x" * 1001]}, "classes.2", "at most 1000"),
         (X, {"targets": np.zeros(3), "classes": ["a", "b"]}, "classes", "go with labels"),
         (np.zeros((0, 2)), {"targets": np.zeros(0)}, "inputs", "no data"),
@@ -105,23 +105,23 @@ def test_numbers_are_kept_exactly(array: np.ndarray[Any, Any], dtype: type) -> N
         (X, {"targets": np.ones(3), "weights": np.full(3, 1e308)}, "weights", "sum of the weights"),
     ],
 )
-def test_what_is_refused(inputs: Any, answers: dict[str, Any], field: str, words: str) -> None:
-    with pytest.raises(InvalidInput, match=words) as refused:
-        examples(inputs, **answers)
-    assert refused.value.problems[0][0] == field
+def test_invalid_examples_are_rejected(inputs: Any, arrays: dict[str, Any], field: str, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message) as rejected:
+        build_examples(inputs, **arrays)
+    assert rejected.value.problems[0][0] == field
 
 
 @pytest.mark.parametrize("weights", [np.array([0, 1, 2]), np.array([[0], [1], [2]], np.uint8), np.arange(3.0)])
-def test_weights_become_a_vector(weights: np.ndarray[Any, Any]) -> None:
-    found = examples(X, labels=[0, 1, 0], weights=weights).weights
-    assert found is not None
-    assert found.dtype == np.float64
-    assert found.tolist() == [0, 1, 2]
-    assert examples(X, labels=[0, 1, 0]).weights is None
+def test_sample_weights_become_float64_vector(weights: np.ndarray[Any, Any]) -> None:
+    vector = build_examples(X, labels=[0, 1, 0], weights=weights).weights
+    assert vector is not None
+    assert vector.dtype == np.float64
+    assert vector.tolist() == [0, 1, 2]
+    assert build_examples(X, labels=[0, 1, 0]).weights is None
 
 
 @pytest.mark.parametrize("rows", [[[1.0, 2.0], [3.0]], [[1.0], [2.0, 3.0]]])
-def test_ragged_rows_are_named(rows: Sequence[Sequence[float]]) -> None:
-    with pytest.raises(InvalidInput, match="all rows have the same") as refused:
-        from_rows(rows, "inputs")
-    assert refused.value.problems[0][0] == "inputs.1"
+def test_first_ragged_row_is_reported(rows: Sequence[Sequence[float]]) -> None:
+    with pytest.raises(InvalidInput, match="all rows have the same") as rejected:
+        matrix_from_rows(rows, "inputs")
+    assert rejected.value.problems[0][0] == "inputs.1"

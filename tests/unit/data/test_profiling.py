@@ -1,4 +1,4 @@
-"""Profiles of what is healthy and extreme: numbers side by side, at the ends of float64, wide and long."""
+"""Profiles of ordinary and extreme datasets: close numbers, the limits of float64, wide tables and long texts."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,25 +10,25 @@ import pytest
 
 from nabla.engine.data.dataset import Dataset
 from nabla.engine.data.ingest_options import Progress
-from nabla.engine.data.preview import viewed
-from nabla.engine.data.profile_schema import ColumnProfile, Profile
-from nabla.engine.data.profiling import Spread, profile
+from nabla.engine.data.preview import open_reader
+from nabla.engine.data.profiling import Distribution, profile_dataset
+from nabla.engine.data.schema import ColumnProfile, Profile
 from nabla.engine.errors import InvalidInput
-from tests.unit.data.ingest.sample_files import Stored, npy, parquet, stored
+from tests.unit.data.ingest.sample_files import IngestedDataset, ingest, npy_bytes, parquet_bytes
 
 
-def dataset(found: Stored) -> Dataset:
-    return Dataset.of("ds_x", None, datetime.now(UTC), found.content, found.folder)
+def to_dataset(upload: IngestedDataset) -> Dataset:
+    return Dataset.from_content("ds_x", None, datetime.now(UTC), upload.content, upload.folder)
 
 
-def looked_at(found: Stored, told: list[Progress] | None = None) -> Profile:
-    return profile(dataset(found), found.folder, (told if told is not None else []).append)
+def compute_profile(upload: IngestedDataset, reports: list[Progress] | None = None) -> Profile:
+    return profile_dataset(to_dataset(upload), upload.folder, (reports if reports is not None else []).append)
 
 
-def of_numbers(place: Path, values: npt.ArrayLike) -> ColumnProfile:
+def profile_numbers(folder: Path, values: npt.ArrayLike) -> ColumnProfile:
     column = np.array(values, np.float64)[:, None]
-    found = stored(place, ("inputs", npy(column)), ("targets", npy(np.ones(len(column)))))
-    return looked_at(found).columns[0]
+    upload = ingest(folder, ("inputs", npy_bytes(column)), ("targets", npy_bytes(np.ones(len(column)))))
+    return compute_profile(upload).columns[0]
 
 
 @pytest.mark.parametrize(
@@ -45,84 +45,86 @@ def of_numbers(place: Path, values: npt.ArrayLike) -> ColumnProfile:
         ([-np.finfo(np.float64).max, np.finfo(np.float64).max], 0.0, np.finfo(np.float64).max),
     ],
 )
-def test_numbers_of_every_size(tmp_path: Path, values: list[float], mean: float, deviation: float) -> None:
-    found = of_numbers(tmp_path, values)
-    assert (found.smallest, found.largest, found.distinct) == (min(values), max(values), len(set(values)))
-    assert found.deviation is not None
-    assert found.mean == pytest.approx(mean, rel=1e-15, abs=1e-12 * found.deviation)
-    assert found.deviation == pytest.approx(deviation, rel=0.1, abs=1e-300)
-    assert found.histogram is not None
-    assert sum(found.histogram) == len(values)
+def test_statistics_of_close_and_extreme_numbers(
+    tmp_path: Path, values: list[float], mean: float, deviation: float
+) -> None:
+    profile = profile_numbers(tmp_path, values)
+    assert (profile.smallest, profile.largest, profile.distinct) == (min(values), max(values), len(set(values)))
+    assert profile.deviation is not None
+    assert profile.mean == pytest.approx(mean, rel=1e-15, abs=1e-12 * profile.deviation)
+    assert profile.deviation == pytest.approx(deviation, rel=0.1, abs=1e-300)
+    assert profile.histogram is not None
+    assert sum(profile.histogram) == len(values)
     if len(set(values)) > 1:
-        assert found.histogram[0]
-        assert found.histogram[-1]
+        assert profile.histogram[0]
+        assert profile.histogram[-1]
 
 
-def test_a_histogram_is_that_of_numpy_and_blocks_make_no_difference() -> None:
+def test_histogram_matches_numpy_for_any_blocks() -> None:
     values = np.round(np.random.default_rng(1).normal(10, 3, 1000), 2)
-    spread = Spread()
+    distribution = Distribution()
     for block in np.split(values, 10):
-        spread.see(block)
+        distribution.scan(block)
     for block in np.split(values, 10):
-        spread.measure(block)
-    assert spread.histogram == tuple(np.histogram(values, 20)[0].tolist())
-    assert (spread.mean, spread.deviation) == pytest.approx((values.mean(), values.std()))
+        distribution.measure(block)
+    assert distribution.histogram == tuple(np.histogram(values, 20)[0].tolist())
+    assert (distribution.mean, distribution.deviation) == pytest.approx((values.mean(), values.std()))
 
 
-def test_infinite_numbers_of_an_unused_column_are_passed_over(tmp_path: Path) -> None:
+def test_infinite_values_of_unused_columns_are_ignored(tmp_path: Path) -> None:
     table = {"odd": [np.inf, -np.inf, np.nan, 3.0, 5.0], "none": [np.inf] * 5, "a": [1.0] * 5, "y": [1.0] * 5}
-    odd, none, *_ = looked_at(stored(tmp_path, parquet(table), target=("y",), features=("a",))).columns
+    odd, none, *_ = compute_profile(ingest(tmp_path, parquet_bytes(table), target=("y",), features=("a",))).columns
     assert (odd.missing, odd.smallest, odd.largest, odd.mean, odd.deviation) == (1, 3, 5, 4, 1)
     assert (none.missing, none.smallest, none.histogram) == (0, None, None)
 
 
-def test_a_wide_array_is_looked_at_in_small_blocks_with_signs_of_life(tmp_path: Path) -> None:
+def test_wide_array_is_profiled_in_small_blocks_with_progress(tmp_path: Path) -> None:
     rows, width = 900, 6000
     x = np.arange(rows * width, dtype=np.float32).reshape(rows, width) % 1013
     x[:, 7] = 5
-    found = stored(tmp_path, ("inputs", npy(x)), ("targets", npy(x[:, 3])))
-    with viewed(dataset(found), found.folder) as view:
-        assert max(len(block[0]) * len(block) for block in view.blocks(0, rows)) <= 2**22
-    told: list[Progress] = []
-    columns = looked_at(found, told).columns
-    assert len(told) >= 2 * width
-    assert [column.distinct for column in columns[6:9]] == [None, 1, None], "too many to be kept, of so many columns"
+    upload = ingest(tmp_path, ("inputs", npy_bytes(x)), ("targets", npy_bytes(x[:, 3])))
+    with open_reader(to_dataset(upload), upload.folder) as reader:
+        assert max(len(block[0]) * len(block) for block in reader.iter_blocks(0, rows)) <= 2**22
+    reports: list[Progress] = []
+    columns = compute_profile(upload, reports).columns
+    assert len(reports) >= 2 * width
+    assert [column.distinct for column in columns[6:9]] == [None, 1, None], "the limit is shared by all columns"
     assert columns[-1].same_as == "input 4"
     assert columns[5999].mean == pytest.approx(x[:, 5999].mean(dtype=np.float64))
 
 
-def test_a_profile_of_too_many_columns_is_refused_in_words(tmp_path: Path) -> None:
-    found = stored(tmp_path, ("inputs", npy(np.ones((1, 100_001), np.float32))), ("targets", npy([1.0])))
+def test_too_many_columns_are_rejected(tmp_path: Path) -> None:
+    upload = ingest(tmp_path, ("inputs", npy_bytes(np.ones((1, 100_001), np.float32))), ("targets", npy_bytes([1.0])))
     with pytest.raises(InvalidInput, match="100002 columns"):
-        looked_at(found)
+        compute_profile(upload)
 
 
-def test_long_texts_are_cut_and_stay_different(tmp_path: Path) -> None:
+def test_long_texts_are_cut_but_stay_distinct(tmp_path: Path) -> None:
     long = ["x" * 500_000 + end for end in "aab"]
     table = {"long": [*long, "short", None], "again": [*long, "short", None], "a": [1.0] * 5, "y": [1.0] * 5}
-    found = looked_at(stored(tmp_path, parquet(table), target=("y",), features=("a",)))
-    column, again, *_ = found.columns
+    profile = compute_profile(ingest(tmp_path, parquet_bytes(table), target=("y",), features=("a",)))
+    column, again, *_ = profile.columns
     assert (column.distinct, column.missing, again.same_as) == (3, 1, "long")
     assert column.frequent == (("x" * 100 + "…", 2), ("x" * 100 + "…", 1), ("short", 1))
 
 
-def test_a_table_that_is_one_batch_is_looked_at_in_parts(tmp_path: Path) -> None:
+def test_table_of_one_batch_is_read_in_small_blocks(tmp_path: Path) -> None:
     rows = 100_000
     table = pa.table({"a": np.arange(rows) % 7, "b": [str(row % 5) for row in range(rows)], "y": np.ones(rows)})
-    found = stored(tmp_path, parquet(table), target=("y",))
-    with viewed(dataset(found), found.folder) as view:
-        assert max(len(block[0]) for block in view.blocks(0, rows)) <= 2**14
-    a, b, _ = looked_at(found).columns
+    upload = ingest(tmp_path, parquet_bytes(table), target=("y",))
+    with open_reader(to_dataset(upload), upload.folder) as reader:
+        assert max(len(block[0]) for block in reader.iter_blocks(0, rows)) <= 2**14
+    a, b, _ = compute_profile(upload).columns
     assert (a.distinct, b.distinct, b.missing) == (7, 5, 0)
 
 
-def test_whole_numbers_beyond_float64_are_told_apart(tmp_path: Path) -> None:
+def test_integers_beyond_float64_precision_are_distinct(tmp_path: Path) -> None:
     table = {"a": pa.array([2**63 + 1, 2**63 + 2, None], pa.uint64()), "b": [1.0] * 3, "y": [1.0] * 3}
-    found = looked_at(stored(tmp_path, parquet(table), target=("y",), features=("b",)))
-    assert (found.columns[0].distinct, found.columns[0].missing) == (2, 1)
+    profile = compute_profile(ingest(tmp_path, parquet_bytes(table), target=("y",), features=("b",)))
+    assert (profile.columns[0].distinct, profile.columns[0].missing) == (2, 1)
 
 
-def test_an_error_of_who_looks_is_no_damage(tmp_path: Path) -> None:
-    found = stored(tmp_path, ("inputs", npy(np.ones((2, 2)))), ("targets", npy([1.0, 2.0])))
-    with pytest.raises(ValueError, match="out here"), viewed(dataset(found), found.folder):
-        raise ValueError("out here")
+def test_error_of_the_caller_is_not_reported_as_damage(tmp_path: Path) -> None:
+    upload = ingest(tmp_path, ("inputs", npy_bytes(np.ones((2, 2)))), ("targets", npy_bytes([1.0, 2.0])))
+    with pytest.raises(ValueError, match="of the caller"), open_reader(to_dataset(upload), upload.folder):
+        raise ValueError("of the caller")

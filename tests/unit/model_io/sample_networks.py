@@ -1,4 +1,4 @@
-"""Networks to be copied out and in."""
+"""Networks for tests of export and import."""
 
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,14 @@ from nabla.engine.data.scaling import Scaling
 from nabla.engine.data.schema import Column
 from nabla.engine.literals import ActivationName, DtypeName, NetworkFormat
 from nabla.engine.model_io import model_io
-from nabla.engine.model_io.bundle import Hints, Portable
+from nabla.engine.model_io.bundle import ImportHints, ModelBundle
 from nabla.engine.nn.architecture import Architecture, Layer
 from nabla.engine.nn.network import Network
 from nabla.engine.training.checkpoint import Classes
 from nabla.engine.training.model import Model
 
-Rows = list[dict[str, Any]]
-MOST = 10**6
+Records = list[dict[str, Any]]
+MAX_PARAMETERS = 10**6
 
 COLUMNS = (
     Column("age", "number", missing=2, imputation="mean"),
@@ -29,7 +29,7 @@ COLUMNS = (
     Column("since", "date"),
     Column("outputs", "number"),
 )
-ROWS: Rows = [
+RECORDS: Records = [
     {
         "age": 31.5,
         "job": "clerk",
@@ -45,7 +45,7 @@ ROWS: Rows = [
 ]
 
 
-def network(
+def make_network(
     inputs: int,
     *activations: ActivationName,
     dtype: DtypeName = "float32",
@@ -53,65 +53,65 @@ def network(
     outputs: int = 3,
     **settings: Any,
 ) -> Network:
-    """Of 7 units in each hidden layer, with biases and statistics as they may be after training."""
+    """Return a network with 7 units in each hidden layer, and with biases and statistics as if it were trained."""
     widths = [7] * (len(activations) - 1) + [outputs]
     last = len(activations) - 1
     layers = tuple(
         Layer(units, name, batch_norm=batch_norm and number < last)
         for number, (units, name) in enumerate(zip(widths, activations, strict=True))
     )
-    made = Network(Architecture(inputs, layers, settings.pop("cost", "quadratic"), seed=3, dtype=dtype, **settings))
-    chance = np.random.default_rng(5)
-    for _, b in made.layers:
-        b[:] = chance.normal(0, 0.3, len(b))
-    for scales, means, variances in made.normalizations.values():
-        scales[:], means[:] = chance.uniform(0.5, 2, len(scales)), chance.normal(0, 0.5, len(means))
-        variances[:] = chance.uniform(0.3, 3, len(variances))
-    return made
+    network = Network(Architecture(inputs, layers, settings.pop("cost", "quadratic"), seed=3, dtype=dtype, **settings))
+    rng = np.random.default_rng(5)
+    for _, b in network.layers:
+        b[:] = rng.normal(0, 0.3, len(b))
+    for scales, means, variances in network.normalizations.values():
+        scales[:], means[:] = rng.uniform(0.5, 2, len(scales)), rng.normal(0, 0.5, len(means))
+        variances[:] = rng.uniform(0.3, 3, len(variances))
+    return network
 
 
-def scaled(inputs: int, outputs: int) -> Preprocessor:
-    """Plain numbers, far from 0 and of very different sizes."""
-    chance = np.random.default_rng(6)
-    rule = PreprocessingConfig("standardize", "robust")
-    found = [Scaling(chance.normal(50, 9, width), 10 ** chance.uniform(-2, 2, width)) for width in (inputs, outputs)]
-    return Preprocessor(rule, None, np.zeros(0), *found)
+def make_scaling_preprocessor(inputs: int, outputs: int) -> Preprocessor:
+    """Return a preprocessor of plain numbers that are far from 0 and of very different scales."""
+    rng = np.random.default_rng(6)
+    config = PreprocessingConfig("standardize", "robust")
+    scalings = [Scaling(rng.normal(50, 9, width), 10 ** rng.uniform(-2, 2, width)) for width in (inputs, outputs)]
+    return Preprocessor(config, None, np.zeros(0), *scalings)
 
 
-def table(handle_unknown: Any = "ignore") -> Preprocessor:
-    """Of COLUMNS, which take 11 inputs."""
+def make_table_preprocessor(handle_unknown: Any = "ignore") -> Preprocessor:
+    """Return a preprocessor of COLUMNS, which take 11 inputs."""
     width = sum(column.inputs for column in COLUMNS)
     offsets, scales = np.zeros(width), np.ones(width)
-    for place, offset, scale in ((0, 40.1, 12.3), (9, 19_000.5, 731.0), (10, -3.0, 0.7)):
-        offsets[place], scales[place] = offset, scale
-    fills = np.array([38.25, 1, np.nan, np.nan, 1, np.nan, np.nan])
-    rule = PreprocessingConfig("standardize", "none", handle_unknown)
-    return Preprocessor(rule, COLUMNS, fills, Scaling(offsets, scales), None)
+    for index, offset, scale in ((0, 40.1, 12.3), (9, 19_000.5, 731.0), (10, -3.0, 0.7)):
+        offsets[index], scales[index] = offset, scale
+    imputation_values = np.array([38.25, 1, np.nan, np.nan, 1, np.nan, np.nan])
+    config = PreprocessingConfig("standardize", "none", handle_unknown)
+    return Preprocessor(config, COLUMNS, imputation_values, Scaling(offsets, scales), None)
 
 
-def portable(network: Network, preprocessor: Preprocessor | None = None, classes: Classes = None) -> Portable:
-    rule = PreprocessingConfig() if preprocessor is None else preprocessor.rule
-    return Portable(network, rule, preprocessor, classes)
+def make_bundle(network: Network, preprocessor: Preprocessor | None = None, classes: Classes = None) -> ModelBundle:
+    config = PreprocessingConfig() if preprocessor is None else preprocessor.config
+    return ModelBundle(network, config, preprocessor, classes)
 
 
-def predicted(one: Portable, rows: Any) -> npt.NDArray[np.floating]:
-    """As the service answers."""
-    model = Model(one.network, one.preprocessor or Preprocessor.plain(one.rule))
-    prepare = model.prepared_named if isinstance(rows[0], dict) else model.prepared_rows
-    return model.predict(prepare(rows, "rows"), "rows")
+def predict(bundle: ModelBundle, rows: Any) -> npt.NDArray[np.floating]:
+    """Return the outputs as the service computes them; rows are lists of numbers or records."""
+    model = Model(bundle.network, bundle.preprocessor or Preprocessor.identity(bundle.preprocessing))
+    preprocess = model.preprocess_records if isinstance(rows[0], dict) else model.preprocess_rows
+    return model.predict(preprocess(rows, "rows"), "rows")
 
 
-def written(one: Portable, format: NetworkFormat, folder: Path) -> Path:
+def export_bundle(bundle: ModelBundle, format: NetworkFormat, folder: Path) -> Path:
     path = folder / f"network.{format}"
     path.unlink(missing_ok=True)
-    model_io.write(path, one, format)
+    model_io.export_model(path, bundle, format)
     return path
 
 
-def read(content: Path | bytes, folder: Path, most: int = MOST, **hints: Any) -> Portable:
+def import_file(content: Path | bytes, folder: Path, max_parameters: int = MAX_PARAMETERS, **hints: Any) -> ModelBundle:
     if isinstance(content, bytes):
-        path = folder / "handed-in"
+        path = folder / "uploaded"
         path.write_bytes(content)
     else:
         path = content
-    return model_io.read(path, Hints(**hints), most)[1]
+    return model_io.import_model(path, ImportHints(**hints), max_parameters)[1]

@@ -1,4 +1,4 @@
-"""Files that were made to do harm: each gets a sentence, in a process whose memory is bounded."""
+"""Hostile model files are rejected with a message by a process with limited memory."""
 
 import io
 import json
@@ -15,33 +15,33 @@ import pytest
 import safetensors.numpy
 
 from nabla.engine.literals import ActivationName
-from nabla.engine.model_io.bundle import Hints
+from nabla.engine.model_io.bundle import ImportHints
 from nabla.engine.nn.architecture import Architecture, Layer
 from nabla.engine.nn.network import Network
-from tests.support.task_process import ReadingChild
-from tests.unit.data.ingest.sample_files import npy, npy_claiming
-from tests.unit.model_io.sample_networks import network, portable, written
+from tests.support.sandbox import Sandbox
+from tests.unit.data.ingest.sample_files import npy_bytes, npy_bytes_with_header
+from tests.unit.model_io.sample_networks import export_bundle, make_bundle, make_network
 
 MiB = 2**20
 
 
 @pytest.fixture(scope="module")
-def child() -> Iterator[ReadingChild]:
-    started = ReadingChild()
+def sandbox() -> Iterator[Sandbox]:
+    started = Sandbox()
     yield started
     started.close()
 
 
-def tensors(header: Any, numbers: bytes = bytes(64), length: int | None = None) -> bytes:
+def safetensors_bytes(header: Any, data: bytes = bytes(64), length: int | None = None) -> bytes:
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    return struct.pack("<Q", len(text) if length is None else length) + text + numbers
+    return struct.pack("<Q", len(text) if length is None else length) + text + data
 
 
-def claiming(shape: Any, offsets: Any = (0, 64), dtype: Any = "F32") -> bytes:
-    return tensors({"0.weight": {"dtype": dtype, "shape": shape, "data_offsets": offsets}})
+def tensor_header(shape: Any, offsets: Any = (0, 64), dtype: Any = "F32") -> bytes:
+    return safetensors_bytes({"0.weight": {"dtype": dtype, "shape": shape, "data_offsets": offsets}})
 
 
-def archive(members: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
+def zip_bytes(members: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", compression) as packed:
         for name, content in members.items():
@@ -49,25 +49,25 @@ def archive(members: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) 
     return file.getvalue()
 
 
-def shaped(shape: str, descr: str = "'<f8'") -> bytes:
-    return npy_claiming(f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}}}")
+def npy_header(shape: str, descr: str = "'<f8'") -> bytes:
+    return npy_bytes_with_header(f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}}}")
 
 
-def with_objects() -> bytes:
+def npz_with_objects() -> bytes:
     file = io.BytesIO()
     np.savez(file, allow_pickle=True, coefs_0=np.array([[print]], object), intercepts_0=np.ones(1))
     return file.getvalue()
 
 
-def encrypted() -> bytes:
-    """The flag says so; the rest does not matter."""
-    content = archive({"coefs_0.npy": npy(np.ones((2, 2)))}, zipfile.ZIP_STORED)
+def encrypted_npz() -> bytes:
+    """Return an archive whose flags state that it is encrypted."""
+    content = zip_bytes({"coefs_0.npy": npy_bytes(np.ones((2, 2)))}, zipfile.ZIP_STORED)
     content = content.replace(b"PK\x03\x04\x14\x00\x00\x00", b"PK\x03\x04\x14\x00\x01\x00", 1)
     return content.replace(b"PK\x01\x02\x14\x03\x14\x00\x00\x00", b"PK\x01\x02\x14\x03\x14\x00\x01\x00", 1)
 
 
 def length_delimited(field: int, content: bytes) -> bytes:
-    """A field of a message of Protocol Buffers."""
+    """Return a field of a Protocol Buffers message."""
     size, varint = len(content), b""
     while size > 127:
         varint, size = varint + bytes((size & 127 | 128,)), size >> 7
@@ -75,7 +75,7 @@ def length_delimited(field: int, content: bytes) -> bytes:
 
 
 def nested_graphs(depth: int) -> bytes:
-    """A node whose attribute is a graph with a node whose attribute …"""
+    """Return a graph in an attribute of a node of a graph, and so on."""
     graph = b""
     for _ in range(depth):
         graph = length_delimited(1, length_delimited(5, length_delimited(6, graph)))
@@ -83,162 +83,194 @@ def nested_graphs(depth: int) -> bytes:
 
 
 MANY = {f"a{number}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for number in range(20_001)}
-WHOLE = portable(network(3, "relu", "identity"))
-WORDS = WHOLE.words
-WIDE = {**json.loads(WORDS["architecture"]), "inputs": 2**40}
+BUNDLE = make_bundle(make_network(3, "relu", "identity"))
+METADATA = BUNDLE.metadata
+WIDE = {**json.loads(METADATA["architecture"]), "inputs": 2**40}
 
 HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
-    "nothing": (lambda: b"", "The file is empty"),
+    "empty file": (lambda: b"", "The file is empty"),
     "one byte": (lambda: b"\0", "neither safetensors nor npz"),
     "text": (lambda: b"hello, world\n" * 100, "neither safetensors nor npz"),
     "zeros": (lambda: bytes(MiB), "neither safetensors nor npz"),
-    "a pickle": (lambda: b"\x80\x04\x95" + b"." * 20, "This is a pickle"),
-    "a file of PyTorch": (lambda: archive({"net/data.pkl": b"x", "net/data/0": bytes(99)}), "This is a pickle"),
-    "a header of exabytes": (lambda: tensors({}, length=2**63), "ends before its header does"),
-    "a header beyond the file": (lambda: tensors({}, b"", length=100), "ends before its header does"),
-    "a header that never ends": (lambda: tensors(b"{" + b" " * 100_000_000), "at most 100000000"),
-    "a header that is no JSON": (lambda: tensors(b"{'a': 1}"), "header is no JSON object"),
-    "a header of another encoding": (lambda: tensors(b'{"\xff\xfe": 1}'), "header is no JSON object|expected"),
-    "a header without bottom": (lambda: tensors(b'{"a":' + b"[" * 10**6), "header is no JSON object"),
-    "a nested entry": (lambda: tensors(b'{"a":' + b"[" * 900 + b"]" * 900 + b"}"), "cannot be read"),
-    "no arrays": (lambda: tensors({}), r"has the arrays \(none\)"),
-    "more arrays than any network has": (lambda: tensors(MANY), "has 20001 arrays; at most 20000"),
-    "metadata that are numbers": (lambda: tensors({"__metadata__": {"architecture": 1}}), "__metadata__"),
-    "metadata that are a list": (lambda: tensors({"__metadata__": []}), "__metadata__"),
-    "numbers beyond the file": (lambda: claiming([16], (64, 128)), "where the file has nothing"),
-    "numbers before the file": (lambda: claiming([16], (-64, 0)), "where the file has nothing"),
-    "numbers back to front": (lambda: claiming([16], (64, 0)), "where the file has nothing"),
-    "exabytes": (lambda: claiming([2**40, 2**40]), "1208925819614629174706176 numbers of F32 in 64 bytes"),
-    "sizes beyond all numbers": (lambda: claiming([10**30]), "a dimension below 0 or above"),
-    "a size below 0": (lambda: claiming([-4, -4]), "a dimension below 0"),
-    "sizes that are texts": (lambda: claiming(["16"]), "dtype, shape and data_offsets are expected"),
-    "an unknown type": (lambda: claiming([4, 4], (0, 64), "F4_E2M1" * 99), "accepted: float32 and float64"),
-    "a network beyond all limits": (
-        lambda: safetensors.numpy.save({"a": np.ones(1)}, {**WORDS, "architecture": json.dumps(WIDE)}),
-        "parameters; this service takes at most 10000000",
+    "pickle": (lambda: b"\x80\x04\x95" + b"." * 20, "The file is a pickle"),
+    "PyTorch file": (lambda: zip_bytes({"net/data.pkl": b"x", "net/data/0": bytes(99)}), "The file is a pickle"),
+    "header of exabytes": (lambda: safetensors_bytes({}, length=2**63), "ends before its header does"),
+    "header beyond the file": (lambda: safetensors_bytes({}, b"", length=100), "ends before its header does"),
+    "header beyond the limit": (lambda: safetensors_bytes(b"{" + b" " * 100_000_000), "at most 100000000"),
+    "header that is not JSON": (lambda: safetensors_bytes(b"{'a': 1}"), "header is not a JSON object"),
+    "header in another encoding": (
+        lambda: safetensors_bytes(b'{"\xff\xfe": 1}'),
+        "header is not a JSON object|expected",
+    ),
+    "deeply nested header": (lambda: safetensors_bytes(b'{"a":' + b"[" * 10**6), "header is not a JSON object"),
+    "deeply nested header entry": (
+        lambda: safetensors_bytes(b'{"a":' + b"[" * 900 + b"]" * 900 + b"}"),
+        "cannot be read; expected dtype",
+    ),
+    "no arrays": (lambda: safetensors_bytes({}), r"has the tensors \(none\)"),
+    "header of 1.5 million tensors": (
+        lambda: safetensors_bytes(
+            b"{"
+            + b",".join(b'"%d":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}' % n for n in range(1_500_000))
+            + b"}"
+        ),
+        "has 1500000 tensors; at most 20000|more memory than is available",
+    ),
+    "too many tensors": (lambda: safetensors_bytes(MANY), "has 20001 tensors; at most 20000"),
+    "metadata of numbers": (lambda: safetensors_bytes({"__metadata__": {"architecture": 1}}), "__metadata__"),
+    "metadata that are a list": (lambda: safetensors_bytes({"__metadata__": []}), "__metadata__"),
+    "data beyond the file": (lambda: tensor_header([16], (64, 128)), "reversed or beyond the end of the file"),
+    "data before the file": (lambda: tensor_header([16], (-64, 0)), "reversed or beyond the end of the file"),
+    "reversed offsets": (lambda: tensor_header([16], (64, 0)), "reversed or beyond the end of the file"),
+    "tensor of exabytes": (
+        lambda: tensor_header([2**40, 2**40]),
+        "1208925819614629174706176 elements of F32, but its data_offsets span 64 bytes",
+    ),
+    "dimension beyond all integers": (lambda: tensor_header([10**30]), "a dimension below 0 or above"),
+    "negative dimension": (lambda: tensor_header([-4, -4]), "a dimension below 0"),
+    "dimensions that are strings": (lambda: tensor_header(["16"]), "expected dtype, shape and data_offsets"),
+    "unknown dtype": (lambda: tensor_header([4, 4], (0, 64), "F4_E2M1" * 99), "accepted: float32 and float64"),
+    "network beyond all limits": (
+        lambda: safetensors.numpy.save({"a": np.ones(1)}, {**METADATA, "architecture": json.dumps(WIDE)}),
+        "parameters; at most 10000000 are accepted",
     ),
     "half of a surrogate pair": (
-        lambda: safetensors.numpy.save(WHOLE.arrays, {**WORDS, "classes": '["a", "b", "\\ud800"]'}),
-        "array of names",
+        lambda: safetensors.numpy.save(BUNDLE.tensors, {**METADATA, "classes": '["a", "b", "\\ud800"]'}),
+        "not a JSON array of names",
     ),
-    "objects": (with_objects, "coefs_0 is object; accepted: float32 and float64"),
+    "objects": (npz_with_objects, "coefs_0 is object; accepted: float32 and float64"),
     "complex numbers": (
-        lambda: archive({"coefs_0.npy": npy(np.ones((1, 1), complex)), "intercepts_0.npy": npy(np.ones(1))}),
+        lambda: zip_bytes(
+            {"coefs_0.npy": npy_bytes(np.ones((1, 1), complex)), "intercepts_0.npy": npy_bytes(np.ones(1))}
+        ),
         "coefs_0 is complex128; accepted",
     ),
     "records": (
-        lambda: archive({"coefs_0.npy": shaped("(1, 1)", "[('a', '<f8')]"), "intercepts_0.npy": npy(np.ones(1))}),
+        lambda: zip_bytes(
+            {"coefs_0.npy": npy_header("(1, 1)", "[('a', '<f8')]"), "intercepts_0.npy": npy_bytes(np.ones(1))}
+        ),
         "accepted: float32 and float64",
     ),
-    "an array of exabytes": (
-        lambda: archive({"coefs_0.npy": shaped(f"({2**40}, {2**40})"), "intercepts_0.npy": npy(np.ones(2))}),
-        "parameters; this service takes at most 10000000",
+    "array of exabytes": (
+        lambda: zip_bytes(
+            {"coefs_0.npy": npy_header(f"({2**40}, {2**40})"), "intercepts_0.npy": npy_bytes(np.ones(2))}
+        ),
+        "parameters; at most 10000000 are accepted",
     ),
-    "an array below 0": (lambda: archive({"coefs_0.npy": shaped("(-1, -5)")}), "dimension below 0"),
-    "less than it says": (
-        lambda: archive(
+    "array with a negative dimension": (
+        lambda: zip_bytes({"coefs_0.npy": npy_header("(-1, -5)")}),
+        "dimension below 0",
+    ),
+    "truncated array": (
+        lambda: zip_bytes(
             {
-                "coefs_0.npy": shaped("(1000, 1000)"),
-                "intercepts_0.npy": npy(np.ones(1000)),
-                "coefs_1.npy": npy(np.ones((1000, 1))),
-                "intercepts_1.npy": npy(np.ones(1)),
+                "coefs_0.npy": npy_header("(1000, 1000)"),
+                "intercepts_0.npy": npy_bytes(np.ones(1000)),
+                "coefs_1.npy": npy_bytes(np.ones((1000, 1))),
+                "intercepts_1.npy": npy_bytes(np.ones(1)),
             }
         ),
-        "said to have 1000000 numbers of float64; 8000000 bytes of them are not there",
+        "has 1000000 elements of float64, but 8000000 bytes of them are missing",
     ),
-    "a word of exabytes": (
-        lambda: archive({"architecture.npy": shaped(f"({2**60},)", "'|u1'")}),
+    "metadata of exabytes": (
+        lambda: zip_bytes({"architecture.npy": npy_header(f"({2**60},)", "'|u1'")}),
         "a dimension below 0 or above",
     ),
-    "a word that is no text": (lambda: archive({"architecture.npy": npy(np.full(9, 255, np.uint8))}), "no UTF-8 text"),
-    "a word of numbers": (lambda: archive({"architecture.npy": npy(np.ones(9))}), "bytes of a JSON text"),
-    "no array in an archive": (lambda: archive({"coefs_0.npy": b"hello"}), "not a .npy file"),
-    "a header that is a program": (
-        lambda: archive({"coefs_0.npy": npy_claiming("__import__('os').abort()")}),
+    "metadata that are not text": (
+        lambda: zip_bytes({"architecture.npy": npy_bytes(np.full(9, 255, np.uint8))}),
+        "not UTF-8 text",
+    ),
+    "metadata of float64": (
+        lambda: zip_bytes({"architecture.npy": npy_bytes(np.ones(9))}),
+        "expected UTF-8 text as uint8",
+    ),
+    "archive without arrays": (lambda: zip_bytes({"coefs_0.npy": b"hello"}), "not a .npy file"),
+    "header that is a program": (
+        lambda: zip_bytes({"coefs_0.npy": npy_bytes_with_header("__import__('os').abort()")}),
         "not a .npy file",
     ),
-    "an archive of 30,000": (
-        lambda: archive({f"{number}.npy": b"" for number in range(30_000)}, zipfile.ZIP_STORED),
-        "has 30000 arrays; at most 20000",
+    "archive of 30,000 arrays": (
+        lambda: zip_bytes({f"{number}.npy": b"" for number in range(30_000)}, zipfile.ZIP_STORED),
+        "has 30000 tensors; at most 20000",
     ),
-    "an archive that is cut": (lambda: archive({"coefs_0.npy": npy(np.ones((9, 9)))})[:-9], "archive is damaged"),
-    "an archive with a password": (encrypted, "archive is damaged"),
-    "an archive packed otherwise": (
-        lambda: archive({"coefs_0.npy": npy(np.ones((2, 2)))}, zipfile.ZIP_LZMA),
-        "archive is damaged, or packed",
+    "truncated archive": (lambda: zip_bytes({"coefs_0.npy": npy_bytes(np.ones((9, 9)))})[:-9], "archive is damaged"),
+    "encrypted archive": (encrypted_npz, "archive is damaged"),
+    "archive compressed with LZMA": (
+        lambda: zip_bytes({"coefs_0.npy": npy_bytes(np.ones((2, 2)))}, zipfile.ZIP_LZMA),
+        "archive is damaged, or compressed with",
     ),
-    "graphs within graphs": (lambda: nested_graphs(3000), "neither safetensors nor npz"),
-    "a field that goes on and on": (lambda: b"\x08\x09\x3a" + b"\xff" * 9, "neither safetensors nor npz"),
-    "a graph longer than the file": (lambda: b"\x08\x09\x3a\xff\xff\xff\x7f", "neither safetensors nor npz"),
-    "a graph of nothing": (lambda: b"\x08\x09" + length_delimited(7, b""), "neither safetensors nor npz"),
-    "a node of nothing": (
+    "deeply nested graphs": (lambda: nested_graphs(3000), "neither safetensors nor npz"),
+    "length that never ends": (lambda: b"\x08\x09\x3a" + b"\xff" * 9, "neither safetensors nor npz"),
+    "graph longer than the file": (lambda: b"\x08\x09\x3a\xff\xff\xff\x7f", "neither safetensors nor npz"),
+    "empty graph": (lambda: b"\x08\x09" + length_delimited(7, b""), "neither safetensors nor npz"),
+    "empty node": (
         lambda: b"\x08\x09" + length_delimited(7, length_delimited(1, b"")),
         "0 inputs and 0 outputs",
     ),
     "forty million nodes": (
         lambda: b"\x08\x09" + length_delimited(7, b"\x0a\x00" * 40_000_000),
-        "more memory than there is",
+        "more memory than is available",
     ),
-    "words that are not ours": (
+    "unreadable architecture": (
         lambda: onnx.ModelProto(
             graph=onnx.GraphProto(node=[onnx.NodeProto()]),
             metadata_props=[onnx.StringStringEntryProto(key="architecture", value="hello")],
         ).SerializeToString(),
-        "under architecture is not accepted",
+        "entry architecture is invalid",
     ),
 }
 
 
-# Of those that would be refused without, because they say nothing of them.
+# Hints for the files that would be rejected for want of them.
 ACTIVATIONS: dict[str, tuple[ActivationName, ...]] = {
-    **dict.fromkeys(("an unknown type", "objects", "complex numbers", "records", "an array of exabytes"), ("relu",)),
-    "less than it says": ("relu", "identity"),
+    **dict.fromkeys(("unknown dtype", "objects", "complex numbers", "records", "array of exabytes"), ("relu",)),
+    "truncated array": ("relu", "identity"),
 }
 
 
-@pytest.mark.parametrize("what", HOSTILE)
-def test_a_hostile_file_gets_a_sentence(child: ReadingChild, tmp_path: Path, what: str) -> None:
-    make, sentence = HOSTILE[what]
+@pytest.mark.parametrize("case", HOSTILE)
+def test_hostile_model_is_rejected(sandbox: Sandbox, tmp_path: Path, case: str) -> None:
+    make, message = HOSTILE[case]
     path = tmp_path / "network"
     path.write_bytes(make())
-    outcome = child.read_network(path, Hints(activations=ACTIVATIONS.get(what)))
+    outcome = sandbox.import_model(path, ImportHints(activations=ACTIVATIONS.get(case)))
     assert outcome.kind in ("refused", "too large"), outcome
-    assert re.search(sentence, outcome.sentence), outcome.sentence
+    assert re.search(message, outcome.message), outcome.message
 
 
-def test_a_file_beyond_what_the_format_holds(child: ReadingChild, tmp_path: Path) -> None:
-    """It is said before any of it is read: most of it is a hole."""
+def test_too_large_onnx_file_is_rejected_unread(sandbox: Sandbox, tmp_path: Path) -> None:
+    """The file is sparse."""
     path = tmp_path / "network"
     with path.open("wb") as file:
         file.write(b"\x08\x09")
         file.truncate(2**42)
-    outcome = child.read_network(path, Hints())
-    assert (outcome.kind, outcome.sentence) == (
+    outcome = sandbox.import_model(path, ImportHints())
+    assert (outcome.kind, outcome.message) == (
         "refused",
         f"The file has {2**42} bytes; an ONNX file has less than 2 GiB.",
     )
-    assert outcome.bytes_more < 10 * MiB
+    assert outcome.memory_growth < 10 * MiB
 
 
-def test_a_bomb_in_an_archive_takes_no_more_than_it_says(child: ReadingChild, tmp_path: Path) -> None:
-    """A gigabyte behind an array of few numbers."""
+def test_zip_bomb_is_read_only_as_far_as_its_header_states(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A gigabyte follows a small array."""
     path = tmp_path / "network"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as packed:
         with packed.open("coefs_0.npy", "w", force_zip64=True) as file:
-            file.write(npy(np.ones((2, 2))))
+            file.write(npy_bytes(np.ones((2, 2))))
             for _ in range(256):
                 file.write(bytes(4 * MiB))
-        packed.writestr("intercepts_0.npy", npy(np.ones(2)))
-    outcome = child.read_network(path, Hints(activations=("relu",)))
+        packed.writestr("intercepts_0.npy", npy_bytes(np.ones(2)))
+    outcome = sandbox.import_model(path, ImportHints(activations=("relu",)))
     assert outcome.kind in ("stored", "refused"), outcome
-    assert outcome.bytes_more < 20 * MiB
+    assert outcome.memory_growth < 20 * MiB
 
 
-def test_a_network_takes_little_memory_besides_itself(child: ReadingChild, tmp_path: Path) -> None:
-    """The pages of a file that is mapped count as resident; they are the file's, and can be let go of."""
-    large = portable(Network(Architecture(40_000, (Layer(240, "relu"), Layer(3, "identity")), "quadratic")))
-    bytes_of_it = large.network.parameters.nbytes
-    path = written(large, "safetensors", tmp_path)
-    outcome = child.read_network(path, Hints())
+def test_import_needs_little_memory_beyond_the_network(sandbox: Sandbox, tmp_path: Path) -> None:
+    """The pages of the mapped file count as resident, but the system can reclaim them."""
+    large = make_bundle(Network(Architecture(40_000, (Layer(240, "relu"), Layer(3, "identity")), "quadratic")))
+    network_bytes = large.network.parameters.nbytes
+    path = export_bundle(large, "safetensors", tmp_path)
+    outcome = sandbox.import_model(path, ImportHints())
     assert outcome.kind == "stored", outcome
-    assert outcome.bytes_more < 2 * bytes_of_it + 20 * MiB
+    assert outcome.memory_growth < 2 * network_bytes + 20 * MiB

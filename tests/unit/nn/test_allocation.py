@@ -1,11 +1,11 @@
-"""Nothing is allocated while steps are made, whatever is switched on."""
+"""Training steps allocate no memory, whatever the settings."""
 
 import tracemalloc
 from typing import Any
 
 import numpy as np
 import pytest
-from numba.core.runtime import _nrt_python, rtsys  # type: ignore[attr-defined]  # without types
+from numba.core.runtime import _nrt_python, rtsys  # type: ignore[attr-defined]  # untyped
 
 from nabla.engine.data.loading import OpenDataset
 from nabla.engine.nn.activations import ACTIVATIONS
@@ -15,15 +15,15 @@ from nabla.engine.nn.optimizers import OPTIMIZERS
 from nabla.engine.training.config import TrainingSpec
 from nabla.engine.training.trainer import Trainer
 
-_counters: Any = _nrt_python
-_statistics: Any = rtsys.get_allocation_stats
-# Numba allocates a few words for each array that a call from Python hands over, and calls there are few of in an epoch.
+_runtime: Any = _nrt_python
+_allocation_stats: Any = rtsys.get_allocation_stats
+# Numba allocates a few words for each array that Python passes to compiled code, which it calls a few times per epoch.
 STEPS = 500
-BY_CALLS = STEPS // 2
+MAX_ALLOCATIONS = STEPS // 2
 
 
-def run(architecture: Architecture, **settings: Any) -> Trainer:
-    """A run of two epochs, of which the first warms up."""
+def create_trainer(architecture: Architecture, **settings: Any) -> Trainer:
+    """Return the trainer of two epochs, of which the first is for warm-up."""
     generator = np.random.default_rng(1)
     rows = STEPS * 32
     x, y = generator.random((rows, 8), np.float32), generator.random((rows, 3), np.float32)
@@ -31,37 +31,37 @@ def run(architecture: Architecture, **settings: Any) -> Trainer:
     return Trainer(Network(architecture), OpenDataset(x, y, None, np.ones(rows)), spec)
 
 
-def allocated_in_an_epoch(trainer: Trainer) -> tuple[int, int]:
-    """By compiled code: how often; by Python: bytes at the peak."""
-    items = trainer.run()
-    while next(items) is None:
+def measure_second_epoch(trainer: Trainer) -> tuple[int, int]:
+    """Return the number of allocations by compiled code, and the peak of the bytes allocated by Python."""
+    progress = trainer.run()
+    while next(progress) is None:
         pass
-    _counters.memsys_enable_stats()
-    before = _statistics()
+    _runtime.memsys_enable_stats()
+    before = _allocation_stats()
     tracemalloc.start()
-    for item in items:
-        if item is None:
+    for epoch in progress:
+        if epoch is None:
             continue
-        after = _statistics()
+        after = _allocation_stats()
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        _counters.memsys_disable_stats()
+        _runtime.memsys_disable_stats()
         return after.alloc - before.alloc, peak
-    raise AssertionError("there was no second epoch")
+    raise AssertionError("The run had no second epoch.")
 
 
 @pytest.mark.parametrize("optimizer", [name for name in OPTIMIZERS if name != "l-bfgs"])
-def test_optimizers(optimizer: str) -> None:
+def test_optimizers_allocate_nothing(optimizer: str) -> None:
     architecture = Architecture(8, (Layer(64, "relu"), Layer(3, "identity")), "quadratic")
-    compiled, python = allocated_in_an_epoch(run(architecture, optimizer=optimizer, shuffle=False))
-    assert compiled < BY_CALLS
-    assert python < 16 * 1024
+    allocations, python_bytes = measure_second_epoch(create_trainer(architecture, optimizer=optimizer, shuffle=False))
+    assert allocations < MAX_ALLOCATIONS
+    assert python_bytes < 16 * 1024
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_everything_switched_on(activation: Any) -> None:
+def test_all_settings_combined_allocate_nothing(activation: Any) -> None:
     layers = (Layer(64, activation, dropout=0.2, batch_norm=True), Layer(3, "identity", batch_norm=True))
-    trainer = run(
+    trainer = create_trainer(
         Architecture(8, layers, "quadratic", input_dropout=0.1),
         l1=0.1,
         l2=0.1,
@@ -71,6 +71,6 @@ def test_everything_switched_on(activation: Any) -> None:
         validation_fraction=0.2,
         schedule="cosine",
     )
-    compiled, python = allocated_in_an_epoch(trainer)
-    assert compiled < BY_CALLS
-    assert python < 32 * 1024
+    allocations, python_bytes = measure_second_epoch(trainer)
+    assert allocations < MAX_ALLOCATIONS
+    assert python_bytes < 32 * 1024

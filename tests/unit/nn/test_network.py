@@ -1,4 +1,4 @@
-"""Networks: the layout of their parameters, predictions, and what is refused."""
+"""Networks: the layout of parameters, predictions, and validation."""
 
 from typing import Any, get_args
 
@@ -15,8 +15,7 @@ from nabla.engine.nn.network import Network
 from nabla.engine.nn.optimizers import OPTIMIZERS
 
 
-def test_every_name_has_its_entry() -> None:
-    """The names that the API accepts and the tables behind them are the same."""
+def test_literals_list_the_entries_of_the_tables() -> None:
     for names, table in (
         (ActivationName, ACTIVATIONS),
         (CostName, COSTS),
@@ -39,7 +38,7 @@ def test_layers_are_views_into_one_vector() -> None:
 
 
 @pytest.mark.parametrize("rows", [0, 1, 255, 256, 257, 1000])
-def test_predictions_of_many_rows_are_those_of_each_row(rows: int) -> None:
+def test_predictions_match_numpy_for_any_number_of_rows(rows: int) -> None:
     network = Network(Architecture(3, (Layer(5, "tanh"), Layer(2, "softmax")), "quadratic", dtype="float64"))
     x = np.random.default_rng(1).normal(size=(rows, 3))
     (w1, b1), (w2, b2) = network.layers
@@ -48,22 +47,22 @@ def test_predictions_of_many_rows_are_those_of_each_row(rows: int) -> None:
     np.testing.assert_allclose(network.predict(x), expected, rtol=1e-12)
 
 
-GOOD: dict[str, Any] = {"inputs": 2, "layers": (Layer(3, "tanh"), Layer(1, "sigmoid")), "cost": "quadratic"}
+VALID_FIELDS: dict[str, Any] = {"inputs": 2, "layers": (Layer(3, "tanh"), Layer(1, "sigmoid")), "cost": "quadratic"}
 
 
 @pytest.mark.parametrize(
-    ("change", "field", "words"),
+    ("change", "field", "message"),
     [
         ({"inputs": 0}, "inputs", "at least 1"),
         ({"layers": ()}, "layers", "at least 1"),
         ({"layers": (Layer(3, "tanh"), Layer(0, "tanh"))}, "layers.1.units", "at least 1"),
-        ({"layers": (Layer(3, "swoosh"),)}, "layers.0.activation", "sigmoid, tanh"),  # type: ignore[arg-type]  # that is it
+        ({"layers": (Layer(3, "swoosh"),)}, "layers.0.activation", "sigmoid, tanh"),  # type: ignore[arg-type]  # invalid on purpose
         ({"cost": "hinge"}, "cost", "quadratic, mean_absolute, huber"),
         ({"initializer": "zeros"}, "initializer", "he_normal"),
         ({"dtype": "int8"}, "dtype", "float32, float64"),
         ({"seed": -1}, "seed", "from 0"),
         ({"label_smoothing": 1.0}, "label_smoothing", "below 1"),
-        ({"label_smoothing": 0.1}, "label_smoothing", "goes with the cost categorical"),
+        ({"label_smoothing": 0.1}, "label_smoothing", "requires the cost categorical"),
         ({"huber_delta": 0.0}, "huber_delta", "above 0"),
         ({"cost": "poisson"}, "layers.1.activation", "needs softplus"),
         ({"layers": (Layer(1, "softmax"),)}, "layers.0.activation", "at least 2 units"),
@@ -71,17 +70,17 @@ GOOD: dict[str, Any] = {"inputs": 2, "layers": (Layer(3, "tanh"), Layer(1, "sigm
         ({"cost": "categorical_cross_entropy"}, "layers.1.activation", "needs softmax"),
     ],
 )
-def test_what_cannot_be_is_refused_with_the_field_and_what_would_do(
-    change: dict[str, Any], field: str, words: str
+def test_invalid_architecture_names_the_field_and_accepted_values(
+    change: dict[str, Any], field: str, message: str
 ) -> None:
-    with pytest.raises(InvalidInput, match=words) as refused:
-        Architecture(**{**GOOD, **change})
-    assert refused.value.problems[0][0] == field
+    with pytest.raises(InvalidInput, match=message) as raised:
+        Architecture(**{**VALID_FIELDS, **change})
+    assert raised.value.problems[0][0] == field
 
 
-def test_parameters_must_fit() -> None:
-    architecture = Architecture(**GOOD)
-    with pytest.raises(InvalidInput, match="13 numbers of float32"):
+def test_parameters_and_inputs_of_wrong_shape_or_dtype_are_rejected() -> None:
+    architecture = Architecture(**VALID_FIELDS)
+    with pytest.raises(InvalidInput, match="13 float32 numbers"):
         Network(architecture, np.zeros(12, np.float32))
     with pytest.raises(InvalidInput, match="float64"):
         Network(architecture, np.zeros(13, np.float64))

@@ -1,4 +1,4 @@
-"""Compiled exponential functions against extended precision, and at the edges of floating point."""
+"""Compiled exponential functions: accuracy against extended precision, and limits of floating point."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,8 +14,8 @@ FUNCTIONS = [(vector_math.exp, np.exp), (vector_math.expm1, np.expm1), (vector_m
 Function = Callable[[float], float]
 
 
-def compiled(function: Function) -> Callable[[npt.NDArray[np.floating]], npt.NDArray[np.floating]]:
-    """As it is compiled inside a step: over a whole array, with everything that lets loops be vectorized."""
+def compile_loop(function: Function) -> Callable[[npt.NDArray[np.floating]], npt.NDArray[np.floating]]:
+    """Compile a loop over an array as a training step does, with the options that allow vectorization."""
 
     @njit(error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
     def apply(z: Any) -> Any:
@@ -27,26 +27,26 @@ def compiled(function: Function) -> Callable[[npt.NDArray[np.floating]], npt.NDA
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize(("ours", "theirs"), FUNCTIONS, ids=["exp", "expm1", "tanh"])
-def test_two_units_in_the_last_place(ours: Function, theirs: Any, dtype: type) -> None:
+@pytest.mark.parametrize(("function", "reference"), FUNCTIONS, ids=["exp", "expm1", "tanh"])
+def test_error_is_below_two_units_in_the_last_place(function: Function, reference: Any, dtype: type) -> None:
     generator = np.random.default_rng(1)
     z: npt.NDArray[np.floating] = np.concatenate(
         [generator.normal(0, 4, 200_000), generator.uniform(-80, 80, 50_000), generator.normal(0, 1e-4, 50_000)]
     ).astype(dtype)
-    expected = theirs(z.astype(np.longdouble))
-    found = compiled(ours)(z.copy())
-    assert found.dtype == dtype
-    assert np.abs(found / expected - 1).max() < 2 * np.finfo(dtype).eps
+    expected = reference(z.astype(np.longdouble))
+    result = compile_loop(function)(z.copy())
+    assert result.dtype == dtype
+    assert np.abs(result / expected - 1).max() < 2 * np.finfo(dtype).eps
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_edges(dtype: type) -> None:
+def test_zeros_subnormals_infinities_and_nan(dtype: type) -> None:
     z: npt.NDArray[np.floating] = np.array([0.0, -0.0, 1e-40, 1e30, -1e30, np.inf, -np.inf, np.nan], dtype)
-    tanh = compiled(vector_math.tanh)(z.copy())
+    tanh = compile_loop(vector_math.tanh)(z.copy())
     np.testing.assert_array_equal(tanh[[0, 1, 3, 4, 5, 6]], [0, 0, 1, -1, 1, -1])
     assert tanh[2] == z[2]
     assert np.isnan(tanh[7])
-    exp = compiled(vector_math.exp)(z.copy())
+    exp = compile_loop(vector_math.exp)(z.copy())
     assert exp[0] == exp[1] == exp[2] == 1
     assert np.isfinite(exp[:7]).all()
     assert exp[3] == exp[5] > 1e37
@@ -54,8 +54,8 @@ def test_edges(dtype: type) -> None:
     assert np.isnan(exp[7])
 
 
-@pytest.mark.parametrize(("ours", "theirs"), FUNCTIONS, ids=["exp", "expm1", "tanh"])
-def test_uncompiled_it_is_the_same_formula(ours: Function, theirs: Any) -> None:
+@pytest.mark.parametrize(("function", "reference"), FUNCTIONS, ids=["exp", "expm1", "tanh"])
+def test_uncompiled_functions_match_numpy(function: Function, reference: Any) -> None:
     for z in (-700.0, -1.0, 1e-9, 0.3, 2.0, 700.0):
-        assert ours(z) == pytest.approx(float(theirs(z)), rel=1e-15)
-    assert np.isnan(ours(np.nan))
+        assert function(z) == pytest.approx(float(reference(z)), rel=1e-15)
+    assert np.isnan(function(np.nan))

@@ -1,4 +1,4 @@
-"""Jobs in every order of events: replaying the journal gives the registry, and nothing happens that may not."""
+"""Jobs under random sequences of events: the replayed journal equals the registry, and invalid events are refused."""
 
 import tempfile
 from dataclasses import replace
@@ -19,6 +19,7 @@ from nabla.engine.records.job import (
     Cancelled,
     Changed,
     CheckpointLost,
+    CheckpointRecord,
     EpochsDone,
     Event,
     Failed,
@@ -29,13 +30,12 @@ from nabla.engine.records.job import (
     Placed,
     Resumed,
     Saved,
-    SavedRun,
     Started,
     Succeeded,
     apply,
 )
 from nabla.engine.storage.journal import Journal
-from nabla.engine.storage.registry import Registry, read
+from nabla.engine.storage.registry import Registry, decode_event
 from nabla.engine.training.config import TrainingSpec
 from nabla.engine.training.state import Epoch
 
@@ -43,18 +43,18 @@ NOW = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
 SPEC = TrainingSpec(epochs=5, batch_size=1, learning_rate=0.1)
 
 
-def job(id: str = "job_1") -> Job:
+def make_job(id: str = "job_1") -> Job:
     return Job(id, None, "net_1", "ds_1", SPEC, NOW)
 
 
-def epoch(number: int) -> Epoch:
+def make_epoch(number: int) -> Epoch:
     return Epoch(number, 1 / number, learning_rate=0.1, seconds=0.25)
 
 
 EVENTS: list[Event] = [
     Placed("cuda", "why"),
     Started(NOW, "cpu"),
-    EpochsDone((epoch(1), epoch(2))),
+    EpochsDone((make_epoch(1), make_epoch(2))),
     Saved(NOW, "file", 10),
     CheckpointLost(),
     Interrupted(retried=False),
@@ -69,58 +69,58 @@ EVENTS: list[Event] = [
 ]
 
 
-def test_the_table_has_every_event_and_ends_where_jobs_end() -> None:
+def test_transitions_cover_every_event_and_never_leave_a_finished_state() -> None:
     assert {type(event) for event in EVENTS} == set(TRANSITIONS)
     for _, states in TRANSITIONS.values():
         assert not set(states) & set(FINISHED)
 
 
-def test_an_interrupted_job_goes_on_from_its_checkpoint() -> None:
-    now = apply(job(), Started(NOW, "cpu"))
-    now = apply(now, EpochsDone((epoch(1), epoch(2))))
-    now = apply(now, Saved(NOW, "two", 10))
-    now = apply(now, EpochsDone((epoch(3),)))
-    assert (now.epoch, now.cost, now.seconds, now.attempt) == (3, 1 / 3, 0.75, 1)
-    now = apply(now, Interrupted(retried=True))
-    assert (now.state, now.epoch, now.cost, now.seconds, now.retries) == ("queued", 2, 0.5, 0.5, 1)
-    assert now.saved == SavedRun(1, "two", 2, 0.5, 0.5, 10, NOW)
-    assert apply(now, Started(NOW, "cpu")).attempt == 2
+def test_interrupted_job_continues_from_its_checkpoint() -> None:
+    job = apply(make_job(), Started(NOW, "cpu"))
+    job = apply(job, EpochsDone((make_epoch(1), make_epoch(2))))
+    job = apply(job, Saved(NOW, "two", 10))
+    job = apply(job, EpochsDone((make_epoch(3),)))
+    assert (job.epoch, job.cost, job.seconds, job.attempt) == (3, 1 / 3, 0.75, 1)
+    job = apply(job, Interrupted(retried=True))
+    assert (job.state, job.epoch, job.cost, job.seconds, job.retries) == ("queued", 2, 0.5, 0.5, 1)
+    assert job.last_checkpoint == CheckpointRecord(1, "two", 2, 0.5, 0.5, 10, NOW)
+    assert apply(job, Started(NOW, "cpu")).attempt == 2
 
 
-def test_a_refusal_names_the_states_that_fit() -> None:
+def test_conflict_names_the_states_that_fit() -> None:
     with pytest.raises(Conflict, match="The job is queued; only a job that is paused can be resumed"):
-        apply(job(), Resumed())
+        apply(make_job(), Resumed())
 
 
-class Lives(RuleBasedStateMachine):
-    """A registry over a real journal, and what should be in it."""
+class JobLifecycle(RuleBasedStateMachine):
+    """Compares a registry over a real journal with a model."""
 
     jobs = Bundle("jobs")
 
     def __init__(self) -> None:
         super().__init__()
-        self._folder = tempfile.TemporaryDirectory()
-        self._journal = Journal(Path(self._folder.name) / "journal.sqlite")
+        self._directory = tempfile.TemporaryDirectory()
+        self._journal = Journal(Path(self._directory.name) / "journal.sqlite")
         self._registry = Registry(self._journal)
         self._count = 0
         self._histories: dict[str, list[Epoch]] = {}
 
     def teardown(self) -> None:
         self._journal.close()
-        self._folder.cleanup()
+        self._directory.cleanup()
 
     @rule(target=jobs)
     def submit(self) -> str:
         self._count += 1
         kind: DeviceKind = "cuda" if self._count % 3 == 0 else "cpu"
-        new = replace(job(f"job_{self._count:03}"), device_kind=kind)
-        self._registry.add(self._registry.jobs, new)
-        self._histories[new.id] = []
-        return new.id
+        job = replace(make_job(f"job_{self._count:03}"), device_kind=kind)
+        self._registry.add(self._registry.jobs, job)
+        self._histories[job.id] = []
+        return job.id
 
     @rule(id=jobs, event=st.sampled_from([event for event in EVENTS if not isinstance(event, EpochsDone)]))
-    def happen(self, id: str, event: Event) -> None:
-        before = self._registry.jobs.peek(id)
+    def apply_event(self, id: str, event: Event) -> None:
+        before = self._registry.jobs.get_or_none(id)
         if before is None:
             return
         if before.state in TRANSITIONS[type(event)][1]:
@@ -134,27 +134,27 @@ class Lives(RuleBasedStateMachine):
 
     @rule(id=jobs, count=st.integers(1, 3))
     def train(self, id: str, count: int) -> None:
-        before = self._registry.jobs.peek(id)
+        before = self._registry.jobs.get_or_none(id)
         if before is not None and before.state == "running":
-            epochs = tuple(epoch(before.epoch + number) for number in range(1, count + 1))
+            epochs = tuple(make_epoch(before.epoch + number) for number in range(1, count + 1))
             self._registry.record(id, EpochsDone(epochs))
             self._histories[id] += epochs
 
     @rule(id=jobs)
     def delete(self, id: str) -> None:
-        found = self._registry.jobs.peek(id)
-        if found is not None and found.finished:
-            self._registry.remove(self._registry.jobs, found)
+        job = self._registry.jobs.get_or_none(id)
+        if job is not None and job.finished:
+            self._registry.remove(self._registry.jobs, job)
             del self._histories[id]
 
     @rule()
     def restart(self) -> None:
         self._journal.close()
-        self._journal = Journal(Path(self._folder.name) / "journal.sqlite")
+        self._journal = Journal(Path(self._directory.name) / "journal.sqlite")
         self._registry = Registry(self._journal)
 
     @invariant()
-    def the_replayed_journal_is_the_registry(self) -> None:
+    def replayed_journal_equals_registry(self) -> None:
         replayed = Registry(self._journal)
         assert list(replayed.jobs) == sorted(self._registry.jobs, key=lambda job: job.id)
         assert {job.id for job in replayed.jobs} == {id for id in self._histories if not replayed.jobs.get(id).finished}
@@ -165,11 +165,11 @@ class Lives(RuleBasedStateMachine):
         for id, history in self._histories.items():
             assert replayed.history(id, 0, 1000) == history
             events = replayed.events(id, 0, 1000)
-            states = [state for event in events if isinstance(state := read(event), Job)]
+            states = [state for event in events if isinstance(state := decode_event(event), Job)]
             assert states[-1].state == replayed.jobs.get(id).state
             assert sum(state.finished for state in states) == replayed.jobs.get(id).finished
             assert [event.number for event in events] == sorted({event.number for event in events})
 
 
-TestLives = Lives.TestCase
-TestLives.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestJobLifecycle = JobLifecycle.TestCase
+TestJobLifecycle.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)

@@ -1,4 +1,4 @@
-"""Networks in every order of changes: what is found by a name or a tag is what a replayed journal finds."""
+"""Networks under random sequences of changes: names and tags resolve as in a replayed journal."""
 
 import tempfile
 from datetime import UTC, datetime
@@ -12,8 +12,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 from nabla.engine.errors import NotFound
 from nabla.engine.nn.architecture import Architecture, Layer
 from nabla.engine.records.network import NetworkRecord, Version
-from nabla.engine.services.networks import Catalog
-from nabla.engine.storage.data_dir import DataFolder
+from nabla.engine.services.networks import NetworkService
+from nabla.engine.storage.data_dir import DataDir
 from nabla.engine.storage.journal import Journal
 from nabla.engine.storage.registry import Registry
 
@@ -24,28 +24,28 @@ NAMES, TAGS = "abc", ("production", "staging")
 REFERENCES = st.sampled_from([0, 1, 2, *TAGS, "current"])
 
 
-class Changes(RuleBasedStateMachine):
-    """A registry over a real journal, and what should be in it: name, current version and tags of each network."""
+class NetworkChanges(RuleBasedStateMachine):
+    """Compares name, current version and tags of each network with a model."""
 
     networks = Bundle("networks")
 
     def __init__(self) -> None:
         super().__init__()
-        self._temporary = tempfile.TemporaryDirectory()
-        self._folder = DataFolder(Path(self._temporary.name))
-        self._journal = Journal(self._folder.journal)
+        self._directory = tempfile.TemporaryDirectory()
+        self._data_dir = DataDir(Path(self._directory.name))
+        self._journal = Journal(self._data_dir.journal)
         self._open()
         self._count = 0
         self._expected: dict[str, tuple[str | None, int, dict[str, int]]] = {}
 
     def _open(self) -> None:
         self._registry = Registry(self._journal)
-        self._catalog = Catalog(self._registry, self._folder, 1000)
+        self._catalog = NetworkService(self._registry, self._data_dir, 1000)
 
     def teardown(self) -> None:
         self._journal.close()
-        self._folder.close()
-        self._temporary.cleanup()
+        self._data_dir.close()
+        self._directory.cleanup()
 
     @rule(target=networks, name=st.none() | st.sampled_from(NAMES))
     def create(self, name: str | None) -> NetworkRecord:
@@ -55,19 +55,19 @@ class Changes(RuleBasedStateMachine):
         self._expected[network.id] = (name, 0, {})
         return network
 
-    def _number(self, id: str, reference: int | str) -> int | None:
+    def _resolve(self, id: str, reference: int | str) -> int | None:
         _, current, tags = self._expected[id]
         return current if reference == "current" else tags.get(str(reference)) if reference in TAGS else int(reference)
 
     @rule(network=networks, name=st.none() | st.sampled_from(NAMES), reference=st.none() | REFERENCES)
     def change(self, network: NetworkRecord, name: str | None, reference: int | str | None) -> None:
-        """With the record as it was when it was found."""
+        """Change a network through the record that it was created with."""
         known = self._expected.get(network.id)
         if known is None:
             with pytest.raises(NotFound, match="no network with the id"):
                 self._catalog.change_network(network, name, reference)
             return
-        number = known[1] if reference is None else self._number(network.id, reference)
+        number = known[1] if reference is None else self._resolve(network.id, reference)
         if number is None:
             with pytest.raises(NotFound, match="no version"):
                 self._catalog.change_network(network, name, reference)
@@ -78,7 +78,7 @@ class Changes(RuleBasedStateMachine):
     @rule(network=networks, tag=st.sampled_from(TAGS), reference=REFERENCES)
     def tag(self, network: NetworkRecord, tag: str, reference: int | str) -> None:
         known = self._expected.get(network.id)
-        number = None if known is None else self._number(network.id, reference)
+        number = None if known is None else self._resolve(network.id, reference)
         if known is None or number is None:
             with pytest.raises(NotFound):
                 self._catalog.tag(network, tag, reference)
@@ -95,8 +95,8 @@ class Changes(RuleBasedStateMachine):
                 self._catalog.untag(network, tag)
             return
         self._catalog.untag(network, tag)
-        left = {other: number for other, number in known[2].items() if other != tag}
-        self._expected[network.id] = (known[0], known[1], left)
+        remaining = {other: number for other, number in known[2].items() if other != tag}
+        self._expected[network.id] = (known[0], known[1], remaining)
 
     @rule(network=networks)
     def delete(self, network: NetworkRecord) -> None:
@@ -110,20 +110,20 @@ class Changes(RuleBasedStateMachine):
     @rule()
     def restart(self) -> None:
         self._journal.close()
-        self._journal = Journal(self._folder.journal)
+        self._journal = Journal(self._data_dir.journal)
         self._open()
 
     @invariant()
-    def names_and_tags_are_those_of_the_journal(self) -> None:
+    def names_and_tags_equal_those_of_the_journal(self) -> None:
         for registry in (self._registry, Registry(self._journal)):
-            found = {network.id: network for network in registry.networks}
-            assert {id: (one.name, one.current, one.tags) for id, one in found.items()} == self._expected
+            networks = {network.id: (network.name, network.current, network.tags) for network in registry.networks}
+            assert networks == self._expected
             for name in NAMES:
-                having = [id for id, (own, _, _) in self._expected.items() if own == name]
-                newest = registry.networks.look(name)
-                assert (None if newest is None else newest.id) == max(having, default=None)
-                assert self._journal.newest_named("network", name) == max(having, default=None)
+                ids = [id for id, (own, _, _) in self._expected.items() if own == name]
+                newest = registry.networks.resolve_or_none(name)
+                assert (None if newest is None else newest.id) == max(ids, default=None)
+                assert self._journal.newest_id("network", name) == max(ids, default=None)
 
 
-TestChanges = Changes.TestCase
-TestChanges.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
+TestNetworkChanges = NetworkChanges.TestCase
+TestNetworkChanges.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)

@@ -1,6 +1,7 @@
-"""Weights of running jobs arrive as files: what comes too late is not believed, what is damaged is said, none stays."""
+"""Snapshots of running jobs: sharing, expiry, late and damaged files; no worker runs."""
 
 import threading
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import pytest
@@ -11,10 +12,11 @@ from nabla.engine.nn.architecture import Architecture, Layer
 from nabla.engine.nn.network import Network
 from nabla.engine.records.job import Interrupted, Job, Paused, Started
 from nabla.engine.records.network import NetworkRecord
-from nabla.engine.services.active_runs import Wishes
-from nabla.engine.services.networks import Catalog
+from nabla.engine.services.active_runs import PendingControls
+from nabla.engine.services.networks import NetworkService
 from nabla.engine.services.snapshots import Snapshots
-from nabla.engine.storage.data_dir import DataFolder
+from nabla.engine.storage.data_dir import DataDir
+from nabla.engine.storage.journal import JournalEntry
 from nabla.engine.storage.registry import Registry
 from nabla.engine.training.checkpoint import save_snapshot
 from nabla.engine.training.config import TrainingSpec
@@ -25,114 +27,122 @@ NOW = datetime(2026, 1, 31, tzinfo=UTC)
 
 
 @pytest.fixture
-def network(registry: Registry, folder: DataFolder) -> NetworkRecord:
+def network(networks: NetworkService) -> NetworkRecord:
     architecture = Architecture(2, (Layer(3, "tanh"), Layer(1, "identity")), "quadratic")
-    return Catalog(registry, folder, 1000).create_network(architecture, None)
+    return networks.create_network(architecture, None)
 
 
-class Asked:
-    """Snapshots of a job that has been started once, what its worker was asked for, and who was told of an end."""
+class Harness:
+    """Snapshots of a job that has been started once, with the messages to its worker and the settled requests."""
 
-    def __init__(self, registry: Registry, folder: DataFolder, network: NetworkRecord) -> None:
+    def __init__(self, registry: Registry, data_dir: DataDir, network: NetworkRecord) -> None:
         self.messages: list[training_protocol.TakeSnapshot] = []
         self.settled: list[str] = []
         self.registry = registry
-        self.wishes = Wishes(self.settled.append)
-        self.snapshots = Snapshots(registry, folder, self.wishes, lambda job, message: self.messages.append(message))
-        self.folder = folder.of_network(network.id)
+        self.controls = PendingControls(registry)
+        self.snapshots = Snapshots(
+            registry, data_dir, self.controls, lambda job, message: self.messages.append(message)
+        )
+        self.directory = data_dir.network_dir(network.id)
         self.architecture = network.architecture
         spec = TrainingSpec(epochs=1, batch_size=2, learning_rate=0.1)
         registry.add(registry.jobs, Job(JOB, None, network.id, "ds_1", spec, NOW))
+        registry.on_change = self.on_change
         self.started = self.start()
+
+    def on_change(self, job: Job, events: Sequence[JournalEntry]) -> None:
+        if not events:
+            self.settled.append(job.id)
 
     def start(self) -> Job:
         return self.registry.record(JOB, Started(NOW, "cpu"))
 
     def write(self) -> str:
-        """A file as a worker writes it."""
-        preprocessor = Preprocessor.plain(PreprocessingConfig())
-        return save_snapshot(self.folder, Network(self.architecture), preprocessor, ("no", "yes")).name
+        """Write a snapshot file as a worker does."""
+        preprocessor = Preprocessor.identity(PreprocessingConfig())
+        return save_snapshot(self.directory, Network(self.architecture), preprocessor, ("no", "yes")).name
 
     def load(self, job: Job, file: str) -> None:
         with self.registry.lock:
             self.snapshots.load(job, file, 3)
         for thread in threading.enumerate():
-            if thread.name == "loading":
+            if thread.name == "snapshot-loader":
                 thread.join()
-        assert not (self.folder / file).exists()
+        assert not (self.directory / file).exists()
 
 
 @pytest.fixture
-def asked(registry: Registry, folder: DataFolder, network: NetworkRecord) -> Asked:
-    found = Asked(registry, folder, network)
-    found.snapshots.ask(JOB)
-    return found
+def harness(registry: Registry, data_dir: DataDir, network: NetworkRecord) -> Harness:
+    """Return a harness whose worker has been asked for a snapshot."""
+    harness = Harness(registry, data_dir, network)
+    harness.snapshots.request(JOB)
+    return harness
 
 
-def test_the_worker_is_asked_once(asked: Asked) -> None:
-    asked.snapshots.ask(JOB)
-    assert asked.messages == [training_protocol.TakeSnapshot(JOB, 1)]
-    assert asked.snapshots.is_awaited(JOB)
-    assert asked.snapshots.recent(asked.started) is None
-    asked.load(asked.started, asked.write())
-    found = asked.snapshots.recent(asked.started)
-    assert found is not None
-    assert (found.job_id, found.epoch, found.classes) == (JOB, 3, ("no", "yes"))
-    assert found.model.network.parameters.tobytes() == Network(asked.architecture).parameters.tobytes()
-    assert (asked.snapshots.is_awaited(JOB), asked.settled) == (False, [JOB])
-    asked.snapshots.ask(JOB)
-    assert len(asked.messages) == 1
+def test_concurrent_requests_share_one_snapshot(harness: Harness) -> None:
+    harness.snapshots.request(JOB)
+    assert harness.messages == [training_protocol.TakeSnapshot(JOB, 1)]
+    assert harness.snapshots.is_pending(JOB)
+    assert harness.snapshots.get_latest(harness.started) is None
+    harness.load(harness.started, harness.write())
+    snapshot = harness.snapshots.get_latest(harness.started)
+    assert snapshot is not None
+    assert (snapshot.job_id, snapshot.epoch, snapshot.classes) == (JOB, 3, ("no", "yes"))
+    assert snapshot.model.network.parameters.tobytes() == Network(harness.architecture).parameters.tobytes()
+    assert (harness.snapshots.is_pending(JOB), harness.settled) == (False, [JOB])
+    harness.snapshots.request(JOB)
+    assert len(harness.messages) == 1
 
 
-def test_an_old_one_is_dropped_and_asked_for_anew(asked: Asked) -> None:
-    asked.load(asked.started, asked.write())
-    asked.snapshots.drop_old(0.0)
-    assert asked.snapshots.recent(asked.started) is not None
-    asked.snapshots.drop_old(float("inf"))
-    assert asked.snapshots.recent(asked.started) is None
-    asked.snapshots.ask(JOB)
-    assert len(asked.messages) == 2
+def test_expired_snapshot_is_dropped_and_requested_again(harness: Harness) -> None:
+    harness.load(harness.started, harness.write())
+    harness.snapshots.drop_expired(0.0)
+    assert harness.snapshots.get_latest(harness.started) is not None
+    harness.snapshots.drop_expired(float("inf"))
+    assert harness.snapshots.get_latest(harness.started) is None
+    harness.snapshots.request(JOB)
+    assert len(harness.messages) == 2
 
 
-def test_what_comes_late_is_not_believed_of_another_attempt(asked: Asked) -> None:
-    asked.registry.record(JOB, Interrupted(retried=True))
-    asked.wishes.forget(JOB)
-    again = asked.start()
-    asked.snapshots.ask(JOB)
-    assert asked.messages[-1] == training_protocol.TakeSnapshot(JOB, 2)
-    asked.load(asked.started, asked.write())
-    assert asked.snapshots.recent(again) is None
-    assert asked.snapshots.is_awaited(JOB)
+def test_late_file_of_an_earlier_attempt_is_ignored(harness: Harness) -> None:
+    harness.registry.record(JOB, Interrupted(retried=True))
+    harness.controls.clear(JOB)
+    again = harness.start()
+    harness.snapshots.request(JOB)
+    assert harness.messages[-1] == training_protocol.TakeSnapshot(JOB, 2)
+    harness.load(harness.started, harness.write())
+    assert harness.snapshots.get_latest(again) is None
+    assert harness.snapshots.is_pending(JOB)
 
 
-def test_one_that_has_come_is_not_given_by_another_attempt(asked: Asked) -> None:
-    asked.load(asked.started, asked.write())
-    waiting = asked.registry.record(JOB, Interrupted(retried=True))
-    assert asked.snapshots.recent(waiting) is None
-    assert asked.snapshots.recent(asked.start()) is None
-    asked.snapshots.ask(JOB)
-    assert asked.messages[-1] == training_protocol.TakeSnapshot(JOB, 2)
+def test_snapshot_of_an_earlier_attempt_is_not_served(harness: Harness) -> None:
+    harness.load(harness.started, harness.write())
+    waiting = harness.registry.record(JOB, Interrupted(retried=True))
+    assert harness.snapshots.get_latest(waiting) is None
+    assert harness.snapshots.get_latest(harness.start()) is None
+    harness.snapshots.request(JOB)
+    assert harness.messages[-1] == training_protocol.TakeSnapshot(JOB, 2)
 
 
-def test_a_job_that_does_not_run_is_not_asked(asked: Asked) -> None:
-    asked.registry.record(JOB, Paused())
+def test_request_for_a_paused_job_is_refused(harness: Harness) -> None:
+    harness.registry.record(JOB, Paused())
     with pytest.raises(Conflict, match="The job is paused; only a job that is running"):
-        asked.snapshots.ask(JOB)
+        harness.snapshots.request(JOB)
 
 
-def test_a_file_that_is_cut_off_is_damaged(asked: Asked) -> None:
-    file = asked.write()
-    with (asked.folder / file).open("r+b") as content:
+def test_truncated_file_is_damaged(harness: Harness) -> None:
+    file = harness.write()
+    with (harness.directory / file).open("r+b") as content:
         content.truncate(100)
-    asked.load(asked.started, file)
-    assert not asked.snapshots.is_awaited(JOB)
+    harness.load(harness.started, file)
+    assert not harness.snapshots.is_pending(JOB)
     with pytest.raises(Damaged):
-        asked.snapshots.recent(asked.started)
+        harness.snapshots.get_latest(harness.started)
 
 
-def test_a_worker_that_cannot_write_says_why(asked: Asked) -> None:
-    with asked.registry.lock:
-        asked.snapshots.failed(asked.started, "no room")
-    assert not asked.snapshots.is_awaited(JOB)
+def test_failed_write_is_reported_to_the_client(harness: Harness) -> None:
+    with harness.registry.lock:
+        harness.snapshots.fail(harness.started, "no room")
+    assert not harness.snapshots.is_pending(JOB)
     with pytest.raises(StorageFailed, match="no room"):
-        asked.snapshots.recent(asked.started)
+        harness.snapshots.get_latest(harness.started)

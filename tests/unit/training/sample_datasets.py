@@ -1,4 +1,4 @@
-"""A small problem and runs on it."""
+"""Small datasets, and runs on them."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -19,7 +19,7 @@ CLASSES = ("0", "1", "2")
 
 
 def corners(rows: int, weights: npt.NDArray[np.float64] | None = None) -> OpenDataset:
-    """Rows around three corners, one class each."""
+    """Return rows around three corners, one class each."""
     generator = np.random.default_rng(2)
     codes = (np.arange(rows) % 3).astype(np.int32)
     x = np.eye(4)[codes] + generator.normal(scale=0.3, size=(rows, 4))
@@ -27,28 +27,28 @@ def corners(rows: int, weights: npt.NDArray[np.float64] | None = None) -> OpenDa
 
 
 def numbers(rows: int, outputs: int = 2) -> OpenDataset:
-    """A curved function of four inputs."""
+    """Return samples of a nonlinear function of four inputs."""
     generator = np.random.default_rng(8)
     x = generator.uniform(-1, 1, (rows, 4))
     return OpenDataset(x, np.stack([np.sin(x[:, 0] + k) + x[:, 1] * x[:, 2] for k in range(outputs)], axis=1))
 
 
 def spec(**settings: Any) -> TrainingSpec:
-    """Eight epochs of mini-batches of 16, unless said otherwise."""
-    usual: dict[str, Any] = {"epochs": 8, "batch_size": 16, "learning_rate": 0.1, "seed": 9}
-    return TrainingSpec(**{**usual, **settings})
+    """Return settings for eight epochs of mini-batches of 16, with the given changes."""
+    defaults: dict[str, Any] = {"epochs": 8, "batch_size": 16, "learning_rate": 0.1, "seed": 9}
+    return TrainingSpec(**{**defaults, **settings})
 
 
-def epochs_of(items: Iterable[Epoch | None]) -> list[Epoch]:
+def collect_epochs(items: Iterable[Epoch | None]) -> list[Epoch]:
     return [item for item in items if item is not None]
 
 
-def trained(
+def train(
     dataset: OpenDataset,
     settings: TrainingSpec,
     architecture: Architecture = ARCHITECTURE,
     classes: tuple[str, ...] | None = CLASSES,
 ) -> tuple[Network, list[Epoch]]:
-    """A run from the network's start to its end."""
+    """Train a new network to the end of the run."""
     network = Network(architecture)
-    return network, epochs_of(Trainer(network, dataset, settings, classes=classes).run())
+    return network, collect_epochs(Trainer(network, dataset, settings, classes=classes).run())

@@ -1,4 +1,4 @@
-"""What an evaluation says, against scikit-learn's metrics and the formulas of the costs."""
+"""Evaluations against the metrics of scikit-learn and the formulas of the costs."""
 
 from pathlib import Path
 from typing import Any, get_args
@@ -14,10 +14,10 @@ from nabla.engine.literals import ActivationName, CostName, DtypeName
 from nabla.engine.nn.architecture import Architecture, Layer
 from nabla.engine.nn.losses import COSTS
 from nabla.engine.nn.network import Network
-from nabla.engine.nn.training_step import cost_of_rows
+from nabla.engine.nn.training_step import sum_costs
 from nabla.engine.training.evaluation import Evaluation, evaluate
 from nabla.engine.training.warmup import compile_predictions
-from tests.unit.data.test_dataset import stored
+from tests.unit.data.test_dataset import store_dataset
 
 Array = npt.NDArray[Any]
 OUTPUTS: dict[CostName, ActivationName] = {
@@ -27,10 +27,10 @@ OUTPUTS: dict[CostName, ActivationName] = {
 }
 
 
-def through(
+def passthrough(
     width: int, cost: CostName = "quadratic", dtype: DtypeName = "float64", label_smoothing: float = 0.0
 ) -> Network:
-    """A network whose outputs are its inputs, each through the output activation that goes with the cost."""
+    """Return a network that only applies the output activation of the cost to its inputs."""
     layers = (Layer(width, OUTPUTS.get(cost, "identity")),)
     network = Network(Architecture(width, layers, cost, dtype=dtype, label_smoothing=label_smoothing))
     (w, b), *_ = network.layers
@@ -38,87 +38,87 @@ def through(
     return network
 
 
-def evaluated(folder: Path, network: Network, inputs: Array, **answers: Any) -> Evaluation:
-    """An evaluation on data that have been stored."""
-    dataset = stored(folder, inputs=inputs, **answers)
+def evaluate_stored(folder: Path, network: Network, inputs: Array, **arrays: Any) -> Evaluation:
+    """Store the arrays as a dataset and evaluate the network on it."""
+    dataset = store_dataset(folder, inputs=inputs, **arrays)
     architecture = network.architecture
     dataset.check_fits(architecture)
     return evaluate(network, open_for_training(dataset, folder / "ds", architecture.outputs, architecture.dtype))
 
 
 @pytest.mark.parametrize("rows", [2, 50, 4096, 9000])
-@pytest.mark.parametrize("lean", [0.0, 3.0, 1e6])
-def test_classes(tmp_path: Path, rows: int, lean: float) -> None:
-    """With more and more rows predicted as the first class, at last all; one class never occurs."""
+@pytest.mark.parametrize("bias", [0.0, 3.0, 1e6])
+def test_classification_metrics_match_scikit_learn(tmp_path: Path, rows: int, bias: float) -> None:
+    """The bias shifts predictions to the first class, in the end all of them; one class never occurs."""
     generator = np.random.default_rng(rows)
-    inputs = generator.normal([lean, 0, 0, 0], size=(rows, 4))
+    inputs = generator.normal([bias, 0, 0, 0], size=(rows, 4))
     codes = generator.integers(0, 3, rows)
-    found = evaluated(tmp_path, through(4), inputs, labels=codes, classes=[0, 1, 2, 3])
+    evaluation = evaluate_stored(tmp_path, passthrough(4), inputs, labels=codes, classes=[0, 1, 2, 3])
 
     predicted = inputs.argmax(axis=1)
     scores = metrics.precision_recall_fscore_support(codes, predicted, labels=range(4), zero_division=0)
-    assert found.rows == rows
-    assert found.regression is None
-    assert found.accuracy == metrics.accuracy_score(codes, predicted)
-    assert found.classification is not None
-    ours = [(one.precision, one.recall, one.f1) for one in found.classification.classes]
+    assert evaluation.rows == rows
+    assert evaluation.regression is None
+    assert evaluation.accuracy == metrics.accuracy_score(codes, predicted)
+    assert evaluation.classification is not None
+    ours = [(metric.precision, metric.recall, metric.f1) for metric in evaluation.classification.classes]
     np.testing.assert_allclose(ours, np.transpose(scores[:3]), rtol=1e-12)
-    assert found.classification.support == tuple(scores[3])
+    assert evaluation.classification.support == tuple(scores[3])
     macro = metrics.precision_recall_fscore_support(codes, predicted, labels=range(4), average="macro", zero_division=0)
-    mean = found.classification.macro
+    mean = evaluation.classification.macro
     np.testing.assert_allclose((mean.precision, mean.recall, mean.f1), macro[:3], rtol=1e-12)
-    assert found.classification.confusion is not None
+    assert evaluation.classification.confusion is not None
     confusion = metrics.confusion_matrix(codes, predicted, labels=range(4))
-    np.testing.assert_array_equal(found.classification.confusion, confusion)
+    np.testing.assert_array_equal(evaluation.classification.confusion, confusion)
 
 
-def test_two_classes_with_one_output(tmp_path: Path) -> None:
+def test_binary_classification_with_single_output(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     logits, codes = generator.normal(size=(500, 1)), generator.integers(0, 2, 500)
-    found = evaluated(tmp_path, through(1, "binary_cross_entropy", "float32"), logits, labels=codes)
+    evaluation = evaluate_stored(tmp_path, passthrough(1, "binary_cross_entropy", "float32"), logits, labels=codes)
     predicted = (logits[:, 0] >= 0).astype(int)
-    assert found.accuracy == metrics.accuracy_score(codes, predicted)
-    assert found.classification is not None
-    assert found.classification.confusion is not None
-    assert found.classification.confusion.tolist() == metrics.confusion_matrix(codes, predicted).tolist()
-    assert found.classification.classes[1].f1 == pytest.approx(metrics.f1_score(codes, predicted))
-    assert found.cost == pytest.approx(metrics.log_loss(codes, 1 / (1 + np.exp(-logits[:, 0]))), rel=1e-5)
+    assert evaluation.accuracy == metrics.accuracy_score(codes, predicted)
+    assert evaluation.classification is not None
+    assert evaluation.classification.confusion is not None
+    assert evaluation.classification.confusion.tolist() == metrics.confusion_matrix(codes, predicted).tolist()
+    assert evaluation.classification.classes[1].f1 == pytest.approx(metrics.f1_score(codes, predicted))
+    assert evaluation.cost == pytest.approx(metrics.log_loss(codes, 1 / (1 + np.exp(-logits[:, 0]))), rel=1e-5)
 
 
-@pytest.mark.parametrize(("classes", "shown"), [(1000, True), (1001, False)])
-def test_a_confusion_matrix_has_its_limit(tmp_path: Path, classes: int, shown: bool) -> None:
+@pytest.mark.parametrize(("classes", "has_confusion"), [(1000, True), (1001, False)])
+def test_confusion_matrix_is_limited_to_1000_classes(tmp_path: Path, classes: int, has_confusion: bool) -> None:
     labels = np.arange(classes)
-    found = evaluated(tmp_path, through(classes), np.eye(classes)[::-1], labels=labels).classification
-    assert found is not None
-    assert (found.confusion is not None) == shown
-    if found.confusion is not None:
-        np.testing.assert_array_equal(found.confusion, np.eye(classes)[::-1])
-    assert len(found.classes) == classes
+    evaluation = evaluate_stored(tmp_path, passthrough(classes), np.eye(classes)[::-1], labels=labels).classification
+    assert evaluation is not None
+    assert (evaluation.confusion is not None) == has_confusion
+    if evaluation.confusion is not None:
+        np.testing.assert_array_equal(evaluation.confusion, np.eye(classes)[::-1])
+    assert len(evaluation.classes) == classes
 
 
 @pytest.mark.parametrize("dtype", get_args(DtypeName))
 @pytest.mark.parametrize("rows", [2, 300, 9000])
-def test_regression(tmp_path: Path, dtype: DtypeName, rows: int) -> None:
+def test_regression_metrics_match_scikit_learn(tmp_path: Path, dtype: DtypeName, rows: int) -> None:
     generator = np.random.default_rng(rows)
     targets = generator.normal(size=(rows, 3)) * [1, 100, 1e-3] + [0, 1e4, 0]
     inputs = targets + generator.normal(size=(rows, 3)) * [0.1, 1000, 1e-3]
-    found = evaluated(tmp_path, through(3, dtype=dtype), inputs, targets=targets)
+    evaluation = evaluate_stored(tmp_path, passthrough(3, dtype=dtype), inputs, targets=targets)
 
     y, a = targets.astype(dtype).astype(float), inputs.astype(dtype).astype(float)
-    assert (found.classification, found.accuracy) == (None, None)
-    assert found.regression is not None
-    ours = [(column.r2, column.mae, column.rmse) for column in found.regression.columns]
+    assert (evaluation.classification, evaluation.accuracy) == (None, None)
+    assert evaluation.regression is not None
+    ours = [(column.r2, column.mae, column.rmse) for column in evaluation.regression.columns]
     expected = [
         metrics.r2_score(y, a, multioutput="raw_values"),
         metrics.mean_absolute_error(y, a, multioutput="raw_values"),
         metrics.root_mean_squared_error(y, a, multioutput="raw_values"),
     ]
     np.testing.assert_allclose(np.array(ours, float), np.transpose(expected), rtol=1e-5 if dtype == "float32" else 1e-9)
-    mean = found.regression.mean
+    mean = evaluation.regression.mean
     assert mean.r2 == pytest.approx(metrics.r2_score(y, a), rel=1e-5)
     assert mean.mae == pytest.approx(metrics.mean_absolute_error(y, a), rel=1e-5)
     assert mean.rmse == pytest.approx(metrics.root_mean_squared_error(y, a), rel=1e-5)
-    assert found.cost == pytest.approx(((a - y) ** 2).sum() / 2 / rows, rel=1e-5)
+    assert evaluation.cost == pytest.approx(((a - y) ** 2).sum() / 2 / rows, rel=1e-5)
 
 
 def test_constant_targets_have_no_r2(tmp_path: Path) -> None:
@@ -126,67 +126,75 @@ def test_constant_targets_have_no_r2(tmp_path: Path) -> None:
     generator = np.random.default_rng(3)
     inputs = generator.normal(size=(1001, 2))
     targets = np.column_stack([np.full(1001, 0.1), generator.normal(size=1001)])
-    some = evaluated(tmp_path / "some", through(2), inputs, targets=targets).regression
+    some = evaluate_stored(tmp_path / "some", passthrough(2), inputs, targets=targets).regression
     assert some is not None
     expected = metrics.r2_score(targets[:, 1], inputs[:, 1])
     assert [column.r2 for column in some.columns] == [None, pytest.approx(expected)]
     assert some.mean.r2 == pytest.approx(expected)
     for name, rows in (("all", 1001), ("one", 1)):
-        none = evaluated(tmp_path / name, through(1), inputs[:rows, :1], targets=targets[:rows, :1]).regression
+        none = evaluate_stored(
+            tmp_path / name, passthrough(1), inputs[:rows, :1], targets=targets[:rows, :1]
+        ).regression
         assert none is not None
         assert none.mean.r2 is None
         assert none.mean.mae == pytest.approx(np.abs(inputs[:rows, 0] - 0.1).mean())
 
 
-def test_targets_of_a_cross_entropy_have_an_accuracy(tmp_path: Path) -> None:
+def test_targets_of_cross_entropy_have_accuracy(tmp_path: Path) -> None:
     generator = np.random.default_rng(4)
     logits, several = generator.normal(size=(5000, 3)), generator.integers(0, 2, (5000, 3))
-    binary = evaluated(tmp_path / "binary", through(3, "binary_cross_entropy"), logits, targets=several)
+    binary = evaluate_stored(tmp_path / "binary", passthrough(3, "binary_cross_entropy"), logits, targets=several)
     assert binary.accuracy == pytest.approx(((logits >= 0) == (several == 1)).mean())
     assert binary.regression is not None
     shares = generator.dirichlet(np.ones(3), 5000)
-    categorical = evaluated(tmp_path / "categorical", through(3, "categorical_cross_entropy"), logits, targets=shares)
+    categorical = evaluate_stored(
+        tmp_path / "categorical", passthrough(3, "categorical_cross_entropy"), logits, targets=shares
+    )
     assert categorical.accuracy == pytest.approx((logits.argmax(axis=1) == shares.argmax(axis=1)).mean())
     assert categorical.regression is not None
 
 
 @pytest.mark.parametrize("weights", [None, "even", "drawn", "huge", "tiny"])
 @pytest.mark.parametrize("cost", COSTS)
-def test_cost(tmp_path: Path, cost: CostName, weights: str | None) -> None:
-    """Against the cost's own formula, row by row; nothing but the cost knows of the weights."""
+def test_cost_is_weighted_mean_over_rows(tmp_path: Path, cost: CostName, weights: str | None) -> None:
+    """Compare with the formula of the cost, row by row; all other metrics ignore the weights."""
     rows = 4200 if weights == "drawn" else 40
     generator = np.random.default_rng(5)
     drawn = generator.exponential(size=rows) * generator.integers(0, 2, rows)
     values = {"even": np.full(rows, 7.0), "drawn": drawn, "huge": drawn * 1e306, "tiny": drawn * 1e-300}
     smoothing = 0.2 if cost == "categorical_cross_entropy" else 0.0
-    network = through(3, cost, label_smoothing=smoothing)
+    network = passthrough(3, cost, label_smoothing=smoothing)
     inputs, targets = generator.normal(size=(rows, 3)), generator.dirichlet(np.ones(3), rows)
-    plain = evaluated(tmp_path / "plain", network, inputs, targets=targets)
-    found = evaluated(tmp_path / "found", network, inputs, targets=targets, weights=values.get(weights or ""))
+    plain = evaluate_stored(tmp_path / "plain", network, inputs, targets=targets)
+    evaluation = evaluate_stored(
+        tmp_path / "weighted", network, inputs, targets=targets, weights=values.get(weights or "")
+    )
 
     outputs, smooth = network.predict(inputs), (1 - smoothing) * targets + smoothing / 3
     costs = [COSTS[cost].total(outputs[i : i + 1], smooth[i : i + 1], 1.0) for i in range(rows)]
     shares = None if weights is None else values[weights] / values[weights].max()
-    assert found.cost == pytest.approx(np.average(costs, weights=shares), rel=1e-9)
-    assert (found.accuracy, found.regression) == (plain.accuracy, plain.regression)
+    assert evaluation.cost == pytest.approx(np.average(costs, weights=shares), rel=1e-9)
+    assert (evaluation.accuracy, evaluation.regression) == (plain.accuracy, plain.regression)
 
 
 @pytest.mark.parametrize("inputs", [[[1e200], [1.0]], [[1e308], [1.0]]])
-@pytest.mark.parametrize("answers", [{"targets": np.array([-1e308, 1])}, {"labels": [0, 1]}])
-def test_what_cannot_be_measured_is_refused(tmp_path: Path, inputs: Any, answers: dict[str, Any]) -> None:
-    network = through(1)
+@pytest.mark.parametrize("arrays", [{"targets": np.array([-1e308, 1])}, {"labels": [0, 1]}])
+def test_infinite_outputs_and_errors_are_rejected(tmp_path: Path, inputs: Any, arrays: dict[str, Any]) -> None:
+    network = passthrough(1)
     network.parameters[0] = 10
-    with pytest.raises(InvalidInput, match="beyond the finite numbers") as refused:
-        evaluated(tmp_path, network, np.array(inputs), **answers)
-    assert refused.value.problems[0][0] == "dataset_id"
+    with pytest.raises(InvalidInput, match="not finite numbers") as rejected:
+        evaluate_stored(tmp_path, network, np.array(inputs), **arrays)
+    assert rejected.value.problems[0][0] == "dataset_id"
 
 
-def test_nobody_waits_for_the_compiler(tmp_path: Path) -> None:
+def test_warmup_compiles_everything_for_evaluation(tmp_path: Path) -> None:
     compile_predictions()
-    compiled: Any = cost_of_rows  # it is more than the function that its type says
+    compiled: Any = sum_costs  # its static type is the function, at run time it is a Numba dispatcher
     before = list(compiled.signatures)
     for dtype in get_args(DtypeName):
         for number, weights in enumerate((None, np.ones(5000))):
             folder = tmp_path / f"{dtype}-{number}"
-            evaluated(folder, through(1, dtype=dtype), np.ones((5000, 1)), targets=np.ones(5000), weights=weights)
+            evaluate_stored(
+                folder, passthrough(1, dtype=dtype), np.ones((5000, 1)), targets=np.ones(5000), weights=weights
+            )
     assert compiled.signatures == before

@@ -1,4 +1,4 @@
-"""Penalties, limits, dropout and batch normalization do to a run what their definitions say."""
+"""Penalties, limits, dropout and batch normalization against their definitions."""
 
 import numpy as np
 import pytest
@@ -7,21 +7,21 @@ from nabla.engine.data.loading import OpenDataset
 from nabla.engine.nn.architecture import Architecture, Layer
 from nabla.engine.nn.network import Network
 from nabla.engine.training.trainer import Trainer
-from tests.unit.training.sample_datasets import ARCHITECTURE, corners, epochs_of, spec, trained
+from tests.unit.training.sample_datasets import ARCHITECTURE, collect_epochs, corners, spec, train
 
 LINEAR = Architecture(4, (Layer(3, "identity"),), "quadratic", "standard_normal", dtype="float64")
 
 
 def one_step(**settings: object) -> tuple[Network, np.ndarray[tuple[int], np.dtype[np.float64]], float]:
-    """A full-batch step from the start of LINEAR: the network after it, the plain gradient, and the cost reported."""
+    """Make a full-batch step with LINEAR; return the network, the gradient without regularization, and the cost."""
     data, start = corners(12), Network(LINEAR)
     error = start.predict(data.x) - data.y
     gradient = np.concatenate([(error.T @ data.x).ravel(), error.sum(axis=0)]) / 12
-    network, (epoch,) = trained(data, spec(epochs=1, batch_size=12, **settings), LINEAR, None)
+    network, (epoch,) = train(data, spec(epochs=1, batch_size=12, **settings), LINEAR, None)
     return network, gradient, epoch.cost
 
 
-def test_penalties_are_of_weights_alone_and_divided_by_the_training_rows() -> None:
+def test_penalties_apply_to_weights_and_are_divided_by_training_rows() -> None:
     start = Network(LINEAR).parameters
     weights = np.arange(15) < 12
     network, gradient, cost = one_step(l1=0.6, l2=1.8)
@@ -32,11 +32,11 @@ def test_penalties_are_of_weights_alone_and_divided_by_the_training_rows() -> No
     assert cost == pytest.approx(plain + penalty, rel=1e-12)
 
 
-def test_the_validation_cost_has_the_penalties_too() -> None:
+def test_validation_cost_includes_penalties() -> None:
     data = corners(30)
     network = Network(LINEAR)
     trainer = Trainer(network, data, spec(epochs=1, l1=0.6, l2=1.8, validation_fraction=0.5))
-    (epoch,) = epochs_of(trainer.run())
+    (epoch,) = collect_epochs(trainer.run())
     assert trainer._validation is not None
     rows = trainer._validation.rows
     (w, _), *_ = network.layers
@@ -46,7 +46,7 @@ def test_the_validation_cost_has_the_penalties_too() -> None:
     )
 
 
-def test_gradients_are_clipped_by_value_and_by_norm() -> None:
+def test_gradients_are_clipped_by_value_and_norm() -> None:
     start = Network(LINEAR).parameters
     network, gradient, _ = one_step(clip_value=0.05)
     np.testing.assert_allclose(network.parameters, start - 0.1 * np.clip(gradient, -0.05, 0.05), rtol=1e-12)
@@ -58,7 +58,7 @@ def test_gradients_are_clipped_by_value_and_by_norm() -> None:
     np.testing.assert_allclose(network.parameters, start - 0.1 * gradient, rtol=1e-12)
 
 
-def test_the_weights_into_a_unit_are_at_most_so_long() -> None:
+def test_max_norm_limits_weights_into_each_unit() -> None:
     free, _, _ = one_step()
     limited, _, _ = one_step(max_norm=1.9)
     lengths = np.linalg.norm(free.layers[0][0], axis=1)
@@ -68,37 +68,37 @@ def test_the_weights_into_a_unit_are_at_most_so_long() -> None:
     np.testing.assert_allclose(limited.layers[0][1], free.layers[0][1], rtol=1e-12)
 
 
-def test_dropout_has_the_mean_and_the_variance_of_its_definition() -> None:
+def test_dropout_has_expected_mean_and_variance() -> None:
     """Over many copies of one row, a linear unit's cost is ½ ((w·x + b − y)² + Σ w² x² p / (1 − p))."""
     architecture = Architecture(4, (Layer(1, "identity"),), "quadratic", dtype="float64", input_dropout=0.3)
     row, rows = np.array([0.5, -1.0, 2.0, 0.3]), 40_000
     data = OpenDataset(np.tile(row, (rows, 1)), np.full((rows, 1), 0.4))
     start = Network(architecture)
     w = start.layers[0][0][0]
-    _, (epoch,) = trained(data, spec(epochs=1, batch_size=rows), architecture, None)
+    _, (epoch,) = train(data, spec(epochs=1, batch_size=rows), architecture, None)
     expected = 0.5 * ((w @ row - 0.4) ** 2 + (w**2 * row**2).sum() * 0.3 / 0.7)
     assert epoch.cost == pytest.approx(expected, rel=0.02)
     assert start.predict(row[None])[0, 0] == pytest.approx(w @ row)  # predictions drop nothing
 
 
-def test_what_is_dropped_depends_on_the_seed_and_the_step_alone() -> None:
+def test_dropped_units_depend_on_seed_and_step_alone() -> None:
     layers = (Layer(6, "tanh", dropout=0.5), Layer(3, "softmax"))
     architecture = Architecture(4, layers, "categorical_cross_entropy", dtype="float64")
     data = corners(32)
 
     def costs(seed: int, rate: float) -> list[float]:
         settings = spec(epochs=3, batch_size=32, seed=seed, learning_rate=rate)
-        return [round(epoch.cost, 9) for epoch in trained(data, settings, architecture)[1]]
+        return [round(epoch.cost, 9) for epoch in train(data, settings, architecture)[1]]
 
     assert costs(1, 0.1) == costs(1, 0.1)
     assert costs(1, 1e-12)[0] != costs(2, 1e-12)[0]
     assert len(set(costs(1, 1e-12))) == 3
 
 
-def test_dropout_and_batch_normalization_still_learn() -> None:
+def test_network_with_dropout_and_batch_normalization_learns() -> None:
     layers = (Layer(16, "relu", dropout=0.2, batch_norm=True), Layer(3, "softmax"))
     architecture = Architecture(4, layers, "categorical_cross_entropy", dtype="float64", input_dropout=0.05)
-    network, history = trained(corners(300), spec(epochs=40, validation_fraction=0.2), architecture)
+    network, history = train(corners(300), spec(epochs=40, validation_fraction=0.2), architecture)
     assert history[-1].validation_accuracy is not None
     assert history[-1].validation_accuracy > 0.9
     means, variances = network.normalizations[0][1:]
@@ -106,8 +106,8 @@ def test_dropout_and_batch_normalization_still_learn() -> None:
     assert np.abs(variances - 1).max() > 0.05
 
 
-def test_batch_normalization_in_predictions_has_the_running_statistics() -> None:
-    """With them set to those of the rows, a row predicted alone is what it was among all of them."""
+def test_predictions_use_running_statistics() -> None:
+    """With the statistics of the rows, the prediction of a row does not depend on the others."""
     layers = (Layer(5, "tanh", batch_norm=True), Layer(2, "identity", batch_norm=True))
     network = Network(Architecture(4, layers, "quadratic", dtype="float64"))
     x = np.random.default_rng(2).normal(size=(50, 4))
@@ -124,10 +124,10 @@ def test_batch_normalization_in_predictions_has_the_running_statistics() -> None
     np.testing.assert_allclose(network.predict(x[:1]), a[:1], rtol=1e-10)
 
 
-def test_what_is_switched_off_changes_nothing() -> None:
-    plain, _ = trained(corners(64), spec())
-    explicit, _ = trained(corners(64), spec(l1=0.0, l2=0.0, clip_norm=1e30, clip_value=1e30, max_norm=1e30))
+def test_inactive_limits_change_nothing() -> None:
+    plain, _ = train(corners(64), spec())
+    explicit, _ = train(corners(64), spec(l1=0.0, l2=0.0, clip_norm=1e30, clip_value=1e30, max_norm=1e30))
     assert np.array_equal(plain.parameters, explicit.parameters)
-    ones, _ = trained(corners(64, np.full(64, 3.0)), spec())
+    ones, _ = train(corners(64, np.full(64, 3.0)), spec())
     np.testing.assert_allclose(ones.parameters, plain.parameters, rtol=1e-12)
     assert ARCHITECTURE.parameters == plain.parameters.size

@@ -1,4 +1,4 @@
-"""A run continued from any point ends with the bits of one that was never interrupted, whatever its settings."""
+"""A resumed run ends with the same bits as an uninterrupted one, from any point and with any settings."""
 
 import copy
 from dataclasses import replace
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nabla.engine.data.loading import open_raw
-from nabla.engine.data.preprocessing import PreprocessingConfig, fit
+from nabla.engine.data.preprocessing import PreprocessingConfig, fit_preprocessor
 from nabla.engine.errors import Damaged
 from nabla.engine.literals import OptimizerName
 from nabla.engine.nn.architecture import Architecture, Layer
@@ -18,11 +18,11 @@ from nabla.engine.nn.optimizers import OPTIMIZERS
 from nabla.engine.nn.schedules import SCHEDULES
 from nabla.engine.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from nabla.engine.training.config import EarlyStopping, Stage, TrainingSpec
-from nabla.engine.training.data_split import divide
+from nabla.engine.training.data_split import split_rows
 from nabla.engine.training.state import Epoch
 from nabla.engine.training.trainer import Trainer
-from tests.unit.data.test_dataset import stored
-from tests.unit.training.sample_datasets import ARCHITECTURE, CLASSES, corners, epochs_of, spec
+from tests.unit.data.test_dataset import store_dataset
+from tests.unit.training.sample_datasets import ARCHITECTURE, CLASSES, collect_epochs, corners, spec
 
 EVERYTHING = Architecture(
     4,
@@ -33,20 +33,19 @@ EVERYTHING = Architecture(
 )
 
 
-def measured(epoch: Epoch) -> Epoch:
-    """An epoch without what the clock says."""
+def without_times(epoch: Epoch) -> Epoch:
     return replace(epoch, seconds=0.0, rows_per_second=None)
 
 
-def check(architecture: Architecture, settings: TrainingSpec, file: Path) -> None:
-    """From every point, and from a file of the one in the middle."""
+def check_resuming(architecture: Architecture, settings: TrainingSpec, file: Path) -> None:
+    """Resume from every point, and from a file of the one in the middle."""
     data = corners(64, np.linspace(0.5, 1.5, 64))
     whole = Network(architecture)
     trainer = Trainer(whole, data, settings, classes=CLASSES)
-    stops = [copy.deepcopy(Checkpoint.of(trainer))]
+    stops = [copy.deepcopy(Checkpoint.capture(trainer))]
     history = []
     for item in trainer.run():
-        stops.append(copy.deepcopy(Checkpoint.of(trainer)))
+        stops.append(copy.deepcopy(Checkpoint.capture(trainer)))
         if item is not None:
             history.append(item)
 
@@ -57,18 +56,22 @@ def check(architecture: Architecture, settings: TrainingSpec, file: Path) -> Non
         network = Network(architecture)
         resumed = Trainer(network, data, settings, classes=CLASSES)
         stop.restore(resumed)
-        again = epochs_of(resumed.run())
+        again = collect_epochs(resumed.run())
         assert np.array_equal(network.parameters, whole.parameters)
         assert np.array_equal(network.statistics, whole.statistics)
-        assert [measured(epoch) for epoch in again] == [measured(e) for e in history[stop.position.epoch :]]
-        assert resumed.position.stopped == trainer.position.stopped
+        assert [without_times(epoch) for epoch in again] == [
+            without_times(e) for e in history[stop.state.position.epoch :]
+        ]
+        assert resumed.position.stop_reason == trainer.position.stop_reason
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64, 1000])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_every_optimizer(batch_size: int, optimizer: OptimizerName, tmp_path: Path) -> None:
+def test_resumed_run_matches_uninterrupted_run_with_every_optimizer(
+    batch_size: int, optimizer: OptimizerName, tmp_path: Path
+) -> None:
     settings = spec(epochs=3, batch_size=batch_size, learning_rate=0.01, validation_fraction=0.2, optimizer=optimizer)
-    check(ARCHITECTURE, settings, tmp_path / "checkpoint")
+    check_resuming(ARCHITECTURE, settings, tmp_path / "checkpoint")
 
 
 @pytest.mark.parametrize(
@@ -83,55 +86,57 @@ def test_every_optimizer(batch_size: int, optimizer: OptimizerName, tmp_path: Pa
     ],
     ids=lambda change: "-".join(change) + "-" + str(change.get("schedule", "")),
 )
-def test_every_schedule_and_limit(change: dict[str, Any], tmp_path: Path) -> None:
+def test_resumed_run_matches_uninterrupted_run_with_every_setting(change: dict[str, Any], tmp_path: Path) -> None:
     settings = spec(**{"epochs": 3, "optimizer": "momentum", "validation_fraction": 0.2, **change})
-    check(EVERYTHING, settings, tmp_path / "checkpoint")
+    check_resuming(EVERYTHING, settings, tmp_path / "checkpoint")
 
 
-def test_a_preparation_goes_on_with_the_run(tmp_path: Path) -> None:
-    """What was fitted is read from the checkpoint, and prepares the data to the same bits."""
+def test_resumed_run_uses_preprocessor_of_checkpoint(tmp_path: Path) -> None:
     generator = np.random.default_rng(3)
     x = generator.normal(50, [1, 10, 100, 1000], (64, 4))
-    dataset = stored(tmp_path, inputs=x, targets=x[:, :2] * x[:, 2:])
+    dataset = store_dataset(tmp_path, inputs=x, targets=x[:, :2] * x[:, 2:])
     settings = spec(epochs=3, validation_fraction=0.2, optimizer="adam")
     architecture = Architecture(4, (Layer(6, "tanh"), Layer(2, "identity")), "huber")
     raw = open_raw(dataset, tmp_path / "ds")
-    rows, _ = divide(64, None, settings)
-    preprocessor = fit(PreprocessingConfig(inputs="robust", targets="standardize"), raw.features, raw.targets, rows)
+    rows, _ = split_rows(64, None, settings)
+    preprocessor = fit_preprocessor(
+        PreprocessingConfig(inputs="robust", targets="standardize"), raw.features, raw.targets, rows
+    )
     whole = Network(architecture)
-    trainer = Trainer(whole, raw.prepared(preprocessor, 2, "float32"), settings)
+    trainer = Trainer(whole, raw.preprocess(preprocessor, 2, "float32"), settings)
     history: list[Epoch] = []
     file = None
     for item in trainer.run():
         history += [] if item is None else [item]
         if trainer.position.epoch == 1 and file is None:
-            file = save_checkpoint(tmp_path / "checkpoint", Checkpoint.of(trainer, preprocessor))
+            file = save_checkpoint(tmp_path / "checkpoint", Checkpoint.capture(trainer, preprocessor))
     assert file is not None
 
     stop = load_checkpoint(file)
     assert stop.preprocessor is not None
     network = Network(architecture)
-    resumed = Trainer(network, open_raw(dataset, tmp_path / "ds").prepared(stop.preprocessor, 2, "float32"), settings)
+    resumed = Trainer(network, open_raw(dataset, tmp_path / "ds").preprocess(stop.preprocessor, 2, "float32"), settings)
     stop.restore(resumed)
-    again = epochs_of(resumed.run())
+    again = collect_epochs(resumed.run())
     assert np.array_equal(network.parameters, whole.parameters)
-    assert [measured(epoch) for epoch in again] == [measured(epoch) for epoch in history[1:]]
+    assert [without_times(epoch) for epoch in again] == [without_times(epoch) for epoch in history[1:]]
     assert history[-1].validation_mae is not None
     assert history[-1].validation_mae > 100  # in the units of the targets
     assert history[-1].validation_cost is not None
     assert history[-1].validation_cost < 10
 
 
-def test_a_checkpoint_with_other_sums_is_refused() -> None:
+def test_checkpoint_with_other_metric_sums_is_rejected() -> None:
     data = corners(64)
     trainer = Trainer(Network(ARCHITECTURE), data, spec())
-    stop = replace(Checkpoint.of(trainer), position=replace(trainer.position, row=16, sums=(1.0, 2.0)))
-    with pytest.raises(Damaged, match="other sums"):
+    position = replace(trainer.position, row=16, metric_sums=(1.0, 2.0))
+    stop = Checkpoint(replace(trainer.state, position=position), "sgd")
+    with pytest.raises(Damaged, match="other metric sums"):
         stop.restore(Trainer(Network(ARCHITECTURE), data, spec()))
 
 
-def test_a_checkpoint_of_other_settings_is_refused() -> None:
+def test_checkpoint_of_other_settings_is_rejected() -> None:
     data = corners(64)
     adam = Trainer(Network(ARCHITECTURE), data, spec(optimizer="adam"))
     with pytest.raises(Damaged, match="does not fit"):
-        Checkpoint.of(adam).restore(Trainer(Network(ARCHITECTURE), data, spec(optimizer="sgd")))
+        Checkpoint.capture(adam).restore(Trainer(Network(ARCHITECTURE), data, spec(optimizer="sgd")))

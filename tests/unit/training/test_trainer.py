@@ -1,4 +1,4 @@
-"""Epochs: mini-batches, validation, measures, divergence."""
+"""Epochs: mini-batches, validation, metrics, divergence, and checks of settings."""
 
 import numpy as np
 import pytest
@@ -10,16 +10,25 @@ from nabla.engine.nn.architecture import Architecture, Layer
 from nabla.engine.nn.network import Network
 from nabla.engine.training.state import Epoch
 from nabla.engine.training.trainer import Trainer
-from tests.unit.training.sample_datasets import ARCHITECTURE, CLASSES, Array, corners, epochs_of, numbers, spec, trained
+from tests.unit.training.sample_datasets import (
+    ARCHITECTURE,
+    CLASSES,
+    Array,
+    collect_epochs,
+    corners,
+    numbers,
+    spec,
+    train,
+)
 
 
-def test_the_last_short_mini_batch_counts_with_its_own_size() -> None:
-    """One epoch of 10 rows by 4 against the same three steps written out in NumPy."""
+def test_last_short_mini_batch_is_averaged_over_its_own_size() -> None:
+    """Compare an epoch of 10 rows by 4 with the same three steps in NumPy."""
     architecture = Architecture(4, (Layer(3, "identity"),), "quadratic", dtype="float64")
     data = corners(10)
     network, expected = Network(architecture), Network(architecture)
     trainer = Trainer(network, data, spec(epochs=1, batch_size=4, learning_rate=0.5, seed=3))
-    (epoch,) = epochs_of(trainer.run())
+    (epoch,) = collect_epochs(trainer.run())
 
     w, b = expected.layers[0]
     order = trainer._order
@@ -36,8 +45,8 @@ def test_the_last_short_mini_batch_counts_with_its_own_size() -> None:
     assert sorted(order) == list(range(10))
 
 
-def test_learns_and_counts_what_it_gets_right() -> None:
-    _, history = trained(corners(300), spec(epochs=30, learning_rate=0.5, validation_fraction=0.2))
+def test_cost_falls_and_accuracy_rises() -> None:
+    _, history = train(corners(300), spec(epochs=30, learning_rate=0.5, validation_fraction=0.2))
     assert [epoch.epoch for epoch in history] == list(range(1, 31))
     last = history[-1]
     assert last.cost < history[0].cost / 3
@@ -52,74 +61,76 @@ def test_learns_and_counts_what_it_gets_right() -> None:
     assert (last.r2, last.mae, last.rmse) == (None, None, None)
 
 
-def test_validation_rows_are_never_trained_on_and_measured_after_the_epoch() -> None:
+def test_validation_rows_are_held_out_and_evaluated_after_epoch() -> None:
     data = corners(50)
     network = Network(ARCHITECTURE)
     trainer = Trainer(network, data, spec(epochs=1, batch_size=7, validation_fraction=0.3, seed=5), classes=CLASSES)
-    (epoch,) = epochs_of(trainer.run())
+    (epoch,) = collect_epochs(trainer.run())
     assert trainer._validation is not None
-    kept, used = trainer._validation.rows, trainer._order
-    assert len(kept) == 15
-    assert sorted([*kept, *used]) == list(range(50))
-    outputs = network.predict(data.x[kept])
-    assert epoch.validation_cost == pytest.approx(-np.log(outputs[data.y[kept] == 1]).mean(), rel=1e-12)
-    assert epoch.validation_accuracy == (outputs.argmax(axis=1) == data.y[kept].argmax(axis=1)).mean()
+    held_out, used = trainer._validation.rows, trainer._order
+    assert len(held_out) == 15
+    assert sorted([*held_out, *used]) == list(range(50))
+    outputs = network.predict(data.x[held_out])
+    assert epoch.validation_cost == pytest.approx(-np.log(outputs[data.y[held_out] == 1]).mean(), rel=1e-12)
+    assert epoch.validation_accuracy == (outputs.argmax(axis=1) == data.y[held_out].argmax(axis=1)).mean()
 
 
-def test_another_dataset_validates() -> None:
+def test_validation_dataset_leaves_all_rows_for_training() -> None:
     data, other = corners(50), numbers(30, outputs=3)
     other = OpenDataset(other.x, np.eye(3)[np.arange(30) % 3], (np.arange(30) % 3).astype(np.int32))
     network = Network(ARCHITECTURE)
-    (epoch,) = epochs_of(Trainer(network, data, spec(epochs=1), classes=CLASSES, validation=other).run())
+    (epoch,) = collect_epochs(Trainer(network, data, spec(epochs=1), classes=CLASSES, validation=other).run())
     outputs = network.predict(other.x)
     assert epoch.validation_cost == pytest.approx(-np.log(outputs[other.y == 1]).mean(), rel=1e-12)
-    alone, _ = trained(data, spec(epochs=1))
+    alone, _ = train(data, spec(epochs=1))
     assert np.array_equal(network.parameters, alone.parameters)  # all rows of the first are trained on
 
 
-def test_errors_of_numbers_are_those_of_scikit_learn() -> None:
+def test_regression_metrics_match_scikit_learn() -> None:
     architecture = Architecture(4, (Layer(6, "tanh"), Layer(3, "identity")), "quadratic", dtype="float64")
     data, drawn = numbers(60, outputs=3), numbers(40, outputs=3)
     other = OpenDataset(drawn.x, np.where([False, False, True], 0.5, drawn.y))  # the last has no variance, and no R²
     network = Network(architecture)
     before = network.predict(data.x)
-    (epoch,) = epochs_of(Trainer(network, data, spec(epochs=1, batch_size=60), validation=other).run())
+    (epoch,) = collect_epochs(Trainer(network, data, spec(epochs=1, batch_size=60), validation=other).run())
     assert epoch.r2 == pytest.approx(r2_score(data.y, before), rel=1e-12)
     assert epoch.mae == pytest.approx(mean_absolute_error(data.y, before), rel=1e-12)
     assert epoch.rmse == pytest.approx(root_mean_squared_error(data.y, before), rel=1e-12)
     after = network.predict(other.x)
     assert epoch.validation_r2 == pytest.approx(r2_score(other.y[:, :2], after[:, :2]), rel=1e-12)
     assert epoch.validation_mae == pytest.approx(mean_absolute_error(other.y, after), rel=1e-12)
-    one = OpenDataset(data.x, data.y[:, :1])
+    first_output = OpenDataset(data.x, data.y[:, :1])
     single = Architecture(4, (Layer(1, "identity"),), "mean_absolute", dtype="float64")
-    (epoch,) = trained(one, spec(epochs=1, batch_size=60), single, None)[1]
-    assert epoch.rmse == pytest.approx(root_mean_squared_error(one.y, Network(single).predict(one.x)), rel=1e-12)
+    (epoch,) = train(first_output, spec(epochs=1, batch_size=60), single, None)[1]
+    assert epoch.rmse == pytest.approx(
+        root_mean_squared_error(first_output.y, Network(single).predict(first_output.x)), rel=1e-12
+    )
 
 
-def test_several_labels_at_once_have_an_accuracy() -> None:
+def test_independent_binary_labels_have_accuracy() -> None:
     architecture = Architecture(4, (Layer(2, "sigmoid"),), "binary_cross_entropy", dtype="float64")
     x = corners(50).x
     y = (x[:, :2] > 0.5).astype(float)
     outputs = Network(architecture).predict(x)
-    (epoch,) = trained(OpenDataset(x, y), spec(epochs=1, batch_size=50), architecture, None)[1]
+    (epoch,) = train(OpenDataset(x, y), spec(epochs=1, batch_size=50), architecture, None)[1]
     assert epoch.accuracy == ((outputs >= 0.5) == (y == 1)).mean()
 
 
-def test_a_validation_that_leaves_nothing_to_train_on_is_refused() -> None:
+def test_validation_of_all_rows_is_rejected() -> None:
     with pytest.raises(InvalidInput, match="none would be left"):
-        trained(corners(2), spec(validation_fraction=0.9))
+        train(corners(2), spec(validation_fraction=0.9))
 
 
-def test_the_seed_decides_the_order_and_nothing_else_does() -> None:
+def test_seed_determines_result() -> None:
     def parameters(seed: int) -> Array:
-        return trained(corners(64), spec(epochs=2, batch_size=8, seed=seed))[0].parameters
+        return train(corners(64), spec(epochs=2, batch_size=8, seed=seed))[0].parameters
 
     assert np.array_equal(parameters(1), parameters(1))
     assert not np.array_equal(parameters(1), parameters(2))
 
 
 @pytest.mark.parametrize("validation", [0.0, 0.2])
-def test_divergence_is_said_and_leaves_a_finite_history(validation: float) -> None:
+def test_divergence_is_raised_after_finite_history(validation: float) -> None:
     architecture = Architecture(4, (Layer(8, "identity"), Layer(3, "identity")), "quadratic")
     data = corners(60)
     narrow = OpenDataset(data.x.astype(np.float32), data.y.astype(np.float32))
@@ -158,10 +169,10 @@ def test_divergence_is_said_and_leaves_a_finite_history(validation: float) -> No
         ({"optimizer": "l-bfgs", "schedule": "step"}, "schedule"),
     ],
 )
-def test_settings_are_checked(change: dict[str, object], field: str) -> None:
-    with pytest.raises(InvalidInput) as refused:
+def test_invalid_settings_are_rejected(change: dict[str, object], field: str) -> None:
+    with pytest.raises(InvalidInput) as rejected:
         spec(**change)
-    assert refused.value.problems[0][0] == field
+    assert rejected.value.problems[0][0] == field
 
 
 @pytest.mark.parametrize(
@@ -174,8 +185,10 @@ def test_settings_are_checked(change: dict[str, object], field: str) -> None:
         (Layer(4, "relu"), {"class_weights": {"0": 0.0, "1": 0.0, "2": 0.0}}, "class_weights"),
     ],
 )
-def test_settings_must_go_with_the_network_and_the_data(layer: Layer, change: dict[str, object], field: str) -> None:
+def test_settings_that_do_not_fit_network_or_data_are_rejected(
+    layer: Layer, change: dict[str, object], field: str
+) -> None:
     architecture = Architecture(4, (layer, Layer(3, "softmax")), "quadratic", dtype="float64")
-    with pytest.raises(InvalidInput) as refused:
-        trained(corners(9), spec(**{"epochs": 1, "batch_size": 4, **change}), architecture)
-    assert refused.value.problems[0][0] == field
+    with pytest.raises(InvalidInput) as rejected:
+        train(corners(9), spec(**{"epochs": 1, "batch_size": 4, **change}), architecture)
+    assert rejected.value.problems[0][0] == field

@@ -1,4 +1,4 @@
-"""The pretended device, its streams and its memory."""
+"""The fake device, its streams and its memory."""
 
 from . import compiler, cublas, device, driver, memory, runtime
 from .device import Device

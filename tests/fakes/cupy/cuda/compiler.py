@@ -1,4 +1,4 @@
-"""What CuPy raises where a source does not compile."""
+"""The error for a source that does not compile."""
 
 __all__ = ["CompileException"]
 

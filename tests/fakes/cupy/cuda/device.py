@@ -1,11 +1,11 @@
-"""The one device that there is."""
+"""The only device."""
 
-from .._failures import INVALID_DEVICE, CUDARuntimeError
+from .._errors import INVALID_DEVICE, CUDARuntimeError
 from . import runtime
 
 __all__ = ["Device", "get_cublas_handle"]
 
-_CUBLAS = 0xB1A5
+_CUBLAS_HANDLE = 0xB1A5
 
 
 class Device:
@@ -49,4 +49,4 @@ class Device:
 
 
 def get_cublas_handle() -> int:
-    return _CUBLAS
+    return _CUBLAS_HANDLE

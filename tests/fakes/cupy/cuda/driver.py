@@ -1,5 +1,5 @@
-"""The CUDA driver, which launches kernels, and its error."""
+"""The error of the CUDA driver, which launches kernels."""
 
-from .._failures import CUDADriverError
+from .._errors import CUDADriverError
 
 __all__ = ["CUDADriverError"]

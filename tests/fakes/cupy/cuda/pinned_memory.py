@@ -1,4 +1,4 @@
-"""Host memory that the device reads and writes by itself, so that the host need not wait for a copy."""
+"""Pinned host memory, which the device copies from and to without the host waiting."""
 
 import mmap
 import weakref
@@ -6,11 +6,11 @@ from typing import Self
 
 import numpy as np
 
-from .. import accounts
+from .. import monitor
 
 __all__ = ["PinnedMemoryPointer", "PinnedMemoryPool", "alloc_pinned_memory"]
 
-# As in CuPy, the buffer may be longer than what was asked for: a count must be given where an array is made of it.
+# As in CuPy, a buffer may be longer than requested, so that arrays created from it must specify their length.
 _UNIT = 512
 
 
@@ -22,7 +22,7 @@ class PinnedMemoryPointer(mmap.mmap):
 
     def __init__(self, size: int) -> None:
         self.ptr = np.frombuffer(self, np.uint8).ctypes.data
-        _living.add(self)
+        _live_buffers.add(self)
 
     def __hash__(self) -> int:
         return id(self)
@@ -31,19 +31,19 @@ class PinnedMemoryPointer(mmap.mmap):
         return self is other
 
 
-_living: weakref.WeakSet[PinnedMemoryPointer] = weakref.WeakSet()
+_live_buffers: weakref.WeakSet[PinnedMemoryPointer] = weakref.WeakSet()
 
 
 def alloc_pinned_memory(size: int) -> PinnedMemoryPointer:
-    accounts.count("allocations", "Pinned memory was allocated")
+    monitor.count("allocations", "Pinned memory was allocated")
     return PinnedMemoryPointer(size)
 
 
 class PinnedMemoryPool:
-    """Keeps nothing: memory goes back where it is dropped."""
+    """A pool that keeps nothing: memory is freed with its last reference."""
 
     def free_all_blocks(self) -> None:
-        accounts.count("frees", "The pool of pinned memory was emptied")
+        monitor.count("frees", "The pool of pinned memory was emptied")
 
 
 _pool = PinnedMemoryPool()
@@ -54,4 +54,4 @@ def get_default_pinned_memory_pool() -> PinnedMemoryPool:
 
 
 def is_pinned(ptr: int, size: int) -> bool:
-    return any(memory.ptr <= ptr and ptr + size <= memory.ptr + len(memory) for memory in list(_living))
+    return any(memory.ptr <= ptr and ptr + size <= memory.ptr + len(memory) for memory in list(_live_buffers))

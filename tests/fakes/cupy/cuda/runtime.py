@@ -1,10 +1,10 @@
-"""Calls of the CUDA runtime by address."""
+"""Functions of the CUDA runtime, which work on addresses."""
 
 import ctypes
 from typing import Any
 
-from .. import _allocations, _queues, accounts
-from .._failures import INVALID_DEVICE, INVALID_HANDLE, INVALID_VALUE, CUDARuntimeError, failure
+from .. import _allocations, _queues, monitor
+from .._errors import INVALID_DEVICE, INVALID_HANDLE, INVALID_VALUE, CUDARuntimeError, runtime_error
 from . import memory, pinned_memory
 
 memcpyHostToHost, memcpyHostToDevice, memcpyDeviceToHost, memcpyDeviceToDevice, memcpyDefault = range(5)
@@ -39,7 +39,7 @@ def getDeviceProperties(device: int) -> dict[str, Any]:
     if device:
         raise CUDARuntimeError(INVALID_DEVICE)
     return {
-        "name": b"Stand-in for a GPU",
+        "name": b"Fake GPU",
         "uuid": bytes(range(16)),
         "totalGlobalMem": memory.CAPACITY,
         "multiProcessorCount": 4,
@@ -58,7 +58,7 @@ def getDeviceProperties(device: int) -> dict[str, Any]:
 
 
 def memGetInfo() -> tuple[int, int]:
-    free = memory.CAPACITY - memory.TAKEN - memory.get_default_memory_pool().total_bytes()
+    free = memory.CAPACITY - memory.USED_BY_OTHERS - memory.get_default_memory_pool().total_bytes()
     return free, memory.CAPACITY
 
 
@@ -71,35 +71,37 @@ def runtimeGetVersion() -> int:
 
 
 def deviceSynchronize() -> None:
-    accounts.count("synchronizations", "The device was waited for")
+    monitor.count("synchronizations", "The host waited for the device")
     _queues.run_all()
-    _allocations.check()
+    _allocations.check_guards()
 
 
-def _queue(stream: int) -> _queues.Queue:
+def _find_queue(stream: int) -> _queues.Queue:
     if stream not in _queues.queues:
         raise CUDARuntimeError(INVALID_HANDLE)
     return _queues.queues[stream]
 
 
 def memsetAsync(ptr: int, value: int, size: int, stream: int) -> None:
-    if not _allocations.lies_in_one(ptr, size):
-        raise failure(INVALID_VALUE, f"{size} bytes from {ptr:#x} on are not of one allocation.")
-    _queues.enqueue(_queue(stream), lambda: ctypes.memset(ptr, value, size))
+    if not _allocations.is_allocated(ptr, size):
+        raise runtime_error(INVALID_VALUE, f"The {size} bytes at {ptr:#x} are not within one allocation.")
+    _queues.enqueue(_find_queue(stream), lambda: ctypes.memset(ptr, value, size))
 
 
 def memcpyAsync(dst: int, src: int, size: int, kind: int, stream: int) -> None:
-    queue = _queue(stream)
+    queue = _find_queue(stream)
     if kind not in (memcpyHostToDevice, memcpyDeviceToHost, memcpyDeviceToDevice):
-        raise failure(INVALID_VALUE, "Of memcpy's kinds only those are known that name a device.")
-    for ptr, of_the_device in ((dst, kind != memcpyDeviceToHost), (src, kind != memcpyHostToDevice)):
-        if _allocations.lies_in_one(ptr, size) != of_the_device:
-            raise failure(INVALID_VALUE, f"{size} bytes from {ptr:#x} on are not where the kind of copy says.")
+        raise runtime_error(INVALID_VALUE, "The fake supports only kinds of copies that name a device.")
+    for ptr, on_device in ((dst, kind != memcpyDeviceToHost), (src, kind != memcpyHostToDevice)):
+        if _allocations.is_allocated(ptr, size) != on_device:
+            raise runtime_error(
+                INVALID_VALUE, f"The {size} bytes at {ptr:#x} are not where this kind of copy expects them."
+            )
     if kind == memcpyDeviceToHost:
-        accounts.count("host_round_trips", "The device's memory was copied to the host")
+        monitor.count("host_round_trips", "Device memory was copied to the host")
     if kind == memcpyHostToDevice and not pinned_memory.is_pinned(src, size):
-        # CUDA has read memory that is not pinned when the call returns.
-        accounts.count("host_round_trips", "Memory that is not pinned was copied to the device")
+        # CUDA has read pageable memory when the call returns.
+        monitor.count("host_round_trips", "Pageable host memory was copied to the device")
         staged = ctypes.string_at(src, size)
         _queues.enqueue(queue, lambda: ctypes.memmove(dst, staged, size))
     else:

@@ -1,4 +1,4 @@
-"""CuPy's streams and events over the queues."""
+"""CuPy's streams and events, implemented by queues."""
 
 import itertools
 import threading
@@ -6,67 +6,67 @@ import weakref
 from types import TracebackType
 from typing import Self
 
-from .. import _allocations, _queues, accounts
+from .. import _allocations, _queues, monitor
 
 __all__ = ["Event", "Stream", "get_current_stream"]
 
-_numbers = itertools.count(0x7F0000000010, 0x10)
+_handles = itertools.count(0x7F0000000010, 0x10)
 
 
-def wait_for(mark: _queues.Mark, sentence: str, of_an_event: bool = False) -> None:
-    """The host waits."""
-    accounts.count("synchronizations", sentence, of_an_event=of_an_event)
-    _queues.run(mark)
-    _allocations.check()
+def wait_for(marker: _queues.Marker, description: str, is_event: bool = False) -> None:
+    """Run a queue's operations up to a marker, as the host does by waiting."""
+    monitor.count("synchronizations", description, is_event=is_event)
+    _queues.run(marker)
+    _allocations.check_guards()
 
 
 class Event:
     def __init__(self, block: bool = False, disable_timing: bool = False, interprocess: bool = False) -> None:
-        self.ptr = next(_numbers)
-        # One that was never recorded has happened.
-        self._mark = _queues.Mark(_queues.NULL, 0)
+        self.ptr = next(_handles)
+        # An event that was never recorded is done.
+        self._marker = _queues.Marker(_queues.NULL, 0)
 
     @property
     def done(self) -> bool:
-        """Whoever asks again and again sees the device get on with its work."""
-        if not self._mark.reached:
-            _queues.run_one(self._mark.queue)
-        return self._mark.reached
+        """Whether the event has occurred. Every query makes the device run an operation, so that polling ends."""
+        if not self._marker.is_reached:
+            _queues.run_next(self._marker.queue)
+        return self._marker.is_reached
 
     def record(self, stream: "Stream | None" = None) -> None:
-        self._mark = (stream or get_current_stream())._queue.mark()
+        self._marker = (stream or get_current_stream())._queue.mark()
 
     def synchronize(self) -> None:
-        wait_for(self._mark, "An event was waited for", of_an_event=True)
+        wait_for(self._marker, "The host waited for an event", is_event=True)
 
 
 class Stream:
     def __init__(self, null: bool = False, non_blocking: bool = False) -> None:
         self.null = null
-        self._queue = _queues.NULL if null else _queues.Queue(next(_numbers), blocking=not non_blocking)
+        self._queue = _queues.NULL if null else _queues.Queue(next(_handles), blocking=not non_blocking)
         self.ptr = self._queue.ptr
         with _queues.lock:
             _queues.queues[self.ptr] = self._queue
         if not null:
-            weakref.finalize(self, _forget, self._queue).atexit = False
+            weakref.finalize(self, _remove, self._queue).atexit = False
 
     def __enter__(self) -> Self:
         _current_stack().append(self)
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+        self, exception_type: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         _current_stack().pop()
 
     @property
     def done(self) -> bool:
-        if self._queue.items:
-            _queues.run_one(self._queue)
-        return not self._queue.items
+        if self._queue.pending:
+            _queues.run_next(self._queue)
+        return not self._queue.pending
 
     def synchronize(self) -> None:
-        wait_for(self._queue.mark(), "A stream was waited for")
+        wait_for(self._queue.mark(), "The host waited for a stream")
 
     def record(self, event: Event | None = None) -> Event:
         if event is None:
@@ -75,25 +75,25 @@ class Stream:
         return event
 
     def wait_event(self, event: Event) -> None:
-        _queues.enqueue(self._queue, lambda: None, after=event._mark)
+        _queues.enqueue(self._queue, lambda: None, after=event._marker)
 
 
-def _forget(queue: _queues.Queue) -> None:
-    """As in CUDA, what is queued still runs."""
+def _remove(queue: _queues.Queue) -> None:
+    """Remove the queue of a deleted stream, unless operations are pending: as in CUDA, they still run."""
     with _queues.lock:
-        if not queue.items:
+        if not queue.pending:
             _queues.queues.pop(queue.ptr, None)
 
 
 _null = Stream(null=True)
-_threads = threading.local()
+_thread_local = threading.local()
 
 
 def _current_stack() -> list[Stream]:
-    """Each thread of the host has a current stream."""
-    if not hasattr(_threads, "streams"):
-        _threads.streams = []
-    stack: list[Stream] = _threads.streams
+    """Return the stack of this host thread's current streams."""
+    if not hasattr(_thread_local, "streams"):
+        _thread_local.streams = []
+    stack: list[Stream] = _thread_local.streams
     return stack
 
 

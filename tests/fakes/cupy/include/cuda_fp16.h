@@ -1,4 +1,4 @@
-// Sixteen-bit floating-point numbers, as far as kernels store and load them; sums and products are of wider numbers.
+// 16-bit floating-point numbers for loads and stores; kernels calculate with wider types.
 #pragma once
 
 struct __half {

@@ -1,4 +1,4 @@
-// What CUDA C++ has beyond C++, for one thread after another on a processor. Comes before every kernel source.
+// The extensions of CUDA C++ for the host, which runs one thread after the other. Included before every kernel source.
 #pragma once
 #include <cmath>
 #include <cstddef>
@@ -9,30 +9,34 @@ struct Coordinates {
     unsigned int x, y, z;
 };
 
-// Kept by threads.cpp, which also runs the threads.
+// Defined by threads.cpp, which runs the threads.
 extern Coordinates threadIdx, blockIdx, blockDim, gridDim;
 void __syncthreads();
 
 constexpr int warpSize = 32;
 
-// Threads take turns and give them up at barriers alone: every operation is atomic, and everybody sees every store.
+// Threads are switched only at barriers, so that every operation is atomic and every store visible to all threads.
 inline void __threadfence() {}
 inline void __threadfence_block() {}
-inline int atomicAdd(int* at, int value) { int was = *at; *at = was + value; return was; }
-inline unsigned int atomicAdd(unsigned int* at, unsigned int value) {
-    unsigned int was = *at;
-    *at = was + value;
-    return was;
+inline int atomicAdd(int* address, int value) {
+    int old = *address;
+    *address = old + value;
+    return old;
 }
-inline unsigned long long atomicAdd(unsigned long long* at, unsigned long long value) {
-    unsigned long long was = *at;
-    *at = was + value;
-    return was;
+inline unsigned int atomicAdd(unsigned int* address, unsigned int value) {
+    unsigned int old = *address;
+    *address = old + value;
+    return old;
+}
+inline unsigned long long atomicAdd(unsigned long long* address, unsigned long long value) {
+    unsigned long long old = *address;
+    *address = old + value;
+    return old;
 }
 
-template <typename T> inline T __ldg(const T* at) { return *at; }
+template <typename T> inline T __ldg(const T* address) { return *address; }
 
-// In CUDA these have a float for every float, and max and min take mixed types.
+// As in CUDA, these have an overload for float, and max and min take mixed types.
 using std::abs, std::ceil, std::copysign, std::cos, std::cosh, std::erf, std::erfc, std::exp, std::exp2, std::expm1;
 using std::fabs, std::floor, std::fma, std::fmax, std::fmin, std::fmod, std::hypot, std::isfinite, std::isinf;
 using std::isnan, std::log, std::log10, std::log1p, std::log2, std::pow, std::rint, std::round, std::signbit, std::sin;
@@ -52,14 +56,14 @@ template <typename A, typename B> inline std::common_type_t<A, B> min(A a, B b) 
     else return T(b) < T(a) ? T(b) : T(a);
 }
 
-// How Python learns what a kernel takes, one number for each parameter, and how threads.cpp calls it.
-enum Kind : int { NOTHING, SIGNED, UNSIGNED, FLOATING, RECORD };
+// A kernel's signature for Python, as a number per parameter, and the function by which threads.cpp calls it.
+enum Kind : int { VOID, SIGNED, UNSIGNED, FLOATING, STRUCT };
 
 template <typename T> constexpr int kind_of() {
-    if (std::is_void_v<T>) return NOTHING;
+    if (std::is_void_v<T>) return VOID;
     if (std::is_floating_point_v<T>) return FLOATING;
     if (std::is_integral_v<T>) return std::is_signed_v<T> ? SIGNED : UNSIGNED;
-    return RECORD;
+    return STRUCT;
 }
 template <typename T> constexpr int size_of() {
     if constexpr (std::is_void_v<T>) return 0;

@@ -1,9 +1,10 @@
-"""Real files for tests of reading, and what is stored of them."""
+"""Encoded files for ingest tests, and the datasets that are stored of them."""
 
 import gzip
 import io
 import struct
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,16 @@ import pyarrow.csv
 import pyarrow.ipc
 import pyarrow.parquet
 
-from nabla.engine.data.ingest.ingest import read
-from nabla.engine.data.ingest_options import Content, Progress, Reading, Source
+from nabla.engine.data.dataset import Dataset
+from nabla.engine.data.ingest.ingest import ingest_files
+from nabla.engine.data.ingest_options import DatasetContent, IngestOptions, Progress, SourceFile
 
 
-class Stored:
-    """What was read into a folder."""
+class IngestedDataset:
+    """A dataset that was ingested into a folder, and the progress that was reported."""
 
-    def __init__(self, content: Content, folder: Path, told: list[Progress]) -> None:
-        self.content, self.folder, self.told = content, folder, told
+    def __init__(self, content: DatasetContent, folder: Path, progress: list[Progress]) -> None:
+        self.content, self.folder, self.progress = content, folder, progress
 
     @property
     def table(self) -> pa.Table:
@@ -34,91 +36,108 @@ class Stored:
         (path,) = self.folder.glob(f"{name}.*.npy")
         return np.asarray(np.load(path, allow_pickle=False))
 
+    def to_dataset(self) -> Dataset:
+        return Dataset.from_content("ds_x", None, datetime.now(UTC), self.content, self.folder)
+
     @property
-    def names(self) -> set[str]:
+    def file_names(self) -> set[str]:
+        """Names of the stored files, without digest and suffix."""
         return {path.name.split(".")[0] for path in self.folder.iterdir()}
 
 
-def stored(place: Path, *files: bytes | tuple[str, bytes], **reading: Any) -> Stored:
-    """What is read from files, each a name and a content; those without a suffix are fields."""
-    place.mkdir(exist_ok=True)
+def ingest(folder: Path, *files: bytes | tuple[str, bytes], **options: Any) -> IngestedDataset:
+    """Write files, each given as its content or as a name with it, and ingest them.
+
+    The names of arrays (inputs, targets, labels, weights) are fields; all other files are of the field `file`.
+    """
+    folder.mkdir(exist_ok=True)
     sources = []
     for number, file in enumerate(files):
         name, content = ("", file) if isinstance(file, bytes) else file
-        path = place / f"{number}"
+        path = folder / f"{number}"
         path.write_bytes(content)
         field: Any = name if name in ("inputs", "targets", "labels", "weights") else "file"
-        sources.append(Source((path,), name, "", field))
-    return of(place, sources, **reading)
+        sources.append(SourceFile((path,), name, "", field))
+    return ingest_sources(folder, sources, **options)
 
 
-def of(place: Path, sources: Sequence[Source], **reading: Any) -> Stored:
-    folder = place / f"stored-{len([*place.iterdir()])}"
-    folder.mkdir()
-    told: list[Progress] = []
-    return Stored(read(sources, Reading(**reading), folder, told.append), folder, told)
+def ingest_sources(folder: Path, sources: Sequence[SourceFile], **options: Any) -> IngestedDataset:
+    output = folder / f"stored-{len([*folder.iterdir()])}"
+    output.mkdir()
+    progress: list[Progress] = []
+    content = ingest_files(sources, IngestOptions(**options), output, progress.append)
+    return IngestedDataset(content, output, progress)
 
 
-def parquet(table: Mapping[str, Any] | pa.Table, **options: Any) -> bytes:
+def write_chunks(folder: Path, content: bytes, size: int) -> SourceFile:
+    """Write a file in chunks of `size` bytes."""
+    paths = []
+    for number, start in enumerate(range(0, len(content), size)):
+        paths.append(folder / f"chunk-{number}")
+        paths[-1].write_bytes(content[start : start + size])
+    return SourceFile(tuple(paths))
+
+
+def parquet_bytes(table: Mapping[str, Any] | pa.Table, **options: Any) -> bytes:
     file = io.BytesIO()
-    pa.parquet.write_table(_table(table), file, **options)
+    pa.parquet.write_table(_to_table(table), file, **options)
     return file.getvalue()
 
 
-def arrow(
+def arrow_bytes(
     table: Mapping[str, Any] | pa.Table,
     *,
     stream: bool = False,
     compression: str | None = None,
-    rows_of_batch: int | None = None,
+    batch_rows: int | None = None,
 ) -> bytes:
     file = io.BytesIO()
-    made = _table(table)
+    converted = _to_table(table)
     new = pa.ipc.new_stream if stream else pa.ipc.new_file
-    with new(file, made.schema, options=pa.ipc.IpcWriteOptions(compression=compression)) as writer:
-        writer.write_table(made, rows_of_batch)
+    with new(file, converted.schema, options=pa.ipc.IpcWriteOptions(compression=compression)) as writer:
+        writer.write_table(converted, batch_rows)
     return file.getvalue()
 
 
-def csv(table: Mapping[str, Any] | pa.Table) -> bytes:
+def csv_bytes(table: Mapping[str, Any] | pa.Table) -> bytes:
     file = io.BytesIO()
-    pa.csv.write_csv(_table(table), file)
+    pa.csv.write_csv(_to_table(table), file)
     return file.getvalue()
 
 
-def _table(table: Mapping[str, Any] | pa.Table) -> pa.Table:
+def _to_table(table: Mapping[str, Any] | pa.Table) -> pa.Table:
     return table if isinstance(table, pa.Table) else pa.table(dict(table))
 
 
-def npy(array: npt.ArrayLike) -> bytes:
+def npy_bytes(array: npt.ArrayLike) -> bytes:
     file = io.BytesIO()
     np.save(file, np.asarray(array), allow_pickle=False)
     return file.getvalue()
 
 
-def npz(**arrays: npt.ArrayLike) -> bytes:
+def npz_bytes(**arrays: npt.ArrayLike) -> bytes:
     file = io.BytesIO()
     np.savez_compressed(file, allow_pickle=False, **{name: np.asarray(array) for name, array in arrays.items()})
     return file.getvalue()
 
 
-def idx(array: npt.NDArray[Any], *, claiming: Sequence[int] | None = None) -> bytes:
-    """`claiming`: dimensions to announce instead of those that it has."""
+def idx_bytes(array: npt.NDArray[Any], *, dimensions: Sequence[int] | None = None) -> bytes:
+    """Encode an array as IDX. `dimensions`: what the header states instead of the array's shape."""
     types = {"u1": 8, "i1": 9, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
-    shape = array.shape if claiming is None else claiming
+    shape = array.shape if dimensions is None else dimensions
     magic = bytes([0, 0, types[array.dtype.str[1:]], len(shape)])
     return magic + struct.pack(f">{len(shape)}I", *shape) + array.astype(array.dtype.newbyteorder(">")).tobytes()
 
 
-def gz(content: bytes) -> bytes:
+def gzip_bytes(content: bytes) -> bytes:
     return gzip.compress(content, 1, mtime=0)
 
 
-def zst(content: bytes) -> bytes:
+def zstd_bytes(content: bytes) -> bytes:
     return bytes(pa.compress(content, "zstd", asbytes=True))
 
 
-def npy_claiming(header: str, data: bytes = b"") -> bytes:
-    """A .npy file whose header says what it likes."""
+def npy_bytes_with_header(header: str, data: bytes = b"") -> bytes:
+    """Return a .npy file with any header."""
     text = header.encode() + b"\n"
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + data

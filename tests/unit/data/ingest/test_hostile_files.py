@@ -1,4 +1,4 @@
-"""Files that were made to do harm: each gets a sentence, in a process whose memory is bounded."""
+"""Hostile files are rejected with a message by a process with limited memory."""
 
 import gzip
 import io
@@ -15,22 +15,22 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from nabla.engine.data.ingest_options import Reading, Source
-from tests.support.task_process import ReadingChild
-from tests.unit.data.ingest.sample_files import arrow, idx, npy, npy_claiming, parquet
+from nabla.engine.data.ingest_options import IngestOptions, SourceFile
+from tests.support.sandbox import Sandbox
+from tests.unit.data.ingest.sample_files import arrow_bytes, idx_bytes, npy_bytes, npy_bytes_with_header, parquet_bytes
 
 GIB = 2**30
 
 
 @pytest.fixture(scope="module")
-def child() -> Iterator[ReadingChild]:
-    started = ReadingChild()
+def sandbox() -> Iterator[Sandbox]:
+    started = Sandbox()
     yield started
     started.close()
 
 
 def _zeros_gzipped(length: int, start: bytes = b"") -> bytes:
-    """Most of it compressed once, and then repeated."""
+    """Repeat one compressed chunk."""
     file = io.BytesIO()
     with gzip.GzipFile(fileobj=file, mode="wb", compresslevel=9) as packed:
         packed.write(start)
@@ -45,17 +45,17 @@ def _zeros_zstandard(length: int, start: bytes = b"") -> bytes:
 
 def _zip_bomb() -> bytes:
     packed = zlib.compressobj(9, zlib.DEFLATED, -15)
-    header = npy_claiming("{'descr': '|u1', 'fortran_order': False, 'shape': (4294967296, 1)}")
+    header = npy_bytes_with_header("{'descr': '|u1', 'fortran_order': False, 'shape': (4294967296, 1)}")
     body = packed.compress(header) + packed.compress(bytes(2**24)) + packed.flush()
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("inputs.npy", body)
         archive.writestr("targets.npy", header)
-    # The member says that it is deflated, and that it is as long as its header announces.
+    # Change the method from stored to deflated; the array header states 4 GiB.
     return file.getvalue().replace(b"\x00\x00\x00\x00\x00\x00", b"\x00\x00\x08\x00\x00\x00")
 
 
-def _one_text_many_times(rows: int, length: int) -> pa.Table:
+def _repeated_text(rows: int, length: int) -> pa.Table:
     text = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), pa.array(["x" * length]))
     return pa.table({"t": text, "y": np.zeros(rows)})
 
@@ -67,13 +67,13 @@ def _views_of_one_text(rows: int, length: int) -> pa.Array:
 
 
 def _dictionary_of_views(rows: int, length: int) -> pa.Array:
-    """Few are asked for; all of them written out would be without bounds."""
+    """Only three values are used; all of them expanded would be 16 GiB."""
     return pa.DictionaryArray.from_arrays(pa.array(np.arange(rows) % 3), _views_of_one_text(rows, length))
 
 
 def _arrow_with(first: int, second: int) -> bytes:
-    """A text whose offsets say what they like."""
-    valid = arrow(pa.table({"t": ["x" * 12345], "y": [0.0]}))
+    """Return a file with a text column with any offsets."""
+    valid = arrow_bytes(pa.table({"t": ["x" * 12345], "y": [0.0]}))
     before, offsets, after = valid.rpartition(struct.pack("<2i", 0, 12345))
     assert offsets
     return before + struct.pack("<2i", first, second) + after
@@ -81,12 +81,12 @@ def _arrow_with(first: int, second: int) -> bytes:
 
 def _arrow_index_beyond() -> bytes:
     text = pa.DictionaryArray.from_arrays(pa.array([0, 10**9], pa.int32()), pa.array(["a"]), safe=False)
-    return arrow(pa.table({"t": text, "y": [0.0, 1.0]}))
+    return arrow_bytes(pa.table({"t": text, "y": [0.0, 1.0]}))
 
 
 def _parquet_page_bomb() -> bytes:
-    """Pages that say they are small and that are not need another writer; these are large and packed well."""
-    return parquet(
+    """Return a file of large pages that are well compressed."""
+    return parquet_bytes(
         pa.table({"x": np.zeros(2**25), "y": np.zeros(2**25)}),
         compression="zstd",
         use_dictionary=False,
@@ -118,73 +118,88 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], dict[str, Any], str]] = {
     "csv with nothing but quotes": (lambda: b'a,y\n"' + b'""' * 2**24, {}, "longer than|not closed"),
     "csv with nothing but lines in quotes": (lambda: b'a,y\n"' + b"\n" * 2**25, {}, "longer than"),
     "csv of one long cell": (lambda: b"a,y\n" + b"x" * 2**25, {}, "Line 2 is longer than"),
-    "csv with duplicate names": (lambda: b"a,b,a\n1,2,3\n", {}, "more than one column called 'a'"),
-    "nothing as csv": (lambda: b"", {"format": "csv"}, "no data"),
-    "nothing as parquet": (lambda: b"", {"format": "parquet"}, "no data"),
-    "nothing as arrow": (lambda: b"", {"format": "arrow"}, "no data"),
-    "nothing": (lambda: b"", {}, "no data"),
-    "nested parquet": (lambda: parquet({"a": [[1]], "y": [2]}), {}, "'a' holds list"),
-    "cut parquet": (lambda: parquet({"a": [1], "y": [2]})[:-9], {}, "damaged"),
-    "parquet that is only magic": (lambda: b"PAR1" * 3, {}, "damaged"),
-    "parquet of one text many times": (lambda: parquet(_one_text_many_times(2**20, 2**20)), {}, "accepted|characters"),
-    "parquet of large pages": (_parquet_page_bomb, {}, "more memory than there is|accepted"),
-    "cut arrow file": (lambda: arrow({"a": [1], "y": [2]})[:-9], {}, "damaged"),
-    "cut arrow stream": (lambda: arrow({"a": [1], "y": [2]}, stream=True)[:-60], {}, "damaged"),
-    "arrow of one text many times": (lambda: arrow(_one_text_many_times(2**16, 2**18)), {}, "accepted|characters"),
+    "csv with duplicate names": (lambda: b"a,b,a\n1,2,3\n", {}, "more than one column 'a'"),
+    "empty csv": (lambda: b"", {"format": "csv"}, "no data"),
+    "empty parquet": (lambda: b"", {"format": "parquet"}, "no data"),
+    "empty arrow": (lambda: b"", {"format": "arrow"}, "no data"),
+    "empty file": (lambda: b"", {}, "no data"),
+    "nested parquet": (lambda: parquet_bytes({"a": [[1]], "y": [2]}), {}, "'a' holds list"),
+    "truncated parquet": (lambda: parquet_bytes({"a": [1], "y": [2]})[:-9], {}, "damaged"),
+    "parquet of nothing but magic bytes": (lambda: b"PAR1" * 3, {}, "damaged"),
+    "parquet of one repeated text": (lambda: parquet_bytes(_repeated_text(2**20, 2**20)), {}, "accepted|characters"),
+    "parquet of large pages": (_parquet_page_bomb, {}, "more memory than is available|accepted"),
+    "truncated arrow file": (lambda: arrow_bytes({"a": [1], "y": [2]})[:-9], {}, "damaged"),
+    "truncated arrow stream": (lambda: arrow_bytes({"a": [1], "y": [2]}, stream=True)[:-60], {}, "damaged"),
+    "arrow of one repeated text": (lambda: arrow_bytes(_repeated_text(2**16, 2**18)), {}, "accepted|characters"),
     "arrow of views of one text": (
-        lambda: arrow({"t": _views_of_one_text(2**16, 2**18), "y": np.zeros(2**16)}),
+        lambda: arrow_bytes({"t": _views_of_one_text(2**16, 2**18), "y": np.zeros(2**16)}),
         {},
         "accepted|characters",
     ),
     "arrow of a dictionary of views": (
-        lambda: arrow({"t": _dictionary_of_views(2**16, 2**18), "y": np.zeros(2**16)}),
+        lambda: arrow_bytes({"t": _dictionary_of_views(2**16, 2**18), "y": np.zeros(2**16)}),
         {},
         "accepted|characters",
     ),
     "arrow with offsets out of range": (lambda: _arrow_with(0, 2**30), {}, "damaged"),
-    "arrow with offsets that fall": (lambda: _arrow_with(12345, 0), {}, "damaged"),
+    "arrow with decreasing offsets": (lambda: _arrow_with(12345, 0), {}, "damaged"),
     "arrow with an index out of range": (_arrow_index_beyond, {}, "damaged"),
     "arrow with a name that is not UTF-8": (
-        lambda: arrow({"name": [1], "y": [2]}, stream=True).replace(b"name", b"\xac\xac\xac\xac"),
+        lambda: arrow_bytes({"name": [1], "y": [2]}, stream=True).replace(b"name", b"\xac\xac\xac\xac"),
         {},
         "damaged",
     ),
     "arrow stream of exabytes": (lambda: b"\xff\xff\xff\xff\xff\xff\xff\x7f" + bytes(100), {}, "damaged|memory"),
-    "json nested beyond measure": (lambda: _nested(400_000), {"format": "json"}, "Expected JSON"),
-    "ndjson nested beyond measure": (lambda: _nested(400_000), {"format": "ndjson"}, "Line 1 is not a JSON object"),
+    "deeply nested json": (lambda: _nested(400_000), {"format": "json"}, "Expected JSON"),
+    "deeply nested ndjson": (lambda: _nested(400_000), {"format": "ndjson"}, "Line 1 is not a JSON object"),
     "json of empty lists": (lambda: b"[" + b"[]," * 2**24 + b"[]]", {"format": "json"}, "not a JSON|memory"),
     "json of long rows": (lambda: b'{"targets":[1],"inputs":[[0' + b",0" * 2**22 + b"]]}", {}, "at most|memory"),
 }
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_files_get_a_sentence(tmp_path: Path, child: ReadingChild, name: str) -> None:
-    make, reading, words = HOSTILE[name]
+def test_hostile_file_is_rejected(tmp_path: Path, sandbox: Sandbox, name: str) -> None:
+    make, options, message = HOSTILE[name]
     path = tmp_path / "file"
     path.write_bytes(make())
-    asked = Reading(**{"target": () if "label" in reading else ("y",), "largest": 2**25, **reading})
-    outcome = child.read([Source((path,))], asked)
-    assert outcome.kind in ("refused", "too large"), outcome.sentence
-    assert re.search(words, outcome.sentence), outcome.sentence
+    ingest_options = IngestOptions(**{"target": () if "label" in options else ("y",), "largest": 2**25, **options})
+    outcome = sandbox.ingest([SourceFile((path,))], ingest_options)
+    assert outcome.kind in ("refused", "too large"), outcome.message
+    assert re.search(message, outcome.message), outcome.message
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "message"),
     [
-        (npy_claiming("{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000, 1000000)}"), "at most"),
-        (npy_claiming("{'descr': '<f8', 'fortran_order': True, 'shape': (1, 1000)}", bytes(80)), "but only 80"),
-        (npy_claiming("{'descr': '|O', 'fortran_order': False, 'shape': (1,)}", b"cos\nsystem\n."), "type object"),
-        (npy_claiming("{'descr': [('a', '<f8')], 'fortran_order': False, 'shape': (1,)}", bytes(8)), "not accepted"),
-        (npy_claiming("{'descr': '<f8', 'fortran_order': False, 'shape': (0, 1000000000000000000)}"), "no data"),
-        (npy_claiming("(" * 5000), "header cannot be read"),
-        (idx(np.zeros((1, 1), np.uint8), claiming=(2**32 - 1, 2**20)), "at most"),
+        (
+            npy_bytes_with_header("{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000, 1000000)}"),
+            "at most",
+        ),
+        (
+            npy_bytes_with_header("{'descr': '<f8', 'fortran_order': True, 'shape': (1, 1000)}", bytes(80)),
+            "but only 80",
+        ),
+        (
+            npy_bytes_with_header("{'descr': '|O', 'fortran_order': False, 'shape': (1,)}", b"cos\nsystem\n."),
+            "type object",
+        ),
+        (
+            npy_bytes_with_header("{'descr': [('a', '<f8')], 'fortran_order': False, 'shape': (1,)}", bytes(8)),
+            "not accepted",
+        ),
+        (
+            npy_bytes_with_header("{'descr': '<f8', 'fortran_order': False, 'shape': (0, 1000000000000000000)}"),
+            "no data",
+        ),
+        (npy_bytes_with_header("(" * 5000), "header cannot be read"),
+        (idx_bytes(np.zeros((1, 1), np.uint8), dimensions=(2**32 - 1, 2**20)), "at most"),
         (b"\0\0\x0e\x04" + struct.pack(">4I", *[2**32 - 1] * 4), "at most"),
     ],
 )
-def test_hostile_arrays_get_a_sentence(tmp_path: Path, child: ReadingChild, content: bytes, words: str) -> None:
+def test_hostile_array_is_rejected(tmp_path: Path, sandbox: Sandbox, content: bytes, message: str) -> None:
     (tmp_path / "inputs").write_bytes(content)
-    (tmp_path / "targets").write_bytes(npy([1.0]))
-    sources = [Source((tmp_path / field,), "", "", field) for field in ("inputs", "targets")]
-    outcome = child.read(sources, Reading())
-    assert outcome.kind in ("refused", "too large"), outcome.sentence
-    assert words in outcome.sentence
+    (tmp_path / "targets").write_bytes(npy_bytes([1.0]))
+    sources = [SourceFile((tmp_path / field,), "", "", field) for field in ("inputs", "targets")]
+    outcome = sandbox.ingest(sources, IngestOptions())
+    assert outcome.kind in ("refused", "too large"), outcome.message
+    assert message in outcome.message

@@ -1,4 +1,4 @@
-"""What tests of the stand-in for CuPy share."""
+"""Fixtures of tests that use the fake CuPy."""
 
 import contextlib
 from collections.abc import Iterator
@@ -6,19 +6,20 @@ from importlib import import_module
 
 import pytest
 
-from tests.fakes.load import standin
+from tests.fakes.load import load_fake_cupy
 
 
 @pytest.fixture
-def late(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Operations run as late as they may, whatever the environment says, and no other test left one queued."""
-    monkeypatch.setattr(import_module(f"{standin().__name__}._queues"), "EARLY", False)
-    standin().cuda.Device().synchronize()
+def lazy_queues(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run operations as late as possible, whatever the environment says, on queues that are empty at first."""
+    cupy = load_fake_cupy()
+    monkeypatch.setattr(import_module(f"{cupy.__name__}._queues"), "EAGER", False)
+    cupy.cuda.Device().synchronize()
 
 
 @pytest.fixture(autouse=True)
-def nothing_left_behind() -> Iterator[None]:
-    """What a test leaves queued would keep the memory of all tests after it, until the process has no room for more."""
+def drain_queues() -> Iterator[None]:
+    """Run what a test leaves queued, which would otherwise keep the memory of all later tests alive."""
     yield
-    with contextlib.suppress(Exception):  # what was meant to fail has been seen by then
-        standin().cuda.Device().synchronize()
+    with contextlib.suppress(Exception):  # errors that a test provokes on purpose
+        load_fake_cupy().cuda.Device().synchronize()

@@ -1,7 +1,4 @@
-"""Devices that the tests of the GPU path run on: a real GPU where there is one, and the stand-in everywhere.
-
-What stands here has one meaning on both. A real GPU is asked for by `pytest -m gpu`.
-"""
+"""Devices for tests of the GPU path: the fake CuPy everywhere, and a real GPU if there is one (`pytest -m gpu`)."""
 
 import functools
 from types import ModuleType
@@ -9,52 +6,56 @@ from typing import Any
 
 import pytest
 
-from nabla.engine.nn.backend import MakeStepper
-from nabla.engine.nn.cuda.backend import CudaStepper
-from tests.fakes.load import standin
+from nabla.engine.nn.backend import BackendFactory
+from nabla.engine.nn.cuda.backend import CudaBackend
+from tests.fakes.load import load_fake_cupy
 
 
-def why_no_gpu() -> str | None:
-    """Which of the two is missing, or None."""
+def find_gpu_unavailable_reason() -> str | None:
+    """Return why no real GPU can be used, or None if one can."""
     try:
         import cupy
-    except ImportError as problem:
-        return f"CuPy cannot be imported: {problem}"
+    except ImportError as error:
+        return f"CuPy cannot be imported: {error}"
     if not cupy.cuda.is_available():
-        return "CuPy is there, but no GPU."
+        return "CuPy is installed, but there is no GPU."
     return None
 
 
-NO_GPU = why_no_gpu()
-ON_GPU = (pytest.mark.gpu, pytest.mark.skipif(NO_GPU is not None, reason=f"needs a GPU: {NO_GPU}"))
-DEVICES = [pytest.param("stand-in"), pytest.param("gpu", marks=ON_GPU)]
+GPU_UNAVAILABLE_REASON = find_gpu_unavailable_reason()
+GPU_MARKS = (
+    pytest.mark.gpu,
+    pytest.mark.skipif(GPU_UNAVAILABLE_REASON is not None, reason=f"needs a GPU: {GPU_UNAVAILABLE_REASON}"),
+)
+DEVICES = [pytest.param("fake"), pytest.param("gpu", marks=GPU_MARKS)]
 
 
-def cupy_of(device: str) -> ModuleType:
-    if device == "stand-in":
-        return standin()
+def import_cupy(device: str) -> ModuleType:
+    """Return the CuPy module of a device."""
+    if device == "fake":
+        return load_fake_cupy()
     import cupy
 
     module: ModuleType = cupy
     return module
 
 
-def stepper_on(device: str, **settings: Any) -> MakeStepper:
-    """For a Trainer."""
-    return functools.partial(CudaStepper, cupy=cupy_of(device), **settings)
+def cuda_backend(device: str, **settings: Any) -> BackendFactory:
+    """Return the factory of the backend under test, for a Trainer."""
+    return functools.partial(CudaBackend, cupy=import_cupy(device), **settings)
 
 
-def watched_stepper(*, waits_for_chunks: bool, **settings: Any) -> MakeStepper:
-    """On the stand-in. While steps are made and measured, nothing is allocated, waited for or read: it refuses."""
-    accounts = standin().accounts
+def non_blocking_cuda_backend(*, allow_events: bool, **settings: Any) -> BackendFactory:
+    """Return a factory on the fake that raises if training or evaluation allocates memory or makes the host wait."""
+    monitor = load_fake_cupy().monitor
 
-    class Watched(CudaStepper):
+    class NonBlockingBackend(CudaBackend):
         def train(self, first: int, last: int) -> None:
-            with accounts.inside_an_epoch(events=waits_for_chunks):
+            with monitor.forbid_blocking(allow_events=allow_events):
                 super().train(first, last)
 
         def evaluate(self, first: int, last: int) -> None:
-            with accounts.inside_an_epoch(events=waits_for_chunks):
+            with monitor.forbid_blocking(allow_events=allow_events):
                 super().evaluate(first, last)
 
-    return functools.partial(Watched, cupy=standin(), **settings)
+    return functools.partial(NonBlockingBackend, cupy=load_fake_cupy(), **settings)

@@ -1,32 +1,33 @@
-"""The benchmark for GPUs runs, so that it can be trusted to where there is one."""
+"""The GPU benchmark runs on the fake CuPy, so that it can be trusted on a real GPU."""
 
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from benchmarks.gpu import Products, measured
-from benchmarks.workloads import WORKLOADS
+from benchmarks.gpu import MatrixProducts, measure
+from benchmarks.support.workloads import WORKLOADS
 from nabla.engine.literals import Precision
-from tests.fakes.load import standin
+from tests.fakes.load import load_fake_cupy
 
 WORKLOAD = replace(WORKLOADS[1], steps=3)
 
 
-@pytest.mark.parametrize("way", [{}, {"in_one_block": False}, {"precision": "half"}])
-def test_a_line_of_the_table(way: dict[str, Any]) -> None:
-    found = measured(standin(), WORKLOAD, rounds=1, **way)
-    assert found.step > 0
-    assert found.products > 0
-    assert "13-64-64-1, batch 16, sgd" in found.line()
+@pytest.mark.parametrize("settings", [{}, {"single_block": False}, {"precision": "half"}])
+def test_benchmark_measures_a_workload(settings: dict[str, Any]) -> None:
+    result = measure(load_fake_cupy(), WORKLOAD, rounds=1, **settings)
+    assert result.step > 0
+    assert result.products > 0
+    assert "13-64-64-1, batch 16, sgd" in result.summary()
 
 
 @pytest.mark.parametrize("precision", ["full", "half"])
-def test_the_products_alone_are_as_many_as_those_of_the_steps(precision: Precision) -> None:
-    accounts = standin().accounts
-    products = Products(standin(), WORKLOAD, precision)
-    with accounts.counting() as alone:
+def test_benchmark_of_products_runs_as_many_as_the_steps(precision: Precision) -> None:
+    monitor = load_fake_cupy().monitor
+    products = MatrixProducts(load_fake_cupy(), WORKLOAD, precision)
+    with monitor.count_operations() as products_only:
         products.epoch()
-    with accounts.counting() as both:
-        measured(standin(), WORKLOAD, rounds=1, precision=precision, in_one_block=False)
-    assert both.products == 4 * alone.products > 0  # two epochs of each, one of them to prepare
+    with monitor.count_operations() as benchmark:
+        measure(load_fake_cupy(), WORKLOAD, rounds=1, precision=precision, single_block=False)
+    # The benchmark runs two epochs of the products and two of the steps, one of each for warm-up.
+    assert benchmark.products == 4 * products_only.products > 0

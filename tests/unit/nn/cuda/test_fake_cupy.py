@@ -1,4 +1,4 @@
-"""The stand-in for CuPy keeps the numbers of the device from the host, and has no more memory than it says."""
+"""The fake CuPy hides the elements of device arrays from the host, and limits device memory."""
 
 import subprocess
 import sys
@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.fakes.load import environment, standin
+from tests.fakes.load import fake_cupy_environment, load_fake_cupy
 
-cupy = standin()
-pytestmark = pytest.mark.usefixtures("late")
+cupy = load_fake_cupy()
+pytestmark = pytest.mark.usefixtures("lazy_queues")
 
 
 @pytest.mark.parametrize(
-    "use",
+    "access",
     [
         np.asarray,
         np.sum,
@@ -35,18 +35,18 @@ pytestmark = pytest.mark.usefixtures("late")
         lambda a: type(a)((4,)),
     ],
 )
-def test_numbers_on_the_device_are_not_the_hosts(use: Callable[[Any], object]) -> None:
+def test_host_access_to_elements_is_rejected(access: Callable[[Any], object]) -> None:
     with pytest.raises(TypeError):
-        use(cupy.zeros(4))
+        access(cupy.zeros(4))
 
 
-def test_what_the_service_does_not_use_is_missing() -> None:
-    for missing in ("asarray", "matmul", "ones", "ElementwiseKernel"):
-        assert not hasattr(cupy, missing)
+def test_functions_that_the_service_does_not_use_are_missing() -> None:
+    for name in ("asarray", "matmul", "ones", "ElementwiseKernel"):
+        assert not hasattr(cupy, name)
     assert not hasattr(cupy.zeros(4), "item")
 
 
-def test_shapes_and_views() -> None:
+def test_shapes_and_views_match_cupy() -> None:
     array = cupy.zeros((4, 6), np.float32)
     assert (array.shape, array.ndim, array.size, array.itemsize, array.nbytes) == ((4, 6), 2, 24, 4, 96)
     assert array.reshape(-1).shape == array.reshape((24,)).shape == (24,)
@@ -61,7 +61,7 @@ def test_shapes_and_views() -> None:
         array.set(np.zeros(24, np.float32))
 
 
-def test_a_process_that_finds_it_on_its_path_has_one_device_and_so_much_memory() -> None:
+def test_child_process_imports_the_fake_with_its_memory_limit() -> None:
     script = """
 import cupy, numpy
 assert cupy.cuda.is_available() and cupy.cuda.runtime.getDeviceCount() == 1
@@ -87,9 +87,11 @@ except MemoryError as error:
 else:
     raise AssertionError
 pool.set_limit()
-left, stream = cupy.zeros(100), cupy.cuda.Stream()
-left.get(stream, blocking=False)
+array, stream = cupy.zeros(100), cupy.cuda.Stream()
+array.get(stream, blocking=False)  # still queued when the process exits
 """
-    settings = environment(NABLA_STANDIN_MEMORY=str(1 << 20))
-    done = subprocess.run([sys.executable, "-c", script], env=settings, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    environment = fake_cupy_environment(NABLA_FAKE_CUPY_MEMORY=str(1 << 20))
+    result = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stderr) == (0, "")

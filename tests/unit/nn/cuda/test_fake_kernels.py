@@ -1,4 +1,4 @@
-"""The stand-in's kernels: launches that CUDA refuses are refused, and the threads run in no order to rely on."""
+"""Kernels of the fake CuPy: launches that CUDA rejects are rejected, and threads run in a random order."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -8,28 +8,27 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.fakes.load import standin
+from tests.fakes.load import load_fake_cupy
 
-cupy = standin()
-accounts = cupy.accounts
-pytestmark = pytest.mark.usefixtures("late")
+cupy = load_fake_cupy()
+pytestmark = pytest.mark.usefixtures("lazy_queues")
 
 SOURCE = r"""
 struct Call { const float* x; float* y; long long n; };
-extern "C" __global__ void __launch_bounds__(256) doubled(const Call* calls, long long at) {
-    const Call& call = calls[at];
+extern "C" __global__ void __launch_bounds__(256) doubled(const Call* calls, long long index) {
+    const Call& call = calls[index];
     for (long long i = blockIdx.x * (long long)blockDim.x + threadIdx.x; i < call.n; i += gridDim.x * blockDim.x)
         call.y[i] = 2 * call.x[i];
 }
 extern "C" __global__ void typed(float* numbers, int a, unsigned long long b, float c, double d) {
     if (threadIdx.x == 0) numbers[0] = a + b + c + d;
 }
-extern "C" __global__ void beyond(float* numbers, long long at) { numbers[at] = 1; }
-extern "C" __global__ void half_way(float* numbers) {
+extern "C" __global__ void write_at(float* numbers, long long index) { numbers[index] = 1; }
+extern "C" __global__ void partial_barrier(float* numbers) {
     if (threadIdx.x < 5) __syncthreads();
     numbers[threadIdx.x] = 1;
 }
-extern "C" __global__ void unwritten(float* numbers) {
+extern "C" __global__ void uninitialized(float* numbers) {
     __shared__ float shared[32];
     numbers[threadIdx.x] = shared[threadIdx.x];
 }
@@ -49,27 +48,28 @@ template <typename T> __device__ T block_sum(T value) {
     /*third*/ __syncthreads();
     return sum;
 }
-extern "C" __global__ void __launch_bounds__(256) sum(const float* x, double* parts, Totals* totals, long long n) {
+extern "C" __global__ void __launch_bounds__(256)
+sum(const float* x, double* block_totals, Totals* totals, long long n) {
     __shared__ bool last;
-    double mine = 0;
+    double partial = 0;
     for (long long i = blockIdx.x * (long long)blockDim.x + threadIdx.x; i < n; i += (long long)gridDim.x * blockDim.x)
-        mine += x[i];
-    double of_the_block = block_sum(mine) + block_sum(1.0) - 256;
+        partial += x[i];
+    double block_total = block_sum(partial) + block_sum(1.0) - 256;
     if (threadIdx.x == 77) {
-        parts[blockIdx.x] = of_the_block;
+        block_totals[blockIdx.x] = block_total;
         __threadfence();
         last = atomicAdd(&totals->arrived, 1u) == gridDim.x - 1;
     }
     /*fourth*/ __syncthreads();
     if (!last) return;
-    double rest = block_sum(threadIdx.x < gridDim.x ? parts[threadIdx.x] : 0.0);
-    if (threadIdx.x == 77) totals->total = rest;
+    double total = block_sum(threadIdx.x < gridDim.x ? block_totals[threadIdx.x] : 0.0);
+    if (threadIdx.x == 77) totals->total = total;
 }
 """
 MODULE = cupy.RawModule(code=SOURCE, options=("-std=c++17",))
 
 
-def test_a_kernel_finds_its_arrays_in_a_struct_on_the_device() -> None:
+def test_kernel_reads_array_addresses_from_a_device_struct() -> None:
     n = 1000
     x, y, calls = cupy.empty(n, np.float32), cupy.empty(n, np.float32), cupy.empty((2, 3), np.int64)
     x.set(np.arange(n, dtype=np.float32))
@@ -80,50 +80,50 @@ def test_a_kernel_finds_its_arrays_in_a_struct_on_the_device() -> None:
     assert y[10:20].data.ptr == y.data.ptr + 40
 
 
-def summed(source: str) -> bool:
-    """Whether the sum is right; a barrier that threads miss is an error, and so not right either."""
-    x, parts, totals = cupy.empty(10_000, np.float32), cupy.empty(16, np.float64), cupy.zeros(2, np.float64)
-    numbers = np.random.default_rng(1).integers(0, 1000, x.shape).astype(np.float32)
-    x.set(numbers)
-    cupy.RawModule(code=source).get_function("sum")((16,), (256,), (x, parts, totals, x.size))
+def sums_correctly(source: str) -> bool:
+    """Return whether the kernel `sum` of a source is correct. If threads miss a barrier, it is not."""
+    x, block_totals, totals = cupy.empty(10_000, np.float32), cupy.empty(16, np.float64), cupy.zeros(2, np.float64)
+    values = np.random.default_rng(1).integers(0, 1000, x.shape).astype(np.float32)
+    x.set(values)
+    cupy.RawModule(code=source).get_function("sum")((16,), (256,), (x, block_totals, totals, x.size))
     try:
-        return bool(totals.get()[0] == numbers.sum(dtype=np.float64))
+        return bool(totals.get()[0] == values.sum(dtype=np.float64))
     except cupy.cuda.runtime.CUDARuntimeError:
         return False
 
 
-def test_a_reduction_in_shared_memory_is_right() -> None:
-    assert all(summed(SUM) for _ in range(5))
+def test_reduction_in_shared_memory_is_correct() -> None:
+    assert all(sums_correctly(SUM) for _ in range(5))
 
 
 @pytest.mark.parametrize("barrier", ["first", "second", "third", "fourth"])
-def test_a_reduction_without_one_of_its_barriers_is_wrong(barrier: str) -> None:
+def test_reduction_without_one_of_its_barriers_is_wrong(barrier: str) -> None:
     broken = SUM.replace(f"/*{barrier}*/ __syncthreads();", "")
     assert broken != SUM
-    assert not all(summed(broken) for _ in range(5))
+    assert not all(sums_correctly(broken) for _ in range(5))
 
 
-def typed(*arguments: object) -> Callable[[], object]:
+def launch_typed(*arguments: object) -> Callable[[], object]:
     return lambda: MODULE.get_function("typed")((1,), (32,), arguments)
 
 
 FLOATS, DOUBLES = cupy.zeros(32, np.float32), cupy.zeros(32, np.float64)
-GOOD: tuple[Any, ...] = (FLOATS, np.int32(1), 2, np.float32(3), 4.0)
+VALID_ARGUMENTS: tuple[Any, ...] = (FLOATS, np.int32(1), 2, np.float32(3), 4.0)
 
 
-def test_arguments_of_the_right_types_arrive() -> None:
-    typed(*GOOD)()
+def test_arguments_reach_the_kernel() -> None:
+    launch_typed(*VALID_ARGUMENTS)()
     assert FLOATS.get()[0] == 10
-    typed(FLOATS, np.int32(1), np.uint64(2), np.float32(3), np.float64(5))()
+    launch_typed(FLOATS, np.int32(1), np.uint64(2), np.float32(3), np.float64(5))()
     assert FLOATS.get()[0] == 11
 
 
 @pytest.mark.parametrize(
-    ("at", "wrong"),
+    ("index", "argument"),
     [
         (0, DOUBLES),
         (0, np.zeros(32, np.float32)),
-        pytest.param(0, FLOATS.data.ptr, id="an address"),
+        pytest.param(0, FLOATS.data.ptr, id="address"),
         (1, 1),
         (1, np.int64(1)),
         (1, np.uint32(1)),
@@ -137,24 +137,24 @@ def test_arguments_of_the_right_types_arrive() -> None:
         (4, FLOATS),
     ],
 )
-def test_an_argument_of_another_type_is_refused(at: int, wrong: object) -> None:
+def test_arguments_of_wrong_types_are_rejected(index: int, argument: object) -> None:
     with pytest.raises(TypeError, match="Unsupported type"):
-        typed(*GOOD[:at], wrong, *GOOD[at + 1 :])()
+        launch_typed(*VALID_ARGUMENTS[:index], argument, *VALID_ARGUMENTS[index + 1 :])()
 
 
-def test_launches_that_cuda_refuses_are_refused() -> None:
+def test_invalid_launches_and_sources_are_rejected() -> None:
     error = cupy.cuda.driver.CUDADriverError
     calls = cupy.zeros(3, np.int64)
-    doubled, beyond = MODULE.get_function("doubled"), MODULE.get_function("beyond")
+    doubled, write_at = MODULE.get_function("doubled"), MODULE.get_function("write_at")
     with pytest.raises(error, match="INVALID_VALUE"):
-        beyond((1,), (32, 33), (FLOATS, 0))
+        write_at((1,), (32, 33), (FLOATS, 0))
     with pytest.raises(error, match="INVALID_VALUE"):
-        beyond((1, 65536), (32,), (FLOATS, 0))
+        write_at((1, 65536), (32,), (FLOATS, 0))
     with pytest.raises(error, match="INVALID_VALUE"):
-        beyond((0,), (32,), (FLOATS, 0))
+        write_at((0,), (32,), (FLOATS, 0))
     with pytest.raises(error, match="OUT_OF_RESOURCES"):
         doubled((1,), (257,), (calls, 0))
-    with pytest.raises(TypeError, match="takes 2 arguments and was given 1"):
+    with pytest.raises(TypeError, match="takes 2 arguments, got 1"):
         doubled((1,), (256,), (calls,))
     for name in ("missing", "mangled"):
         with pytest.raises(error, match="NOT_FOUND"):
@@ -168,23 +168,23 @@ def test_launches_that_cuda_refuses_are_refused() -> None:
         cupy.RawModule(code=large).get_function("f")
 
 
-def test_a_kernel_that_goes_wrong_says_so_where_it_is_waited_for() -> None:
+def test_kernel_errors_are_raised_by_synchronization() -> None:
     error, stream = cupy.cuda.runtime.CUDARuntimeError, cupy.cuda.get_current_stream()
-    MODULE.get_function("half_way")((1,), (32,), (FLOATS,))
+    MODULE.get_function("partial_barrier")((1,), (32,), (FLOATS,))
     with pytest.raises(error, match="LaunchFailure"):
         stream.synchronize()
-    MODULE.get_function("beyond")((1,), (1,), (FLOATS, 1 << 12))
+    MODULE.get_function("write_at")((1,), (1,), (FLOATS, 1 << 12))
     with pytest.raises(error, match="IllegalAddress"):
         stream.synchronize()
-    MODULE.get_function("beyond")((1,), (1,), (FLOATS[:16], 32))
-    with pytest.raises(accounts.Refused, match="beside"):
+    MODULE.get_function("write_at")((1,), (1,), (FLOATS[:16], 32))
+    with pytest.raises(cupy.monitor.Misuse, match="out of the bounds"):
         stream.synchronize()
-    # And what was wrong with one launch is not wrong with the next.
-    typed(*GOOD)()
+    # An error does not affect later launches.
+    launch_typed(*VALID_ARGUMENTS)()
     assert FLOATS.get()[0] == 10
 
 
-def test_memory_that_was_given_back_is_closed_once_its_stream_has_passed() -> None:
+def test_freed_memory_is_inaccessible_after_queued_operations() -> None:
     x, y, calls = cupy.zeros(8, np.float32), cupy.empty(8, np.float32), cupy.empty(3, np.int64)
     calls.set(np.array([x.data.ptr, y.data.ptr, 8]))
     doubled = MODULE.get_function("doubled")
@@ -196,32 +196,32 @@ def test_memory_that_was_given_back_is_closed_once_its_stream_has_passed() -> No
         y.get()
 
 
-def test_what_was_never_written_is_no_number() -> None:
+def test_uninitialized_memory_reads_as_nan() -> None:
     assert np.isnan(cupy.empty(5, np.float32).get()).all()
-    MODULE.get_function("unwritten")((1,), (32,), (FLOATS,))
+    MODULE.get_function("uninitialized")((1,), (32,), (FLOATS,))
     assert np.isnan(FLOATS.get()).all()
 
 
-def test_half_numbers() -> None:
+def test_half_precision_arrays_are_supported() -> None:
     source = r"""
     #include <cuda_fp16.h>
-    extern "C" __global__ void narrow(const float* x, __half* y) { y[threadIdx.x] = __float2half(x[threadIdx.x]); }
+    extern "C" __global__ void to_half(const float* x, __half* y) { y[threadIdx.x] = __float2half(x[threadIdx.x]); }
     """
     x, y = cupy.empty(4, np.float32), cupy.empty(4, np.float16)
     x.set(np.array([1, 1 / 3, 70000, -1e-8], np.float32))
-    narrow = cupy.RawModule(code=source).get_function("narrow")
-    narrow((1,), (4,), (x, y))
+    to_half = cupy.RawModule(code=source).get_function("to_half")
+    to_half((1,), (4,), (x, y))
     np.testing.assert_array_equal(y.get(), np.array([1, 1 / 3, np.inf, -0.0], np.float16))
     with pytest.raises(TypeError, match="Unsupported type"):
-        narrow((1,), (4,), (x, x))
+        to_half((1,), (4,), (x, x))
 
 
 @pytest.mark.skipif(find_spec("cupy") is None, reason="CuPy is not installed")
 @pytest.mark.parametrize("source", [SOURCE, SUM])
-def test_the_kernels_here_are_kernels_to_cudas_compiler_too(source: str) -> None:
+def test_kernels_of_these_tests_compile_with_nvrtc(source: str) -> None:
     try:
         nvrtc = import_module("cupy").cuda.nvrtc
         program = nvrtc.createProgram(source, "kernels.cu", (), ())
-    except (ImportError, RuntimeError) as missing:
-        pytest.skip(f"NVRTC is not installed: {missing}")
+    except (ImportError, RuntimeError) as error:
+        pytest.skip(f"NVRTC is not installed: {error}")
     nvrtc.compileProgram(program, ("-arch=sm_90", "-std=c++17"))

@@ -1,4 +1,4 @@
-"""A GPU finds the gradients of the CPU, which are checked by differences: every activation, cost and extra."""
+"""Gradients on a GPU match those of the CPU, which are checked by central differences."""
 
 from typing import Any, get_args
 
@@ -7,67 +7,82 @@ import pytest
 
 from nabla.engine.literals import ActivationName
 from nabla.engine.nn.architecture import Architecture, Layer
-from nabla.engine.nn.backend import Setup
+from nabla.engine.nn.backend import TrainingSetup
 from nabla.engine.nn.compiled_layout import COST
 from nabla.engine.nn.network import Network
 from nabla.engine.nn.training_step import Examples
-from tests.unit.nn.cuda.devices import DEVICES, stepper_on
-from tests.unit.nn.test_gradients import ACCEPTED, ROWS, VARIANTS, cost_and_gradient, standing_still, targets_for
+from tests.unit.nn.cuda.devices import DEVICES, cuda_backend
+from tests.unit.nn.test_gradients import (
+    ACCEPTED_PAIRS,
+    ROWS,
+    VARIANTS,
+    cost_and_gradient,
+    create_targets,
+    gradient_only,
+)
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("variant", ["plain", "everything"])
+@pytest.mark.parametrize("variant_name", ["plain", "all"])
 @pytest.mark.parametrize("hidden", get_args(ActivationName))
-@pytest.mark.parametrize(("cost", "output"), ACCEPTED)
-def test_gradient(cost: Any, output: ActivationName, hidden: ActivationName, variant: str, device: str) -> None:
-    chosen = VARIANTS[variant]
+@pytest.mark.parametrize(("cost", "output"), ACCEPTED_PAIRS)
+def test_gpu_gradient_matches_cpu(
+    cost: Any, output: ActivationName, hidden: ActivationName, variant_name: str, device: str
+) -> None:
+    variant = VARIANTS[variant_name]
     layers = (
-        Layer(5, hidden, dropout=chosen.dropout, batch_norm=chosen.batch_norm),
-        Layer(4, "tanh", dropout=chosen.dropout),
-        Layer(3, output, batch_norm=chosen.batch_norm),
+        Layer(5, hidden, dropout=variant.dropout, batch_norm=variant.batch_norm),
+        Layer(4, "tanh", dropout=variant.dropout),
+        Layer(3, output, batch_norm=variant.batch_norm),
     )
-    dropout = chosen.dropout / 2
+    dropout = variant.dropout / 2
     architecture = Architecture(4, layers, cost, "standard_normal", seed=11, dtype="float64", input_dropout=dropout)
     generator = np.random.default_rng(5)
-    x, y = generator.normal(size=(ROWS, 4)), targets_for(cost)
-    examples = Examples(x, y, generator.uniform(0, 2, ROWS) if chosen.weighted else np.zeros(0))
-    expected = cost_and_gradient(Network(architecture), examples, chosen)
+    x, y = generator.normal(size=(ROWS, 4)), create_targets(cost)
+    examples = Examples(x, y, generator.uniform(0, 2, ROWS) if variant.weighted else np.zeros(0))
+    expected = cost_and_gradient(Network(architecture), examples, variant)
 
     order = np.arange(ROWS)
-    optimization = standing_still(chosen)
-    stepper = stepper_on(device)(
-        Setup(Network(architecture), architecture.plan(), optimization, ROWS, (examples, order), None)
+    optimization = gradient_only(variant)
+    backend = cuda_backend(device)(
+        TrainingSetup(
+            Network(architecture), architecture.compiled_layout(), optimization, ROWS, (examples, order), None
+        )
     )
-    stepper.begin_epoch(order, optimization)
-    stepper.train(0, ROWS)
-    assert stepper.read_totals()[COST] / ROWS == pytest.approx(expected[0], rel=1e-12)
-    np.testing.assert_allclose(stepper.gradient(), expected[1], rtol=1e-10, atol=1e-13)
+    backend.begin_epoch(order, optimization)
+    backend.train(0, ROWS)
+    assert backend.read_metric_sums()[COST] / ROWS == pytest.approx(expected[0], rel=1e-12)
+    np.testing.assert_allclose(backend.gradient(), expected[1], rtol=1e-10, atol=1e-13)
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize(("first", "last", "errors"), [(0, 2048, 1e-3), (2048, 2049, 100.0)])
-def test_deltas_survive_half_precision(first: int, last: int, errors: float, device: str) -> None:
-    """Of 2,048 rows, each has a share of the gradient that 16 bits could hardly hold; a single one has all of it."""
-    rows, batch = 2049, 2048
+@pytest.mark.parametrize(("first", "last", "error_scale"), [(0, 2048, 1e-3), (2048, 2049, 100.0)])
+def test_half_precision_neither_underflows_nor_overflows_deltas(
+    first: int, last: int, error_scale: float, device: str
+) -> None:
+    """With 2,048 rows, deltas of small errors are almost too small for float16; those of a single row are large."""
+    rows, batch_size = 2049, 2048
     generator = np.random.default_rng(5)
-    # Inputs and weights that 16 bits hold as they are: only the way back is rounded.
+    # float16 represents these inputs and weights exactly, so that only the backward pass is rounded.
     x = (generator.integers(-8, 9, (rows, 4)) / 8).astype(np.float32)
     architecture = Architecture(4, (Layer(2, "identity"),), "quadratic")
 
-    def network() -> Network:
-        made = Network(architecture)
-        made.parameters[:] = np.arange(made.parameters.size) / 8
-        return made
+    def create_network() -> Network:
+        network = Network(architecture)
+        network.parameters[:] = np.arange(network.parameters.size) / 8
+        return network
 
-    y = network().predict(x) + generator.normal(scale=errors, size=(rows, 2)).astype(np.float32)
-    examples, order, optimization = Examples(x, y, np.zeros(0)), np.arange(rows), standing_still(VARIANTS["plain"])
+    y = create_network().predict(x) + generator.normal(scale=error_scale, size=(rows, 2)).astype(np.float32)
+    examples, order, optimization = Examples(x, y, np.zeros(0)), np.arange(rows), gradient_only(VARIANTS["plain"])
 
-    def gradient(**settings: Any) -> Any:
-        make = stepper_on(device, **settings)
-        stepper = make(Setup(network(), architecture.plan(), optimization, batch, (examples, order), None))
-        stepper.begin_epoch(order, optimization)
-        stepper.train(first, last)
-        return stepper.gradient()
+    def compute_gradient(**settings: Any) -> Any:
+        setup = TrainingSetup(
+            create_network(), architecture.compiled_layout(), optimization, batch_size, (examples, order), None
+        )
+        backend = cuda_backend(device, **settings)(setup)
+        backend.begin_epoch(order, optimization)
+        backend.train(first, last)
+        return backend.gradient()
 
-    exact, rounded = gradient(), gradient(precision="half")
+    exact, rounded = compute_gradient(), compute_gradient(precision="half")
     assert 0 < np.linalg.norm(rounded - exact) < 2e-3 * np.linalg.norm(exact)

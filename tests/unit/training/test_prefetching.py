@@ -1,4 +1,4 @@
-"""Data that do not stay in memory: what the kernel is told of them, and that nothing else changes."""
+"""Prefetching of memory-mapped datasets, which does not change the result."""
 
 from pathlib import Path
 
@@ -8,18 +8,18 @@ from nabla.engine.data.loading import OpenDataset
 from nabla.engine.nn.architecture import Architecture, Layer
 from nabla.engine.nn.network import Network
 from nabla.engine.training.config import TrainingSpec
-from nabla.engine.training.shuffling import ranges
+from nabla.engine.training.shuffling import merge_into_ranges
 from nabla.engine.training.trainer import Trainer
 
 
-def test_ranges_have_every_row_and_little_else() -> None:
+def test_ranges_cover_rows_with_bounded_gaps() -> None:
     rows = np.array([3, 4, 6, 20, 40, 41])
-    assert list(ranges(rows, 1)) == [(3, 5), (6, 7), (20, 21), (40, 42)]
-    assert list(ranges(rows, 2)) == [(3, 7), (20, 21), (40, 42)]
-    assert list(ranges(rows[:1], 2)) == [(3, 4)]
+    assert list(merge_into_ranges(rows, 1)) == [(3, 5), (6, 7), (20, 21), (40, 42)]
+    assert list(merge_into_ranges(rows, 2)) == [(3, 7), (20, 21), (40, 42)]
+    assert list(merge_into_ranges(rows[:1], 2)) == [(3, 4)]
 
 
-def test_mapped_data_train_as_those_in_memory(tmp_path: Path) -> None:
+def test_mapped_data_train_like_data_in_memory(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     arrays = {"x": generator.random((20_000, 3)), "y": generator.random((20_000, 2))}
     for name, array in arrays.items():

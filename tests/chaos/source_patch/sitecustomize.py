@@ -1,4 +1,4 @@
-"""Python runs this file at its start where this folder is in PYTHONPATH: one source file is then read with changes."""
+"""Imports one source file with changes. Python runs this file at its start if this directory is in PYTHONPATH."""
 
 import importlib.machinery
 import json
@@ -17,9 +17,9 @@ def _get_changed_code(self: importlib.machinery.SourceFileLoader, name: str) -> 
     if path != _file:
         return _get_code(self, name)
     source = Path(path).read_text()
-    for there, instead in _changes.items():
-        assert source.count(there) == 1, there
-        source = source.replace(there, instead)
+    for old, new in _changes.items():
+        assert source.count(old) == 1, old
+        source = source.replace(old, new)
     return compile(source, path, "exec", dont_inherit=True)
 
 

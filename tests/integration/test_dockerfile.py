@@ -1,4 +1,4 @@
-"""The image and the compose file, as far as they can be checked where no Docker engine runs."""
+"""The Dockerfile and the compose file, as far as they can be checked without a Docker engine."""
 
 import re
 import subprocess
@@ -8,22 +8,22 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 TOOLS = Path(sys.executable).parent
 
 
 def run(*command: str) -> None:
-    done = subprocess.run(
+    result = subprocess.run(
         [str(TOOLS / command[0]), *command[1:]], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 def test_dockerfile_lint() -> None:
     run("hadolint", "Dockerfile")
 
 
-def test_compose_file_against_the_specification() -> None:
+def test_compose_file_conforms_to_its_specification() -> None:
     run("check-jsonschema", "--builtin-schema", "vendor.compose-spec", "docker-compose.yml")
 
 
@@ -43,7 +43,7 @@ def test_compose_services() -> None:
     assert (ROOT / "requirements" / f"{gpu['build']['args']['EXTRA']}.txt").exists()
 
 
-def test_the_image_runs_as_nobody_in_particular_and_is_watched() -> None:
+def test_image_runs_unprivileged_with_a_health_check_and_without_build_tools() -> None:
     *_, final = (ROOT / "Dockerfile").read_text().split("\nFROM ")
     assert "\nUSER 10001\n" in final
     assert "\nHEALTHCHECK " in final
@@ -51,15 +51,23 @@ def test_the_image_runs_as_nobody_in_particular_and_is_watched() -> None:
     assert "pip install" not in final
 
 
-def test_what_the_build_says_in_python_runs() -> None:
-    programs = re.findall(r'^RUN \S+/python -c "(.*)"$', (ROOT / "Dockerfile").read_text(), re.MULTILINE)
-    assert len(programs) == 1
-    subprocess.run([sys.executable, "-c", programs[0]], cwd=ROOT, check=True)
+def test_copied_paths_are_in_the_build_context() -> None:
+    """`.dockerignore` excludes everything and lists what the build needs."""
+    context = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    copied = re.findall(r"^COPY (?!--from)(.*) \S+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert {path.rstrip("/") for line in copied for path in line.split()} == context
+    assert all((ROOT / path).exists() for path in context)
+
+
+def test_compile_step_runs_from_another_directory(tmp_path: Path) -> None:
+    """Numba's cache is keyed by path: the installed package must be compiled, not the one in the build directory."""
+    step = re.search(r'^WORKDIR /\n.*\nRUN \S+/python -P -c "(.*)"$', (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert step
+    subprocess.run([sys.executable, "-P", "-c", step[1]], cwd=tmp_path, check=True)
 
 
 @pytest.mark.parametrize("name", ["Dockerfile", "docker-compose.yml"])
-def test_lint_finds_what_is_wrong(name: str, tmp_path: Path) -> None:
-    """The checks above can fail."""
+def test_linters_reject_mistakes(name: str, tmp_path: Path) -> None:
     broken = tmp_path / name
     content = (ROOT / name).read_text()
     broken.write_text(content.replace("USER 10001", "USER root").replace("init: true", "init: [3]"))

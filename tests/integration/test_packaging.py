@@ -1,0 +1,91 @@
+"""The wheel: one package, with everything that the service needs at run time."""
+
+import os
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCES = ("app", "engine")
+
+
+def build(source: Path, target: str, directory: Path) -> Path:
+    """Build an sdist or a wheel with the backend of pyproject.toml."""
+    command = [sys.executable, "-m", "hatchling", "build", "--target", target, "--directory", str(directory)]
+    result = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    (path,) = directory.iterdir()
+    return path
+
+
+def names(wheel: Path) -> set[str]:
+    with zipfile.ZipFile(wheel) as archive:
+        return set(archive.namelist())
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(ROOT, "wheel", tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def unpacked(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("unpacked")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(directory)
+    return directory
+
+
+def test_wheel_has_one_package_and_a_command(unpacked: Path) -> None:
+    packages = [path for path in unpacked.iterdir() if path.suffix != ".dist-info"]
+    assert [path.name for path in packages] == ["nabla"]
+    (entry_points,) = unpacked.glob("nabla_train-*.dist-info/entry_points.txt")
+    assert "nabla = nabla.app.cli.main:cli" in entry_points.read_text().splitlines()
+
+
+def test_wheel_has_every_module_kernel_and_page_of_the_dashboard(wheel: Path) -> None:
+    guide = ROOT / "app" / "guide"  # built in a checkout; the wheel has its own
+    files = [path for source in SOURCES for path in (ROOT / source).rglob("*") if path.is_file()]
+    expected = {
+        f"nabla/{path.relative_to(ROOT).as_posix()}"
+        for path in files
+        if "__pycache__" not in path.parts and guide not in path.parents
+    }
+    for suffix in (".py", ".cu", ".cuh", ".js", ".css", ".html", ".svg"):
+        assert any(name.endswith(suffix) for name in expected), suffix
+    assert expected - names(wheel) == set()
+
+
+def test_wheel_has_the_documentation(wheel: Path) -> None:
+    pages = {path.relative_to(ROOT / "docs").with_suffix("") for path in (ROOT / "docs").rglob("*.md")}
+    expected = {
+        "nabla/app/guide/" + ("" if page.name == "index" else f"{page.as_posix()}/") + "index.html" for page in pages
+    }
+    assert expected - names(wheel) == set()
+    assert not any(name.endswith(".map") for name in names(wheel))
+
+
+def test_wheel_of_an_sdist_has_the_same_files(wheel: Path, tmp_path: Path) -> None:
+    with tarfile.open(build(ROOT, "sdist", tmp_path / "sdist")) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (source,) = tmp_path.glob("nabla_train-*")
+    assert names(build(source, "wheel", tmp_path / "wheel")) == names(wheel)
+
+
+def test_project_with_its_own_app_package_uses_the_client(unpacked: Path, tmp_path: Path) -> None:
+    for package in SOURCES:
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").write_text("own = True\n")
+    program = (
+        "import app, engine, nabla; from nabla import AsyncClient, Client; import nabla.engine.services.jobs\n"
+        "assert app.own and engine.own; print(nabla.__file__)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(unpacked)}
+    command = [sys.executable, "-c", program]
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert Path(result.stdout.strip()).is_relative_to(unpacked)
