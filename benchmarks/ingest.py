@@ -1,21 +1,20 @@
-"""How fast files become stored datasets, beside PyArrow and NumPy reading the same files into memory.
+"""How fast files become datasets, compared with PyArrow and NumPy reading the same files into memory.
 
     python -m benchmarks.ingest [--rounds 5] [--megabytes 200] [--format csv …]
 
-Ours reads, checks, hashes, writes and syncs; theirs is `pyarrow.csv.read_csv`, `pyarrow.parquet.read_table`,
-`pyarrow.ipc.open_file(…).read_all()` or `numpy.load`, and keeps the result in memory. Both read the same files: of .npy
-there are two, inputs and targets. They take turns, each in a process of its own, which has loaded its modules and has
-read the files once, so that both find them in the page cache.
+Nabla reads, checks, hashes, writes and syncs. The reference is `pyarrow.csv.read_csv`, `pyarrow.parquet.read_table`,
+`pyarrow.ipc.open_file(…).read_all()` or `numpy.load`, and keeps the result in memory. Both read the same files: .npy
+has two, inputs and targets. They take turns, each in a process of its own, which has imported its modules and read the
+files once, so that both find them in the page cache.
 
-What is timed of ours begins with the files as the service keeps what it has received, synced and with their digests in
-their names, and ends when all that is stored of them is synced. Receiving, and hashing what comes meanwhile, is not
-timed, nor are starting the process and handing it the errand, which take the same time for every file. Files that are
-as they would be stored (.arrow, .npy) are looked at and get another name; theirs copies them into memory.
+Nabla's time begins with the files as the service stores what it has received, synced and with their digests in their
+names, and ends when everything that is stored is synced. Receiving and hashing on arrival are not timed, nor are
+starting the task process and sending it the task, which take the same time for every file. Files that are already in
+the stored format (.arrow, .npy) are checked and renamed, while the reference copies them into memory.
 
-The table has medians, with the share by which the middle half of the rounds spreads; where that is large, the ratio
-says little, and ours alone is to be compared. Memory is the peak of the process
-(VmHWM) above what it held before. Every format comes in two sizes, to show what of it grows with the file. Below are
-the rates of what nothing that is stored can do without.
+The table has medians, with half the interquartile range as a fraction; where that is large, the ratio says little.
+Memory is the peak of the process (VmHWM) above what it held before. Every format comes in two sizes, to show what
+grows with the file. Below are the rates of hashing, and of writing and syncing, alone.
 """
 
 import argparse
@@ -39,151 +38,150 @@ import pyarrow.parquet
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.support.stats import relative_spread
+
 COLUMNS = 20
 _BYTES_PER_ROW = {"csv": 190, "parquet": 160, "arrow": 165, "npy": 160}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    """Compare all formats, or those that are named."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--megabytes", type=int, default=200)
     parser.add_argument("--format", action="append", choices=[*_BYTES_PER_ROW])
-    asked = parser.parse_args()
-    table = Table("file", "MB", "rows/s", "MB/s", "theirs MB/s", "ours / theirs", "peak MB", "theirs peak MB")
-    with tempfile.TemporaryDirectory() as folder:
-        for name in asked.format or _BYTES_PER_ROW:
-            for megabytes in (asked.megabytes // 4, asked.megabytes):
-                path = Path(folder) / f"{megabytes}.{name}"
-                rows = write(path, name, megabytes * 10**6 // _BYTES_PER_ROW[name])
-                table.add_row(name, *compare(path, rows, asked.rounds))
+    options = parser.parse_args()
+    table = Table("file", "MB", "rows/s", "MB/s", "reference MB/s", "ratio", "peak MB", "reference peak MB")
+    with tempfile.TemporaryDirectory() as directory:
+        for name in options.format or _BYTES_PER_ROW:
+            for megabytes in (options.megabytes // 4, options.megabytes):
+                path = Path(directory) / f"{megabytes}.{name}"
+                rows = megabytes * 10**6 // _BYTES_PER_ROW[name]
+                write_sample(path, name, rows)
+                table.add_row(name, *compare(path, rows, options.rounds))
                 path.unlink()
     Console(width=140).print(table)
-    print(floor())
+    print(measure_hashing_and_writing())
 
 
-def floor() -> str:
-    """SHA-256 of a file's bytes on one core, and writing and syncing them, each alone."""
-    content, times = memoryview(np.random.default_rng(0).bytes(2**23)), 25
-    began = time.perf_counter()
-    hashed = hashlib.sha256()
-    for _ in range(times):
-        hashed.update(content)
-    hashing = time.perf_counter() - began
+def measure_hashing_and_writing() -> str:
+    """Return the rates of SHA-256 on one core, and of writing and syncing, each alone."""
+    content, repeats = memoryview(np.random.default_rng(0).bytes(2**23)), 25
+    started = time.perf_counter()
+    digest = hashlib.sha256()
+    for _ in range(repeats):
+        digest.update(content)
+    hashing = time.perf_counter() - started
     with tempfile.TemporaryFile(buffering=0) as file:
-        began = time.perf_counter()
-        for _ in range(times):
+        started = time.perf_counter()
+        for _ in range(repeats):
             file.write(content)
         os.fsync(file.fileno())
-        writing = time.perf_counter() - began
-    megabytes = times * len(content) / 1e6
+        writing = time.perf_counter() - started
+    megabytes = repeats * len(content) / 1e6
     return f"SHA-256 alone {megabytes / hashing:,.0f} MB/s; writing and syncing alone {megabytes / writing:,.0f} MB/s"
 
 
-def write(path: Path, name: str, rows: int) -> int:
-    """Numbers with few and with many digits, a category, and a class; an array of floats for .npy."""
+def write_sample(path: Path, name: str, rows: int) -> None:
+    """Write numbers with few and with many digits, a category and a class; for .npy an array of floats."""
     generator = np.random.default_rng(0)
     if name == "npy":
         np.save(path, generator.random((rows, COLUMNS)))
-        return rows
+        return
     columns: dict[str, Any] = {f"x{column}": generator.random(rows) for column in range(COLUMNS // 2 - 1)}
     columns |= {f"n{column}": generator.integers(0, 1000, rows) for column in range(COLUMNS // 2 - 1)}
     columns["kind"] = pa.array(np.array(["red", "green", "blue", "white"])[generator.integers(0, 4, rows)])
     columns["class"] = generator.integers(0, 10, rows)
-    made = pa.table(columns)
+    sample = pa.table(columns)
     if name == "csv":
-        pa.csv.write_csv(made, path)
+        pa.csv.write_csv(sample, path)
     elif name == "parquet":
-        pa.parquet.write_table(made, path)
+        pa.parquet.write_table(sample, path)
     else:
-        with pa.ipc.new_file(path, made.schema) as writer:
-            writer.write_table(made, 2**16)
-    return rows
+        with pa.ipc.new_file(path, sample.schema) as writer:
+            writer.write_table(sample, 2**16)
 
 
 def compare(path: Path, rows: int, rounds: int) -> list[str]:
+    """Return the cells of a file's row."""
     megabytes = path.stat().st_size / 1e6
-    seconds: dict[str, list[float]] = {"ours": [], "theirs": []}
-    peaks: dict[str, list[int]] = {"ours": [], "theirs": []}
+    seconds: dict[str, list[float]] = {"nabla": [], "reference": []}
+    peaks: dict[str, list[int]] = {"nabla": [], "reference": []}
     for _ in range(rounds):
-        for who in seconds:
-            answer = subprocess.run([sys.executable, "-c", _CHILD, who, str(path)], check=True, capture_output=True)
-            took, peak = json.loads(answer.stdout)
-            seconds[who].append(took)
-            peaks[who].append(peak)
-    ours, theirs = (statistics.median(seconds[who]) for who in seconds)
+        for reader in seconds:
+            command = [sys.executable, "-c", _CHILD, reader, str(path)]
+            result = subprocess.run(command, check=True, capture_output=True)
+            elapsed, peak = json.loads(result.stdout)
+            seconds[reader].append(elapsed)
+            peaks[reader].append(peak)
+    nabla, reference = (statistics.median(seconds[reader]) for reader in seconds)
     return [
         f"{megabytes:,.0f}",
-        f"{rows / ours:,.0f}",
-        f"{megabytes / ours:,.0f} ± {_spread(seconds['ours']):.0%}",
-        f"{megabytes / theirs:,.0f} ± {_spread(seconds['theirs']):.0%}",
-        f"{theirs / ours:.2f}",
-        f"{statistics.median(peaks['ours']) / 1e6:,.0f}",
-        f"{statistics.median(peaks['theirs']) / 1e6:,.0f}",
+        f"{rows / nabla:,.0f}",
+        f"{megabytes / nabla:,.0f} ± {relative_spread(seconds['nabla']):.0%}",
+        f"{megabytes / reference:,.0f} ± {relative_spread(seconds['reference']):.0%}",
+        f"{reference / nabla:.2f}",
+        f"{statistics.median(peaks['nabla']) / 1e6:,.0f}",
+        f"{statistics.median(peaks['reference']) / 1e6:,.0f}",
     ]
-
-
-def _spread(seconds: list[float]) -> float:
-    """Half the distance between the quartiles, of the median."""
-    low, middle, high = statistics.quantiles(seconds, n=4) if len(seconds) > 1 else seconds * 3
-    return (high - low) / 2 / middle
 
 
 _CHILD = "import sys; from benchmarks.ingest import measure; measure(*sys.argv[1:])"
 
 
-def measure(who: str, name: str) -> None:
-    """Seconds, and bytes of memory at the peak, as JSON on standard output."""
-    from nabla.engine.data.ingest.ingest import read
-    from nabla.engine.data.ingest_options import Reading, Source
+def measure(reader: str, name: str) -> None:
+    """Read a file; print seconds, and bytes of memory at the peak, as JSON."""
+    from nabla.engine.data.ingest.ingest import ingest_files
+    from nabla.engine.data.ingest_options import IngestOptions, SourceFile
 
     path = Path(name)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        place = Path(folder)
-        given = [_kept(path, place)]
-        sources, reading = [Source((given[0],), path.name)], Reading(label="class")
-        if path.suffix == ".npy":  # with targets, which the service wants
-            targets = place / "targets.npy"
+    with tempfile.TemporaryDirectory(dir=path.parent) as temporary:
+        directory = Path(temporary)
+        files = [_store(path, directory)]
+        sources, reading = [SourceFile((files[0],), path.name)], IngestOptions(label="class")
+        if path.suffix == ".npy":  # the service requires targets
+            targets = directory / "targets.npy"
             np.save(targets, np.zeros(np.load(path, mmap_mode="r").shape[0]))
-            given.append(_kept(targets, place))
-            sources = [Source((given[0],), "", "", "inputs"), Source((given[1],), "", "", "targets")]
-            reading = Reading()
-        stored = place / "stored"
-        stored.mkdir()
+            files.append(_store(targets, directory))
+            sources = [SourceFile((files[0],), "", "", "inputs"), SourceFile((files[1],), "", "", "targets")]
+            reading = IngestOptions()
+        dataset = directory / "dataset"
+        dataset.mkdir()
 
-        def ours() -> object:
-            return read(sources, reading, stored, lambda _: None)
+        def read_with_nabla() -> object:
+            return ingest_files(sources, reading, dataset, lambda _: None)
 
-        def theirs() -> object:
-            return [_THEIRS[path.suffix](each) for each in given]
+        def read_with_reference() -> object:
+            return [_REFERENCES[path.suffix](file) for file in files]
 
-        run: Callable[[], object] = ours if who == "ours" else theirs
+        run: Callable[[], object] = read_with_nabla if reader == "nabla" else read_with_reference
         _reset_peak()
-        before, began = _peak(), time.perf_counter()
-        held = run()
-        took = time.perf_counter() - began
-        print(json.dumps([took, _peak() - before]))
-        del held
+        before, started = _peak(), time.perf_counter()
+        content = run()
+        elapsed = time.perf_counter() - started
+        print(json.dumps([elapsed, _peak() - before]))
+        del content
 
 
-def _kept(path: Path, folder: Path) -> Path:
-    """As the service keeps what it has received, with the digest that it made on the way, and in the page cache."""
+def _store(path: Path, directory: Path) -> Path:
+    """Return a link to a file named as the service names what it received, synced and in the page cache."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()[:32]
         os.fsync(file.fileno())
-    kept = folder / f"{path.stem}.{digest}{path.suffix}"
-    kept.hardlink_to(path)
-    return kept
+    stored = directory / f"{path.stem}.{digest}{path.suffix}"
+    stored.hardlink_to(path)
+    return stored
 
 
-def _read_all(path: Path) -> pa.Table:
+def _read_arrow(path: Path) -> pa.Table:
     with pa.OSFile(str(path)) as file:
         return pa.ipc.open_file(file).read_all()
 
 
-_THEIRS: dict[str, Callable[[Path], object]] = {
+_REFERENCES: dict[str, Callable[[Path], object]] = {
     ".csv": pa.csv.read_csv,
     ".parquet": pa.parquet.read_table,
-    ".arrow": _read_all,
+    ".arrow": _read_arrow,
     ".npy": np.load,
 }
 

@@ -1,10 +1,10 @@
-"""How fast a run is whose data are four times as large as the memory that it may use.
+"""Training speed on data four times as large as the memory of the process.
 
-    python -m benchmarks.larger_than_memory [--folder FOLDER]
+    python -m benchmarks.larger_than_memory [--directory DIRECTORY]
 
-A process in a memory control group of its own trains 1024-4096-4096-256 with mini-batches of 1024 and adam on data in
-FOLDER, which has to be on a disk and have room for 5 GiB. Before each round nothing of the data is in memory. In turn
-another process trains on as much of the data as stays in memory. Needs the right to make control groups.
+A process in a memory control group trains 1024-4096-4096-256 with mini-batches of 1024 and adam on data in DIRECTORY,
+which must be on a disk and have room for 5 GiB. Before each round the data are dropped from the page cache. In turn
+another process trains on the part of the data that fits into memory. Needs the right to create control groups.
 """
 
 import argparse
@@ -19,103 +19,104 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.control_group import needed
+from benchmarks.support.cgroup import require_control_group
 from nabla.engine.data.loading import OpenDataset
 from nabla.engine.nn.architecture import Architecture, Layer
 from nabla.engine.nn.network import Network
 from nabla.engine.training.config import TrainingSpec
-from nabla.engine.training.devices import Cpu, compile_training
-from nabla.engine.training.shuffling import block_for
+from nabla.engine.training.devices import CpuDevice, compile_training
+from nabla.engine.training.shuffling import choose_shuffle_block
 from nabla.engine.training.trainer import Trainer
 
 ROUNDS, STEPS, BATCH = 3, 12, 1024
-LIMIT = 1280 * 2**20
+MEMORY_LIMIT = 1280 * 2**20
 INPUTS, OUTPUTS = 1024, 256
-BYTES_OF_ROW = 4 * (INPUTS + OUTPUTS)
-ROWS = 4 * LIMIT // BYTES_OF_ROW
-ROWS_IN_MEMORY = 2**15
-# Beside parameters, moments and buffers there is so much of the limit left for data.
-BYTES_HELD = LIMIT // 4
-KINDS = ("in memory", "in blocks", "in single rows")
+BYTES_PER_ROW = 4 * (INPUTS + OUTPUTS)
+ROWS = 4 * MEMORY_LIMIT // BYTES_PER_ROW
+_ROWS_IN_MEMORY = 2**15
+_CHUNK_ROWS = 2**14
+# Part of the limit; the rest is for parameters, moments and buffers.
+_DATA_BYTES = MEMORY_LIMIT // 4
+MODES = ("in memory", "in blocks", "in single rows")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--folder", type=Path, default=Path("/var/tmp"))
+    """Compare shuffling in memory, in blocks and row by row."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--directory", type=Path, default=Path("/var/tmp"))
+    options = parser.parse_args()
     with ExitStack() as stack:
-        group = needed(stack)
-        group.limit(LIMIT)
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=parser.parse_args().folder)))
-        write(folder)
-        print(f"{ROWS} rows, {ROWS * BYTES_OF_ROW / 2**30:.1f} GiB; limit {LIMIT / 2**30:.2f} GiB", flush=True)
-        rates: dict[str, list[float]] = {kind: [] for kind in KINDS}
+        group = require_control_group(stack)
+        group.set_limit(MEMORY_LIMIT)
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=options.directory)))
+        write_arrays(directory)
+        print(f"{ROWS} rows, {ROWS * BYTES_PER_ROW / 2**30:.1f} GiB; limit {MEMORY_LIMIT / 2**30:.2f} GiB", flush=True)
+        rates: dict[str, list[float]] = {mode: [] for mode in MODES}
         for _ in range(ROUNDS):
-            for kind in KINDS:
-                forget(folder)
-                rates[kind].append(measured(folder, kind, None if kind == "in memory" else group.folder))
-                print(f"{kind}: {rates[kind][-1]:.0f} rows per second", flush=True)
-        known = statistics.median(rates["in memory"])
-        for kind in KINDS:
-            rate = statistics.median(rates[kind])
-            print(f"{kind}: {rate:.0f} rows per second, {rate / known:.0%}")
+            for mode in MODES:
+                drop_page_cache(directory)
+                rates[mode].append(_measure(directory, mode, None if mode == "in memory" else group.directory))
+                print(f"{mode}: {rates[mode][-1]:.0f} rows per second", flush=True)
+        reference = statistics.median(rates["in memory"])
+        for mode in MODES:
+            rate = statistics.median(rates[mode])
+            print(f"{mode}: {rate:.0f} rows per second, {rate / reference:.0%}")
 
 
-def write(folder: Path) -> None:
-    """Rows of chance; every part of the file is another one."""
+def write_arrays(directory: Path) -> None:
+    """Write random rows to x.npy and y.npy, synced; no part of a file repeats."""
     generator = np.random.default_rng(1)
-    at_once = 2**14
-    shapes = {"x": (ROWS, INPUTS), "y": (ROWS, OUTPUTS)}
-    for name, shape in shapes.items():
-        with (folder / f"{name}.npy").open("wb") as file:
-            header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    for name, columns in (("x", INPUTS), ("y", OUTPUTS)):
+        with (directory / f"{name}.npy").open("wb") as file:
+            header = {"descr": "<f4", "fortran_order": False, "shape": (ROWS, columns)}
             np.lib.format.write_array_header_1_0(file, header)
-            for first in range(0, ROWS, at_once):
-                rows = min(at_once, ROWS - first)
+            for first in range(0, ROWS, _CHUNK_ROWS):
+                rows = min(_CHUNK_ROWS, ROWS - first)
                 if name == "x":
-                    part = generator.random((rows, INPUTS), np.float32)
+                    chunk = generator.random((rows, INPUTS), np.float32)
                 else:
-                    part = np.eye(OUTPUTS, dtype=np.float32)[generator.integers(0, OUTPUTS, rows)]
-                file.write(part.tobytes())
+                    chunk = np.eye(OUTPUTS, dtype=np.float32)[generator.integers(0, OUTPUTS, rows)]
+                file.write(chunk.tobytes())
             file.flush()
             os.fsync(file.fileno())
 
 
-def forget(folder: Path) -> None:
-    """Nothing of the files is in memory afterwards; else it would be there on another process's account."""
-    for file in folder.iterdir():
+def drop_page_cache(directory: Path) -> None:
+    """Drop files from the page cache; otherwise it would be charged to another process's group."""
+    for file in directory.iterdir():
         descriptor = os.open(file, os.O_RDONLY)
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         os.close(descriptor)
 
 
-def measured(folder: Path, kind: str, group: Path | None) -> float:
-    command = [sys.executable, "-c", _RUN, str(folder), kind, str(group or "")]
+def _measure(directory: Path, mode: str, group: Path | None) -> float:
+    command = [sys.executable, "-c", _CHILD, str(directory), mode, str(group or "")]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-_RUN = """
+_CHILD = """
 import os, sys
-folder, kind, group = sys.argv[1:]
+directory, mode, group = sys.argv[1:]
 if group:
     with open(group + "/cgroup.procs", "w") as file:
         file.write(str(os.getpid()))
-from benchmarks.larger_than_memory import rate
-print(rate(folder, kind))
+from benchmarks.larger_than_memory import train
+print(train(directory, mode))
 """
 
 
-def rate(folder: str, kind: str) -> float:
-    """Rows per second over STEPS mini-batches, after the first few."""
-    x, y = (np.asarray(np.load(Path(folder) / f"{name}.npy", mmap_mode="r")) for name in "xy")
-    if kind == "in memory":
-        x, y = (np.array(array[:ROWS_IN_MEMORY]) for array in (x, y))
+def train(directory: str, mode: str) -> float:
+    """Return rows per second over STEPS mini-batches, after the first few."""
+    x, y = (np.asarray(np.load(Path(directory) / f"{name}.npy", mmap_mode="r")) for name in "xy")
+    if mode == "in memory":
+        x, y = (np.array(array[:_ROWS_IN_MEMORY]) for array in (x, y))
     compile_training()
     layers = (Layer(4096, "relu"), Layer(4096, "relu"), Layer(OUTPUTS, "softmax"))
     architecture = Architecture(INPUTS, layers, "categorical_cross_entropy")
-    block = block_for(len(x), BYTES_OF_ROW, BYTES_HELD) if kind == "in blocks" else None
+    block = choose_shuffle_block(len(x), BYTES_PER_ROW, _DATA_BYTES) if mode == "in blocks" else None
     spec = TrainingSpec(1, BATCH, 1e-3, "adam", shuffle_block=block)
-    stepper = Cpu(len(os.sched_getaffinity(0))).stepper_for(architecture, spec, len(x))
-    trainer = Trainer(Network(architecture), OpenDataset(x, y), spec, make_stepper=stepper)
+    stepper = CpuDevice(len(os.sched_getaffinity(0))).backend_for(architecture, spec, len(x))
+    trainer = Trainer(Network(architecture), OpenDataset(x, y), spec, make_backend=stepper)
     first, started = 0, 0.0
     for _ in trainer.run():
         row = trainer.position.row

@@ -1,10 +1,10 @@
-"""What a run takes besides time: memory, a start, and a place beside another run.
+"""Resources of a run besides time: memory, the start of a job, and two slots at the same time.
 
     python -m benchmarks.resources
 
-Memory: what the process holds at its peak above what it held before the run, beside parameters × (2 + moments) +
-activations + one mini-batch. Start: from the request for a job until its first epoch is heard of, on an idle slot.
-Places: steps per second of two jobs on two slots of one core each, beside those of one job alone.
+Memory: the peak of the process above what it held before the run, compared with parameters × (2 + moments) +
+activations + one mini-batch. Start: from the request for a job to the event of its first epoch, on an idle slot.
+Slots: steps per second of two jobs on two slots of one core each, compared with one job alone.
 """
 
 import re
@@ -18,14 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from nabla.app.client import Client
+from nabla import Client
 from nabla.app.schemas.jobs import EpochView
 from tests.support.service import RunningService
 
 STARTS = 50
-# Of the jobs that are counted; XOR so many times over.
-ROWS, BATCH, EPOCHS = 5000, 10, 200
-STEPS = 4 * ROWS // BATCH
+# XOR, repeated, for the jobs whose steps are counted.
+XOR_REPEATS, BATCH, EPOCHS = 5000, 10, 200
+STEPS = 4 * XOR_REPEATS // BATCH
 XOR: dict[str, Any] = {
     "inputs": 2,
     "cost": "binary_cross_entropy",
@@ -34,25 +34,25 @@ XOR: dict[str, Any] = {
 
 
 def main() -> None:
+    """Measure memory, start and slots."""
     for number in (3, 4):
-        subprocess.run([sys.executable, "-c", _MEMORY, str(number)], check=True)
-    print(start())
-    print(places())
+        subprocess.run([sys.executable, "-c", _MEASURE_MEMORY, str(number)], check=True)
+    print(measure_start())
+    print(measure_slots())
 
 
 # In a process of its own, so that nothing else has grown it.
-_MEMORY = """
+_MEASURE_MEMORY = """
 import sys
-from benchmarks.resources import memory
-print(memory(int(sys.argv[1])))
+from benchmarks.resources import measure_memory
+print(measure_memory(int(sys.argv[1])))
 """
 
 
-def memory(number: int) -> str:
-    """One epoch of a workload on data mapped from disk, as a job has them."""
-    from benchmarks.workloads import WORKLOADS
+def measure_memory(number: int) -> str:
+    """Train one epoch of a workload on memory-mapped data, as a job does; return its memory."""
+    from benchmarks.support.workloads import WORKLOADS
     from nabla.engine.data.loading import OpenDataset
-    from nabla.engine.nn.architecture import Architecture, Layer
     from nabla.engine.nn.network import Network
     from nabla.engine.nn.optimizers import OPTIMIZERS
     from nabla.engine.training.config import TrainingSpec
@@ -60,75 +60,73 @@ def memory(number: int) -> str:
     from nabla.engine.training.trainer import Trainer
 
     workload = WORKLOADS[number]
-    inputs, *hidden, outputs = workload.units
-    layers = (*(Layer(units, workload.hidden) for units in hidden), Layer(outputs, workload.output))
-    architecture = Architecture(inputs, layers, workload.cost)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as directory:
         for name, array in zip("xy", workload.data(), strict=True):
-            np.save(Path(folder) / f"{name}.npy", array)
-        x, y = (np.asarray(np.load(Path(folder) / f"{name}.npy", mmap_mode="r")) for name in "xy")
+            np.save(Path(directory) / f"{name}.npy", array)
+        x, y = (np.asarray(np.load(Path(directory) / f"{name}.npy", mmap_mode="r")) for name in "xy")
         compile_training()
         before = _private_bytes()
         spec = TrainingSpec(1, workload.batch, workload.rate, workload.optimizer)
-        trainer = Trainer(Network(architecture), OpenDataset(x, y), spec)
-        held = [_private_bytes() for _ in trainer.run()]
+        trainer = Trainer(Network(workload.architecture), OpenDataset(x, y), spec)
+        samples = [_private_bytes() for _ in trainer.run()]
     moments = OPTIMIZERS[workload.optimizer].moments
     activations = workload.batch * sum(workload.units[1:])
-    floats = architecture.parameters * (2 + moments) + activations + workload.batch * (inputs + outputs)
-    used, counted = max(held) - before, 4 * floats
-    return f"memory, {workload.name}: {used / 2**20:.1f} MiB, {used / counted:.2f} of {counted / 2**20:.1f} MiB"
+    mini_batch = workload.batch * (workload.units[0] + workload.units[-1])
+    floats = workload.architecture.parameters * (2 + moments) + activations + mini_batch
+    used, expected = max(samples) - before, 4 * floats
+    return f"memory, {workload.name}: {used / 2**20:.1f} MiB, {used / expected:.2f} of {expected / 2**20:.1f} MiB"
 
 
 def _private_bytes() -> int:
-    """What the process holds and shares with no file: data mapped from disk are not in it."""
+    """Return the memory of this process without memory-mapped files."""
     fields = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines() if "Rss" in line)
     return int(fields["RssAnon"].split()[0]) * 1024
 
 
-def start() -> str:
-    """Jobs one after the other, each when the slot is idle."""
+def measure_start() -> str:
+    """Start jobs one after the other on an idle slot; return the time to their first epoch."""
     milliseconds = []
-    with tempfile.TemporaryDirectory() as folder, RunningService(Path(folder) / "data") as service:
-        service.ready()
+    with tempfile.TemporaryDirectory() as directory, RunningService(Path(directory) / "data") as service:
+        service.wait_until_ready()
         with Client(service.url) as client:
-            network, dataset = _xor(client)
+            network, dataset = _create_xor(client)
             for _ in range(STARTS):
-                began = time.perf_counter()
+                started = time.perf_counter()
                 job = client.create_job(network, dataset, epochs=1)
                 next(event for event in job.follow() if isinstance(event, EpochView))
-                milliseconds.append(1000 * (time.perf_counter() - began))
-                service.finished(job.id)
+                milliseconds.append(1000 * (time.perf_counter() - started))
+                service.wait_for_job(job.id)
     p50, p99 = np.percentile(milliseconds, [50, 99])
-    return f"start, from the request to the first epoch heard of: p50 {p50:.0f} ms, p99 {p99:.0f} ms"
+    return f"start, from the request to the event of the first epoch: p50 {p50:.0f} ms, p99 {p99:.0f} ms"
 
 
-def _xor(client: Client) -> tuple[str, str]:
+def _create_xor(client: Client) -> tuple[str, str]:
     network = client.create_network(**XOR)
-    dataset = client.create_dataset(inputs=[[0, 0], [0, 1], [1, 0], [1, 1]] * ROWS, labels=[0, 1, 1, 0] * ROWS)
-    return network.id, dataset.id
+    inputs, labels = [[0, 0], [0, 1], [1, 0], [1, 1]] * XOR_REPEATS, [0, 1, 1, 0] * XOR_REPEATS
+    return network.id, client.create_dataset(inputs=inputs, labels=labels).id
 
 
-def places() -> str:
-    """One job, then two at once, in turn."""
+def measure_slots() -> str:
+    """Train one job, and two at the same time, in turn; return their steps per second."""
     rates: dict[int, list[float]] = {1: [], 2: []}
     with (
-        tempfile.TemporaryDirectory() as folder,
-        RunningService(Path(folder) / "data", cpu_slots="2", slot_cores="1") as service,
+        tempfile.TemporaryDirectory() as directory,
+        RunningService(Path(directory) / "data", cpu_slots="2", cores_per_cpu_slot="1") as service,
     ):
-        service.ready()
+        service.wait_until_ready()
         with Client(service.url) as client:
             while len(re.findall("nabla_slot_ready.* 1.0", service.http.get("/metrics").text)) < 2:
                 time.sleep(0.1)
-            network, dataset = _xor(client)
+            network, dataset = _create_xor(client)
             for _ in range(5):
                 for count in rates:
                     fields = {"batch_size": BATCH, "epochs": EPOCHS}
                     jobs = [client.create_job(network, dataset, **fields) for _ in range(count)]
-                    done = [service.finished(job.id) for job in jobs]
-                    rates[count].append(sum(EPOCHS * STEPS / job.seconds_elapsed for job in done))
+                    views = [service.wait_for_job(job.id) for job in jobs]
+                    rates[count].append(sum(EPOCHS * STEPS / view.seconds_elapsed for view in views))
     alone, both = (statistics.median(rates[count]) for count in rates)
     return (
-        f"places: one job {alone:,.0f} steps/s, two on two slots {both:,.0f} together, {both / alone:.2f} times as many"
+        f"slots: one job {alone:,.0f} steps/s, two on two slots {both:,.0f} together, {both / alone:.2f} times as many"
     )
 
 

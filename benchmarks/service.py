@@ -1,11 +1,11 @@
-"""What the service takes and gives beside training: latency, many readers of events, its start after a crash, and with
-a long past.
+"""The service under load: while slots train, with many event readers, its start after a crash and with a long past.
 
-Run `python -m benchmarks.service`. Rounds alternate; medians, and half the distance between quartiles.
+    python -m benchmarks.service
+
+Rounds alternate; the table has medians and half the interquartile range.
 """
 
 import asyncio
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -21,142 +21,133 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.support.stats import median_and_spread, median_ratio, percentile
 from nabla.engine.records import ids
 from nabla.engine.records.job import Job
-from nabla.engine.storage.data_dir import DataFolder
+from nabla.engine.storage.data_dir import DataDir
 from nabla.engine.storage.journal import Journal
 from nabla.engine.training.config import TrainingSpec
 from nabla.engine.training.state import Epoch
 from tests.support import scenarios
-from tests.support.scenarios import many_rows
+from tests.support.scenarios import create_2000_row_dataset
 from tests.support.service import RunningService
 
 ROUNDS = 5
 REQUESTS = 2000
 READERS = 1000
-PAST = 100_000
+FINISHED_JOBS = 100_000
 
 
-def pair(table: Table, what: str, one: list[float], other: list[float]) -> None:
-    """Two medians beside each other, each with half the distance between its quartiles."""
-
-    def shown(values: list[float]) -> str:
-        first, _, third = statistics.quantiles(values, n=4)
-        return f"{statistics.median(values):.4g} ± {(third - first) / 2:.2g}"
-
-    ratio = statistics.median(other) / statistics.median(one)
-    table.add_row(what, f"{shown(one)} / {shown(other)}", f"{ratio:.2f}")
+def add_comparison(table: Table, name: str, values: list[float], other_values: list[float]) -> None:
+    """Add a row: two medians with their spread, and the ratio of the second to the first."""
+    medians = f"{median_and_spread(values)} / {median_and_spread(other_values)}"
+    table.add_row(name, medians, f"{median_ratio(other_values, values):.2f}")
 
 
-def percentile(sorted_values: list[float], share: float) -> float:
-    return sorted_values[min(len(sorted_values) - 1, int(share * len(sorted_values)))]
-
-
-def latencies(service: RunningService, path: str) -> list[float]:
-    """Milliseconds of requests one after another, sorted."""
-    found = []
+def measure_latencies(service: RunningService, path: str) -> list[float]:
+    """Return the sorted milliseconds of requests in a row."""
+    milliseconds = []
     for _ in range(REQUESTS):
         started = time.perf_counter()
         service.http.get(path)
-        found.append(1e3 * (time.perf_counter() - started))
-    return sorted(found)
+        milliseconds.append(1e3 * (time.perf_counter() - started))
+    return sorted(milliseconds)
 
 
-def wide(service: RunningService) -> dict[str, Any]:
-    """A job whose steps keep its core busy."""
+def start_wide_job(service: RunningService) -> dict[str, Any]:
+    """Start a job whose steps keep its core busy."""
     layers = [{"units": 256, "activation": "relu"}, {"units": 1, "activation": "sigmoid"}]
-    network = scenarios.network(service, layers=layers)["id"]
-    return scenarios.endless(service, network_id=network, dataset_id=many_rows(service)["id"], batch_size=64)
+    network = scenarios.create_network(service, layers=layers)["id"]
+    return scenarios.submit_endless_job(
+        service, network_id=network, dataset_id=create_2000_row_dataset(service)["id"], batch_size=64
+    )
 
 
-def latency(table: Table) -> None:
-    """A finished job is asked for, while the slots rest and while all of them train."""
-    with tempfile.TemporaryDirectory() as folder, RunningService(Path(folder) / "data", cpu_slots="2") as service:
-        done = scenarios.job(service, epochs=1)
-        service.finished(done["id"])
-        path = f"/v1/jobs/{done['id']}"
-        found: dict[str, list[list[float]]] = {"idle": [], "training": []}
+def compare_latency(table: Table) -> None:
+    """Request a finished job while the slots are idle and while all of them train."""
+    with tempfile.TemporaryDirectory() as directory, RunningService(Path(directory) / "data", cpu_slots="2") as service:
+        finished = scenarios.submit_job(service, epochs=1)
+        service.wait_for_job(finished["id"])
+        path = f"/v1/jobs/{finished['id']}"
+        rounds: dict[str, list[list[float]]] = {"idle": [], "training": []}
         for _ in range(ROUNDS):
-            found["idle"].append(latencies(service, path))
-            jobs = [wide(service) for _ in range(2)]
+            rounds["idle"].append(measure_latencies(service, path))
+            jobs = [start_wide_job(service) for _ in range(2)]
             for job in jobs:
-                service.trained(job["id"], 1)
-            found["training"].append(latencies(service, path))
+                service.wait_for_epoch(job["id"], 1)
+            rounds["training"].append(measure_latencies(service, path))
             for job in jobs:
                 service.post(f"/v1/jobs/{job['id']}/cancel")
-        rows = {
-            (state, share): [percentile(round_, share) for round_ in rounds]
-            for state, rounds in found.items()
-            for share in (0.5, 0.99)
-        }
-        for share, name in ((0.5, "p50"), (0.99, "p99")):
-            pair(table, f"ms of a GET of a job, {name}: idle / training", rows["idle", share], rows["training", share])
+        for fraction, name in ((0.5, "p50"), (0.99, "p99")):
+            idle, training = (
+                [percentile(latencies, fraction) for latencies in rounds[state]] for state in ("idle", "training")
+            )
+            add_comparison(table, f"ms of a GET of a job, {name}: idle / training", idle, training)
 
 
-def speed(service: RunningService, job: str, seconds: float) -> float:
-    """Epochs per second."""
+def measure_speed(service: RunningService, job: str, seconds: float) -> float:
+    """Return the epochs per second of a job."""
     first, started = service.get(f"/v1/jobs/{job}")["epoch"], time.perf_counter()
     time.sleep(seconds)
     return float(service.get(f"/v1/jobs/{job}")["epoch"] - first) / (time.perf_counter() - started)
 
 
-def readers(table: Table) -> None:
-    """A job's pace with and without a thousand readers of its events, who are another process."""
-    with tempfile.TemporaryDirectory() as folder, RunningService(Path(folder) / "data") as service:
-        job = wide(service)["id"]
-        service.trained(job, 5)
+def compare_readers(table: Table) -> None:
+    """Measure a job's speed without and with a thousand readers of its events, in another process."""
+    with tempfile.TemporaryDirectory() as directory, RunningService(Path(directory) / "data") as service:
+        job = start_wide_job(service)["id"]
+        service.wait_for_epoch(job, 5)
         alone, followed = [], []
         for _ in range(ROUNDS):
-            alone.append(speed(service, job, 5.0))
-            # With the priority of training: readers are elsewhere, and do not go before it.
-            reading = [sys.executable, "-m", "benchmarks.service", "read", f"{service.url}/v1/events"]
-            command = ["nice", "-n", "19", *reading]
-            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            alone.append(measure_speed(service, job, 5.0))
+            # With the priority of training: readers are on other machines, and do not go before it.
+            read = [sys.executable, "-m", "benchmarks.service", "read", f"{service.url}/v1/events"]
+            with subprocess.Popen(["nice", "-n", "19", *read], stdout=subprocess.PIPE, text=True) as process:
                 assert process.stdout is not None
-                process.stdout.readline()  # all of them are connected
-                followed.append(speed(service, job, 5.0))
+                process.stdout.readline()  # all are connected
+                followed.append(measure_speed(service, job, 5.0))
                 process.terminate()
-        pair(table, f"epochs/s of a job: alone / with {READERS} readers of all events", alone, followed)
+        add_comparison(table, f"epochs/s of a job: alone / with {READERS} readers of all events", alone, followed)
 
 
-async def read(url: str, readers: int = READERS) -> None:
-    """Many readers of a stream, who do as little as can be done with what comes; tells when all are connected."""
-    place = httpx.URL(url)
-    asked = f"GET {place.raw_path.decode()} HTTP/1.1\r\nHost: {place.host}\r\n\r\n".encode()
+async def read_events(address: str, readers: int = READERS) -> None:
+    """Read a stream many times, at the least cost; print a line when all readers are connected."""
+    url = httpx.URL(address)
+    request = f"GET {url.raw_path.decode()} HTTP/1.1\r\nHost: {url.host}\r\n\r\n".encode()
     connected = asyncio.Semaphore(0)
 
-    async def one() -> None:
-        stream, sink = await asyncio.open_connection(place.host, place.port)
-        sink.write(asked)
+    async def read() -> None:
+        stream, sink = await asyncio.open_connection(url.host, url.port)
+        sink.write(request)
         await stream.readuntil(b"following")
         connected.release()
         while await stream.read(2**20):
             pass
 
-    tasks = [asyncio.create_task(one()) for _ in range(readers)]
+    tasks = [asyncio.create_task(read()) for _ in range(readers)]
     for _ in tasks:
         await connected.acquire()
     print("connected", flush=True)
     await asyncio.gather(*tasks)
 
 
-def recovery(table: Table) -> None:
-    """Until a killed service answers again, with nothing to do and with two jobs training."""
-    with tempfile.TemporaryDirectory() as folder, RunningService(Path(folder) / "data", cpu_slots="2") as service:
+def compare_recovery(table: Table) -> None:
+    """Measure the time from kill -9 to a response, idle and with two jobs training."""
+    with tempfile.TemporaryDirectory() as directory, RunningService(Path(directory) / "data", cpu_slots="2") as service:
         idle = []
         for _ in range(ROUNDS):
-            service.ready()  # else its workers, still starting, are what the next service has to share the cores with
-            idle.append(back_again(service))
-        jobs = [wide(service) for _ in range(2)]
+            service.wait_until_ready()  # starting workers would compete with the next service for the cores
+            idle.append(_measure_recovery(service))
+        jobs = [start_wide_job(service) for _ in range(2)]
         training = []
         for _ in range(ROUNDS):
             for job in jobs:
-                service.trained(job["id"], service.get(f"/v1/jobs/{job['id']}")["epoch"] + 5)
-            training.append(back_again(service))
-        pair(table, "seconds from kill -9 to an answer: idle / training", idle, training)
+                service.wait_for_epoch(job["id"], service.get(f"/v1/jobs/{job['id']}")["epoch"] + 5)
+            training.append(_measure_recovery(service))
+        add_comparison(table, "seconds from kill -9 to a response: idle / training", idle, training)
 
 
-def back_again(service: RunningService) -> float:
+def _measure_recovery(service: RunningService) -> float:
     service.kill()
     started = time.perf_counter()
     service.start()
@@ -164,40 +155,42 @@ def back_again(service: RunningService) -> float:
     return time.perf_counter() - started
 
 
-def start(table: Table) -> None:
-    """Until the first answer, with nothing and with many finished jobs in the folder."""
-    with tempfile.TemporaryDirectory() as folder:
-        empty, full = Path(folder) / "empty", Path(folder) / "full"
-        fill(full)
-        found: dict[Path, list[tuple[float, float]]] = {empty: [], full: []}
+def compare_start(table: Table) -> None:
+    """Measure the time to the first response, and memory then, of an empty data directory and of one full of jobs."""
+    with tempfile.TemporaryDirectory() as temporary:
+        empty, full = Path(temporary) / "empty", Path(temporary) / "full"
+        fill_journal(full)
+        starts: dict[Path, list[tuple[float, float]]] = {empty: [], full: []}
         for _ in range(ROUNDS):
-            for path, taken in found.items():
-                taken.append(first_answer(path))
-        for what, pick in (("seconds to the first answer", 0), ("MiB of memory then", 1)):
-            values = [[one[pick] for one in taken] for taken in found.values()]
-            pair(table, f"{what}: empty / {PAST} finished jobs", *values)
+            for directory, measurements in starts.items():
+                measurements.append(_measure_start(directory))
+        for index, name in enumerate(("seconds to the first response", "MiB of memory then")):
+            values = [[measurement[index] for measurement in measurements] for measurements in starts.values()]
+            add_comparison(table, f"{name}: empty / {FINISHED_JOBS} finished jobs", *values)
 
 
-def first_answer(folder: Path) -> tuple[float, float]:
+def _measure_start(directory: Path) -> tuple[float, float]:
     started = time.perf_counter()
-    with RunningService(folder) as service:
+    with RunningService(directory) as service:
         service.http.get("/health/live")
         seconds = time.perf_counter() - started
         status = Path(f"/proc/{service.process.pid}/status").read_text()
         return seconds, int(status.split("VmRSS:")[1].split()[0]) / 1024
 
 
-def fill(path: Path) -> None:
-    folder = DataFolder(path)
+def fill_journal(directory: Path) -> None:
+    """Create a data directory with many finished jobs, their events and histories."""
+    folder = DataDir(directory)
     journal = Journal(folder.journal)
     now = datetime.now(UTC)
     spec = TrainingSpec(epochs=3, batch_size=10, learning_rate=0.1)
-    blank = Job("", None, "net_1", "ds_1", spec, now, state="succeeded", epoch=3, attempt=1, finished_at=now)
+    template = Job("", None, "net_1", "ds_1", spec, now, state="succeeded", epoch=3, attempt=1, finished_at=now)
     epoch = Epoch(1, 0.5, accuracy=0.9, learning_rate=0.1, gradient_norm=0.2, rows_per_second=1e5, seconds=0.01)
-    for _ in range(PAST // 1000):
+    for _ in range(FINISHED_JOBS // 1000):
         with journal.transaction():
             for _ in range(1000):
-                body = msgspec.json.encode(job := replace(blank, id=ids.new_id(ids.JOB)))
+                job = replace(template, id=ids.new_id(ids.JOB))
+                body = msgspec.json.encode(job)
                 journal.put("job", job.id, None, job.state, body)
                 for number in (1, 2, 3):
                     journal.add_event(job.id, body)
@@ -207,15 +200,16 @@ def fill(path: Path) -> None:
 
 
 def main() -> None:
-    table = Table("what", "figures", "ratio")
-    measures: list[Callable[[Table], None]] = [latency, readers, recovery, start]
-    for measure in measures:
-        measure(table)
+    """Run all comparisons."""
+    table = Table("", "medians", "ratio")
+    comparisons: list[Callable[[Table], None]] = [compare_latency, compare_readers, compare_recovery, compare_start]
+    for compare in comparisons:
+        compare(table)
     Console(width=110).print(table)
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["read"]:
-        asyncio.run(read(sys.argv[2], *map(int, sys.argv[3:])))
+        asyncio.run(read_events(sys.argv[2], *map(int, sys.argv[3:])))
     else:
         main()

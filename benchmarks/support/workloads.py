@@ -1,18 +1,22 @@
 """The five workloads on which training speed is compared."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from nabla.engine.literals import ActivationName, CostName, OptimizerName
 
+if TYPE_CHECKING:
+    from nabla.engine.nn.architecture import Architecture
+
 Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Workload:
-    """`steps` mini-batches make an epoch."""
+    """A network, an optimizer and data. An epoch has `steps` mini-batches."""
 
     units: tuple[int, ...]
     hidden: ActivationName
@@ -24,14 +28,30 @@ class Workload:
 
     @property
     def name(self) -> str:
+        """The row of the table."""
         return f"{'-'.join(map(str, self.units))}, batch {self.batch}, {self.optimizer}"
 
     @property
     def rate(self) -> float:
+        """Learning rate."""
         return 0.1 if self.optimizer == "sgd" else 1e-3
 
+    @property
+    def architecture(self) -> "Architecture":
+        """The network of Nabla."""
+        from nabla.engine.nn.architecture import Architecture, Layer  # not in the processes of peers
+
+        inputs, *hidden, outputs = self.units
+        layers = (*(Layer(units, self.hidden) for units in hidden), Layer(outputs, self.output))
+        return Architecture(inputs, layers, self.cost)
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Class names, or None for a regression."""
+        return tuple(map(str, range(self.units[-1]))) if self.units[-1] > 1 else None
+
     def data(self) -> tuple[Array, Array]:
-        """x (rows, inputs) uniform, and y: one-hot classes, or a smooth function for a single output."""
+        """Return x (rows, inputs), uniform, and y: one-hot classes, or a smooth function for a single output."""
         generator = np.random.default_rng(1)
         rows = self.steps * self.batch
         x = generator.random((rows, self.units[0]), np.float32)

@@ -1,6 +1,8 @@
-"""A folder that MLServer serves a network from: scikit-learn's, of 784-128-10. Run by the Python that has MLServer:
+"""Write a directory from which MLServer serves a network of scikit-learn, 784-128-10.
 
-PYTHON mlserver_model.py FOLDER PORT
+The Python of MLServer's own virtual environment runs it:
+
+    PYTHON mlserver_model.py DIRECTORY PORT
 """
 
 import json
@@ -12,10 +14,11 @@ import numpy as np
 from sklearn.neural_network import MLPClassifier
 
 
-def main(folder: Path, port: int) -> None:
+def main(directory: Path, port: int) -> None:
+    """Write the model and MLServer's settings."""
     x = np.random.default_rng(0).random((200, 784), np.float32)
     network = MLPClassifier((128,), max_iter=1, tol=1.0).fit(x, np.arange(200) % 10)
-    model = folder / "digits"
+    model = directory / "digits"
     model.mkdir(parents=True)
     joblib.dump(network, model / "model.joblib")
     settings = {
@@ -33,7 +36,7 @@ def main(folder: Path, port: int) -> None:
         "debug": False,
         "use_structured_logging": False,
     }
-    (folder / "settings.json").write_text(json.dumps(server))
+    (directory / "settings.json").write_text(json.dumps(server))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""Who is compared: each trains one epoch of a workload when asked, with a new order of the rows, and knows its cost.
+"""Nabla and its peers: each trains one epoch of a workload per call, in a new order of the rows, and returns its cost.
 
-Run as `python -m benchmarks.contestants NAME`: reads the number of a workload from standard input, line by line,
-trains an epoch of it, and answers with the seconds that took.
+    python -m benchmarks.support.peers NAME
+
+reads workload numbers from standard input, line by line, trains an epoch of each, and prints the seconds it took.
 """
 
 import sys
@@ -11,33 +12,30 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from benchmarks.workloads import WORKLOADS, Array, Workload
+from benchmarks.support.workloads import WORKLOADS, Array, Workload
 
-Epoch = Callable[[], float]
-"""Trains an epoch; its mean cost."""
+TrainEpoch = Callable[[], float]
+"""Trains an epoch and returns its mean cost."""
 
-_FOREVER = 10**6
+# More epochs than any benchmark trains.
+_EPOCHS = 10**6
 
 
-def nabla(workload: Workload) -> Epoch:
-    """The trainer as a job runs it."""
+def nabla(workload: Workload) -> TrainEpoch:
+    """Return the trainer as a job runs it."""
     import os
 
     from nabla.engine.data.loading import OpenDataset
-    from nabla.engine.nn.architecture import Architecture, Layer
-    from nabla.engine.nn.blas_threads import BlasThreads, threads_for
+    from nabla.engine.nn.matmul import BlasThreads, blas_thread_count
     from nabla.engine.nn.network import Network
     from nabla.engine.training.config import TrainingSpec
     from nabla.engine.training.trainer import Trainer
 
-    inputs, *hidden, outputs = workload.units
-    layers = (*(Layer(units, workload.hidden) for units in hidden), Layer(outputs, workload.output))
-    architecture = Architecture(inputs, layers, workload.cost)
-    BlasThreads().set(threads_for(architecture, workload.batch, len(os.sched_getaffinity(0))))
+    architecture = workload.architecture
+    BlasThreads().set(blas_thread_count(architecture, workload.batch, len(os.sched_getaffinity(0))))
     x, y = workload.data()
-    classes = tuple(str(unit) for unit in range(outputs)) if outputs > 1 else None
-    spec = TrainingSpec(_FOREVER, workload.batch, workload.rate, workload.optimizer)
-    run = Trainer(Network(architecture), OpenDataset(x, y), spec, classes=classes).run()
+    spec = TrainingSpec(_EPOCHS, workload.batch, workload.rate, workload.optimizer)
+    run = Trainer(Network(architecture), OpenDataset(x, y), spec, classes=workload.classes).run()
 
     def epoch() -> float:
         return next(item.cost for item in run if item is not None)
@@ -45,44 +43,44 @@ def nabla(workload: Workload) -> Epoch:
     return epoch
 
 
-def gemm(workload: Workload) -> Epoch:
-    """The matrix products of the steps and nothing else: what no engine on this BLAS can go below."""
+def gemm(workload: Workload) -> TrainEpoch:
+    """Return the matrix products of the steps alone: the lower bound for an engine on this BLAS."""
     import os
 
     from numba import njit
 
-    from nabla.engine.nn.architecture import Architecture, Layer
-    from nabla.engine.nn.blas_threads import BlasThreads, threads_for
+    from nabla.engine.nn.matmul import BlasThreads, blas_thread_count
 
-    layers = tuple(Layer(units, "identity") for units in workload.units[1:])
-    architecture = Architecture(workload.units[0], layers, "quadratic")
-    BlasThreads().set(threads_for(architecture, workload.batch, len(os.sched_getaffinity(0))))
+    architecture = workload.architecture
+    BlasThreads().set(blas_thread_count(architecture, workload.batch, len(os.sched_getaffinity(0))))
 
     @njit(nogil=True)
-    def products(a: Array, w: Array, z: Array, delta: Array, gradient: Array, before: Array, back: bool) -> None:
+    def products(
+        a: Array, w: Array, z: Array, delta: Array, gradient: Array, propagated: Array, has_delta: bool
+    ) -> None:
         np.dot(a, w.T, z)
         np.dot(delta.T, a, gradient)
-        if back:
-            np.dot(delta, w, before)
+        if has_delta:  # the first layer propagates none
+            np.dot(delta, w, propagated)
 
     generator = np.random.default_rng(1)
-    sets = []
-    for place, (inputs, units) in enumerate(architecture.shapes):
+    buffers = []
+    for layer, (inputs, units) in enumerate(architecture.shapes):
         shapes = [(workload.batch, inputs), (units, inputs), (workload.batch, units), (workload.batch, units)]
         a, w, z, delta = (generator.random(shape, np.float32) for shape in shapes)
-        sets.append((a, w, z, delta, np.empty_like(w), np.empty_like(a), place > 0))
+        buffers.append((a, w, z, delta, np.empty_like(w), np.empty_like(a), layer > 0))
 
     def epoch() -> float:
         for _ in range(workload.steps):
-            for arrays in sets:
+            for arrays in buffers:
                 products(*arrays)
         return 0.0
 
     return epoch
 
 
-def pytorch(workload: Workload) -> Epoch:
-    """Eager, as the tutorials write it, with the rows already in one tensor."""
+def pytorch(workload: Workload) -> TrainEpoch:
+    """Return eager PyTorch, as its tutorials write it, with the rows in one tensor."""
     import torch
 
     functions = {"sigmoid": torch.nn.Sigmoid, "relu": torch.nn.ReLU}
@@ -93,7 +91,7 @@ def pytorch(workload: Workload) -> Epoch:
     if workload.output == "sigmoid":
         modules.append(torch.nn.Sigmoid())
     model = torch.nn.Sequential(*modules)
-    loss_of = torch.nn.CrossEntropyLoss() if workload.output == "softmax" else torch.nn.MSELoss()
+    compute_loss = torch.nn.CrossEntropyLoss() if workload.output == "softmax" else torch.nn.MSELoss()
     kinds = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
     optimizer = kinds[workload.optimizer](model.parameters(), lr=workload.rate)
     x, y = (torch.from_numpy(array) for array in workload.data())
@@ -101,7 +99,7 @@ def pytorch(workload: Workload) -> Epoch:
     def epoch() -> float:
         total = 0.0
         for rows in torch.randperm(len(x)).split(workload.batch):
-            loss = loss_of(model(x[rows]), y[rows])
+            loss = compute_loss(model(x[rows]), y[rows])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -111,8 +109,8 @@ def pytorch(workload: Workload) -> Epoch:
     return epoch
 
 
-def jax(workload: Workload) -> Epoch:
-    """A whole epoch compiled, the loop over mini-batches included (jit and scan)."""
+def jax(workload: Workload) -> TrainEpoch:
+    """Return JAX with a whole epoch compiled, the loop over mini-batches included (jit and scan)."""
     import jax
     from jax import numpy as jnp
 
@@ -125,7 +123,7 @@ def jax(workload: Workload) -> Epoch:
         for key, shape in zip(keys, shapes, strict=False)
     ]
 
-    def loss_of(parameters, a, y):  # type: ignore[no-untyped-def]  # of jax, which mypy does not look at
+    def compute_loss(parameters, a, y):  # type: ignore[no-untyped-def]  # JAX is not checked
         for w, b in parameters[:-1]:
             a = hidden(a @ w + b)
         z = a @ parameters[-1][0] + parameters[-1][1]
@@ -134,9 +132,9 @@ def jax(workload: Workload) -> Epoch:
         a = jax.nn.sigmoid(z) if workload.output == "sigmoid" else z
         return jnp.mean(jnp.sum((a - y) ** 2, axis=1)) / 2
 
-    def step(state, rows):  # type: ignore[no-untyped-def]  # of jax, which mypy does not look at
+    def step(state, rows):  # type: ignore[no-untyped-def]  # JAX is not checked
         parameters, m, v, t = state
-        loss, g = jax.value_and_grad(loss_of)(parameters, x[rows], y[rows])
+        loss, g = jax.value_and_grad(compute_loss)(parameters, x[rows], y[rows])
         if workload.optimizer == "sgd":
             return (jax.tree.map(lambda w, g: w - workload.rate * g, parameters, g), m, v, t), loss
         t = t + 1
@@ -148,7 +146,7 @@ def jax(workload: Workload) -> Epoch:
         return (new, m, v, t), loss
 
     @jax.jit
-    def train(state, key):  # type: ignore[no-untyped-def]  # of jax, which mypy does not look at
+    def train(state, key):  # type: ignore[no-untyped-def]  # JAX is not checked
         order = jax.random.permutation(key, len(x)).reshape(workload.steps, workload.batch)
         state, losses = jax.lax.scan(step, state, order)
         return state, losses.mean()
@@ -166,8 +164,8 @@ def jax(workload: Workload) -> Epoch:
     return epoch
 
 
-def scikit_learn(workload: Workload) -> Epoch:
-    """MLPClassifier (softmax and cross-entropy, whatever the workload says of its output) or MLPRegressor."""
+def scikit_learn(workload: Workload) -> TrainEpoch:
+    """Return MLPRegressor, or MLPClassifier, which has softmax and cross-entropy whatever the workload's output is."""
     from sklearn.neural_network import MLPClassifier, MLPRegressor
 
     warnings.simplefilter("ignore")
@@ -183,27 +181,28 @@ def scikit_learn(workload: Workload) -> Epoch:
         random_state=1,
     )
     x, y = workload.data()
-    answers = y.ravel() if workload.units[-1] == 1 else y.argmax(axis=1)
+    targets = y.ravel() if workload.units[-1] == 1 else y.argmax(axis=1)
     classes = {} if workload.units[-1] == 1 else {"classes": np.arange(workload.units[-1])}
 
     def epoch() -> float:
-        mlp.partial_fit(x, answers, **classes)
+        mlp.partial_fit(x, targets, **classes)
         return float(mlp.loss_)
 
     return epoch
 
 
-CONTESTANTS = {"nabla": nabla, "gemm": gemm, "jax": jax, "pytorch": pytorch, "scikit-learn": scikit_learn}
+PEERS = {"nabla": nabla, "gemm": gemm, "jax": jax, "pytorch": pytorch, "scikit-learn": scikit_learn}
 
 
 def main(name: str, lines: Iterator[str]) -> None:
-    prepared: dict[int, Epoch] = {}
+    """Train the epochs that are requested."""
+    prepared: dict[int, TrainEpoch] = {}
     for line in lines:
         number = int(line)
         if number not in prepared:
             prepared.clear()  # one workload in memory at a time
-            prepared[number] = CONTESTANTS[name](WORKLOADS[number])
-            prepared[number]()  # what is compiled is compiled here
+            prepared[number] = PEERS[name](WORKLOADS[number])
+            prepared[number]()  # compiles
         started = time.perf_counter()
         cost = prepared[number]()
         seconds = time.perf_counter() - started
