@@ -1,22 +1,26 @@
-# The CPU image by default; with --build-arg EXTRA=cuda12 (or cuda13) CuPy and the CUDA libraries come along.
+# The CPU image by default; with --build-arg EXTRA=cuda12 (or cuda13) with CuPy and the CUDA libraries.
 FROM python:3.13-slim-bookworm AS build
 ARG EXTRA=run
 WORKDIR /build
 RUN python -m venv /nabla
 COPY requirements/ requirements/
 RUN /nabla/bin/pip install --no-cache-dir --require-hashes -r requirements/${EXTRA}.txt
-COPY pyproject.toml README.md LICENSE ./
+RUN python -m venv /packaging \
+ && /packaging/bin/pip install --no-cache-dir --require-hashes -r requirements/build.txt
+COPY pyproject.toml hatch_build.py mkdocs.yml README.md CHANGELOG.md LICENSE ./
+COPY scripts/mkdocs_hooks.py scripts/mkdocs_hooks.py
+COPY docs/ docs/
 COPY nabla/ nabla/
 COPY app/ app/
 COPY engine/ engine/
-RUN python -m venv /packaging \
- && /packaging/bin/pip install --no-cache-dir --require-hashes -r requirements/build.txt \
- && /packaging/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir wheels . \
+RUN /packaging/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir wheels . \
  && /nabla/bin/pip install --no-cache-dir --no-deps wheels/*.whl \
  && /nabla/bin/pip uninstall --yes pip
-# Machine code for the processor of the build; on another one the service compiles anew into the same folder.
+# Machine code for the processor of the build; on another one the service compiles again into the same directory.
+# The cache is keyed by the path of the source: here and with -P the installed package is compiled, not /build's.
+WORKDIR /
 ENV NUMBA_CACHE_DIR=/compiled
-RUN /nabla/bin/python -c "from nabla.engine.training.warmup import compile_training; compile_training()"
+RUN /nabla/bin/python -P -c "from nabla.engine.training.devices import compile_training; compile_training()"
 
 FROM python:3.13-slim-bookworm
 RUN useradd --system --uid 10001 --home-dir /data --shell /usr/sbin/nologin nabla \

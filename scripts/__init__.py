@@ -1,0 +1,1 @@
+"""Commands of the repository (shell), and the generators behind them (Python)."""

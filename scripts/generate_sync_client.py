@@ -9,34 +9,42 @@ from pathlib import Path
 import unasync
 
 CLIENT = Path(__file__).parent.parent / "app" / "client"
-WRITTEN, GENERATED = CLIENT / "_async", CLIENT / "_sync"
+SOURCE, TARGET = CLIENT / "_async", CLIENT / "_sync"
 
-_WORDS = {
+# Besides the names that unasync knows, and those of the classes in SOURCE, which lose their `Async`.
+_REPLACEMENTS = {
     "_async": "_sync",
     "async_sleep": "sleep",
-    "aside": "here",
+    "to_thread": "run_inline",
+    "iterate_in_thread": "iterate_inline",
     "aclose": "close",
+    "aclosing": "closing",
     "aiter_bytes": "iter_bytes",
+    "aiter_sse": "iter_sse",
     "aread": "read",
 }
-_HEAD = "# Generated from {name} in _async by scripts/generate_sync_client.py. Change that one.\n"
-_DOCSTRING = '"""The client without an event loop, generated from the one in _async."""\n'
+_HEADER = "# Generated from _async/{name} by scripts/generate_sync_client.py. Do not edit.\n"
+_PACKAGE_DOCSTRING = '"""The synchronous client, generated from the asynchronous one in `_async`."""\n'
 
 
 def generate(target: Path) -> None:
-    """A package at `target`, which is replaced."""
-    shutil.rmtree(target, ignore_errors=True)
-    files = sorted(WRITTEN.glob("*.py"))
-    of_ours = {name for file in files for name in re.findall(r"^class (Async\w+)", file.read_text(), re.MULTILINE)}
-    words = {**_WORDS, **{name: name.removeprefix("Async") for name in of_ours}}
-    rule = unasync.Rule(f"{WRITTEN}/", f"{target}/", additional_replacements=words)
-    unasync.unasync_files([str(file) for file in files], [rule])
-    for file in files:
-        made = target / file.name
-        made.write_text(_HEAD.format(name=file.name) + made.read_text())
-    (target / "__init__.py").write_text(_DOCSTRING)
+    """Generate the synchronous package.
 
-    # Shorter names take shorter lines, and another order; and generators without `async` may hand on what others give.
+    Args:
+        target: The folder of the package, which is replaced.
+    """
+    shutil.rmtree(target, ignore_errors=True)
+    sources = sorted(SOURCE.glob("*.py"))
+    classes = {name for file in sources for name in re.findall(r"^class (Async\w+)", file.read_text(), re.MULTILINE)}
+    class_names = {name: name.removeprefix("Async") for name in classes}
+    rule = unasync.Rule(f"{SOURCE}/", f"{target}/", additional_replacements={**_REPLACEMENTS, **class_names})
+    unasync.unasync_files([str(file) for file in sources], [rule])
+    for source in sources:
+        generated = target / source.name
+        generated.write_text(_HEADER.format(name=source.name) + _convert_docstrings(generated.read_text(), class_names))
+    (target / "__init__.py").write_text(_PACKAGE_DOCSTRING)
+
+    # Shorter names fit on fewer lines and sort differently, and UP028: a synchronous generator can use `yield from`.
     def ruff(*arguments: str) -> None:
         command = [sys.executable, "-m", "ruff", *arguments, "--quiet", "--config", "pyproject.toml", str(target)]
         subprocess.run(command, check=True, cwd=CLIENT.parent.parent)
@@ -45,5 +53,12 @@ def generate(target: Path) -> None:
     ruff("format")
 
 
+def _convert_docstrings(code: str, class_names: dict[str, str]) -> str:
+    """Convert class names and examples in docstrings, which unasync does not change."""
+    for name, replacement in class_names.items():
+        code = re.sub(rf"\b{name}\b", replacement, code)
+    return re.sub(r"\b(?:await|async(?= (?:with|for|def)\b)) ", "", code)
+
+
 if __name__ == "__main__":
-    generate(GENERATED)
+    generate(TARGET)

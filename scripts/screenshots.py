@@ -1,28 +1,37 @@
-"""Pictures of every screen, in both themes and at two widths. Run `python -m scripts.screenshots FOLDER`."""
+"""Take screenshots of all dashboard screens, in both themes and at two widths.
+
+Run `python -m scripts.screenshots FOLDER`. It starts a service with example data, needs Chromium, and takes a few
+minutes. A file is named after its screen, theme and width; `empty.png` is the overview of a new service.
+"""
 
 import sys
 import tempfile
 from pathlib import Path
 
-from tests.dashboard.screens import THEMES, WIDTHS, context, populate, show
-from tests.support.browser import chromium
+from tests.dashboard.screens import THEMES, WIDTHS, new_context, open_screen, populate
+from tests.support.browser import launch_chromium
 from tests.support.service import RunningService
 
 
 def main(folder: Path) -> None:
+    """Take all screenshots."""
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as data, RunningService(Path(data) / "data") as service, chromium() as browser:
-        empty = browser.new_page()
-        empty.goto(service.url)
-        empty.wait_for_selector("h1")
-        empty.screenshot(path=folder / "empty.png")
+    with (
+        tempfile.TemporaryDirectory() as data,
+        RunningService(Path(data) / "data") as service,
+        launch_chromium() as browser,
+    ):
+        page = browser.new_page()
+        page.goto(service.url)
+        page.wait_for_selector("h1")
+        page.screenshot(path=folder / "empty.png")
         screens = populate(service, Path(data))
         for theme in THEMES:
             for width, pixels in WIDTHS.items():
-                with context(browser, theme, pixels) as used:
-                    page = used.new_page()
+                with new_context(browser, theme, pixels) as context:
+                    page = context.new_page()
                     for screen in screens:
-                        show(page, service, screen)
+                        open_screen(page, service, screen)
                         page.screenshot(path=folder / f"{screen.name}-{theme}-{width}.png", full_page=True)
 
 
