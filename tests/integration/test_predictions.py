@@ -163,7 +163,7 @@ def npy_header(shape: object) -> bytes:
         (b"", 422, "not a .npy file"),
         (b"{}", 422, "not a .npy file"),
         (b"\x93NUMPY\x02\x00\xff\xff\xff\x7f" + b" " * 99, 422, r"header has \d+ bytes; at most 4096"),
-        (npy_header((-1, 20)), 422, "dimension below 0"),
+        (npy_header((-1, 20)), 422, "negative dimension"),
         (npy_header("x"), 422, "cannot be read"),
         (npy_header((10**10, 20)), 413, "outputs of 10000000000 rows would take"),
         (npy_header((5, 20)), 422, "announces 5 rows, but the body ends earlier"),
