@@ -7,6 +7,7 @@ import hashlib
 import json
 import tarfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,26 @@ EXPECTED: dict[str, Any] = json.loads((DATA / "data_dir_v2.json").read_text())
 TOLERANCE = 1e-6  # of predictions on another processor; on the same one they have the same bits
 
 
+@contextmanager
+def upgrade(directory: Path) -> Iterator[RunningService]:
+    with tarfile.open(DATA / "data_dir_v2.tar.gz") as archive:
+        archive.extractall(directory, filter="data")
+    with RunningService(directory) as service:
+        service.wait_until_ready()
+        yield service
+
+
 @pytest.fixture(scope="module")
 def upgraded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    folder = tmp_path_factory.mktemp("upgraded") / "data"
-    with tarfile.open(DATA / "data_dir_v2.tar.gz") as archive:
-        archive.extractall(folder, filter="data")
-    with RunningService(folder) as service:
-        service.wait_until_ready()
+    """Run one service for the tests that only read."""
+    with upgrade(tmp_path_factory.mktemp("upgraded") / "data") as service:
+        yield service
+
+
+@pytest.fixture
+def own_upgraded(tmp_path: Path) -> Iterator[RunningService]:
+    """Run a service for one test that changes its records."""
+    with upgrade(tmp_path / "data") as service:
         yield service
 
 
@@ -85,35 +99,35 @@ def assert_same_predictions(answer: dict[str, Any], expected: dict[str, Any]) ->
         assert outputs == pytest.approx(others, rel=TOLERANCE)
 
 
-def test_open_uploads_take_more_chunks_and_become_datasets(upgraded: RunningService) -> None:
+def test_open_uploads_take_more_chunks_and_become_datasets(own_upgraded: RunningService) -> None:
     def send(method: str, path: str, content: bytes, kind: str) -> None:
-        answer = upgraded.http.request(method, path, content=content, headers={"Content-Type": kind})
+        answer = own_upgraded.http.request(method, path, content=content, headers={"Content-Type": kind})
         assert answer.is_success, answer.text
 
-    file, rows = (upgraded.get(f"/v1/datasets/open {kind}") for kind in ("file", "rows"))
+    file, rows = (own_upgraded.get(f"/v1/datasets/open {kind}") for kind in ("file", "rows"))
     send("PUT", f"/v1/datasets/{file['id']}/chunks/2", b"2,yes\n,no\n", "application/octet-stream")
     send("POST", f"/v1/datasets/{rows['id']}/rows", b"x,y\n3,no\n", "text/csv")
-    done = upgraded.post(f"/v1/datasets/{file['id']}/close")
+    done = own_upgraded.post(f"/v1/datasets/{file['id']}/close")
     assert (done["rows"], done["classes"], done["columns"][0]["missing"]) == (4, ["no", "yes"], 1)
     assert done["columns"][0]["imputation"] == "mean"
-    assert upgraded.post(f"/v1/datasets/{rows['id']}/close")["rows"] == 5
+    assert own_upgraded.post(f"/v1/datasets/{rows['id']}/close")["rows"] == 5
 
 
-def test_paused_job_resumes_to_the_weights_of_an_uninterrupted_one(upgraded: RunningService) -> None:
+def test_paused_job_resumes_to_the_weights_of_an_uninterrupted_one(own_upgraded: RunningService) -> None:
     """On another processor both may have other bits; then the two are compared with each other."""
     paused, waiting = EXPECTED["paused"], EXPECTED["waiting"]
-    again = train_again(upgraded)
-    upgraded.post(f"/v1/jobs/{paused}/resume")
-    done = upgraded.wait_for_job(paused)
+    again = train_again(own_upgraded)
+    own_upgraded.post(f"/v1/jobs/{paused}/resume")
+    done = own_upgraded.wait_for_job(paused)
     assert (done.state, done.epoch, done.attempts) == ("succeeded", 300, 2)
-    resumed = weights_digest(upgraded, done.network_id, done.network_version)
+    resumed = weights_digest(own_upgraded, done.network_id, done.network_version)
     if again == EXPECTED["weights_sha256"]:
         assert resumed == again
-    history = upgraded.get(f"/v1/jobs/{paused}/history?limit=1000")["data"]
+    history = own_upgraded.get(f"/v1/jobs/{paused}/history?limit=1000")["data"]
     costs = [epoch["cost"] for epoch in history]
     uninterrupted = [cost for cost, _ in EXPECTED["costs"][EXPECTED["uninterrupted"]]]
     assert costs == pytest.approx(uninterrupted, rel=1e-3)
-    after = upgraded.wait_for_job(waiting)
+    after = own_upgraded.wait_for_job(waiting)
     assert (after.state, after.epoch) == ("succeeded", 5)
 
 
@@ -132,10 +146,10 @@ def weights_digest(service: RunningService, network: str, version: int | None) -
     return hashlib.sha256(b"".join(sorted(array.tobytes() for array in arrays.values()))).hexdigest()
 
 
-def test_everything_is_there_after_another_start(upgraded: RunningService) -> None:
-    before = upgraded.get("/v1/networks?limit=100"), upgraded.get("/v1/jobs?limit=100")
-    upgraded.kill()
-    upgraded.start()
-    upgraded.wait_until_ready()
-    assert (upgraded.get("/v1/networks?limit=100"), upgraded.get("/v1/jobs?limit=100")) == before
-    assert upgraded.log.read_text().count("upgrading the journal") == 1
+def test_everything_is_there_after_another_start(own_upgraded: RunningService) -> None:
+    before = own_upgraded.get("/v1/networks?limit=100"), own_upgraded.get("/v1/jobs?limit=100")
+    own_upgraded.kill()
+    own_upgraded.start()
+    own_upgraded.wait_until_ready()
+    assert (own_upgraded.get("/v1/networks?limit=100"), own_upgraded.get("/v1/jobs?limit=100")) == before
+    assert own_upgraded.log.read_text().count("upgrading the journal") == 1

@@ -151,7 +151,7 @@ def assert_refused(service: RunningService, job: dict[str, Any]) -> None:
         answer = service.http.post(f"/v1/{kind}", json=body, headers=headers)
         assert answer.status_code == 503, answer.text
         assert answer.json()["type"] == "/problems/storage-failed"
-        assert "The log of the service has the details" in answer.json()["detail"]
+        assert "in the log of the service" in answer.json()["detail"]
 
 
 def assert_created_once(service: RunningService, before: dict[str, list[dict[str, Any]]]) -> None:

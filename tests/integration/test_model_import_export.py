@@ -298,7 +298,7 @@ def test_rejected_import_leaves_no_files(service: RunningService, xor: str) -> N
         assert (problem["errors"][0]["field"], message in problem["detail"]) == (field, True), problem
     for response, status, message in (
         (service.http.post("/v1/networks", files={"inputs": ("x", valid)}), 422, "Accepted: file"),
-        (service.http.post("/v1/networks", files=[("file", ("x", valid))] * 2), 422, "There are 2 files"),
+        (service.http.post("/v1/networks", files=[("file", ("x", valid))] * 2), 422, "The form has 2 files"),
         (service.http.post("/v1/networks", data={"name": "x"}, files={"name": (None, "y")}), 422, "twice"),
         (
             service.http.post("/v1/networks", content=b"x", headers={"Content-Type": "multipart/form-data"}),

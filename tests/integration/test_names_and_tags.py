@@ -118,8 +118,8 @@ def test_tags_are_moved_listed_and_deleted(service: RunningService) -> None:
     [
         ("3", "not only digits"),
         ("current", "reserved for the version that predicts"),
-        ("-x", "starting with a letter or digit"),
-        (".x", "starting with a letter or digit"),
+        ("-x", "starting with a letter or a digit"),
+        (".x", "starting with a letter or a digit"),
         ("a b", "letters, digits"),
         ("é", "letters, digits"),
         ("x" * 65, "at most 64"),
