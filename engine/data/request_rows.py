@@ -20,19 +20,6 @@ _EXPECTED: dict[ColumnType, str] = {
 }
 
 
-def build_matrix(rows: Sequence[Sequence[float]], width: int, field: str) -> Float64Array:
-    """Return rows that contain only numbers as a matrix (rows, width).
-
-    Raises:
-        InvalidInput: A row has another length, or a number is not finite; the field names the row and the position.
-    """
-    try:
-        matrix = np.array(rows, np.float64)
-    except ValueError:  # the rows differ in length
-        return parse_matrix(rows, width, field)
-    return matrix if matrix.shape == (len(rows), width) else parse_matrix(rows, width, field)
-
-
 def parse_matrix(rows: Sequence[Sequence[Cell]], width: int, field: str) -> Float64Array:
     """Return rows of cells, each of which has to be a finite number, as a matrix (rows, width).
 

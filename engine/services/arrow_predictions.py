@@ -106,7 +106,7 @@ class ArrowCodec:
         body = directory / _BODY_FILE
         if not body.exists():
             raise InvalidInput("body", "There is no data: the body is empty.")
-        task = DecodeArrow(str(body), columns, inputs, max_rows, self._max_table_bytes, str(directory))
+        task = DecodeArrow(str(body), columns, inputs, max_rows, self._max_table_bytes, output_dir=str(directory))
         try:
             decoded = self._task_process.run(directory.name, task, lambda progress: None)
         except ProcessCrashed as error:
@@ -133,7 +133,7 @@ class ArrowCodec:
         path = directory / _OUTPUTS_FILE
         with durable_files.storage_errors("a response"), path.open("wb") as file:
             np.save(file, outputs)
-        task = EncodeArrow(str(path), classes, probabilities, top_k, ipc_format, str(directory))
+        task = EncodeArrow(str(path), classes, probabilities, top_k, ipc_format, output_dir=str(directory))
         encoded = self._task_process.run(directory.name, task, lambda progress: None)
         assert isinstance(encoded, EncodedArrow)
         return _open(directory / encoded.file)

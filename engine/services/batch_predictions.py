@@ -245,7 +245,7 @@ class BatchPredictions:
                 version.classes,
                 batch.format,
                 batch.probabilities,
-                str(directory),
+                output_dir=str(directory),
             )
             predicted = self._task_process.run(batch.id, task, on_progress)
             assert isinstance(predicted, PredictionFile)

@@ -127,7 +127,7 @@ class DatasetIngest:
 
         with durable_files.create_dir(self._data_dir.dataset_dir(upload.id)) as directory:
             sources = upload.sources(self._data_dir.upload_dir(upload.id))
-            read = IngestDataset(sources, upload.reading, str(directory), check=upload.state == "reading")
+            read = IngestDataset(sources, upload.reading, check=upload.state == "reading", output_dir=str(directory))
             stored = self._task_process.run(upload.id, read, on_progress)
             assert isinstance(stored, StoredDatasets)
             return stored.contents[0]

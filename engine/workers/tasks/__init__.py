@@ -54,6 +54,17 @@ class Task(msgspec.Struct, Generic[ResultT], frozen=True, tag=True):
         raise NotImplementedError
 
 
+class WritingTask(Task[ResultT], frozen=True, kw_only=True):
+    """A task whose files are all written to one directory."""
+
+    output_dir: str
+
+    @property
+    def output_dirs(self) -> tuple[Path, ...]:
+        """Return that directory."""
+        return (Path(self.output_dir),)
+
+
 @dataclass(frozen=True)
 class Role:
     """The tasks of one task process.

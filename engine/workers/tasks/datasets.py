@@ -7,7 +7,7 @@ from nabla.engine import durable_files
 from nabla.engine.data.dataset import Dataset
 from nabla.engine.data.ingest_options import DatasetContent, IngestOptions, SourceFile, SplitSpec
 from nabla.engine.data.schema import Profile
-from nabla.engine.workers.tasks import OnProgress, Role, Task, TaskResult
+from nabla.engine.workers.tasks import OnProgress, Role, Task, TaskResult, WritingTask
 
 
 class StoredDatasets(TaskResult, frozen=True):
@@ -16,7 +16,7 @@ class StoredDatasets(TaskResult, frozen=True):
     contents: tuple[DatasetContent, ...]
 
 
-class IngestDataset(Task[StoredDatasets], frozen=True):
+class IngestDataset(WritingTask[StoredDatasets], frozen=True):
     """Ingest files: store their content in an empty directory.
 
     Attributes:
@@ -33,13 +33,7 @@ class IngestDataset(Task[StoredDatasets], frozen=True):
 
     sources: tuple[SourceFile, ...]
     reading: IngestOptions
-    output_dir: str
     check: bool
-
-    @property
-    def output_dirs(self) -> tuple[Path, ...]:
-        """Return the directory of the dataset."""
-        return (Path(self.output_dir),)
 
     def run(self, on_progress: OnProgress) -> StoredDatasets:
         """Verify the files if asked to, and ingest them."""

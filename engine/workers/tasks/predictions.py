@@ -13,7 +13,7 @@ from nabla.engine.data.preprocessing import PreprocessingConfig, Preprocessor
 from nabla.engine.data.schema import Column
 from nabla.engine.literals import FileFormat
 from nabla.engine.nn.architecture import Architecture
-from nabla.engine.workers.tasks import OnProgress, Role, Task, TaskResult
+from nabla.engine.workers.tasks import OnProgress, Role, TaskResult, WritingTask
 
 
 class PredictionFile(TaskResult, frozen=True):
@@ -23,7 +23,7 @@ class PredictionFile(TaskResult, frozen=True):
     bytes: int
 
 
-class PredictDataset(Task[PredictionFile], frozen=True):
+class PredictDataset(WritingTask[PredictionFile], frozen=True):
     """Predict all rows of a dataset into a file.
 
     Attributes:
@@ -51,12 +51,6 @@ class PredictDataset(Task[PredictionFile], frozen=True):
     classes: tuple[str, ...] | None
     format: FileFormat
     probabilities: bool
-    output_dir: str
-
-    @property
-    def output_dirs(self) -> tuple[Path, ...]:
-        """Return the directory of the file."""
-        return (Path(self.output_dir),)
 
     def run(self, on_progress: OnProgress) -> PredictionFile:
         """Load the version, and predict block by block."""
@@ -88,7 +82,7 @@ class DecodedArrow(TaskResult, frozen=True):
     rows: int
 
 
-class DecodeArrow(Task[DecodedArrow], frozen=True):
+class DecodeArrow(WritingTask[DecodedArrow], frozen=True):
     """Decode an Arrow table of rows to predict into a file of raw rows.
 
     Attributes:
@@ -110,12 +104,6 @@ class DecodeArrow(Task[DecodedArrow], frozen=True):
     inputs: int
     max_rows: int
     max_bytes: int
-    output_dir: str
-
-    @property
-    def output_dirs(self) -> tuple[Path, ...]:
-        """Return the directory of the file."""
-        return (Path(self.output_dir),)
 
     def run(self, on_progress: OnProgress) -> DecodedArrow:
         """Check the table against the columns, and write its rows."""
@@ -137,7 +125,7 @@ class EncodedArrow(TaskResult, frozen=True):
     file: str
 
 
-class EncodeArrow(Task[EncodedArrow], frozen=True):
+class EncodeArrow(WritingTask[EncodedArrow], frozen=True):
     """Encode predictions as an Arrow table.
 
     Attributes:
@@ -159,12 +147,6 @@ class EncodeArrow(Task[EncodedArrow], frozen=True):
     probabilities: bool
     top_k: int | None
     ipc_format: ArrowIpcFormat
-    output_dir: str
-
-    @property
-    def output_dirs(self) -> tuple[Path, ...]:
-        """Return the directory of the file."""
-        return (Path(self.output_dir),)
 
     def run(self, on_progress: OnProgress) -> EncodedArrow:
         """Map the outputs, and write the table block by block."""
