@@ -180,8 +180,8 @@ def _measure_start(directory: Path) -> tuple[float, float]:
 
 def fill_journal(directory: Path) -> None:
     """Create a data directory with many finished jobs, their events and histories."""
-    folder = DataDir(directory)
-    journal = Journal(folder.journal)
+    data_dir = DataDir(directory)
+    journal = Journal(data_dir.journal)
     now = datetime.now(UTC)
     spec = TrainingSpec(epochs=3, batch_size=10, learning_rate=0.1)
     template = Job("", None, "net_1", "ds_1", spec, now, state="succeeded", epoch=3, attempt=1, finished_at=now)
@@ -196,7 +196,7 @@ def fill_journal(directory: Path) -> None:
                     journal.add_event(job.id, body)
                     journal.add_event(job.id, msgspec.json.encode(epoch), number)
     journal.close()
-    folder.close()
+    data_dir.close()
 
 
 def main() -> None:

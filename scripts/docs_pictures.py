@@ -1,7 +1,7 @@
 """Take the pictures of the documentation, in both themes.
 
-Run `python -m scripts.docs_pictures [FOLDER]`; the folder is `docs/` by default. It starts a service with example data,
-needs Chromium, and takes several minutes.
+Run `python -m scripts.docs_pictures [DIRECTORY]`; the default is `docs/images`. It starts a service with example
+data, needs Chromium, and takes several minutes.
 """
 
 import sys
@@ -16,7 +16,7 @@ from tests.dashboard.screens import THEMES, Screen, new_context, open_screen, po
 from tests.support.browser import launch_chromium
 from tests.support.service import RunningService
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS_IMAGES = Path(__file__).parents[1] / "docs" / "images"
 SCREENS = ("dataset-of-images", "new-network", "network", "drawing", "comparison", "overview")
 # The network of the training picture is large enough for its job to be photographed while it runs.
 TRAINING_LAYERS = [{"units": 2048, "activation": "relu", "dropout": 0.2}, {"units": 1024, "activation": "relu"}]
@@ -24,9 +24,9 @@ TRAINING_EPOCHS = (1, 8, 30)
 TRAINING_HEIGHT = 570
 
 
-def main(folder: Path) -> None:
+def main(directory: Path) -> None:
     """Take all pictures."""
-    folder.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory() as data,
         RunningService(Path(data) / "data") as service,
@@ -40,12 +40,12 @@ def main(folder: Path) -> None:
                     open_screen(page, service, screens[name])
                     if name == "drawing":
                         flows.draw_digit(page, flows.ZERO)
-                    page.screenshot(path=folder / f"{name}-{theme}.png")
+                    page.screenshot(path=directory / f"{name}-{theme}.png")
         service.post("/v1/jobs/people 2/cancel")  # frees the slot
         for theme in THEMES:
             with new_context(browser, theme, 700) as context:
                 stages = _picture_training(service, context.new_page())
-            (folder / f"training-{theme}.png").write_bytes(_join_pictures(browser, stages))
+            (directory / f"training-{theme}.png").write_bytes(_join_pictures(browser, stages))
 
 
 def _picture_training(service: RunningService, page: Page) -> list[bytes]:
@@ -82,4 +82,4 @@ def _join_pictures(browser: Browser, pictures: list[bytes]) -> bytes:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else DOCS)
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else DOCS_IMAGES)

@@ -31,7 +31,7 @@ def generate(target: Path) -> None:
     """Generate the synchronous package.
 
     Args:
-        target: The folder of the package, which is replaced.
+        target: The directory of the package, which is replaced.
     """
     shutil.rmtree(target, ignore_errors=True)
     sources = sorted(SOURCE.glob("*.py"))

@@ -1,6 +1,6 @@
 """Take screenshots of all dashboard screens, in both themes and at two widths.
 
-Run `python -m scripts.screenshots FOLDER`. It starts a service with example data, needs Chromium, and takes a few
+Run `python -m scripts.screenshots DIRECTORY`. It starts a service with example data, needs Chromium, and takes a few
 minutes. A file is named after its screen, theme and width; `empty.png` is the overview of a new service.
 """
 
@@ -13,9 +13,9 @@ from tests.support.browser import launch_chromium
 from tests.support.service import RunningService
 
 
-def main(folder: Path) -> None:
+def main(directory: Path) -> None:
     """Take all screenshots."""
-    folder.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory() as data,
         RunningService(Path(data) / "data") as service,
@@ -24,7 +24,7 @@ def main(folder: Path) -> None:
         page = browser.new_page()
         page.goto(service.url)
         page.wait_for_selector("h1")
-        page.screenshot(path=folder / "empty.png")
+        page.screenshot(path=directory / "empty.png")
         screens = populate(service, Path(data))
         for theme in THEMES:
             for width, pixels in WIDTHS.items():
@@ -32,7 +32,7 @@ def main(folder: Path) -> None:
                     page = context.new_page()
                     for screen in screens:
                         open_screen(page, service, screen)
-                        page.screenshot(path=folder / f"{screen.name}-{theme}-{width}.png", full_page=True)
+                        page.screenshot(path=directory / f"{screen.name}-{theme}-{width}.png", full_page=True)
 
 
 if __name__ == "__main__":

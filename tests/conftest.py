@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import get_args
 
@@ -54,8 +54,8 @@ def start_service(tmp_path: Path) -> Iterator[StartService]:
     """Return a function that starts a service with these settings, and close its services after the test."""
     started: list[RunningService] = []
 
-    def start(**settings: str) -> RunningService:
-        started.append(RunningService(tmp_path / f"data-{len(started)}", None, **settings))
+    def start(environment: Mapping[str, str] | None = None, **settings: str) -> RunningService:
+        started.append(RunningService(tmp_path / f"data-{len(started)}", environment, **settings))
         return started[-1]
 
     yield start

@@ -18,20 +18,21 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("library"))
 
 
-def start_recorded(library: Path, folder: Path, **settings: str) -> tuple[RunningService, Path]:
-    """Start a service that records its file operations; return it and the log of these."""
-    data, log = folder / "data", folder / "log"
+def start_recorded(library: Path, directory: Path, **recorder: str) -> tuple[RunningService, Path]:
+    """Start a service that records its file operations, with options of the recorder; return it and their log."""
+    data, log = directory / "data", directory / "log"
     data.mkdir()
     log.touch()
-    settings |= {"chaos_folder": str(data), "chaos_log": str(log), "checkpoint_seconds": "1000"}
-    return RunningService(data, {"LD_PRELOAD": str(library)}, **settings), log
+    options = {"directory": str(data), "log": str(log), **recorder}
+    environment = {f"NABLA_CHAOS_{name.upper()}": value for name, value in options.items()}
+    return RunningService(data, {"LD_PRELOAD": str(library), **environment}, checkpoint_interval="1000"), log
 
 
 @pytest.fixture(scope="session")
 def operations(library: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Operation]:
     """Record one life of a service; its replay gives its data directory bit for bit."""
-    folder = tmp_path_factory.mktemp("life")
-    service, log = start_recorded(library, folder)
+    directory = tmp_path_factory.mktemp("life")
+    service, log = start_recorded(library, directory)
     data = service.data_dir
     with service:
         Lifecycle(service, log).run()
@@ -40,8 +41,8 @@ def operations(library: Path, tmp_path_factory: pytest.TempPathFactory) -> list[
     for operation in recorded:
         if operation.kind != "mark":
             disk.apply(operation)
-    disk.write_to(folder / "replayed")
-    assert tree(folder / "replayed") == tree(data)
+    disk.write_to(directory / "replayed")
+    assert tree(directory / "replayed") == tree(data)
     assert {"write", "sync", "create", "rename", "mkdir", "unlink", "rmdir"} <= {
         operation.kind for operation in recorded
     }
@@ -51,6 +52,6 @@ def operations(library: Path, tmp_path_factory: pytest.TempPathFactory) -> list[
 @pytest.fixture
 def replay_dir() -> Iterator[Path]:
     """Return a directory in memory."""
-    folder = memory_dir() / f"tests-{os.getpid()}"
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
+    directory = memory_dir() / f"tests-{os.getpid()}"
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)

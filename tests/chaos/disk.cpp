@@ -26,14 +26,14 @@ template <class Function> Function real(Function, const char *name) {
 }
 #define REAL(name) static const auto call = real(&::name, #name)
 
-std::string folder() {
-    const char *name = getenv("NABLA_CHAOS_FOLDER");
+std::string directory() {
+    const char *name = getenv("NABLA_CHAOS_DIRECTORY");
     return name ? name : "";
 }
 
 // Path relative to the directory; empty if it is not in it.
 std::string within(const std::string &path) {
-    const std::string root = folder() + "/";
+    const std::string root = directory() + "/";
     return root.size() > 1 && path.compare(0, root.size(), root) == 0 ? path.substr(root.size()) : "";
 }
 
@@ -55,12 +55,12 @@ std::string absolute(int at, const char *path) {
 
 std::string inside(int at, const char *path) {
     const std::string found = absolute(at, path);
-    return found == folder() ? "." : within(found);
+    return found == directory() ? "." : within(found);
 }
 
 std::string inside(int descriptor) {
     const std::string found = of_descriptor(descriptor);
-    return found == folder() ? "." : within(found);
+    return found == directory() ? "." : within(found);
 }
 
 // Holds the log while an operation is made; `done` writes the record.

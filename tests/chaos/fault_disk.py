@@ -30,9 +30,9 @@ class Operation:
     result: int = 0
 
 
-def build(folder: Path) -> Path:
+def build(directory: Path) -> Path:
     """Compile the library that records operations, to be preloaded into a process."""
-    library = folder / "disk.so"
+    library = directory / "disk.so"
     command = ["g++", "-O1", "-shared", "-fPIC", "-std=c++17", "-o", str(library), str(_SOURCE), "-ldl"]
     subprocess.run(command, check=True)
     return library
@@ -102,12 +102,12 @@ def _sectors(operation: Operation) -> Iterator[Operation]:
 
 
 @dataclass
-class Folder:
-    names: dict[str, "File | Folder"] = field(default_factory=dict)
-    synced: dict[str, "File | Folder"] = field(default_factory=dict)
-    unsynced: list[tuple[str, "File | Folder | None"]] = field(default_factory=list)
+class Directory:
+    names: dict[str, "File | Directory"] = field(default_factory=dict)
+    synced: dict[str, "File | Directory"] = field(default_factory=dict)
+    unsynced: list[tuple[str, "File | Directory | None"]] = field(default_factory=list)
 
-    def change(self, name: str, node: "File | Folder | None") -> None:
+    def change(self, name: str, node: "File | Directory | None") -> None:
         self.unsynced.append((name, node))
         _set_name(self.names, name, node)
 
@@ -115,14 +115,14 @@ class Folder:
         self.synced = dict(self.names)
         self.unsynced = []
 
-    def after_power_loss(self, chance: random.Random) -> dict[str, "File | Folder"]:
+    def after_power_loss(self, chance: random.Random) -> dict[str, "File | Directory"]:
         remaining = dict(self.synced)
         for name, node in self.unsynced[: chance.randint(0, len(self.unsynced))]:
             _set_name(remaining, name, node)
         return remaining
 
 
-def _set_name(names: dict[str, "File | Folder"], name: str, node: "File | Folder | None") -> None:
+def _set_name(names: dict[str, "File | Directory"], name: str, node: "File | Directory | None") -> None:
     if node is None:
         names.pop(name, None)
     else:
@@ -133,7 +133,7 @@ class Disk:
     """A directory that was empty before the first operation."""
 
     def __init__(self) -> None:
-        self.root = Folder()
+        self.root = Directory()
 
     def apply(self, operation: Operation) -> None:
         match operation.kind:
@@ -148,7 +148,7 @@ class Disk:
             case "create":
                 self._rename(operation.path, File())
             case "mkdir":
-                self._rename(operation.path, Folder())
+                self._rename(operation.path, Directory())
             case "link":
                 self._rename(operation.other, self._find(operation.path))
             case "rename":
@@ -160,10 +160,10 @@ class Disk:
             case _:
                 raise AssertionError(operation.kind)
 
-    def _find(self, path: str) -> File | Folder:
-        node: File | Folder = self.root
+    def _find(self, path: str) -> File | Directory:
+        node: File | Directory = self.root
         for part in Path(path).parts:
-            assert isinstance(node, Folder)
+            assert isinstance(node, Directory)
             node = node.names[part]
         return node
 
@@ -172,18 +172,18 @@ class Disk:
         assert isinstance(node, File)
         return node
 
-    def _rename(self, path: str, node: File | Folder | None) -> None:
+    def _rename(self, path: str, node: File | Directory | None) -> None:
         parent = self._find(str(Path(path).parent))
-        assert isinstance(parent, Folder)
+        assert isinstance(parent, Directory)
         parent.change(Path(path).name, node)
 
-    def write_to(self, folder: Path, chance: random.Random | None = None) -> None:
+    def write_to(self, directory: Path, chance: random.Random | None = None) -> None:
         """Write the directory as it is or, with `chance`, as it may be after a loss of power now."""
-        shutil.rmtree(folder, ignore_errors=True)
-        _write(self.root, folder, chance)
+        shutil.rmtree(directory, ignore_errors=True)
+        _write(self.root, directory, chance)
 
 
-def _write(node: File | Folder, path: Path, chance: random.Random | None) -> None:
+def _write(node: File | Directory, path: Path, chance: random.Random | None) -> None:
     if isinstance(node, File):
         path.write_bytes(bytes(node.content) if chance is None else node.after_power_loss(chance))
         return
@@ -192,22 +192,22 @@ def _write(node: File | Folder, path: Path, chance: random.Random | None) -> Non
         _write(child, path / name, chance)
 
 
-def tree(folder: Path) -> dict[str, bytes | None]:
+def tree(directory: Path) -> dict[str, bytes | None]:
     """Return the content of every file in a directory by relative path; None for directories."""
-    paths = {str(path.relative_to(folder)): path for path in folder.rglob("*")}
+    paths = {str(path.relative_to(directory)): path for path in directory.rglob("*")}
     return {name: path.read_bytes() if path.is_file() else None for name, path in paths.items()}
 
 
-def write_tree(contents: dict[str, bytes | None], folder: Path) -> None:
+def write_tree(contents: dict[str, bytes | None], directory: Path) -> None:
     """Write a directory with the contents that `tree` returned."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir()
     for name in sorted(contents):
         content = contents[name]
         if content is None:
-            (folder / name).mkdir()
+            (directory / name).mkdir()
         else:
-            (folder / name).write_bytes(content)
+            (directory / name).write_bytes(content)
 
 
 def memory_dir() -> Path:

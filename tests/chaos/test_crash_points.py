@@ -138,10 +138,10 @@ def test_kill_9_for_real(operations: list[Operation], library: Path, tmp_path: P
     points = range(1, total + 1) if LONG else random.sample(range(1, total + 1), 2)
 
     def kill_at(point: int) -> float:
-        folder = tmp_path / str(point)
-        folder.mkdir()
-        seconds = kill_and_restart(point, library, folder)
-        shutil.rmtree(folder)
+        directory = tmp_path / str(point)
+        directory.mkdir()
+        seconds = kill_and_restart(point, library, directory)
+        shutil.rmtree(directory)
         return seconds
 
     with ThreadPoolExecutor(2) as pool:
@@ -150,9 +150,9 @@ def test_kill_9_for_real(operations: list[Operation], library: Path, tmp_path: P
     print("slowest:", ", ".join(f"{taken:.2f} s at {point}" for taken, point in reversed(seconds[-5:])))
 
 
-def kill_and_restart(point: int, library: Path, folder: Path) -> float:
+def kill_and_restart(point: int, library: Path, directory: Path) -> float:
     """Return the seconds until the first answer of the next service."""
-    service, log = start_recorded(library, folder, chaos_kill=str(point))
+    service, log = start_recorded(library, directory, kill=str(point))
     with service:
         with refuse_when_dead(service), suppress(httpx.TransportError, ConnectionFailed):
             Lifecycle(service, log).run()

@@ -96,8 +96,8 @@ def test_damaged_data(service: RunningService) -> None:
     data, other = create_2000_row_dataset(service), create_2000_row_dataset(service)
     before = scenarios.submit_job(service, dataset_id=data["id"], epochs=2)
     assert service.wait_for_job(before["id"]).state == "succeeded"
-    folder = service.data_dir / "datasets" / data["id"]
-    with damaged(*folder.iterdir()):
+    directory = service.data_dir / "datasets" / data["id"]
+    with damaged(*directory.iterdir()):
         failed = service.wait_for_job(scenarios.submit_job(service, dataset_id=data["id"], epochs=2)["id"])
         assert failed.error is not None
         assert (failed.state, failed.error.kind, failed.attempts) == ("failed", "damaged_data", 1)

@@ -1,6 +1,6 @@
-"""A data directory that a service of version 2 wrote, with everything in it, is opened by this one.
+"""Upgrade of a data directory with journal schema 2.
 
-`data/data_dir_v2.tar.gz` is that directory, `data/data_dir_v2.json` what that service answered of it.
+`data/data_dir_v2.tar.gz` is the directory, and `data/data_dir_v2.json` has the responses of the service that wrote it.
 """
 
 import hashlib

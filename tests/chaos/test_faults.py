@@ -70,12 +70,11 @@ Start = Callable[..., tuple[RunningService, Faults]]
 
 
 @pytest.fixture
-def start(start_service: StartService, library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
+def start(start_service: StartService, library: Path, tmp_path: Path) -> Start:
     def start(**settings: str) -> tuple[RunningService, Faults]:
         rule = tmp_path / "rule"
-        with monkeypatch.context() as patch:
-            patch.setenv("LD_PRELOAD", str(library))
-            return start_service(faults=str(rule), **settings), Faults(rule)
+        environment = {"LD_PRELOAD": str(library), "NABLA_FAULTS": str(rule)}
+        return start_service(environment, **settings), Faults(rule)
 
     return start
 
@@ -183,8 +182,8 @@ def test_files_that_cannot_be_synced_are_refused_and_the_job_is_retried(
     assert training_result(service, job) == uninterrupted
     assert all_records(service) == before
     assert not list(service.data_dir.glob("**/.unfinished*"))
-    folders = {folder.name for folder in (service.data_dir / "networks").iterdir()}
-    assert folders == {record["id"] for record in before["networks"]}
+    directories = {directory.name for directory in (service.data_dir / "networks").iterdir()}
+    assert directories == {record["id"] for record in before["networks"]}
 
 
 def test_transient_journal_failure_does_not_count_as_a_retry(start: Start) -> None:

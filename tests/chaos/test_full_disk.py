@@ -125,7 +125,7 @@ def test_service_refuses_on_a_full_disk_and_recovers_when_there_is_space(
         assert service.wait_for_job(scenarios.submit_job(service)["id"]).state == "succeeded"
         assert not list(disk.glob("**/.unfinished*"))
         for kind in ("networks", "datasets"):
-            assert {folder.name for folder in (disk / kind).iterdir()} == all_ids(service, kind)
+            assert {directory.name for directory in (disk / kind).iterdir()} == all_ids(service, kind)
 
 
 def assert_refused(service: RunningService, filler: Filler, job: dict[str, Any]) -> None:
@@ -175,7 +175,9 @@ def test_dataset_that_does_not_fit_leaves_nothing_behind(disk: Path) -> None:
         filler.remove()
         assert os.statvfs(disk).f_bavail == free
         assert (
-            all_ids(service, "datasets") == {dataset["id"]} == {folder.name for folder in (disk / "datasets").iterdir()}
+            all_ids(service, "datasets")
+            == {dataset["id"]}
+            == {directory.name for directory in (disk / "datasets").iterdir()}
         )
 
 
@@ -220,7 +222,9 @@ def test_networks_that_do_not_fit_are_neither_exported_nor_imported(disk: Path) 
         filler.remove()
         # The journal may have grown a little; a file that is left over would be many times larger.
         assert (free - os.statvfs(disk).f_bavail) * os.statvfs(disk).f_frsize < len(exported) // 4
-        assert {folder.name for folder in (disk / "networks").iterdir()} == {network} == all_ids(service, "networks")
+        assert (
+            {directory.name for directory in (disk / "networks").iterdir()} == {network} == all_ids(service, "networks")
+        )
         assert not list(disk.glob("**/.unfinished*"))
         again = service.http.post("/v1/networks", files={"file": ("again", service.http.get(path).content)})
         assert again.status_code == 201, again.text

@@ -104,15 +104,15 @@ def assert_no_orphans(service: RunningService) -> None:
     service.start()
     service.get("/health/live")
     assert not [*(service.data_dir / "uploads").iterdir()]
-    for folder in (service.data_dir / "datasets").iterdir():
-        assert service.http.get(f"/v1/datasets/{folder.name}").status_code == 200
-    for folder in (service.data_dir / "batches").iterdir():
-        assert service.get(f"/v1/batch-predictions/{folder.name}")["state"] == "succeeded"
-    networks = {folder.name: folder for folder in (service.data_dir / "networks").iterdir()}
+    for directory in (service.data_dir / "datasets").iterdir():
+        assert service.http.get(f"/v1/datasets/{directory.name}").status_code == 200
+    for directory in (service.data_dir / "batches").iterdir():
+        assert service.get(f"/v1/batch-predictions/{directory.name}")["state"] == "succeeded"
+    networks = {directory.name: directory for directory in (service.data_dir / "networks").iterdir()}
     assert not [*service.data_dir.glob("**/.unfinished*")]
-    for id, folder in networks.items():
+    for id, directory in networks.items():
         versions = service.get(f"/v1/networks/{id}/versions?limit=100")["data"]
-        files = [file.name for file in folder.iterdir()]
+        files = [file.name for file in directory.iterdir()]
         assert len([file for file in files if file.endswith(".safetensors")]) == len(versions)
         jobs = {file.split("-")[0] for file in files if file.endswith(".checkpoint")}
         assert all(service.http.get(f"/v1/jobs/{job}").status_code == 200 for job in jobs)

@@ -20,10 +20,10 @@ FOUR: Strokes = [[(160, 40), (70, 160), (210, 160)], [(160, 100), (160, 240)]]
 SEVEN: Strokes = [[(70, 50), (210, 50), (120, 240)], [(90, 140), (190, 140)]]
 
 
-def write_digits_csv(folder: Path) -> Path:
+def write_digits_csv(directory: Path) -> Path:
     """Write scikit-learn's 1,797 digits of 8 × 8 pixels as a CSV file with a header."""
     digits = load_digits()
-    file = folder / "digits.csv"
+    file = directory / "digits.csv"
     with file.open("w", newline="") as text:
         writer = csv.writer(text)
         writer.writerow([*digits.feature_names, "digit"])

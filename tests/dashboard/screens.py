@@ -23,13 +23,13 @@ class Screen:
     button: str | None = None
 
 
-def populate(service: RunningService, folder: Path) -> list[Screen]:
+def populate(service: RunningService, directory: Path) -> list[Screen]:
     """Create datasets, networks, and jobs in all states, and return the screens that show them.
 
     One dataset has columns and classes whose names are HTML.
     """
-    digits = _upload(service, flows.write_digits_csv(folder), "digit")
-    table = folder / "people.csv"
+    digits = _upload(service, flows.write_digits_csv(directory), "digit")
+    table = directory / "people.csv"
     rows = [
         f"{age},{HOSTILE_NAME if age % 3 else 'clerk'},{HOSTILE_NAME if age % 2 else 'no'}" for age in range(20, 70)
     ]

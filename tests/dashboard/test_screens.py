@@ -24,9 +24,9 @@ Populated = tuple[RunningService, list[Screen], Browser]
 
 @pytest.fixture(scope="module")
 def populated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Populated]:
-    folder = tmp_path_factory.mktemp("screens")
-    with RunningService(folder / "data") as service, launch_chromium() as browser:
-        yield service, populate(service, folder), browser
+    directory = tmp_path_factory.mktemp("screens")
+    with RunningService(directory / "data") as service, launch_chromium() as browser:
+        yield service, populate(service, directory), browser
 
 
 @pytest.fixture

@@ -25,6 +25,6 @@ def test_page_passes_type_check(service: RunningService, tmp_path: Path) -> None
     run_tool(tmp_path, "tsc", "--project", str(tmp_path))
 
 
-def run_tool(folder: Path, tool: str, *options: str) -> None:
-    result = subprocess.run([NODE_TOOLS / tool, *options], cwd=folder, capture_output=True, text=True, check=False)
+def run_tool(directory: Path, tool: str, *options: str) -> None:
+    result = subprocess.run([NODE_TOOLS / tool, *options], cwd=directory, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr

@@ -1,4 +1,4 @@
-"""A sandboxed process that reads files, and a folder for them."""
+"""A sandboxed process that reads files, and a directory for them."""
 
 import tempfile
 from collections.abc import Iterator
@@ -17,8 +17,8 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def folder() -> Iterator[Path]:
-    """Return a folder in memory if possible: syncing files to a disk would take most of the time."""
+def directory() -> Iterator[Path]:
+    """Return a directory in memory if possible: syncing files to a disk would take most of the time."""
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(prefix="tests-", dir=memory if memory.is_dir() else None) as name:
         yield Path(name)

@@ -68,37 +68,40 @@ OPTIONS: dict[str, Any] = {"label": "y", "imputation": "most_frequent"}
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_mutated_files(sandbox: Sandbox, folder: Path, name: str) -> None:
+def test_mutated_files(sandbox: Sandbox, directory: Path, name: str) -> None:
     @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(st.lists(MUTATIONS, min_size=1, max_size=4), st.booleans())
     def check(mutations: list[Mutation], with_format: bool) -> None:
         format, content = FILES[name]
         for mutate in mutations:
             content = mutate(content)
-        _read(sandbox, folder, content, format, with_format)
+        _read(sandbox, directory, content, format, with_format)
 
     check()
 
 
 @pytest.mark.parametrize("format", ["csv", "parquet", "arrow", "ndjson", "json", "npz", "npy", "idx"])
-def test_random_files(sandbox: Sandbox, folder: Path, format: DataFormat) -> None:
+def test_random_files(sandbox: Sandbox, directory: Path, format: DataFormat) -> None:
     @settings(max_examples=EXAMPLES // 4, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(st.one_of(st.binary(max_size=300), st.text(max_size=300).map(lambda text: text.encode())))
     def check(content: bytes) -> None:
-        _read(sandbox, folder, content, format, True)
+        _read(sandbox, directory, content, format, True)
 
     check()
 
 
-def _read(sandbox: Sandbox, folder: Path, content: bytes, format: DataFormat, with_format: bool) -> None:
+def _read(sandbox: Sandbox, directory: Path, content: bytes, format: DataFormat, with_format: bool) -> None:
     """Check that the process survives, whatever the outcome."""
-    (folder / "file").write_bytes(content)
+    (directory / "file").write_bytes(content)
     options = IngestOptions(format=format if with_format else None)
     if format in ("npy", "idx"):
-        (folder / "labels").write_bytes(npy_bytes(Y) if format == "npy" else idx_bytes(Y.astype(np.uint8)))
-        sources = [SourceFile((folder / "file",), field="inputs"), SourceFile((folder / "labels",), field="labels")]
+        (directory / "labels").write_bytes(npy_bytes(Y) if format == "npy" else idx_bytes(Y.astype(np.uint8)))
+        sources = [
+            SourceFile((directory / "file",), field="inputs"),
+            SourceFile((directory / "labels",), field="labels"),
+        ]
     else:
-        sources = [SourceFile((folder / "file",))]
+        sources = [SourceFile((directory / "file",))]
         if format != "npz" and b'"inputs"' not in content:
             options = IngestOptions(format=options.format, **OPTIONS)
     outcome = sandbox.ingest(sources, options)

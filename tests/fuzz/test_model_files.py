@@ -36,29 +36,29 @@ SETTINGS = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=
 
 @pytest.mark.parametrize("format", ["safetensors", "npz", "onnx"])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_mutated_bundles(sandbox: Sandbox, folder: Path, name: str, format: NetworkFormat) -> None:
-    _check(sandbox, folder, export_bundle(NETWORKS[name], format, folder).read_bytes(), ImportHints())
+def test_mutated_bundles(sandbox: Sandbox, directory: Path, name: str, format: NetworkFormat) -> None:
+    _check(sandbox, directory, export_bundle(NETWORKS[name], format, directory).read_bytes(), ImportHints())
 
 
 @pytest.mark.parametrize("name", CHAINS)
-def test_mutated_onnx_models(sandbox: Sandbox, folder: Path, name: str) -> None:
-    _check(sandbox, folder, model(CHAINS[name]).SerializeToString(), ImportHints())
+def test_mutated_onnx_models(sandbox: Sandbox, directory: Path, name: str) -> None:
+    _check(sandbox, directory, model(CHAINS[name]).SerializeToString(), ImportHints())
 
 
-def test_mutated_foreign_weights(sandbox: Sandbox, folder: Path) -> None:
+def test_mutated_foreign_weights(sandbox: Sandbox, directory: Path) -> None:
     hints = ImportHints(activations=("relu", "identity"))
     _check(
         sandbox,
-        folder,
+        directory,
         npz_bytes({"coefs_0": np.ones((3, 4)), "intercepts_0": np.ones(4)}),
         ImportHints(activations=("tanh",)),
     )
-    _check(sandbox, folder, npz_bytes(sequential(), compressed=True), hints)
+    _check(sandbox, directory, npz_bytes(sequential(), compressed=True), hints)
 
 
-def _check(sandbox: Sandbox, folder: Path, valid: bytes, hints: ImportHints) -> None:
+def _check(sandbox: Sandbox, directory: Path, valid: bytes, hints: ImportHints) -> None:
     """Check that the valid file is imported, and that the process survives the mutated ones."""
-    path = folder / "network"
+    path = directory / "network"
     path.write_bytes(valid)
     assert sandbox.import_model(path, hints).kind == "stored"
 

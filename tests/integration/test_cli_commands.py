@@ -25,9 +25,9 @@ def write_csv(path: Path, header: list[str], rows: Any) -> Path:
     return path
 
 
-def write_two_classes(folder: Path) -> str:
+def write_two_classes(directory: Path) -> str:
     rows = [[number, "ab"[number % 2]] for number in range(12)]
-    return str(write_csv(folder / "few.csv", ["x", "kind"], rows))
+    return str(write_csv(directory / "few.csv", ["x", "kind"], rows))
 
 
 @pytest.fixture(scope="module")

@@ -181,8 +181,8 @@ def test_rows_are_appended_as_files_and_tables(client: Any, tmp_path: Path) -> N
     assert closed == dataset.wait().view == dataset.close().view
 
 
-def write_numbers(folder: Path, rows: int) -> Path:
-    file = folder / "numbers.csv"
+def write_numbers(directory: Path, rows: int) -> Path:
+    file = directory / "numbers.csv"
     column = np.arange(rows) / 7
     pa.csv.write_csv(pa.table({"x": column, "y": column + 1}), file)
     return file

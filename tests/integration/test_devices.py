@@ -156,9 +156,8 @@ def test_job_on_the_gpu_resumes_after_a_crash(start_service: StartService) -> No
 @pytest.mark.usefixtures("fake_gpu")
 def test_job_without_enough_free_gpu_memory_fails_and_the_next_one_runs(start_service: StartService) -> None:
     """Another process occupies most of the memory of the GPU."""
-    service = create_network_and_dataset(
-        start_service(gpus="auto", fake_cupy_memory=str(2**31), fake_cupy_used_memory=str(2**31 - 2**20))
-    )
+    memory = {"NABLA_FAKE_CUPY_MEMORY": str(2**31), "NABLA_FAKE_CUPY_USED_MEMORY": str(2**31 - 2**20)}
+    service = create_network_and_dataset(start_service(memory, gpus="auto"))
     wait_for_gpu(service)
     before = set(service.worker_pids())
     wide = {**NETWORK, "name": "wide", "layers": [{"units": 200_000, "activation": "relu"}, NETWORK["layers"][1]]}
@@ -174,7 +173,7 @@ def test_job_without_enough_free_gpu_memory_fails_and_the_next_one_runs(start_se
 
 @pytest.mark.usefixtures("fake_gpu")
 def test_job_larger_than_the_gpu_memory_is_rejected_with_the_estimate(start_service: StartService) -> None:
-    service = create_network_and_dataset(start_service(gpus="auto", fake_cupy_memory=str(700 * 2**20)))
+    service = create_network_and_dataset(start_service({"NABLA_FAKE_CUPY_MEMORY": str(700 * 2**20)}, gpus="auto"))
     wide = {
         **NETWORK,
         "name": "wide",

@@ -36,10 +36,10 @@ def test_generated_reference_is_current() -> None:
 
 
 def test_every_part_of_the_data_directory_is_documented(tmp_path: Path) -> None:
-    folder = DataDir(tmp_path)
+    directory = DataDir(tmp_path)
     page = (DOCS / "reference" / "data-directory.md").read_text()
-    names = {path.name for path in (*tmp_path.iterdir(), folder.journal)}
-    folder.close()
+    names = {path.name for path in (*tmp_path.iterdir(), directory.journal)}
+    directory.close()
     assert len(names) >= 7
     for name in names:
         assert f"`{name}" in page, name

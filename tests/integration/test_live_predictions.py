@@ -282,7 +282,7 @@ def test_worker_killed_while_writing_a_snapshot_leaves_no_files(start_service: S
         service, network_id=scenarios.create_network(service, **WIDE)["id"], checkpoints={"seconds": 3600}
     )
     service.wait_for_epoch(job["id"], 1)
-    folder = service.data_dir / "networks" / job["network_id"]
+    directory = service.data_dir / "networks" / job["network_id"]
     finished = threading.Event()
 
     def post_repeatedly() -> set[int]:
@@ -294,7 +294,7 @@ def test_worker_killed_while_writing_a_snapshot_leaves_no_files(start_service: S
     with ThreadPoolExecutor(1) as pool:
         statuses = pool.submit(post_repeatedly)
         for attempt in (2, 3):
-            while not [*folder.glob(".unfinished-*")]:
+            while not [*directory.glob(".unfinished-*")]:
                 assert not statuses.done()
             for worker in service.worker_pids():
                 os.kill(worker, signal.SIGKILL)

@@ -16,6 +16,7 @@ import httpx
 from nabla.app.client import Client, History
 from nabla.app.schemas.jobs import EpochView, JobView
 from nabla.app.server import listen
+from nabla.app.settings import Settings
 
 # Settings from outside, and the thread limit that suits test processes: the service runs as in production.
 _EXCLUDED_VARIABLES = ("NABLA_", "OPENBLAS_NUM_THREADS")
@@ -37,6 +38,8 @@ class RunningService:
             environment: Variables besides those of the tests and of the settings.
             settings: Values of settings by their names in lower case, without NABLA_.
         """
+        if unknown := settings.keys() - Settings.model_fields:
+            raise TypeError(f"no such settings: {', '.join(sorted(unknown))}")  # the service would ignore them
         self.data_dir = data_dir
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(_EXCLUDED_VARIABLES)},

@@ -8,9 +8,9 @@ import pyarrow as pa
 from nabla.engine import durable_files
 
 
-def write_table(folder: Path, columns: Mapping[str, pa.Array], batch_rows: int | None = None) -> Path:
+def write_table(directory: Path, columns: Mapping[str, pa.Array], batch_rows: int | None = None) -> Path:
     """Write a table in batches of `batch_rows` rows, or in a single one."""
-    folder.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(parents=True, exist_ok=True)
     table = pa.table(dict(columns))
 
     def write(file: durable_files.Sink) -> None:
@@ -19,4 +19,4 @@ def write_table(folder: Path, columns: Mapping[str, pa.Array], batch_rows: int |
             writer.write_table(table, max_chunksize=batch_rows)
         file.write(sink.getvalue().to_pybytes())
 
-    return durable_files.write_file(folder / "table.arrow", write)
+    return durable_files.write_file(directory / "table.arrow", write)

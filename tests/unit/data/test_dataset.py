@@ -21,10 +21,10 @@ from nabla.engine.nn.architecture import Architecture, Layer
 X = np.array([[0.1, 2], [3, 4], [5, 6]])
 
 
-def store_dataset(folder: Path, **arrays: Any) -> Dataset:
-    """Store the arrays, with X as the default inputs, in the folder `ds`."""
+def store_dataset(directory: Path, **arrays: Any) -> Dataset:
+    """Store the arrays, with X as the default inputs, in the directory `ds`."""
     examples = build_examples(arrays.pop("inputs", X), **arrays)
-    return store_examples(folder / "ds", examples, id="ds", name="d", created_at=datetime.now(UTC))
+    return store_examples(directory / "ds", examples, id="ds", name="d", created_at=datetime.now(UTC))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -23,12 +23,12 @@ TABLE = {"size": pa.array([1.0, None, 5.0]), "kind": pa.array(["b", "a", "b"])}
 CONFIG = PreprocessingConfig(inputs="standardize", targets="min_max")
 
 
-def store_table(folder: Path) -> Dataset:
+def store_table(directory: Path) -> Dataset:
     """Store a dataset whose inputs are a table."""
-    dataset = store_dataset(folder, targets=np.array([[10.0], [20.0], [30.0]]))
-    (inputs,) = (folder / "ds").glob("inputs.*")
+    dataset = store_dataset(directory, targets=np.array([[10.0], [20.0], [30.0]]))
+    (inputs,) = (directory / "ds").glob("inputs.*")
     inputs.unlink()
-    write_table(folder / "ds", TABLE)
+    write_table(directory / "ds", TABLE)
     return replace(dataset, inputs=3, features=COLUMNS)
 
 

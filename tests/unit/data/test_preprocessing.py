@@ -139,11 +139,11 @@ def houses() -> dict[str, list[Any]]:
     }
 
 
-def table(folder: Path, values: dict[str, list[Any]], batch_rows: int | None = None) -> TableFeatures:
+def table(directory: Path, values: dict[str, list[Any]], batch_rows: int | None = None) -> TableFeatures:
     arrays = {name: pa.array(column) for name, column in values.items()}
     if "built" in arrays:
         arrays["built"] = arrays["built"].cast(pa.int32()).cast(pa.date32())
-    return TableFeatures(write_table(folder, arrays, batch_rows), COLUMNS)
+    return TableFeatures(write_table(directory, arrays, batch_rows), COLUMNS)
 
 
 @pytest.mark.parametrize("method", SCALERS)

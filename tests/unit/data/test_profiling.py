@@ -18,16 +18,16 @@ from tests.unit.data.ingest.sample_files import IngestedDataset, ingest, npy_byt
 
 
 def to_dataset(upload: IngestedDataset) -> Dataset:
-    return Dataset.from_content("ds_x", None, datetime.now(UTC), upload.content, upload.folder)
+    return Dataset.from_content("ds_x", None, datetime.now(UTC), upload.content, upload.directory)
 
 
 def compute_profile(upload: IngestedDataset, reports: list[Progress] | None = None) -> Profile:
-    return profile_dataset(to_dataset(upload), upload.folder, (reports if reports is not None else []).append)
+    return profile_dataset(to_dataset(upload), upload.directory, (reports if reports is not None else []).append)
 
 
-def profile_numbers(folder: Path, values: npt.ArrayLike) -> ColumnProfile:
+def profile_numbers(directory: Path, values: npt.ArrayLike) -> ColumnProfile:
     column = np.array(values, np.float64)[:, None]
-    upload = ingest(folder, ("inputs", npy_bytes(column)), ("targets", npy_bytes(np.ones(len(column)))))
+    upload = ingest(directory, ("inputs", npy_bytes(column)), ("targets", npy_bytes(np.ones(len(column)))))
     return compute_profile(upload).columns[0]
 
 
@@ -83,7 +83,7 @@ def test_wide_array_is_profiled_in_small_blocks_with_progress(tmp_path: Path) ->
     x = np.arange(rows * width, dtype=np.float32).reshape(rows, width) % 1013
     x[:, 7] = 5
     upload = ingest(tmp_path, ("inputs", npy_bytes(x)), ("targets", npy_bytes(x[:, 3])))
-    with open_reader(to_dataset(upload), upload.folder) as reader:
+    with open_reader(to_dataset(upload), upload.directory) as reader:
         assert max(len(block[0]) * len(block) for block in reader.iter_blocks(0, rows)) <= 2**22
     reports: list[Progress] = []
     columns = compute_profile(upload, reports).columns
@@ -112,7 +112,7 @@ def test_table_of_one_batch_is_read_in_small_blocks(tmp_path: Path) -> None:
     rows = 100_000
     table = pa.table({"a": np.arange(rows) % 7, "b": [str(row % 5) for row in range(rows)], "y": np.ones(rows)})
     upload = ingest(tmp_path, parquet_bytes(table), target=("y",))
-    with open_reader(to_dataset(upload), upload.folder) as reader:
+    with open_reader(to_dataset(upload), upload.directory) as reader:
         assert max(len(block[0]) for block in reader.iter_blocks(0, rows)) <= 2**14
     a, b, _ = compute_profile(upload).columns
     assert (a.distinct, b.distinct, b.missing) == (7, 5, 0)
@@ -126,5 +126,5 @@ def test_integers_beyond_float64_precision_are_distinct(tmp_path: Path) -> None:
 
 def test_error_of_the_caller_is_not_reported_as_damage(tmp_path: Path) -> None:
     upload = ingest(tmp_path, ("inputs", npy_bytes(np.ones((2, 2)))), ("targets", npy_bytes([1.0, 2.0])))
-    with pytest.raises(ValueError, match="of the caller"), open_reader(to_dataset(upload), upload.folder):
+    with pytest.raises(ValueError, match="of the caller"), open_reader(to_dataset(upload), upload.directory):
         raise ValueError("of the caller")

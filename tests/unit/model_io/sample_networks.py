@@ -101,16 +101,18 @@ def predict(bundle: ModelBundle, rows: Any) -> npt.NDArray[np.floating]:
     return model.predict(preprocess(rows, "rows"), "rows")
 
 
-def export_bundle(bundle: ModelBundle, format: NetworkFormat, folder: Path) -> Path:
-    path = folder / f"network.{format}"
+def export_bundle(bundle: ModelBundle, format: NetworkFormat, directory: Path) -> Path:
+    path = directory / f"network.{format}"
     path.unlink(missing_ok=True)
     model_io.export_model(path, bundle, format)
     return path
 
 
-def import_file(content: Path | bytes, folder: Path, max_parameters: int = MAX_PARAMETERS, **hints: Any) -> ModelBundle:
+def import_file(
+    content: Path | bytes, directory: Path, max_parameters: int = MAX_PARAMETERS, **hints: Any
+) -> ModelBundle:
     if isinstance(content, bytes):
-        path = folder / "uploaded"
+        path = directory / "uploaded"
         path.write_bytes(content)
     else:
         path = content

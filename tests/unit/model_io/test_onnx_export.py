@@ -37,8 +37,8 @@ DTYPES = get_args(DtypeName)
 X = np.random.default_rng(2).normal(0, 2, (300, 5))
 
 
-def open_session(bundle: ModelBundle, folder: Path) -> onnxruntime.InferenceSession:
-    path = export_bundle(bundle, "onnx", folder)
+def open_session(bundle: ModelBundle, directory: Path) -> onnxruntime.InferenceSession:
+    path = export_bundle(bundle, "onnx", directory)
     onnx.checker.check_model(onnx.load(path), full_check=True)
     return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 

@@ -16,14 +16,14 @@ from nabla.engine.storage.checksum_vfs import VFS_NAME
 from nabla.engine.storage.journal import Journal
 from nabla.engine.storage.registry import Collection, Registry, decode_event
 
-FOLDER = Path(__file__).parents[2] / "chaos" / "data"
-EXPECTED = msgspec.json.decode((FOLDER / "data_dir_v2.json").read_bytes())
+DATA = Path(__file__).parents[2] / "chaos" / "data"
+EXPECTED = msgspec.json.decode((DATA / "data_dir_v2.json").read_bytes())
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """Extract a data directory that version 2 wrote, and return the path of its journal."""
-    with tarfile.open(FOLDER / "data_dir_v2.tar.gz") as archive:
+    with tarfile.open(DATA / "data_dir_v2.tar.gz") as archive:
         archive.extractall(tmp_path, filter="data")
     return tmp_path / "journal.sqlite"
 

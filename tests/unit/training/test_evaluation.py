@@ -38,12 +38,12 @@ def passthrough(
     return network
 
 
-def evaluate_stored(folder: Path, network: Network, inputs: Array, **arrays: Any) -> Evaluation:
+def evaluate_stored(directory: Path, network: Network, inputs: Array, **arrays: Any) -> Evaluation:
     """Store the arrays as a dataset and evaluate the network on it."""
-    dataset = store_dataset(folder, inputs=inputs, **arrays)
+    dataset = store_dataset(directory, inputs=inputs, **arrays)
     architecture = network.architecture
     dataset.check_fits(architecture)
-    return evaluate(network, open_for_training(dataset, folder / "ds", architecture.outputs, architecture.dtype))
+    return evaluate(network, open_for_training(dataset, directory / "ds", architecture.outputs, architecture.dtype))
 
 
 @pytest.mark.parametrize("rows", [2, 50, 4096, 9000])
@@ -193,8 +193,8 @@ def test_warmup_compiles_everything_for_evaluation(tmp_path: Path) -> None:
     before = list(compiled.signatures)
     for dtype in get_args(DtypeName):
         for number, weights in enumerate((None, np.ones(5000))):
-            folder = tmp_path / f"{dtype}-{number}"
+            directory = tmp_path / f"{dtype}-{number}"
             evaluate_stored(
-                folder, passthrough(1, dtype=dtype), np.ones((5000, 1)), targets=np.ones(5000), weights=weights
+                directory, passthrough(1, dtype=dtype), np.ones((5000, 1)), targets=np.ones(5000), weights=weights
             )
     assert compiled.signatures == before

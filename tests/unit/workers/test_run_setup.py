@@ -43,9 +43,9 @@ ROWS: list[dict[str, Any]] = [
 NOW = datetime.now(UTC)
 
 
-def make_table(folder: Path, columns: tuple[Column, ...] = COLUMNS, rows: list[dict[str, Any]] = ROWS) -> Dataset:
-    dataset = store_dataset(folder, inputs=np.zeros((len(rows), 1)), targets=np.arange(100.0, 100 + len(rows)))
-    write_table(folder / "ds", {column.name: pa.array([row[column.name] for row in rows]) for column in columns})
+def make_table(directory: Path, columns: tuple[Column, ...] = COLUMNS, rows: list[dict[str, Any]] = ROWS) -> Dataset:
+    dataset = store_dataset(directory, inputs=np.zeros((len(rows), 1)), targets=np.arange(100.0, 100 + len(rows)))
+    write_table(directory / "ds", {column.name: pa.array([row[column.name] for row in rows]) for column in columns})
     return replace(dataset, inputs=sum(column.inputs for column in columns), features=columns)
 
 
@@ -70,13 +70,13 @@ def make_input(
     )
 
 
-def train(folder: Path, dataset: Dataset, weights: Path | None = None, rule: PreprocessingConfig = RULE) -> Path:
+def train(directory: Path, dataset: Dataset, weights: Path | None = None, rule: PreprocessingConfig = RULE) -> Path:
     """Train, and return the weights file."""
-    start = weights or save_weights(folder / "start.safetensors", Network(ARCHITECTURE))
-    trainer, preprocessor = prepare_run(make_input(folder, dataset, start, rule), CpuDevice(1))
+    start = weights or save_weights(directory / "start.safetensors", Network(ARCHITECTURE))
+    trainer, preprocessor = prepare_run(make_input(directory, dataset, start, rule), CpuDevice(1))
     for _ in trainer.run():
         pass
-    return save_weights(folder / "end.safetensors", trainer.network, preprocessor)
+    return save_weights(directory / "end.safetensors", trainer.network, preprocessor)
 
 
 def test_network_trained_on_a_table_predicts_from_rows(tmp_path: Path) -> None:

@@ -21,59 +21,59 @@ from nabla.engine.data.ingest_options import DatasetContent, IngestOptions, Prog
 
 
 class IngestedDataset:
-    """A dataset that was ingested into a folder, and the progress that was reported."""
+    """A dataset that was ingested into a directory, and the progress that was reported."""
 
-    def __init__(self, content: DatasetContent, folder: Path, progress: list[Progress]) -> None:
-        self.content, self.folder, self.progress = content, folder, progress
+    def __init__(self, content: DatasetContent, directory: Path, progress: list[Progress]) -> None:
+        self.content, self.directory, self.progress = content, directory, progress
 
     @property
     def table(self) -> pa.Table:
-        (path,) = self.folder.glob("table.*.arrow")
+        (path,) = self.directory.glob("table.*.arrow")
         with pa.OSFile(str(path)) as file:
             return pa.ipc.open_file(file).read_all()
 
     def array(self, name: str) -> npt.NDArray[Any]:
-        (path,) = self.folder.glob(f"{name}.*.npy")
+        (path,) = self.directory.glob(f"{name}.*.npy")
         return np.asarray(np.load(path, allow_pickle=False))
 
     def to_dataset(self) -> Dataset:
-        return Dataset.from_content("ds_x", None, datetime.now(UTC), self.content, self.folder)
+        return Dataset.from_content("ds_x", None, datetime.now(UTC), self.content, self.directory)
 
     @property
     def file_names(self) -> set[str]:
         """Names of the stored files, without digest and suffix."""
-        return {path.name.split(".")[0] for path in self.folder.iterdir()}
+        return {path.name.split(".")[0] for path in self.directory.iterdir()}
 
 
-def ingest(folder: Path, *files: bytes | tuple[str, bytes], **options: Any) -> IngestedDataset:
+def ingest(directory: Path, *files: bytes | tuple[str, bytes], **options: Any) -> IngestedDataset:
     """Write files, each given as its content or as a name with it, and ingest them.
 
     The names of arrays (inputs, targets, labels, weights) are fields; all other files are of the field `file`.
     """
-    folder.mkdir(exist_ok=True)
+    directory.mkdir(exist_ok=True)
     sources = []
     for number, file in enumerate(files):
         name, content = ("", file) if isinstance(file, bytes) else file
-        path = folder / f"{number}"
+        path = directory / f"{number}"
         path.write_bytes(content)
         field: Any = name if name in ("inputs", "targets", "labels", "weights") else "file"
         sources.append(SourceFile((path,), name, "", field))
-    return ingest_sources(folder, sources, **options)
+    return ingest_sources(directory, sources, **options)
 
 
-def ingest_sources(folder: Path, sources: Sequence[SourceFile], **options: Any) -> IngestedDataset:
-    output = folder / f"stored-{len([*folder.iterdir()])}"
+def ingest_sources(directory: Path, sources: Sequence[SourceFile], **options: Any) -> IngestedDataset:
+    output = directory / f"stored-{len([*directory.iterdir()])}"
     output.mkdir()
     progress: list[Progress] = []
     content = ingest_files(sources, IngestOptions(**options), output, progress.append)
     return IngestedDataset(content, output, progress)
 
 
-def write_chunks(folder: Path, content: bytes, size: int) -> SourceFile:
+def write_chunks(directory: Path, content: bytes, size: int) -> SourceFile:
     """Write a file in chunks of `size` bytes."""
     paths = []
     for number, start in enumerate(range(0, len(content), size)):
-        paths.append(folder / f"chunk-{number}")
+        paths.append(directory / f"chunk-{number}")
         paths[-1].write_bytes(content[start : start + size])
     return SourceFile(tuple(paths))
 

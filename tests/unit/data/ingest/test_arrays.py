@@ -35,7 +35,7 @@ def test_npz_with_targets_and_weights(tmp_path: Path) -> None:
     np.testing.assert_array_equal(dataset.array("inputs"), INPUTS)
     assert dataset.array("targets").tolist() == [[1], [2], [3]]
     assert dataset.array("weights").tolist() == [0.5, 0, 2]
-    size = sum(path.stat().st_size for path in dataset.folder.iterdir())
+    size = sum(path.stat().st_size for path in dataset.directory.iterdir())
     assert dataset.content == DatasetContent(3, 2, 1, None, size, 1, 3, False, 5, True)
     assert dataset.progress[-1].rows == 3
 
@@ -75,7 +75,7 @@ def test_arrays_keep_dtype_in_native_byte_order(tmp_path: Path, dtype: str, orde
         assert stored.dtype == (np.float32 if dtype == "<f2" else np.dtype(dtype).newbyteorder("="))
         assert stored.flags.c_contiguous
         np.testing.assert_array_equal(stored, array)
-    assert not [*dataset.folder.glob(".*")]
+    assert not [*dataset.directory.glob(".*")]
 
 
 @pytest.mark.parametrize("order", ["C", "F"])

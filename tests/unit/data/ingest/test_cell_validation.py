@@ -20,7 +20,7 @@ Y = [1.0, 2.0, 3.0]
 
 
 def preview_rows(dataset: IngestedDataset) -> list[list[Any]]:
-    with open_reader(dataset.to_dataset(), dataset.folder) as view:
+    with open_reader(dataset.to_dataset(), dataset.directory) as view:
         return view.read_rows(0, dataset.content.rows)
 
 
@@ -37,7 +37,7 @@ def test_timestamps_of_every_unit_and_time_zone(tmp_path: Path, write: Any, feat
     dataset = ingest(tmp_path, write(times), target=("y",), features=features, types=types, imputation="mean")
     assert [row[0] for row in preview_rows(dataset)] == ["1970-01-01T00:00:00", "1970-01-01T00:00:00.000001", None]
     assert preview_rows(dataset)[0][1:3] == ["1970-01-01T00:00:00.000001+00:00", "1970-01-01T00:00:00+00:00"]
-    profile = profile_dataset(dataset.to_dataset(), dataset.folder, lambda _: None)
+    profile = profile_dataset(dataset.to_dataset(), dataset.directory, lambda _: None)
     assert [column.distinct for column in profile.columns] == [2, 3, 1, 3]
 
 
@@ -68,7 +68,7 @@ def test_first_and_last_accepted_day(tmp_path: Path) -> None:
 
 def decode_codes(dataset: IngestedDataset) -> list[int]:
     assert dataset.content.features is not None
-    (path,) = dataset.folder.glob("table.*.arrow")
+    (path,) = dataset.directory.glob("table.*.arrow")
     (read,) = TableFeatures(path, dataset.content.features).read(np.arange(dataset.content.rows))
     return [int(code) for code in read]
 

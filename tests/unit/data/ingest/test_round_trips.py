@@ -44,9 +44,9 @@ def test_round_trip(kind: str, rows: list[tuple[float | None, str | None, bool |
     first = (0.5, "first", True, 1.0)  # so that every column has a value
     columns = zip(*[first, *rows], strict=True)
     table = pa.table([list(column) for column in columns], schema=_SCHEMA)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as directory:
         dataset = ingest(
-            Path(folder),
+            Path(directory),
             (f"t.{kind.split()[0].replace('utf-16', 'csv')}", _ENCODERS[kind](table)),
             target=("y",),
             types={"number": "number", "text": "category", "flag": "boolean"},

@@ -50,7 +50,7 @@ def test_each_format(tmp_path: Path, kind: str) -> None:
         inputs=2,
         targets=1,
         classes=None,
-        bytes=sum(path.stat().st_size for path in dataset.folder.iterdir()),
+        bytes=sum(path.stat().st_size for path in dataset.directory.iterdir()),
         smallest=3,
         largest=6,
         distributions=False,

@@ -24,16 +24,16 @@ TABLE: dict[str, list[Any]] = {
 X, Y = np.arange(12.0, dtype=np.float32).reshape(4, 3), np.arange(4.0).reshape(4, 1)
 
 
-def save_chunk(folder: Path, content: bytes) -> Path:
+def save_chunk(directory: Path, content: bytes) -> Path:
     """Save an upload chunk as the service does, with its digest in its name."""
     digest = hashlib.sha256(content).hexdigest()[:32]
-    path = folder / f"{len([*folder.iterdir()])}.{digest}.part"
+    path = directory / f"{len([*directory.iterdir()])}.{digest}.part"
     path.write_bytes(content)
     return path
 
 
-def ingest(folder: Path, paths: dict[FieldName, Path] | Sequence[Path], **options: Any) -> Path:
-    output = folder / "stored"
+def ingest(directory: Path, paths: dict[FieldName, Path] | Sequence[Path], **options: Any) -> Path:
+    output = directory / "stored"
     output.mkdir()
     if isinstance(paths, dict):
         sources = [SourceFile((path,), "", "", field) for field, path in paths.items()]
@@ -45,8 +45,8 @@ def ingest(folder: Path, paths: dict[FieldName, Path] | Sequence[Path], **option
     return output
 
 
-def find_file(folder: Path, name: str) -> Path:
-    (path,) = folder.glob(f"{name}.*")
+def find_file(directory: Path, name: str) -> Path:
+    (path,) = directory.glob(f"{name}.*")
     return path
 
 
@@ -87,9 +87,9 @@ def test_npy_files_are_linked(tmp_path: Path, targets: npt.NDArray[Any]) -> None
         "inputs": save_chunk(tmp_path, npy_bytes(X)),
         "targets": save_chunk(tmp_path, npy_bytes(targets)),
     }
-    folder = ingest(tmp_path, paths)
+    directory = ingest(tmp_path, paths)
     for field, path in paths.items():
-        assert find_file(folder, field).samefile(path)
+        assert find_file(directory, field).samefile(path)
 
 
 @pytest.mark.parametrize(
