@@ -19,6 +19,7 @@ from nabla.engine.services.batch_predictions import BatchPredictions
 from nabla.engine.services.checkpoints import Checkpoints
 from nabla.engine.services.dataset_analysis import DatasetAnalysis
 from nabla.engine.services.datasets import DatasetService
+from nabla.engine.services.evaluations import EvaluationService
 from nabla.engine.services.job_validation import JobLimits
 from nabla.engine.services.jobs import JobService
 from nabla.engine.services.networks import ModelTransfer, NetworkService
@@ -38,6 +39,7 @@ class EngineServices:
     journal: Journal
     registry: Registry
     networks: NetworkService
+    evaluations: EvaluationService
     model_transfer: ModelTransfer
     datasets: DatasetService
     dataset_analysis: DatasetAnalysis
@@ -128,7 +130,7 @@ def open_engine(settings: Settings) -> EngineServices:
     """
     data_dir = DataDir(settings.data_dir)
     journal = Journal(data_dir.journal)
-    registry = Registry(journal)
+    registry = Registry(journal, unique_names=settings.unique_names)
     remove_orphaned_files(registry, data_dir)
     gpus = detect_gpus() if settings.gpus == "auto" else GpuInventory(unavailable_reason="NABLA_GPUS is set to none")
     slots = [Slot(f"cpu-{number}", settings.resolved_cores_per_cpu_slot) for number in range(settings.cpu_slots)]
@@ -155,6 +157,7 @@ def open_engine(settings: Settings) -> EngineServices:
         journal=journal,
         registry=registry,
         networks=networks,
+        evaluations=EvaluationService(registry, data_dir, networks),
         model_transfer=ModelTransfer(registry, data_dir, model_io, settings.max_parameters),
         datasets=DatasetService(registry, data_dir, ingest, settings.max_uploads, settings.max_open_uploads),
         dataset_analysis=DatasetAnalysis(registry, data_dir, profile),

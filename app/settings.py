@@ -122,6 +122,13 @@ class Settings(BaseSettings):
             "half of what the job leaves of its slot's share of the available memory.",
         ),
     ] = None
+    unique_names: Annotated[
+        bool,
+        Field(
+            description="Reject a network or dataset with a name that another one has. By default the name then stands "
+            "for the newest."
+        ),
+    ] = False
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
         Field(description="Lowest level of log messages; debug also logs every request."),

@@ -10,6 +10,7 @@ NablaError
 ├── Busy                 too many concurrent requests
 ├── Unavailable          the service is shutting down, or a job did not respond in time
 ├── Diverged             the cost or a weight became infinite or NaN
+├── OutOfTime            the time limit ended a run before it had a result
 └── StorageFailed        the data directory cannot be read or written
     ├── StorageFull      … no space is left on its disk
     └── Damaged          … a file or the journal is damaged
@@ -81,6 +82,10 @@ class Unavailable(NablaError):
 
 class Diverged(NablaError):
     """Raised when the cost or a weight became infinite or NaN."""
+
+
+class OutOfTime(NablaError):
+    """Raised when its time limit ended a run before the first epoch, or with weights worse than those at the start."""
 
 
 class StorageFailed(NablaError):

@@ -38,6 +38,9 @@ MAX_SEED = 2**63 - 1
 Precision = Literal["full", "tf32", "half"]
 
 ScalingName = Literal["none", "standardize", "min_max", "robust"]
+RowSelection = Literal["all", "unseen"]
+"""Rows of a dataset that an evaluation uses: all, or those that the version was not trained on."""
+OutlierHandling = Literal["keep", "compress"]
 FileFormat = Literal["csv", "parquet", "arrow", "npy"]
 """Formats of batch predictions."""
 DataFormat = Literal["csv", "tsv", "parquet", "arrow", "ndjson", "json", "npy", "npz", "idx"]
@@ -60,6 +63,7 @@ ErrorKind = Literal[
     "hung",
     "storage_failed",
     "dependency_failed",
+    "out_of_time",
     "internal",
 ]
 BatchState = Literal["queued", "succeeded", "failed", "cancelled"]

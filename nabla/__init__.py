@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         ServiceUnavailable,
         StatusError,
         TooManyRequests,
+        UnusualRowsWarning,
     )
 
 __all__ = [
@@ -72,6 +73,7 @@ __all__ = [
     "ServiceUnavailable",
     "StatusError",
     "TooManyRequests",
+    "UnusualRowsWarning",
 ]
 
 

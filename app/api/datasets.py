@@ -256,7 +256,9 @@ def _is_being_read(dataset: Dataset | Upload) -> bool:
 
 
 def _view(services: Services, dataset: Dataset | Upload) -> DatasetView:
-    return DatasetView.of(dataset, services.datasets.progress(dataset) if isinstance(dataset, Upload) else None)
+    if isinstance(dataset, Upload):
+        return DatasetView.of(dataset, (), services.datasets.progress(dataset))
+    return DatasetView.of(dataset, services.registry.datasets.shadowed_by(dataset))
 
 
 @router.get("/v1/datasets", summary="List datasets", responses=error_responses(422))
@@ -276,8 +278,11 @@ def get_dataset(dataset_id: DatasetId, services: ServicesDep) -> DatasetView:
     "/v1/datasets/{dataset_id}", status_code=204, summary="Delete a dataset", responses=error_responses(404, 409, 422)
 )
 def delete_dataset(dataset_id: DatasetId, services: ServicesDep) -> None:
-    """Delete a dataset, or stop reading it. 409 while an unfinished job or batch prediction needs it."""
-    dataset = services.datasets.resolve(dataset_id)
+    """Delete a dataset, or stop reading it.
+
+    409 while an unfinished job or batch prediction needs it, and for a name that several datasets have.
+    """
+    dataset = services.datasets.resolve_single(dataset_id)
     if isinstance(dataset, Upload):
         services.datasets.delete_upload(dataset)
     else:
@@ -430,7 +435,7 @@ async def split_dataset(
                 datasets = services.dataset_analysis.split(
                     dataset, shares, new.seed, new.stratified, idempotent.key(201)
                 )
-            view = SplitsView(data=[DatasetView.of(dataset) for dataset in datasets])
+            view = SplitsView(data=[_view(services, dataset) for dataset in datasets])
             return idempotent.response(201, view, f"/v1/datasets/{datasets[0].id}")
 
     return await to_thread.run_sync(split, limiter=services.upload_threads)

@@ -182,8 +182,12 @@ async def change_job(job: JobDep, change: JobChange, services: ServicesDep) -> J
 @router.delete(
     "/v1/jobs/{job_id}", status_code=204, summary="Delete a finished job", responses=error_responses(404, 409, 422)
 )
-async def delete_job(job: JobDep, services: ServicesDep) -> None:
-    """Delete a finished job with its history and its checkpoints. The version that it published stays."""
+async def delete_job(job_id: JobId, services: ServicesDep) -> None:
+    """Delete a finished job with its history and its checkpoints. The version that it published stays.
+
+    409 for a name that several jobs have.
+    """
+    job = await run_in_threadpool(services.registry.jobs.resolve_single, job_id)
     await run_in_threadpool(services.jobs.delete, job)
     services.event_streams.discard_job(job.id)
 

@@ -35,8 +35,10 @@ from nabla.app.schemas.networks import (
     VersionsView,
     VersionView,
 )
+from nabla.app.services import Services
 from nabla.engine.errors import InvalidInput
 from nabla.engine.literals import NetworkFormat
+from nabla.engine.records.network import NetworkRecord
 from nabla.engine.records.upload import UploadChunk
 
 router = APIRouter(tags=["1 networks"])
@@ -64,6 +66,10 @@ _FILE_PARAMETERS = [
 ]
 
 
+def _view(services: Services, network: NetworkRecord) -> NetworkView:
+    return NetworkView.of(network, services.registry.networks.shadowed_by(network))
+
+
 async def import_network(
     request: Request, services: ServicesDep, idempotent: IdempotentDep, digest: Digest = None
 ) -> Response:
@@ -86,7 +92,7 @@ async def import_network(
                 network = idempotent.replay(services.registry.networks.get)
                 if network is None:
                     network = services.model_transfer.import_network(path, name, fields.hints(), idempotent.key(201))
-                return idempotent.response(201, NetworkView.of(network), f"/v1/networks/{network.id}")
+                return idempotent.response(201, _view(services, network), f"/v1/networks/{network.id}")
 
         return await to_thread.run_sync(create, limiter=services.upload_threads)
 
@@ -137,7 +143,7 @@ def create_network(new: NewNetwork, services: ServicesDep, idempotent: Idempoten
         if network is None:
             preprocessing = new.preprocessing.config()
             network = services.networks.create_network(architecture, new.name, preprocessing, idempotent.key(201))
-        return idempotent.response(201, NetworkView.of(network), f"/v1/networks/{network.id}")
+        return idempotent.response(201, _view(services, network), f"/v1/networks/{network.id}")
 
 
 router.add_api_route(
@@ -157,13 +163,13 @@ router.add_api_route(
 def list_networks(services: ServicesDep, limit: Limit = 20, after: After = None) -> Page[NetworkView]:
     """List networks, newest first."""
     networks, has_more = services.registry.networks.page(after, limit)
-    return Page(data=[NetworkView.of(network) for network in networks], has_more=has_more)
+    return Page(data=[_view(services, network) for network in networks], has_more=has_more)
 
 
 @router.get("/v1/networks/{network_id}", summary="Get a network", responses=error_responses(404, 422))
 def get_network(network_id: NetworkId, services: ServicesDep) -> NetworkView:
     """Get a network's layers, the number of its current version, and its tags."""
-    return NetworkView.of(services.registry.networks.resolve(network_id))
+    return _view(services, services.registry.networks.resolve(network_id))
 
 
 @router.patch("/v1/networks/{network_id}", summary="Change a network", responses=error_responses(400, 404, 422))
@@ -171,20 +177,24 @@ def change_network(network_id: NetworkId, change: NetworkChange, services: Servi
     """Rename a network, make one of its versions current, or both.
 
     An older version then predicts again, until the next job that succeeds publishes a new one, which becomes current.
-    Several networks may share a name; it stands for the newest.
+    Several networks may share a name, unless the service is set to unique names; it stands for the newest, which lists
+    the others as `shadows`.
     """
     if change.name is None and change.version is None:
         raise InvalidInput("version", "Give a version, a name, or both.")
     record = services.registry.networks.resolve(network_id)
-    return NetworkView.of(services.networks.change_network(record, change.name, change.version))
+    return _view(services, services.networks.change_network(record, change.name, change.version))
 
 
 @router.delete(
     "/v1/networks/{network_id}", status_code=204, summary="Delete a network", responses=error_responses(404, 409, 422)
 )
 def delete_network(network_id: NetworkId, services: ServicesDep) -> None:
-    """Delete a network with all its versions. 409 while an unfinished job or batch prediction needs it."""
-    services.networks.delete_network(services.registry.networks.resolve(network_id))
+    """Delete a network with all its versions.
+
+    409 while an unfinished job or batch prediction needs it, and for a name that several networks have.
+    """
+    services.networks.delete_network(services.registry.networks.resolve_single(network_id))
 
 
 @router.post(
@@ -205,7 +215,7 @@ def clone_network(network_id: NetworkId, new: NewClone, services: ServicesDep, i
         if network is None:
             source = services.registry.networks.resolve(network_id)
             network = services.networks.clone_network(source, new.version, new.name, idempotent.key(201))
-        return idempotent.response(201, NetworkView.of(network), f"/v1/networks/{network.id}")
+        return idempotent.response(201, _view(services, network), f"/v1/networks/{network.id}")
 
 
 @router.get(

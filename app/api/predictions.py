@@ -24,7 +24,7 @@ from nabla.app.dependencies import (
 from nabla.app.http.body_limits import reserve_memory, stream_body
 from nabla.app.http.errors import error_responses
 from nabla.app.http.files import OCTET_STREAM, download_response
-from nabla.app.http.headers import negotiate_media_type, parse_media_type
+from nabla.app.http.headers import encode_warnings, negotiate_media_type, parse_media_type
 from nabla.app.http.raw_route import raw_post
 from nabla.app.predictions.decoding import (
     BODY_FIELD,
@@ -58,6 +58,7 @@ from nabla.app.schemas.predictions import (
     Version,
 )
 from nabla.app.services import Services
+from nabla.engine.data.input_warnings import InputWarnings
 from nabla.engine.errors import InvalidInput, Unavailable
 from nabla.engine.literals import FileFormat, VersionReference
 from nabla.engine.records.batch_prediction import BatchPrediction
@@ -136,6 +137,9 @@ async def predict(request: Request, network_id: NetworkId, services: ServicesDep
     many numeric columns as the network has inputs, in their order. With one of these types in `Accept` the response is
     a table with the columns `output_1` …; for classes `label`; and if requested `probability_CLASS` …, and the most
     likely classes as `top_1`, `top_1_score` …
+
+    Categories that did not occur in training, and numbers far outside those that did, are counted in `warnings`; a
+    binary response has them in the header `Nabla-Warnings`, as a list of display strings (RFC 9651).
 
     Requests that are pending at the same time are computed together, which does not change the outputs.
     """
@@ -219,12 +223,13 @@ async def _predict(request: Request, services: Services, load: LoadPredictor) ->
     options = PredictionOptions(media_type, query.top_k, query.probabilities)
     options.check(predictor)
     model = predictor.model
+    warnings = None if model.preprocessor.leaves_inputs_unchanged else InputWarnings()
     if content_type in ARROW_FORMATS:
-        outputs = await services.arrow_predictions.predict(stream_body(request), model)
+        outputs = await services.arrow_predictions.predict(stream_body(request), model, warnings)
     else:
-        rows = await open_npy(stream_body(request), model)
+        rows = await open_npy(stream_body(request), model, warnings)
         outputs = await services.batching.predict_blocks(model, rows.blocks, rows.count, BODY_FIELD)
-    return await _respond(request, services, predictor, outputs, options)
+    return await _respond(request, services, predictor, outputs, options, warnings)
 
 
 async def _predict_json(request: Request, services: Services, load: LoadPredictor, media_type: str) -> Response:
@@ -235,21 +240,35 @@ async def _predict_json(request: Request, services: Services, load: LoadPredicto
     options = PredictionOptions(media_type, parsed.top_k, parsed.probabilities)
     options.check(predictor)
     model = predictor.model
-    rows = await run_in_threadpool(prepare_rows, parsed, model) if in_thread else prepare_rows(parsed, model)
+    warnings = None if model.preprocessor.leaves_inputs_unchanged else InputWarnings()
+    if in_thread:
+        rows = await run_in_threadpool(prepare_rows, parsed, model, warnings)
+    else:
+        rows = prepare_rows(parsed, model, warnings)
     check_row_count(len(rows), model.network.architecture)
     outputs = model.rescale_outputs(await services.batching.predict(model.network, rows), "inputs")
-    return await _respond(request, services, predictor, outputs, options)
+    return await _respond(request, services, predictor, outputs, options, warnings)
 
 
 async def _respond(
-    request: Request, services: Services, predictor: Predictor, outputs: Predictions, options: PredictionOptions
+    request: Request,
+    services: Services,
+    predictor: Predictor,
+    outputs: Predictions,
+    options: PredictionOptions,
+    warnings: InputWarnings | None,
 ) -> Response:
     reserve_memory(request, outputs.nbytes)
+    sentences = () if warnings is None else warnings.sentences()
     if options.media_type in ARROW_FORMATS:
-        return await services.arrow_predictions.encode_response(predictor, outputs, options)
-    if outputs.size > MAX_INLINE_OUTPUTS:
-        return await run_in_threadpool(encode_response, predictor, outputs, options)
-    return encode_response(predictor, outputs, options)
+        response = await services.arrow_predictions.encode_response(predictor, outputs, options)
+    elif outputs.size > MAX_INLINE_OUTPUTS:
+        response = await run_in_threadpool(encode_response, predictor, outputs, options, sentences)
+    else:
+        response = encode_response(predictor, outputs, options, sentences)
+    if sentences and options.media_type != JSON:
+        response.headers.update(encode_warnings(sentences))
+    return response
 
 
 @router.post(
@@ -352,7 +371,7 @@ def cancel_batch_prediction(batch_id: BatchId, services: ServicesDep) -> BatchPr
 )
 def delete_batch_prediction(batch_id: BatchId, services: ServicesDep) -> None:
     """Delete a batch prediction and its file; if it is queued or running, it is stopped."""
-    services.batch_predictions.delete(services.registry.batch_predictions.resolve(batch_id))
+    services.batch_predictions.delete(services.registry.batch_predictions.resolve_single(batch_id))
 
 
 # Not async, so that FastAPI runs it in a thread: it computes for a long time.
@@ -363,13 +382,18 @@ def delete_batch_prediction(batch_id: BatchId, services: ServicesDep) -> None:
     responses=error_responses(400, 404, 409, 413, 415, 422),
 )
 def evaluate(network_id: NetworkId, new: NewEvaluation, services: ServicesDep) -> EvaluationView:
-    """Evaluate the current version of a network, or another one, on a dataset.
+    """Evaluate the current version of a network, or another one, on rows that it was not trained on.
+
+    Without `dataset_id` these are the other part of the split that it was trained on, else its validation dataset, else
+    the rows that were held out for validation. Of a dataset that it was trained on, or whose part it was trained on,
+    only the unseen rows are used unless `rows` is `all`. `trained_rows` counts rows that equal rows it was trained on.
 
     Returns the cost (loss); for classes accuracy, precision, recall and the confusion matrix; for numeric targets R²,
     and errors in the units of the targets.
     """
     network = services.registry.networks.resolve(network_id)
-    with error_field("dataset_id"):
-        dataset = services.datasets.resolve_ready(new.dataset_id)
-    version, evaluation = services.networks.evaluate(network, new.version, dataset)
-    return EvaluationView.of(network, version, dataset, evaluation)
+    dataset = None
+    if new.dataset_id is not None:
+        with error_field("dataset_id"):
+            dataset = services.datasets.resolve_ready(new.dataset_id)
+    return EvaluationView.of(network, services.evaluations.evaluate(network, new.version, dataset, new.rows))

@@ -18,8 +18,9 @@ from nabla.app.cli.options import (
     Local,
     Target,
     Url,
+    Yes,
 )
-from nabla.app.cli.output import echo, log, print_deleted, print_json, print_list, print_table
+from nabla.app.cli.output import confirm_deletion, echo, log, print_deleted, print_json, print_list, print_table
 from nabla.app.cli.service import open_client
 from nabla.app.schemas.datasets import ColumnProfileView, DatasetView
 
@@ -115,9 +116,12 @@ def _describe_values(column: ColumnProfileView) -> str:
 
 
 @datasets_app.command(cls=CliCommand)
-def delete(dataset: DatasetArgument, url: Url = DEFAULT_URL, local: Local = False, json: Json = False) -> None:
+def delete(
+    dataset: DatasetArgument, yes: Yes = False, url: Url = DEFAULT_URL, local: Local = False, json: Json = False
+) -> None:
     """Delete a dataset, unless an unfinished job or batch prediction needs it."""
     with open_client(url, local) as client:
         deleted = client.get_dataset(dataset)
+        confirm_deletion(deleted, dataset, deleted.view.shadows, yes)
         deleted.delete()
     print_deleted(deleted, json)

@@ -54,7 +54,7 @@ def _run(epochs: int) -> int:
             console.print(f"The job {job.state}: {job.view.error.message if job.view.error else ''}")
             return EXIT_FAILED
         console.print(cost_chart(job.history()))
-        predicted = job.get_network().predict(images[test].tolist()).labels or []
+        predicted = [*map(str, job.get_network().predict(images[test].tolist()).labels or [])]
     expected = [str(label) for label in labels[test]]
     accuracy = sum(a == b for a, b in zip(predicted, expected, strict=True)) / len(expected)
     _show_images(console, images[test], predicted, expected)

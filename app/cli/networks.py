@@ -18,10 +18,11 @@ from nabla.app.cli.options import (
     NetworkArgument,
     Url,
     Version,
+    Yes,
     parse_hidden,
     parse_version,
 )
-from nabla.app.cli.output import echo, print_deleted, print_json, print_list, print_table
+from nabla.app.cli.output import confirm_deletion, echo, print_deleted, print_json, print_list, print_table
 from nabla.app.cli.service import open_client
 from nabla.app.client.defaults import default_network
 from nabla.app.schemas.networks import NetworkView
@@ -125,10 +126,13 @@ def show(network: NetworkArgument, url: Url = DEFAULT_URL, local: Local = False,
 
 
 @networks_app.command(cls=CliCommand)
-def delete(network: NetworkArgument, url: Url = DEFAULT_URL, local: Local = False, json: Json = False) -> None:
+def delete(
+    network: NetworkArgument, yes: Yes = False, url: Url = DEFAULT_URL, local: Local = False, json: Json = False
+) -> None:
     """Delete a network with all its versions, unless an unfinished job or batch prediction needs it."""
     with open_client(url, local) as client:
         deleted = client.get_network(network)
+        confirm_deletion(deleted, network, deleted.view.shadows, yes)
         deleted.delete()
     print_deleted(deleted, json)
 

@@ -57,6 +57,7 @@ Imputation = Annotated[
         "rejected."
     ),
 ]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")]
 Hidden = Annotated[str, typer.Option(metavar="UNITS", help="Units of each hidden layer.")]
 Version = Annotated[str, typer.Option(help="Version number or tag.")]
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Any, Protocol, TypeVar
 
+import typer
 from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Table
@@ -15,6 +16,10 @@ View = TypeVar("View", bound=BaseModel, covariant=True)
 
 class Resource(Protocol[View]):
     """A resource of the client."""
+
+    @property
+    def id(self) -> str:
+        """Its id."""
 
     @property
     def view(self) -> View:
@@ -89,6 +94,29 @@ def print_list(
         print_json({"data": views[:limit], "has_more": len(views) > limit})
     else:
         print_table(header, map(to_row, views[:limit]))
+
+
+def confirm_deletion(resource: Resource[Any], reference: str, shadows: list[str], yes: bool) -> None:
+    """Ask before a resource is deleted.
+
+    Args:
+        resource: The resource.
+        reference: Its id or name, as given by the user.
+        shadows: Ids of older resources with the same name.
+        yes: Do not ask.
+
+    Raises:
+        ValueError: Several resources have the name, or there is no terminal to ask on.
+        typer.Abort: The user declined.
+    """
+    if shadows and reference != resource.id:
+        ids = ", ".join((resource.id, *reversed(shadows)))
+        raise ValueError(f"{len(shadows) + 1} have the name {reference!r}: {ids}. Give the id of one of them.")
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise ValueError(f"{resource!r} is not deleted without a confirmation; give --yes.")
+    typer.confirm(f"Delete {resource!r}?", abort=True, err=True)
 
 
 def print_deleted(resource: Resource[Any], as_json: bool) -> None:

@@ -33,6 +33,7 @@ from nabla.app.cli.service import open_client
 from nabla.app.client import BatchPrediction, Client, Dataset, NotFound
 from nabla.app.schemas.networks import VersionView
 from nabla.app.schemas.predictions import EvaluationView
+from nabla.engine.literals import RowSelection
 
 predict_app = typer.Typer(add_completion=False)
 evaluate_app = typer.Typer(add_completion=False)
@@ -101,32 +102,44 @@ def _parse_row(row: dict[str, str]) -> dict[str, float | str]:
 def evaluate(
     network: NetworkArgument,
     dataset: Annotated[
-        str, typer.Argument(metavar="DATASET", help="Id or name of a dataset, or a file with the target columns.")
-    ],
+        str | None,
+        typer.Argument(
+            metavar="[DATASET]",
+            help="Id or name of a dataset, or a file with the target columns. Default: rows that the network was not "
+            "trained on.",
+        ),
+    ] = None,
     target: Target = None,
     label: Label = None,
     imputation: Imputation = None,
     version: Version = DEFAULT_VERSION,
+    all_rows: Annotated[
+        bool, typer.Option("--all-rows", help="Also use rows that the network was trained on.")
+    ] = False,
     url: Url = DEFAULT_URL,
     local: Local = False,
     json: Json = False,
 ) -> None:
-    """Measure the cost (loss) and the accuracy or R² of a network on a dataset or a file.
+    """Measure the cost (loss) and the accuracy or R² of a network.
 
-    The target columns of a file are by default those that the network was
-    trained on.
+    It is measured on a dataset, on a file, or on the rows that were held out
+    of training. The target columns of a file are by default those that the
+    network was trained on.
     """
-    path = Path(dataset)
+    path = None if dataset is None else Path(dataset)
+    selection: RowSelection | None = "all" if all_rows else None
     with open_client(url, local) as client:
         evaluated = client.get_network(network)
-        if path.is_file():
+        if path is not None and path.is_file():
             metadata = evaluated.get_version(parse_version(version))
             options: dict[str, Any] = {"imputation": imputation} if imputation else {}
             options |= {"target": target} if target else {"label": label} if label else _target_option(client, metadata)
             with _temporary_dataset(client, path, metadata, classes=metadata.classes, **options) as rows:
-                evaluation = evaluated.evaluate(rows, metadata.version)
+                evaluation = evaluated.evaluate(rows, metadata.version, rows=selection)
         else:
-            evaluation = evaluated.evaluate(dataset, parse_version(version))
+            evaluation = evaluated.evaluate(dataset, parse_version(version), rows=selection)
+    for warning in evaluation.warnings:
+        log(f"Note: {warning}")
     if json:
         print_json(evaluation)
         return

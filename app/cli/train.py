@@ -131,9 +131,9 @@ def _upload(client: Client, file: Path, target: list[str], label: str | None, op
         return dataset
 
 
-def _is_number(text: str) -> bool:
+def _is_number(label: bool | float | str) -> bool:
     try:
-        float(text)
+        float(label)
     except ValueError:
         return False
     return True

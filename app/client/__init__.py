@@ -31,6 +31,7 @@ from nabla.app.client.errors import (
     ServiceUnavailable,
     StatusError,
     TooManyRequests,
+    UnusualRowsWarning,
 )
 from nabla.app.client.history import History
 from nabla.app.client.request_encoding import Frame
@@ -64,4 +65,5 @@ __all__ = [
     "ServiceUnavailable",
     "StatusError",
     "TooManyRequests",
+    "UnusualRowsWarning",
 ]

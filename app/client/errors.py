@@ -30,6 +30,10 @@ class NablaError(Exception):
     """Base class of all errors that the client defines."""
 
 
+class UnusualRowsWarning(UserWarning):
+    """Rows to predict have categories that did not occur in training, or numbers far outside those that did."""
+
+
 class StatusError(NablaError):
     """The service responded with an error status.
 

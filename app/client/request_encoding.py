@@ -9,11 +9,14 @@ import io
 import json
 import re
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
+from urllib.parse import unquote
 
+from nabla.app.client.errors import UnusualRowsWarning
 from nabla.app.schemas.predictions import PredictionView
 
 if TYPE_CHECKING:
@@ -30,6 +33,8 @@ _NAME = re.compile(r"(?!(?:net|ds|job|bp)_)[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}")
 _COMPRESSION_SUFFIXES = (".gz", ".zst", ".zstd")
 # Formats without magic bytes: the service cannot detect them in a body, which has no file name.
 _TEXT_FORMATS = {".tsv": "tsv", ".tab": "tsv", ".ndjson": "ndjson", ".jsonl": "ndjson", ".json": "json", ".csv": "csv"}
+# An item of the Nabla-Warnings header (RFC 9651).
+_DISPLAY_STRING = re.compile(r'%"([^"]*)"')
 # Larger record batches are sliced before they are encoded.
 _BATCH_BYTES = 2**23
 
@@ -97,6 +102,12 @@ def decode_predictions(rows: Any, content: bytes) -> Any:
     if _is_array(rows):
         return _decode_npy(content)
     return PredictionView.model_validate_json(content)
+
+
+def warn_about_rows(header: str | None) -> None:
+    """Issue a Python warning for each sentence in the Nabla-Warnings header of a response."""
+    for match in _DISPLAY_STRING.finditer(header or ""):
+        warnings.warn(unquote(match[1]), UnusualRowsWarning, stacklevel=3)
 
 
 def encode_arrow_stream(frame: Frame) -> Iterator[bytes]:

@@ -1,9 +1,10 @@
-"""Request headers: content negotiation, Prefer and Content-Digest."""
+"""Headers: content negotiation, Prefer, Content-Digest, and warnings of binary responses."""
 
 import base64
 import binascii
 import hashlib
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import Annotated
@@ -17,6 +18,8 @@ from nabla.engine.errors import InvalidInput
 _DEFAULT_WAIT_SECONDS = 30.0
 _MAX_WAIT_SECONDS = 600.0
 _CONTENT_DIGEST = "Content-Digest"
+WARNINGS_HEADER = "Nabla-Warnings"
+"""Header of binary responses with the sentences that JSON has in `warnings`: a list of display strings (RFC 9651)."""
 _DIGEST_MEMBER = re.compile(r"([a-z*][a-z0-9_.*-]*)=:([A-Za-z0-9+/=]*):", re.ASCII)
 
 Prefer = Annotated[
@@ -135,3 +138,17 @@ def _parse_sha256(header: str) -> str:
             _CONTENT_DIGEST, "This is not a SHA-256; expected sha-256=:…: with the 32 bytes of the digest in base64."
         )
     return digest.hex()
+
+
+def encode_warnings(sentences: Sequence[str]) -> dict[str, str]:
+    """Return the header with warnings; none if there are none."""
+    if not sentences:
+        return {}
+    return {WARNINGS_HEADER: ", ".join(f'%"{_encode_display_string(text)}"' for text in sentences)}
+
+
+def _encode_display_string(text: str) -> str:
+    return "".join(
+        chr(byte) if 0x20 <= byte < 0x7F and byte not in b'%"' else f"%{byte:02x}"
+        for byte in text.encode("utf-8", "replace")
+    )

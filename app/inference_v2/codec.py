@@ -9,7 +9,7 @@ from fastapi import Response
 
 from nabla.app.inference_v2.repository import INPUTS, LABELS, OUTPUTS, PROBABILITIES, output_specs
 from nabla.app.inference_v2.tensors import BYTES, Array, Tensor, decode_tensor, encode_tensor
-from nabla.engine.data.schema import Cell
+from nabla.engine.data.schema import Cell, class_names
 from nabla.engine.errors import InvalidInput, TooLarge
 from nabla.engine.records.network import NetworkRecord, Version
 from nabla.engine.training.metrics import class_scores, predicted_codes, top_k_codes
@@ -236,7 +236,10 @@ class _OutputEncoder:
     """Output tensors of a model as arrays."""
 
     def __init__(self, version: Version, outputs: Predictions) -> None:
-        self._classes = np.array(version.classes or (), object)
+        classes = version.classes or ()
+        self._names = class_names(classes)
+        # Text is in an array of objects; numbers and booleans have an array of their type.
+        self._labels: Array = np.array(classes, object if isinstance(next(iter(classes), ""), str) else None)
         self._outputs = outputs
 
     def array(self, output: RequestedOutput) -> Array:
@@ -244,7 +247,7 @@ class _OutputEncoder:
         if count is not None:
             return self._classification(count, output.name)
         if output.name == LABELS:
-            return self._classes[predicted_codes(self._outputs)]
+            return self._labels[predicted_codes(self._outputs)]
         return {OUTPUTS: self._outputs, PROBABILITIES: class_scores(self._outputs)}[output.name]
 
     def _classification(self, count: Any, name: str) -> Array:
@@ -254,5 +257,5 @@ class _OutputEncoder:
         scores, codes = class_scores(self._outputs), top_k_codes(self._outputs, count)
         texts = np.empty(codes.shape, object)
         for (row, rank), code in np.ndenumerate(codes):
-            texts[row, rank] = f"{scores[row, code]:f}:{code}:{self._classes[code]}"
+            texts[row, rank] = f"{scores[row, code]:f}:{code}:{self._names[code]}"
         return texts

@@ -14,6 +14,8 @@ from nabla.engine.training.metrics import gives_probabilities
 INPUTS, OUTPUTS, LABELS, PROBABILITIES = "inputs", "outputs", "labels", "probabilities"
 _FLOAT_DATATYPES: dict[DtypeName, str] = {"float32": "FP32", "float64": "FP64"}
 _COLUMN_DATATYPES: dict[ColumnType, str] = {"number": "FP64", "boolean": "BOOL", "category": "BYTES", "date": "BYTES"}
+# Classes of one version have one type.
+_LABEL_DATATYPES: dict[type, str] = {bool: "BOOL", int: "INT64", float: "FP64", str: "BYTES"}
 
 
 class ModelRepository:
@@ -87,7 +89,7 @@ def output_specs(architecture: Architecture, version: Version) -> list[TensorSpe
     datatype = _FLOAT_DATATYPES[architecture.dtype]
     specs = [TensorSpec(OUTPUTS, datatype, (-1, architecture.outputs))]
     if version.classes is not None:
-        specs.append(TensorSpec(LABELS, "BYTES", (-1,)))
+        specs.append(TensorSpec(LABELS, _LABEL_DATATYPES[type(version.classes[0])], (-1,)))
     if gives_probabilities(architecture, version.classes):
         specs.append(TensorSpec(PROBABILITIES, datatype, (-1, len(version.classes or ()))))
     return specs

@@ -15,6 +15,7 @@ from nabla.app.predictions.batching import PredictionBatcher
 from nabla.app.predictions.decoding import BLOCK_BYTES, BODY_FIELD, max_rows
 from nabla.app.predictions.encoding import ARROW_FORMATS, PredictionOptions, Predictor
 from nabla.engine.data.features import RawInputs
+from nabla.engine.data.input_warnings import InputWarnings
 from nabla.engine.data.schema import Column
 from nabla.engine.services.arrow_predictions import ArrowCodec, DecodedRows
 from nabla.engine.training.model import Model, Predictions
@@ -30,8 +31,8 @@ class ArrowPredictions:
         self._batching = batching
         self._threads = CapacityLimiter(max_requests)
 
-    async def predict(self, stream: AsyncIterator[bytes], model: Model) -> Predictions:
-        """Return the predictions (rows, outputs) for an Arrow table.
+    async def predict(self, stream: AsyncIterator[bytes], model: Model, warnings: InputWarnings | None) -> Predictions:
+        """Return the predictions (rows, outputs) for an Arrow table, and collect what is unusual about its rows.
 
         Raises:
             InvalidInput: The table is malformed, or does not fit the model.
@@ -53,7 +54,7 @@ class ArrowPredictions:
             )
             decoded = await to_thread.run_sync(decode, limiter=self._threads)
             with decoded.file:
-                blocks = _read_blocks(decoded, model)
+                blocks = _read_blocks(decoded, model, warnings)
                 return await self._batching.predict_blocks(model, blocks, decoded.rows, BODY_FIELD)
 
     async def encode_response(self, predictor: Predictor, outputs: Predictions, options: PredictionOptions) -> Response:
@@ -92,14 +93,15 @@ class ArrowPredictions:
             await run_in_threadpool(self._codec.close_request, directory)
 
 
-async def _read_blocks(decoded: DecodedRows, model: Model) -> AsyncIterator[Matrix]:
+async def _read_blocks(decoded: DecodedRows, model: Model, warnings: InputWarnings | None) -> AsyncIterator[Matrix]:
     widest = max(_raw_width(model), model.network.architecture.inputs)
     block_rows = max(1, BLOCK_BYTES // (8 * widest))
     for first in range(0, decoded.rows, block_rows):
-        yield await run_in_threadpool(_prepare_block, decoded, model, first, min(block_rows, decoded.rows - first))
+        rows = min(block_rows, decoded.rows - first)
+        yield await run_in_threadpool(_prepare_block, decoded, model, first, rows, warnings)
 
 
-def _prepare_block(decoded: DecodedRows, model: Model, first: int, rows: int) -> Matrix:
+def _prepare_block(decoded: DecodedRows, model: Model, first: int, rows: int, warnings: InputWarnings | None) -> Matrix:
     """Read and preprocess the next rows of the file."""
     columns, width = model.preprocessor.columns, _raw_width(model)
     block = np.fromfile(decoded.file, np.float64, rows * width).reshape(rows, width)
@@ -107,7 +109,7 @@ def _prepare_block(decoded: DecodedRows, model: Model, first: int, rows: int) ->
     def field(row: int, column: int) -> str:
         return f"{BODY_FIELD}.{first + row}.{column if columns is None else columns[column].name}"
 
-    return model.preprocess(_split_columns(block, columns), rows, field, first)
+    return model.preprocess(_split_columns(block, columns), rows, field, first, warnings)
 
 
 def _raw_width(model: Model) -> int:

@@ -14,6 +14,7 @@ from msgspec import Meta
 from nabla.app.schemas.common import TAG_PATTERN
 from nabla.app.schemas.predictions import MAX_TOP_K, NewPrediction
 from nabla.engine.data.ingest.formats.npy import MAGIC, ArrayHeader, read_npy_header
+from nabla.engine.data.input_warnings import InputWarnings
 from nabla.engine.errors import InvalidInput, TooLarge
 from nabla.engine.nn.architecture import Architecture
 from nabla.engine.training.model import Model
@@ -77,20 +78,22 @@ def parse_prediction_request(body: bytes) -> PredictionRequest:
     return request
 
 
-def prepare_rows(request: PredictionRequest, model: Model) -> Matrix:
-    """Return the preprocessed rows (rows, inputs) of a request.
+def prepare_rows(request: PredictionRequest, model: Model, warnings: InputWarnings | None) -> Matrix:
+    """Return the preprocessed rows (rows, inputs) of a request, and collect what is unusual about them.
 
     Raises:
         InvalidInput: A row does not fit the model; it names row and column.
     """
     if request.inputs is None:
         assert not isinstance(request, NumericRequest)
-        return model.preprocess_records(request.rows or [], "rows")
+        return model.preprocess_records(request.rows or [], "rows", warnings)
     if isinstance(request, NumericRequest) and model.preprocessor.columns is None:
         matrix = _as_matrix(request.inputs, model.network.architecture.inputs)
         if matrix is not None:
-            return model.preprocess(matrix, len(matrix), lambda row, column: f"inputs.{row}.{column}")
-    return model.preprocess_rows(request.inputs, "inputs")
+            return model.preprocess(
+                matrix, len(matrix), lambda row, column: f"inputs.{row}.{column}", warnings=warnings
+            )
+    return model.preprocess_rows(request.inputs, "inputs", warnings)
 
 
 def _as_matrix(rows: list[list[float]], width: int) -> Matrix | None:
@@ -129,8 +132,8 @@ class NpyRows:
     blocks: AsyncIterator[Matrix]
 
 
-async def open_npy(stream: AsyncIterator[bytes], model: Model) -> NpyRows:
-    """Read the header of a .npy body, and return its rows.
+async def open_npy(stream: AsyncIterator[bytes], model: Model, warnings: InputWarnings | None) -> NpyRows:
+    """Read the header of a .npy body, and return its rows; `warnings` collects what is unusual about them.
 
     Raises:
         InvalidInput: The array does not fit the model. Iterating over the blocks raises it as well.
@@ -139,10 +142,12 @@ async def open_npy(stream: AsyncIterator[bytes], model: Model) -> NpyRows:
     body = _NpyBody(stream)
     header = await body.read_header()
     _check_header(header, model)
-    return NpyRows(header.rows, _read_blocks(body, header, model))
+    return NpyRows(header.rows, _read_blocks(body, header, model, warnings))
 
 
-async def _read_blocks(body: "_NpyBody", header: ArrayHeader, model: Model) -> AsyncIterator[Matrix]:
+async def _read_blocks(
+    body: "_NpyBody", header: ArrayHeader, model: Model, warnings: InputWarnings | None
+) -> AsyncIterator[Matrix]:
     block_rows = min(header.rows, max(1, BLOCK_BYTES // header.bytes_per_row))
     # One buffer is filled while the other is computed. Allocating new ones would take as long as filling them.
     buffer_count = 1 if header.rows == block_rows else 2
@@ -151,11 +156,13 @@ async def _read_blocks(body: "_NpyBody", header: ArrayHeader, model: Model) -> A
         rows = await body.read_rows(header, min(block_rows, header.rows - first), next(buffers))
         if first + len(rows) == header.rows:
             await body.check_end()
-        yield _prepare_block(rows, first, model)
+        yield _prepare_block(rows, first, model, warnings)
 
 
-def _prepare_block(rows: Matrix, first: int, model: Model) -> Matrix:
-    return model.preprocess(rows, len(rows), lambda row, column: f"{BODY_FIELD}.{first + row}.{column}")
+def _prepare_block(rows: Matrix, first: int, model: Model, warnings: InputWarnings | None) -> Matrix:
+    return model.preprocess(
+        rows, len(rows), lambda row, column: f"{BODY_FIELD}.{first + row}.{column}", first, warnings
+    )
 
 
 def _check_header(header: ArrayHeader, model: Model) -> None:

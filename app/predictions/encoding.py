@@ -1,7 +1,7 @@
 """Encoding of predictions: options, and responses as JSON or .npy."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -13,6 +13,7 @@ from fastapi import Response
 from fastapi.responses import StreamingResponse
 
 from nabla.engine.data.export import ArrowIpcFormat
+from nabla.engine.data.schema import Classes
 from nabla.engine.training.metrics import (
     check_gives_probabilities,
     check_has_classes,
@@ -47,7 +48,7 @@ class Predictor:
 
     identity: dict[str, str | int | None]
     model: Model
-    classes: tuple[str, ...] | None
+    classes: Classes | None
 
 
 @dataclass(frozen=True)
@@ -71,17 +72,20 @@ class PredictionOptions:
             check_gives_probabilities(architecture, predictor.classes, "probabilities")
 
 
-def encode_response(predictor: Predictor, outputs: Matrix, options: PredictionOptions) -> Response:
+def encode_response(
+    predictor: Predictor, outputs: Matrix, options: PredictionOptions, warnings: Sequence[str]
+) -> Response:
     """Return predictions as JSON or .npy.
 
     Args:
         predictor: The model that predicted.
         outputs: The outputs (rows, outputs) in the units of the targets.
         options: Options that were checked for the predictor.
+        warnings: Sentences about unusual rows, for JSON.
     """
     if options.media_type == NPY:
         return _npy_response(class_scores(outputs) if options.probabilities else outputs)
-    chunks = _json_chunks(predictor, outputs, options)
+    chunks = _json_chunks(predictor, outputs, options, warnings)
     if len(outputs) <= _CHUNK_ROWS:
         return Response(b"".join(chunks), media_type=JSON)
     return StreamingResponse(chunks, media_type=JSON)
@@ -99,7 +103,9 @@ def _npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:
     return header.getvalue()
 
 
-def _json_chunks(predictor: Predictor, outputs: Matrix, options: PredictionOptions) -> Iterator[bytes]:
+def _json_chunks(
+    predictor: Predictor, outputs: Matrix, options: PredictionOptions, warnings: Sequence[str]
+) -> Iterator[bytes]:
     yield _encode_json(predictor.identity).removesuffix(b"}")
     yield from _json_array(b"outputs", outputs)
     if predictor.classes is None:
@@ -111,7 +117,7 @@ def _json_chunks(predictor: Predictor, outputs: Matrix, options: PredictionOptio
             yield from _json_array(b"probabilities", class_scores(outputs))
         if options.top_k is not None:
             yield from _json_top(classes, outputs, options.top_k)
-    yield b"}"
+    yield b',"warnings":%b}' % _encode_json(warnings)
 
 
 def _json_array(name: bytes, array: npt.NDArray[Any]) -> Iterator[bytes]:

@@ -1,6 +1,7 @@
 """Requests and responses about datasets: creation, uploads, profiles, rows and splits."""
 
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -8,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from nabla.app.schemas.common import Name, RequestModel
 from nabla.engine.data.schema import (
+    ClassLabel,
     Column,
     ColumnHeader,
     ColumnProfile,
@@ -266,13 +268,27 @@ class DatasetView(BaseModel):
     targets: Annotated[
         int | None, Field(description="Number of targets; with `classes` their number, and 0 if `unlabeled`.")
     ]
-    classes: Annotated[list[str] | None, Field(description="The classes in order; null if the targets are numbers.")]
+    classes: Annotated[
+        list[ClassLabel] | None,
+        Field(description="The classes in order, of the type of the labels; null if the targets are numbers."),
+    ]
     columns: Annotated[list[ColumnView] | None, Field(description="Feature columns; null if the data are arrays.")]
     target_columns: Annotated[list[str] | None, Field(description="Names of the columns to learn.")]
     weighted: Annotated[bool | None, Field(description="Whether the rows have sample weights.")]
     unlabeled: Annotated[bool, Field(description="The rows have no targets: they can be predicted, not trained on.")]
     bytes: int
     sha256: Annotated[str | None, Field(description="SHA-256 of the content: equal for equal content.")]
+    split_from: Annotated[str | None, Field(description="Id of the dataset that it is a part of, after a split.")]
+    split_with: Annotated[
+        list[str] | None,
+        Field(description="Ids of the other parts of the same split, which have no rows in common with it."),
+    ]
+    shadows: Annotated[
+        list[str],
+        Field(
+            description="Ids of up to 20 older datasets with the same name, which stands for this one or a newer one."
+        ),
+    ]
     created_at: datetime
     upload: Literal["rows", "file"] | None
     chunks: Annotated[list[ChunkView] | None, Field(description="Chunks received so far, while `receiving`.")]
@@ -280,14 +296,22 @@ class DatasetView(BaseModel):
     errors: Annotated[list[DatasetError] | None, Field(description="Why the ingest failed.")]
 
     @classmethod
-    def of(cls, record: "Dataset | Upload", progress: "Progress | None" = None) -> "DatasetView":
-        """Return the view of a dataset, or of the upload that will become one."""
+    def of(
+        cls, record: "Dataset | Upload", shadows: Sequence[str], progress: "Progress | None" = None
+    ) -> "DatasetView":
+        """Return the view of a dataset, or of the upload that will become one.
+
+        Args:
+            record: The dataset or upload.
+            shadows: Ids of older datasets with its name.
+            progress: Progress of its ingest.
+        """
         from nabla.engine.records.upload import Upload
 
-        return cls._of_upload(record, progress) if isinstance(record, Upload) else cls._of_dataset(record)
+        return cls._of_upload(record, progress) if isinstance(record, Upload) else cls._of_dataset(record, shadows)
 
     @classmethod
-    def _of_dataset(cls, dataset: "Dataset") -> "DatasetView":
+    def _of_dataset(cls, dataset: "Dataset", shadows: Sequence[str]) -> "DatasetView":
         return cls(
             id=dataset.id,
             name=dataset.name,
@@ -302,6 +326,9 @@ class DatasetView(BaseModel):
             unlabeled=dataset.unlabeled,
             bytes=dataset.bytes,
             sha256=dataset.sha256,
+            split_from=dataset.split_from,
+            split_with=list(dataset.split_with) if dataset.split_from else None,
+            shadows=list(shadows),
             created_at=dataset.created_at,
             upload=None,
             chunks=None,
@@ -326,6 +353,9 @@ class DatasetView(BaseModel):
             unlabeled=upload.reading.unlabeled,
             bytes=upload.bytes,
             sha256=None,
+            split_from=None,
+            split_with=None,
+            shadows=[],
             created_at=upload.created_at,
             upload=None if upload.kind == "fields" else upload.kind,
             chunks=chunks if upload.state == "receiving" else None,

@@ -1,5 +1,6 @@
 """Requests and responses about networks, their versions and tags, and imported files."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -7,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema
 
 from nabla.app.schemas.common import Name, RequestModel, VersionReference
-from nabla.app.schemas.datasets import parse_list
-from nabla.engine.data.schema import ColumnType
+from nabla.app.schemas.datasets import Label, parse_list
+from nabla.engine.data.schema import ClassLabel, ColumnType, class_names, infer_class_types
 from nabla.engine.literals import (
     MAX_SEED,
     ActivationName,
@@ -16,6 +17,7 @@ from nabla.engine.literals import (
     DtypeName,
     InitializerName,
     NetworkFormat,
+    OutlierHandling,
     ScalingName,
     WeightsOrigin,
 )
@@ -76,12 +78,20 @@ class PreprocessingFields(RequestModel):
         Literal["error", "ignore"],
         Field(description="Categories that did not occur in training: reject the row, or set all their inputs to 0."),
     ] = "error"
+    outliers: Annotated[
+        OutlierHandling | None,
+        Field(
+            description="Scaled inputs beyond ±3: keep them, or compress them smoothly to less than ±6. By default "
+            "compress for standardize and robust, otherwise keep."
+        ),
+    ] = None
 
     def config(self) -> "PreprocessingConfig":
         """Return the configuration of the engine."""
         from nabla.engine.data.preprocessing import PreprocessingConfig
 
-        return PreprocessingConfig(self.inputs, self.targets, self.handle_unknown)
+        default: OutlierHandling = "compress" if self.inputs in ("standardize", "robust") else "keep"
+        return PreprocessingConfig(self.inputs, self.targets, self.handle_unknown, self.outliers or default)
 
 
 Layers = Annotated[list[LayerFields], Field(min_length=1, max_length=1000)]
@@ -199,11 +209,17 @@ class NetworkView(BaseModel):
         ),
     ]
     tags: Annotated[dict[str, int], Field(description="Numbers of the tagged versions.")]
+    shadows: Annotated[
+        list[str],
+        Field(
+            description="Ids of up to 20 older networks with the same name, which stands for this one or a newer one."
+        ),
+    ]
     created_at: datetime
 
     @classmethod
-    def of(cls, record: "NetworkRecord") -> "NetworkView":
-        """Return the view of a network."""
+    def of(cls, record: "NetworkRecord", shadows: Sequence[str]) -> "NetworkView":
+        """Return the view of a network. `shadows`: ids of older networks with its name."""
         architecture = record.architecture
         return cls(
             id=record.id,
@@ -222,6 +238,7 @@ class NetworkView(BaseModel):
             parameters=architecture.parameters,
             version=record.current,
             tags=record.tags,
+            shadows=list(shadows),
             created_at=record.created_at,
         )
 
@@ -265,7 +282,9 @@ class VersionView(BaseModel):
         int | None, Field(description="Epoch of the job, if the weights were published before the job's end.")
     ]
     cloned_from: VersionSource | None
-    classes: Annotated[list[str] | None, Field(description="The classes in order; null if the targets are numbers.")]
+    classes: Annotated[
+        list[ClassLabel] | None, Field(description="The classes in order; null if the targets are numbers.")
+    ]
     preprocessing: Annotated[VersionPreprocessing | None, Field(description="Null until a job has fitted it.")]
     created_at: datetime
 
@@ -382,7 +401,7 @@ class NetworkFields(RequestModel):
         ),
     ] = None
     classes: Annotated[
-        tuple[str, ...] | None,
+        tuple[Label, ...] | None,
         BeforeValidator(parse_list),
         Field(
             min_length=2,
@@ -397,7 +416,9 @@ class NetworkFields(RequestModel):
         from nabla.engine.model_io.bundle import ImportHints
 
         activations = None if self.layers is None else tuple(layer.activation for layer in self.layers)
-        return ImportHints(self.format, activations, self.cost, self.classes)
+        # Forms have no types.
+        classes = None if self.classes is None else infer_class_types(class_names(self.classes))
+        return ImportHints(self.format, activations, self.cost, classes)
 
 
 class NetworkFile(NetworkFields):

@@ -7,14 +7,14 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
 
 from nabla.app.schemas.common import Name, Reference, RequestModel, VersionReference
 from nabla.app.schemas.jobs import ErrorView
-from nabla.engine.literals import MAX_CONFUSION_CLASSES, BatchState, FileFormat
+from nabla.engine.data.schema import Classes, ClassLabel
+from nabla.engine.literals import MAX_CONFUSION_CLASSES, BatchState, FileFormat, RowSelection
 
 if TYPE_CHECKING:
-    from nabla.engine.data.dataset import Dataset
     from nabla.engine.records.batch_prediction import ActiveBatch, BatchPrediction
     from nabla.engine.records.network import NetworkRecord
-    from nabla.engine.records.network import Version as VersionRecord
-    from nabla.engine.training.evaluation import ClassificationReport, ClassMetrics, Evaluation
+    from nabla.engine.services.evaluations import EvaluatedVersion
+    from nabla.engine.training.evaluation import ClassificationReport, ClassMetrics
     from nabla.engine.training.metrics import RegressionMetrics
 
 EXAMPLE = {"inputs": [[0, 0], [0, 1], [1, 0], [1, 1]]}
@@ -74,7 +74,7 @@ class NewPrediction(NewLivePrediction):
 class ClassScore(BaseModel):
     """A class and its score, which is its output. A single output p scores the second class, 1 − p the first."""
 
-    label: str
+    label: ClassLabel
     score: float
 
 
@@ -89,11 +89,21 @@ class PredictionView(BaseModel):
         Field(description="Number of epochs that the job had finished; its weights may be some steps further."),
     ] = None
     outputs: Annotated[list[list[float]], Field(description="Outputs in the units of the targets.")]
-    labels: Annotated[list[str] | None, Field(description="Predicted classes, if the network was trained on classes.")]
+    labels: Annotated[
+        list[ClassLabel] | None,
+        Field(description="Predicted classes, if the network was trained on classes; of the type of the labels."),
+    ]
     probabilities: Annotated[
         list[list[float]] | None, Field(description="Probability of each class, if requested.")
     ] = None
     top: Annotated[list[list[ClassScore]] | None, Field(description="Most likely classes, if requested.")] = None
+    warnings: Annotated[
+        list[str],
+        Field(
+            description="Sentences about rows that the network knows nothing about: with categories that did not occur "
+            "in training, or numbers far outside those that did."
+        ),
+    ]
 
 
 class NewBatchPrediction(RequestModel):
@@ -140,6 +150,13 @@ class BatchPredictionView(BaseModel):
     rows: Annotated[int, Field(description="Number of rows of the dataset.")]
     rows_done: Annotated[int, Field(description="Number of rows predicted; starts over at 0 after a crash.")]
     bytes: Annotated[int | None, Field(description="Size of the file; null unless `succeeded`.")]
+    warnings: Annotated[
+        list[str],
+        Field(
+            description="Sentences about rows that the network knows nothing about: with categories that did not occur "
+            "in training, or numbers far outside those that did."
+        ),
+    ]
     error: ErrorView | None
     created_at: datetime
     started_at: datetime | None
@@ -161,6 +178,7 @@ class BatchPredictionView(BaseModel):
             rows=batch.rows,
             rows_done=active.rows_done if active else rows_done,
             bytes=batch.bytes,
+            warnings=list(batch.warnings),
             error=ErrorView(kind=batch.error.kind, message=batch.error.message) if batch.error else None,
             created_at=batch.created_at,
             started_at=active.started_at if active else batch.started_at,
@@ -174,13 +192,21 @@ class NewEvaluation(RequestModel):
     model_config = ConfigDict(json_schema_extra={"examples": [_EVALUATION_EXAMPLE]})
 
     dataset_id: Annotated[
-        Reference,
+        Reference | None,
         Field(
             description="Id or name of a dataset that fits the network. If the version was trained on classes, the "
-            "dataset needs the same classes; otherwise the classes of the dataset are used."
+            "dataset has some or all of them, in any order; otherwise the classes of the dataset are used. By default "
+            "a dataset with rows that the version was not trained on."
         ),
-    ]
+    ] = None
     version: Version = None
+    rows: Annotated[
+        RowSelection | None,
+        Field(
+            description="unseen: the rows that the version was not trained on; all. By default the unseen rows of a "
+            "dataset that it was trained on, or whose part it was trained on, and all rows of other datasets."
+        ),
+    ] = None
 
 
 class ScoresView(BaseModel):
@@ -199,7 +225,7 @@ class ScoresView(BaseModel):
 class ClassScoresView(ScoresView):
     """Precision, recall and F1 of one class."""
 
-    label: str
+    label: ClassLabel
     support: Annotated[int, Field(description="Number of rows of the class.")]
 
 
@@ -226,7 +252,18 @@ class EvaluationView(BaseModel):
     network_id: str
     version: int
     dataset_id: str
-    rows: int
+    rows: Annotated[int, Field(description="Number of rows that were used.")]
+    selection: Annotated[
+        RowSelection, Field(description="Whether all rows of the dataset were used, or only the unseen ones.")
+    ]
+    trained_rows: Annotated[
+        int | None,
+        Field(
+            description="How many of these rows equal rows that the version was trained on; null if it is from a "
+            "file, or a job or dataset of its training was deleted."
+        ),
+    ]
+    warnings: Annotated[list[str], Field(description="Sentences about the rows, such as trained ones among them.")]
     cost: Annotated[
         float,
         Field(
@@ -244,9 +281,12 @@ class EvaluationView(BaseModel):
     ]
     classes: Annotated[
         list[ClassScoresView] | None,
-        Field(description="Precision, recall and F1 of each class, in the dataset's order. Each row counts once."),
+        Field(description="Precision, recall and F1 of each class, in the network's order. Each row counts once."),
     ]
-    macro: Annotated[ScoresView | None, Field(description="Macro averages: means over the classes, unweighted.")]
+    macro: Annotated[
+        ScoresView | None,
+        Field(description="Macro averages: means over the classes that occur, as true or as predicted class."),
+    ]
     confusion_matrix: Annotated[
         list[list[int]] | None,
         Field(
@@ -274,21 +314,24 @@ class EvaluationView(BaseModel):
     ]
 
     @classmethod
-    def of(
-        cls, network: "NetworkRecord", version: "VersionRecord", dataset: "Dataset", evaluation: "Evaluation"
-    ) -> "EvaluationView":
+    def of(cls, network: "NetworkRecord", evaluated: "EvaluatedVersion") -> "EvaluationView":
         """Return the view of an evaluation of a version on a dataset."""
+        version, dataset, evaluation = evaluated.version, evaluated.dataset, evaluated.evaluation
         classification, regression = evaluation.classification, evaluation.regression
         confusion = classification.confusion if classification else None
         mean = regression.mean if regression else None
+        classes = version.classes or dataset.classes
         return cls(
             network_id=network.id,
             version=version.number,
             dataset_id=dataset.id,
             rows=evaluation.rows,
+            selection=evaluated.selection,
+            trained_rows=evaluated.trained_rows,
+            warnings=list(evaluated.warnings),
             cost=evaluation.cost,
             accuracy=evaluation.accuracy,
-            classes=_class_scores(dataset.classes, classification) if dataset.classes and classification else None,
+            classes=_class_scores(classes, classification) if classes and classification else None,
             macro=ScoresView.of(classification.macro) if classification else None,
             confusion_matrix=None if confusion is None else confusion.tolist(),
             r2=mean.r2 if mean else None,
@@ -298,7 +341,7 @@ class EvaluationView(BaseModel):
         )
 
 
-def _class_scores(labels: tuple[str, ...], classification: "ClassificationReport") -> list[ClassScoresView]:
+def _class_scores(labels: Classes, classification: "ClassificationReport") -> list[ClassScoresView]:
     return [
         ClassScoresView(label=label, precision=scores.precision, recall=scores.recall, f1=scores.f1, support=support)
         for label, scores, support in zip(labels, classification.classes, classification.support, strict=True)

@@ -13,7 +13,7 @@ from nabla.engine import durable_files
 from nabla.engine.data.examples import Examples, are_distributions
 from nabla.engine.data.ingest_options import NO_TARGETS, DatasetContent, TargetSummary
 from nabla.engine.data.preprocessing import PreprocessingConfig
-from nabla.engine.data.schema import Column, format_names
+from nabla.engine.data.schema import Classes, Column, class_names, format_names
 from nabla.engine.errors import Damaged, InvalidInput
 from nabla.engine.nn.architecture import Architecture
 from nabla.engine.typing import AnyArray, FloatArray
@@ -29,12 +29,16 @@ class Dataset(DatasetContent):
 
     Attributes:
         sha256: `content_digest` of the stored files and column roles.
+        split_from: Id of the dataset that it is a part of.
+        split_with: Ids of the other parts of the same split, which have no row in common with it.
     """
 
     id: str
     name: str | None
     created_at: datetime
     sha256: str = ""
+    split_from: str | None = None
+    split_with: tuple[str, ...] = ()
 
     @classmethod
     def from_content(
@@ -54,6 +58,7 @@ class Dataset(DatasetContent):
         architecture: Architecture,
         preprocessing: PreprocessingConfig = _NO_PREPROCESSING,
         columns: tuple[Column, ...] | None = None,
+        classes: Classes | None = None,
     ) -> None:
         """Check that a network can be trained or evaluated on the dataset.
 
@@ -61,9 +66,11 @@ class Dataset(DatasetContent):
             architecture: Architecture of the network.
             preprocessing: Preprocessing of the network.
             columns: Columns that the network was trained on; see `check_inputs`.
+            classes: Classes that the network was trained on; the dataset needs no others, in any order. None accepts
+                those of the dataset.
 
         Raises:
-            InvalidInput: Inputs, outputs or cost do not match the dataset (field `dataset_id`).
+            InvalidInput: Inputs, outputs, classes or cost do not match the dataset (field `dataset_id`).
         """
         if self.unlabeled:
             raise InvalidInput(
@@ -72,7 +79,10 @@ class Dataset(DatasetContent):
                 "targets or labels is needed here; an unlabeled one can only be used for batch predictions.",
             )
         self.check_inputs(architecture, preprocessing, columns)
-        self._check_outputs(architecture)
+        if classes is None:
+            self._check_outputs(architecture)
+        else:
+            self._check_classes(classes)
         if architecture.cost == "binary_cross_entropy" and not 0 <= self.smallest <= self.largest <= 1:
             raise InvalidInput(
                 "dataset_id",
@@ -120,23 +130,20 @@ class Dataset(DatasetContent):
                 "network.",
             )
 
-    def check_classes(self, expected: tuple[str, ...]) -> None:
-        """Check that these are the classes of the dataset, in this order.
-
-        Raises:
-            InvalidInput: They are not (field `dataset_id`).
-        """
-        if self.classes == expected:
-            return
-        actual = (
-            "numbers as targets, and no classes"
-            if self.classes is None
-            else f"the classes {format_names(self.classes)}"
-        )
+    def _check_classes(self, expected: Classes) -> None:
+        if self.classes is None:
+            actual, reason = "numbers as targets, and no classes", ""
+        else:
+            known, names = class_names(expected), class_names(self.classes)
+            unknown = [name for name in names if name not in known]
+            if not unknown:
+                return
+            actual = f"the classes {format_names(names)}"
+            reason = f", of which the network does not know {format_names(unknown)}"
         raise InvalidInput(
             "dataset_id",
-            f"The network was trained on the classes {format_names(expected)}; it needs a dataset of these classes in "
-            f"this order. This one has {actual}.",
+            f"The classes of the network are {format_names(class_names(expected))}; the dataset has {actual}{reason}. "
+            "Accepted: some or all of the network's classes, in any order. For other classes train a new network.",
         )
 
     def _check_outputs(self, architecture: Architecture) -> None:
@@ -154,7 +161,7 @@ def content_digest(
     directory: Path,
     features: tuple[Column, ...] | None,
     target_columns: tuple[str, ...],
-    classes: tuple[str, ...] | None,
+    classes: Classes | None,
 ) -> str:
     """Return a SHA-256 digest that is the same for the same stored files with the same column roles.
 

@@ -6,11 +6,19 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from nabla.engine.data.schema import MAX_CATEGORY_LENGTH, format_category, format_names, sort_categories
+from nabla.engine.data.schema import (
+    MAX_CATEGORY_LENGTH,
+    Classes,
+    ClassLabel,
+    format_category,
+    format_names,
+    infer_class_types,
+    merge_booleans,
+    sort_categories,
+)
 from nabla.engine.errors import InvalidInput
 from nabla.engine.typing import ClassCodes, Float64Array, FloatArray
 
-Label = str | int | bool
 Array = npt.NDArray[np.generic]
 
 # Integers up to this magnitude are exact in float32.
@@ -33,7 +41,7 @@ class Examples:
     inputs: FloatArray
     targets: FloatArray | None
     codes: ClassCodes | None
-    classes: tuple[str, ...] | None
+    classes: Classes | None
     weights: Float64Array | None
 
 
@@ -67,8 +75,8 @@ def build_examples(
     inputs: Array,
     *,
     targets: Array | None = None,
-    labels: Array | Sequence[Label] | None = None,
-    classes: Sequence[Label] | None = None,
+    labels: Array | Sequence[ClassLabel] | None = None,
+    classes: Sequence[ClassLabel] | None = None,
     weights: Array | None = None,
     unlabeled: bool = False,
 ) -> Examples:
@@ -186,10 +194,12 @@ def _to_weights(array: Array, rows: int) -> Float64Array:
 
 
 def _encode_labels(
-    labels: Array | Sequence[Label], classes: Sequence[Label] | None
-) -> tuple[ClassCodes, tuple[str, ...]]:
-    """Return the code of each label, and the names of the classes."""
+    labels: Array | Sequence[ClassLabel], classes: Sequence[ClassLabel] | None
+) -> tuple[ClassCodes, Classes]:
+    """Return the code of each label, and the classes, with the type of the labels."""
     names = _class_names(labels, "labels")
+    booleans = merge_booleans(names)
+    names = [booleans.get(name, name) for name in names]
     known = sort_categories(names) if classes is None else tuple(_class_names(classes, "classes"))
     code_of = {name: code for code, name in enumerate(known)}
     if len(code_of) != len(known):
@@ -203,10 +213,16 @@ def _encode_labels(
         )
     if len(known) < 2:
         raise InvalidInput("labels", "There is only one class; a classifier needs at least 2.")
-    return codes, known
+    return codes, known if _are_texts(labels) else infer_class_types(known)
 
 
-def _class_names(labels: Array | Sequence[Label], field: str) -> list[str]:
+def _are_texts(labels: Array | Sequence[ClassLabel]) -> bool:
+    if isinstance(labels, np.ndarray):
+        return labels.dtype.kind in "SU"
+    return all(isinstance(label, str) for label in labels)
+
+
+def _class_names(labels: Array | Sequence[ClassLabel], field: str) -> list[str]:
     values = _label_values(labels, field) if isinstance(labels, np.ndarray) else labels
     names = [format_category(value) for value in values]
     if not names:
@@ -220,7 +236,7 @@ def _class_names(labels: Array | Sequence[Label], field: str) -> list[str]:
     return names
 
 
-def _label_values(column: Array, field: str) -> Sequence[Label]:
+def _label_values(column: Array, field: str) -> Sequence[ClassLabel]:
     """Return the labels of an array of integers, booleans or text."""
     if column.ndim == 2 and column.shape[1] == 1:
         column = column.reshape(-1)
@@ -234,5 +250,5 @@ def _label_values(column: Array, field: str) -> Sequence[Label]:
             f"Expected one label per row, whole numbers or text, got {column.dtype} of shape {column.shape}; "
             "numbers to predict go into targets.",
         )
-    values: list[Label] = column.tolist()
+    values: list[ClassLabel] = column.tolist()
     return values

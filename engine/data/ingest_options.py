@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from nabla.engine.data.examples import Label, reject_with_unlabeled
-from nabla.engine.data.schema import Column, ColumnType, ImputationStrategy
+from nabla.engine.data.examples import reject_with_unlabeled
+from nabla.engine.data.schema import Classes, ClassLabel, Column, ColumnType, ImputationStrategy
 from nabla.engine.errors import InvalidInput, TooLarge
 from nabla.engine.literals import DataFormat
 
@@ -60,7 +60,7 @@ class IngestOptions:
     label: str | None = None
     weight: str | None = None
     features: tuple[str, ...] | None = None
-    classes: tuple[Label, ...] | None = None
+    classes: tuple[ClassLabel, ...] | None = None
     types: dict[str, ColumnType] = field(default_factory=dict)
     imputation: ImputationStrategy | dict[str, ImputationStrategy] | None = None
     constants: dict[str, float | str] = field(default_factory=dict)
@@ -133,13 +133,13 @@ class TargetSummary:
     """Summary of the targets of a dataset; the fields are those of `DatasetContent`."""
 
     targets: int
-    classes: tuple[str, ...] | None
+    classes: Classes | None
     smallest: float
     largest: float
     distributions: bool
 
     @classmethod
-    def from_classes(cls, names: tuple[str, ...]) -> "TargetSummary":
+    def from_classes(cls, names: Classes) -> "TargetSummary":
         """Return the summary for labels of these classes, as one-hot targets."""
         return cls(len(names), names, 0.0, 1.0, True)
 
@@ -174,7 +174,7 @@ class DatasetContent:
     rows: int
     inputs: int
     targets: int
-    classes: tuple[str, ...] | None
+    classes: Classes | None
     bytes: int
     smallest: float
     largest: float

@@ -15,8 +15,9 @@ import numpy.typing as npt
 from nabla.engine import durable_files
 from nabla.engine.data.dataset import Dataset, find_stored_file
 from nabla.engine.data.features import ArrayFeatures, Features
+from nabla.engine.data.input_warnings import InputWarnings
 from nabla.engine.data.preprocessing import Preprocessor, dataset_field
-from nabla.engine.data.schema import Column
+from nabla.engine.data.schema import Classes, Column, class_names
 from nabla.engine.errors import Damaged, InvalidInput
 from nabla.engine.typing import ClassCodes, Float64Array, FloatArray
 
@@ -55,7 +56,7 @@ class OpenDataset:
 
 @dataclass(frozen=True)
 class RawDataset:
-    """A stored dataset whose files have been verified: either `targets` or `codes` is set."""
+    """A stored dataset whose files have been verified: either `targets` or `codes`, of the classes, is set."""
 
     directory: Path
     features: Features
@@ -63,19 +64,22 @@ class RawDataset:
     codes: ClassCodes | None
     weights: Float64Array | None
 
-    def preprocess(self, preprocessor: Preprocessor, outputs: int, dtype: str) -> OpenDataset:
+    def preprocess(
+        self, preprocessor: Preprocessor, outputs: int, dtype: str, warnings: InputWarnings | None = None
+    ) -> OpenDataset:
         """Return the dataset for a network.
 
         Args:
             preprocessor: Preprocessor of the network.
             outputs: Number of outputs. Labels become one-hot targets, or 0 and 1 for a single output.
             dtype: dtype of the network.
+            warnings: Collects what is unusual about the rows.
 
         Raises:
             InvalidInput: A row cannot be preprocessed, or exceeds the range of the dtype.
             StorageFailed: There is no space for preprocessed data.
         """
-        x = self._preprocess_inputs(preprocessor, dtype)
+        x = self._preprocess_inputs(preprocessor, dtype, warnings)
         if self.codes is not None:
             codes = self.codes
             y = self._build_matrix((len(codes), outputs), dtype, lambda rows: _one_hot(codes[rows], outputs, dtype))
@@ -91,7 +95,7 @@ class RawDataset:
         target_scale = None if preprocessor.target_scaling is None else preprocessor.target_scaling.scales
         return OpenDataset(x, y, None, self.weights, target_scale)
 
-    def _preprocess_inputs(self, preprocessor: Preprocessor, dtype: str) -> FloatArray:
+    def _preprocess_inputs(self, preprocessor: Preprocessor, dtype: str, warnings: InputWarnings | None) -> FloatArray:
         features = self.features
         if (
             isinstance(features, ArrayFeatures)
@@ -100,7 +104,9 @@ class RawDataset:
         ):
             return features.matrix
         return self._build_matrix(
-            (features.rows, features.inputs), dtype, lambda rows: load_inputs(features, preprocessor, dtype, rows)
+            (features.rows, features.inputs),
+            dtype,
+            lambda rows: load_inputs(features, preprocessor, dtype, rows, warnings),
         )
 
     def _build_matrix(
@@ -122,7 +128,12 @@ class RawDataset:
 
 
 def open_for_training(
-    dataset: Dataset, directory: Path, outputs: int, dtype: str, preprocessor: Preprocessor | None = None
+    dataset: Dataset,
+    directory: Path,
+    outputs: int,
+    dtype: str,
+    preprocessor: Preprocessor | None = None,
+    classes: Classes | None = None,
 ) -> OpenDataset:
     """Open a stored dataset in the form that a network takes.
 
@@ -132,6 +143,7 @@ def open_for_training(
         outputs: Number of outputs of the network.
         dtype: dtype of the network.
         preprocessor: Preprocessor of the network; None for a numeric matrix that needs none.
+        classes: See `open_raw`.
 
     Raises:
         Damaged: A stored file does not match its digest.
@@ -139,16 +151,22 @@ def open_for_training(
         StorageFailed: There is no space for preprocessed data.
     """
     preprocessor = preprocessor or Preprocessor.identity()
-    return open_raw(dataset, directory, preprocessor.columns).preprocess(preprocessor, outputs, dtype)
+    return open_raw(dataset, directory, preprocessor.columns, classes).preprocess(preprocessor, outputs, dtype)
 
 
-def open_raw(dataset: Dataset, directory: Path, columns: tuple[Column, ...] | None = None) -> RawDataset:
+def open_raw(
+    dataset: Dataset,
+    directory: Path,
+    columns: tuple[Column, ...] | None = None,
+    classes: Classes | None = None,
+) -> RawDataset:
     """Verify and map a stored dataset.
 
     Args:
         dataset: A labeled dataset.
         directory: The directory in which it is stored.
         columns: Columns to read from a table; None for the feature columns of the dataset.
+        classes: Classes that the codes stand for, which include those of the dataset; None for those of the dataset.
 
     Raises:
         Damaged: A stored file does not match its digest.
@@ -157,7 +175,11 @@ def open_raw(dataset: Dataset, directory: Path, columns: tuple[Column, ...] | No
     weights = _load_array(directory, "weights") if dataset.weighted else None
     if dataset.classes is None:
         return RawDataset(directory, features, _load_matrix(directory, "targets"), None, weights)
-    return RawDataset(directory, features, None, _load_array(directory, "codes"), weights)
+    codes = _load_array(directory, "codes")
+    if classes is not None and classes != dataset.classes:
+        code_of = {name: code for code, name in enumerate(class_names(classes))}
+        codes = np.array([code_of[name] for name in class_names(dataset.classes)], np.int32)[codes]
+    return RawDataset(directory, features, None, codes, weights)
 
 
 def open_features(
@@ -187,14 +209,17 @@ def open_features(
     return TableFeatures(table, columns or dataset.features)
 
 
-def load_inputs(features: Features, preprocessor: Preprocessor, dtype: str, rows: slice) -> FloatArray:
-    """Return preprocessed inputs (rows, inputs) in the dtype of the network.
+def load_inputs(
+    features: Features, preprocessor: Preprocessor, dtype: str, rows: slice, warnings: InputWarnings | None = None
+) -> FloatArray:
+    """Return preprocessed inputs (rows, inputs) in the dtype of the network; `warnings` collects what is unusual.
 
     Raises:
         InvalidInput: A row cannot be preprocessed, or exceeds the range of the dtype (field `dataset_id`).
     """
     indices = np.arange(rows.start, rows.stop)
-    return _cast(preprocessor.transform(features.read(indices), indices, dataset_field), dtype, rows, "inputs")
+    inputs = preprocessor.transform(features.read(indices), indices, dataset_field, warnings)
+    return _cast(inputs, dtype, rows, "inputs")
 
 
 def _cast(numbers: Float64Array, dtype: str, rows: slice, noun: str) -> FloatArray:

@@ -12,10 +12,11 @@ import numpy as np
 
 from nabla.engine.data.features import MISSING_CODE, UNKNOWN_CODE, Features, RawInputs
 from nabla.engine.data.imputation import fit_imputation
-from nabla.engine.data.scaling import Scaling, fit_scaling
-from nabla.engine.data.schema import Column, describe_column_mismatch, format_names
+from nabla.engine.data.input_warnings import InputWarnings
+from nabla.engine.data.scaling import Scaling, compress_outliers, fit_scaling
+from nabla.engine.data.schema import Classes, Column, describe_column_mismatch, format_names
 from nabla.engine.errors import InvalidInput
-from nabla.engine.literals import ScalingName
+from nabla.engine.literals import OutlierHandling, ScalingName
 from nabla.engine.typing import AnyArray, Float64Array, FloatArray, RowIndices
 
 CellField = Callable[[int, int], str]
@@ -39,11 +40,13 @@ class PreprocessingConfig:
         targets: Scaling of the targets.
         handle_unknown: What to do with a category that did not occur in training: "error" rejects the row, "ignore"
             sets all inputs of the column to 0.
+        outliers: What to do with scaled inputs beyond ±3: "compress" limits them smoothly to ±6.
     """
 
     inputs: ScalingName = "none"
     targets: ScalingName = "none"
     handle_unknown: Literal["error", "ignore"] = "error"
+    outliers: OutlierHandling = "keep"
 
     @property
     def has_scaling(self) -> bool:
@@ -60,7 +63,7 @@ class PreprocessingConfig:
                 f"one of the costs {accepted}.",
             )
 
-    def check_classes(self, classes: tuple[str, ...] | None, field: str = "preprocessing.targets") -> None:
+    def check_classes(self, classes: Classes | None, field: str = "preprocessing.targets") -> None:
         """Raise InvalidInput if targets are scaled and the dataset has classes instead of numbers."""
         if self.targets != "none" and classes is not None:
             raise InvalidInput(
@@ -111,13 +114,26 @@ class Preprocessor:
                 "dataset_id", f"The dataset does not have the columns that the network was trained on: {mismatch}."
             )
 
-    def transform(self, raw: RawInputs, rows: RowIndices, field: CellField) -> Float64Array:
+    @cached_property
+    def _usual_range(self) -> tuple[Float64Array, Float64Array] | None:
+        """Bounds (inputs) of numbers that are not far outside those of the training rows; None if they are unknown."""
+        if self.input_scaling is None or self.input_scaling.ranges is None:
+            return None
+        smallest, largest = self.input_scaling.ranges
+        with np.errstate(over="ignore"):
+            width = largest - smallest
+            return smallest - width, largest + width
+
+    def transform(
+        self, raw: RawInputs, rows: RowIndices, field: CellField, warnings: InputWarnings | None = None
+    ) -> Float64Array:
         """Impute, encode and scale raw inputs.
 
         Args:
             raw: A matrix (rows, inputs), or one array (rows) per column of the table.
             rows: Numbers of these rows in the dataset or request, from 0; error messages count from 1.
             field: Field for errors.
+            warnings: Collects what is unusual about the rows.
 
         Returns:
             (rows, inputs) The inputs of the network.
@@ -125,8 +141,13 @@ class Preprocessor:
         Raises:
             InvalidInput: A row has a missing value without an imputation, or an unknown category.
         """
-        x = self._encode(raw, rows, field)
-        return x if self.input_scaling is None else self.input_scaling.transform(x)
+        x = self._encode(raw, rows, field, warnings)
+        if self.input_scaling is None:
+            return x
+        if warnings is not None:
+            self._find_outside(x, rows, warnings)
+        z = self.input_scaling.transform(x)
+        return compress_outliers(z) if self.config.outliers == "compress" else z
 
     def transform_targets(self, targets: FloatArray) -> Float64Array:
         """Scale targets (rows, outputs)."""
@@ -137,7 +158,30 @@ class Preprocessor:
         """Return outputs (rows, outputs) of the network in the units of the targets."""
         return outputs if self.target_scaling is None else self.target_scaling.inverse_transform(outputs)
 
-    def _encode(self, raw: RawInputs, rows: RowIndices, field: CellField) -> Float64Array:
+    def _find_outside(self, x: Float64Array, rows: RowIndices, warnings: InputWarnings) -> None:
+        if self._usual_range is None:
+            return
+        low, high = self._usual_range
+        outside = (x < low) | (x > high)
+        if not outside.any():
+            return
+        assert self.input_scaling is not None
+        assert self.input_scaling.ranges is not None
+        for index in np.flatnonzero(outside.any(axis=0)):
+            found = np.flatnonzero(outside[:, index])
+            smallest, largest = self.input_scaling.ranges[:, index]
+            column = int(index) if self.columns is None else self._column_of(int(index))
+            warnings.add_outside(column, rows[found], x[found, index], float(smallest), float(largest))
+
+    def _column_of(self, index: int) -> Column:
+        """Return the column that becomes an input of the network."""
+        assert self.columns is not None
+        ends = np.cumsum([column.inputs for column in self.columns])
+        return self.columns[int(np.searchsorted(ends, index, "right"))]
+
+    def _encode(
+        self, raw: RawInputs, rows: RowIndices, field: CellField, warnings: InputWarnings | None
+    ) -> Float64Array:
         if self.columns is None:
             assert not isinstance(raw, tuple)
             return np.asarray(raw, np.float64, order="C")
@@ -149,6 +193,8 @@ class Preprocessor:
             if column.type == "category":
                 self._check_known(index, column, imputed, rows, field)
                 known = np.flatnonzero(imputed != UNKNOWN_CODE)
+                if warnings is not None and len(known) < len(imputed):
+                    warnings.add_unknown(column, rows[imputed == UNKNOWN_CODE])
                 x[known, offset + imputed[known]] = 1
             else:
                 x[:, offset] = imputed
@@ -219,6 +265,7 @@ def _fit_input_scaling(method: ScalingName, imputing: Preprocessor, features: Fe
         _check_finite(scaling, "inputs", [str(column) for column in range(features.inputs)])
         return scaling
     offsets, scales = np.zeros(features.inputs), np.ones(features.inputs)
+    ranges = np.array([[0.0], [1.0]]).repeat(features.inputs, axis=1)
     position = 0
     for index, column in enumerate(features.columns):
         if column.type in ("number", "date"):
@@ -235,8 +282,10 @@ def _fit_input_scaling(method: ScalingName, imputing: Preprocessor, features: Fe
             scaling = fit_scaling(method, read, rows, 1)
             _check_finite(scaling, "inputs", [column.name])
             offsets[position], scales[position] = scaling.offsets[0], scaling.scales[0]
+            if scaling.ranges is not None:
+                ranges[:, position] = scaling.ranges[:, 0]
         position += column.inputs
-    return Scaling(offsets, scales)
+    return Scaling(offsets, scales, ranges)
 
 
 def _check_finite(scaling: Scaling, noun: str, names: list[str]) -> None:

@@ -7,6 +7,7 @@ A file holds named tensors and metadata, which maps keys to texts. Format versio
     preprocessor                        config and columns of the fitted `Preprocessor`, as JSON
     preprocessor.imputation_values      tensor (columns), float64
     preprocessor.inputs.offsets         tensor (inputs), float64, if inputs are scaled; likewise `.scales`
+    preprocessor.inputs.smallest        tensor (inputs), float64, if known: smallest training values; also `.largest`
     preprocessor.targets.offsets        tensor (targets), float64, if targets are scaled; likewise `.scales`
 
 A file without `format_version` has version 1. `upgrade` converts it, and all other functions know version 2 only.
@@ -121,6 +122,9 @@ def encode_preprocessor(preprocessor: Preprocessor) -> tuple[dict[str, npt.NDArr
     for part, scaling in (("inputs", preprocessor.input_scaling), ("targets", preprocessor.target_scaling)):
         if scaling is not None:
             tensors |= {f"{PREFIX}{part}.offsets": scaling.offsets, f"{PREFIX}{part}.scales": scaling.scales}
+    if preprocessor.input_scaling is not None and preprocessor.input_scaling.ranges is not None:
+        smallest, largest = preprocessor.input_scaling.ranges
+        tensors |= {f"{PREFIX}inputs.smallest": smallest, f"{PREFIX}inputs.largest": largest}
     fitted = _Fitted(preprocessor.config, preprocessor.columns)
     return tensors, {VERSION_KEY: FORMAT_VERSION, PREPROCESSOR_KEY: _encode(fitted)}
 
@@ -156,7 +160,11 @@ def _pop_scaling(tensors: dict[str, npt.NDArray[Any]], part: str) -> Scaling | N
     names = (f"{PREFIX}{part}.offsets", f"{PREFIX}{part}.scales")
     if not any(name in tensors for name in names):
         return None
-    return Scaling(*(tensors.pop(name) for name in names))
+    offsets, scales = (tensors.pop(name) for name in names)
+    range_names = (f"{PREFIX}{part}.smallest", f"{PREFIX}{part}.largest")
+    if not any(name in tensors for name in range_names):
+        return Scaling(offsets, scales)
+    return Scaling(offsets, scales, np.stack([tensors.pop(name) for name in range_names]))
 
 
 def _encode(value: object) -> str:

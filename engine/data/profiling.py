@@ -24,6 +24,7 @@ from nabla.engine.data.schema import (
     ColumnProfile,
     Profile,
     StoredType,
+    class_names,
     format_names,
 )
 from nabla.engine.data.table_features import epoch_days
@@ -323,7 +324,7 @@ def _count_classes(dataset: Dataset, directory: Path) -> dict[str, int] | None:
         return None
     codes = np.load(find_stored_file(directory, "codes"), mmap_mode="r")
     counts = np.bincount(codes, minlength=len(dataset.classes))
-    return dict(zip(dataset.classes, counts.tolist(), strict=True))
+    return dict(zip(class_names(dataset.classes), counts.tolist(), strict=True))
 
 
 def _iter_warnings(dataset: Dataset, columns: Sequence[ColumnProfile], classes: dict[str, int] | None) -> Iterator[str]:

@@ -83,8 +83,15 @@ def _cell_field(field: str, column: str) -> Callable[[int], str]:
 
 def _parse_column(cells: Sequence[Cell], column: Column, field: Callable[[int], str]) -> AnyArray:
     if column.type == "category":
-        code_of = {category: code for code, category in enumerate(column.categories)}
-        codes = [MISSING_CODE if cell is None else code_of.get(format_category(cell), UNKNOWN_CODE) for cell in cells]
+        # Models of earlier versions may have categories with other spellings, which are still found by these.
+        code_of: dict[Cell, int] = {format_category(name): code for code, name in enumerate(column.categories)}
+        code_of |= {name: code for code, name in enumerate(column.categories)}
+        codes = [
+            MISSING_CODE
+            if cell is None
+            else code_of.get(cell if isinstance(cell, str) else None, code_of.get(format_category(cell), UNKNOWN_CODE))
+            for cell in cells
+        ]
         return np.array(codes, np.int32)
     values = np.empty(len(cells))
     for row, cell in enumerate(cells):

@@ -1,5 +1,7 @@
 """Columns of a table: types, roles, the network inputs they take, names of categories; and their profiles."""
 
+import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -11,10 +13,17 @@ StoredType = Literal["number", "boolean", "text", "date"]
 Cell = bool | int | float | str | None
 """A value of a table as JSON represents it; None if it is missing."""
 
+ClassLabel = bool | int | float | str
+"""A class, with the type that it has in the data."""
+Classes = tuple[ClassLabel, ...]
+
 MAX_CATEGORY_LENGTH = 1_000
 """Characters in the name of a category or class."""
 
 HISTOGRAM_BINS = 20
+# A number whose text can be changed without a loss: not 007, which is a code.
+_DECIMAL_NUMBER = re.compile(r"[+-]?(0|[1-9][0-9]*)?(?<=[0-9])(\.[0-9]*)?|[+-]?\.[0-9]+")
+_INT64_END = 2**63
 # Limits up to which distinct values are counted: in a column, and in all columns of a dataset together.
 MAX_DISTINCT, MAX_DISTINCT_TOTAL = 1_000, 2**22
 
@@ -65,26 +74,64 @@ def describe_column_mismatch(expected: tuple[Column, ...] | None, actual: tuple[
 
 
 def format_category(value: object) -> str:
-    """Return the name of the category or class for `value`.
+    """Return the name of the category or class for a value: one spelling for all values that are equal.
 
-    Booleans become `true` and `false`, and whole numbers have no decimal point, so that 1 and 1.0 are one category.
+    Booleans, and the texts true and false in any case, are `true` and `false`. Numbers, and texts that are decimal
+    numbers without superfluous leading zeros, have no superfluous digits: 1, 1.0 and "1.00" are `1`. Other texts are
+    in Unicode's normal form C, without white space at their ends.
     """
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        return str(int(value))
-    return str(value)
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        return _format_number(value)
+    text = unicodedata.normalize("NFC", str(value)).strip()
+    if text.lower() in ("true", "false"):
+        return text.lower()
+    if _DECIMAL_NUMBER.fullmatch(text) is None:
+        return text
+    return _format_number(float(text)) if "." in text else str(int(text))
+
+
+def _format_number(number: float) -> str:
+    return str(int(number)) if number.is_integer() and abs(number) < 2**53 else str(number)
 
 
 def sort_categories(names: Iterable[str]) -> tuple[str, ...]:
-    """Return the distinct names, sorted numerically if all of them are whole numbers, otherwise as text."""
+    """Return the distinct names, sorted numerically if all of them are numbers, otherwise as text."""
     distinct = set(names)
-    try:
-        if all(str(int(name)) == name for name in distinct):
-            return tuple(sorted(distinct, key=int))
-    except ValueError:
-        pass
+    if all(map(_DECIMAL_NUMBER.fullmatch, distinct)):
+        return tuple(sorted(distinct, key=float))
     return tuple(sorted(distinct))
+
+
+def class_names(classes: Sequence[ClassLabel]) -> tuple[str, ...]:
+    """Return the names of classes, by which classes of different types are compared."""
+    return tuple(map(format_category, classes))
+
+
+def merge_booleans(names: Iterable[str]) -> dict[str, str]:
+    """Return the names of booleans in place of `0` and `1`, if there are booleans too and no other names; else none."""
+    distinct = set(names)
+    if distinct <= {"0", "1", "true", "false"} and distinct & {"0", "1"} and distinct & {"true", "false"}:
+        return {"0": "false", "1": "true"}
+    return {}
+
+
+def infer_class_types(names: Sequence[str]) -> Classes:
+    """Return the classes with these names as whole numbers, numbers or booleans if all of them are, otherwise as text.
+
+    The order is kept. Whole numbers beyond int64 are text.
+    """
+    if all(name in ("true", "false") for name in names):
+        return tuple(name == "true" for name in names)
+    if not all(map(_DECIMAL_NUMBER.fullmatch, names)):
+        return tuple(names)
+    if any("." in name for name in names):
+        return tuple(map(float, names))
+    numbers = tuple(map(int, names))
+    return numbers if max(map(abs, numbers)) < _INT64_END else tuple(names)
 
 
 def format_names(names: Sequence[str], limit: int = 20) -> str:

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.types
 
 from nabla.engine.data.features import MISSING_CODE, UNKNOWN_CODE
-from nabla.engine.data.schema import Column
+from nabla.engine.data.schema import Column, format_category
 from nabla.engine.errors import Damaged
 from nabla.engine.typing import AnyArray, RowIndices
 
@@ -114,12 +115,14 @@ def _to_float64(values: pa.Array) -> AnyArray:
 
 
 def _encode_categories(values: pa.Array, categories: Sequence[str]) -> AnyArray:
-    if pa.types.is_dictionary(values.type):
-        dictionary_codes = _encode_categories(values.dictionary, categories)
-        indices = values.indices.cast(pa.int32()).fill_null(len(dictionary_codes)).to_numpy(zero_copy_only=False)
-        return np.asarray(np.append(dictionary_codes, np.int32(MISSING_CODE))[indices])
-    text = values.cast(pa.string())
-    matches = pc.index_in(text, value_set=pa.array(categories, pa.string())).fill_null(UNKNOWN_CODE)
-    codes: AnyArray = matches.to_numpy(zero_copy_only=False).astype(np.int32)
-    codes[text.is_null().to_numpy(zero_copy_only=False)] = MISSING_CODE
-    return codes
+    """Return the codes of values, which are looked up by their names (see `format_category`)."""
+    encoded = values if pyarrow.types.is_dictionary(values.type) else values.dictionary_encode()
+    # Models of earlier versions may have categories with other spellings, which are still found by these.
+    code_of = {format_category(name): code for code, name in enumerate(categories)}
+    code_of |= {name: code for code, name in enumerate(categories)}
+    codes = [
+        MISSING_CODE if value is None else code_of.get(value, code_of.get(format_category(value), UNKNOWN_CODE))
+        for value in encoded.dictionary.to_pylist()
+    ]
+    indices = encoded.indices.cast(pa.int32()).fill_null(len(codes)).to_numpy(zero_copy_only=False)
+    return np.asarray(np.array([*codes, MISSING_CODE], np.int32)[indices])

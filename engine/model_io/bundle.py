@@ -14,7 +14,7 @@ import numpy as np
 from nabla.engine.data import preprocessor_format
 from nabla.engine.data.preprocessing import PreprocessingConfig, Preprocessor
 from nabla.engine.data.scaling import Scaling
-from nabla.engine.data.schema import Column
+from nabla.engine.data.schema import Column, class_names
 from nabla.engine.errors import Damaged, InvalidInput, TooLarge, quote, shorten
 from nabla.engine.literals import ActivationName, CostName, NetworkFormat, ScalingName
 from nabla.engine.model_io.tensors import (
@@ -29,7 +29,7 @@ from nabla.engine.model_io.tensors import (
 )
 from nabla.engine.nn.architecture import Architecture
 from nabla.engine.nn.network import Network
-from nabla.engine.training.checkpoint import Classes, decode_classes, encode_classes, named_tensors
+from nabla.engine.training.checkpoint import TrainedClasses, decode_classes, encode_classes, named_tensors
 from nabla.engine.typing import AnyArray, Float64Array
 
 _ARCHITECTURE_KEY = "architecture"
@@ -54,7 +54,7 @@ class ImportHints:
     format: NetworkFormat | None = None
     activations: tuple[ActivationName, ...] | None = None
     cost: CostName | None = None
-    classes: tuple[str, ...] | None = None
+    classes: TrainedClasses = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +69,7 @@ class ModelBundle:
     network: Network
     preprocessing: PreprocessingConfig
     preprocessor: Preprocessor | None = None
-    classes: Classes = None
+    classes: TrainedClasses = None
 
     @property
     def tensors(self) -> dict[str, AnyArray]:
@@ -115,7 +115,7 @@ def decode_bundle(file: TensorFile, max_parameters: int) -> ModelBundle:
     try:
         classes = decode_classes(dict(file.metadata))
     except Damaged as error:
-        raise invalid_file("The metadata entry classes is not a JSON array of names.") from error
+        raise invalid_file("The metadata entry classes is not a JSON array of texts, numbers or booleans.") from error
     with _invalid_metadata("classes"):
         check_classes(classes, architecture, preprocessing)
     preprocessor = _load_preprocessor(file, architecture)
@@ -125,7 +125,7 @@ def decode_bundle(file: TensorFile, max_parameters: int) -> ModelBundle:
 
 
 def decode_weights(
-    file: TensorFile, architecture: Architecture, preprocessing: PreprocessingConfig, classes: Classes
+    file: TensorFile, architecture: Architecture, preprocessing: PreprocessingConfig, classes: TrainedClasses
 ) -> ModelBundle:
     """Return the bundle of a stored weights file, whose network is known. Raises InvalidInput."""
     file = _upgrade(file)
@@ -134,7 +134,7 @@ def decode_weights(
     )
 
 
-def check_classes(classes: Classes, architecture: Architecture, preprocessing: PreprocessingConfig) -> None:
+def check_classes(classes: TrainedClasses, architecture: Architecture, preprocessing: PreprocessingConfig) -> None:
     """Raise InvalidInput (field `classes`) unless there is one class per output, or two for a single output."""
     if classes is None:
         return
@@ -144,10 +144,11 @@ def check_classes(classes: Classes, architecture: Architecture, preprocessing: P
             "classes",
             f"There are {len(classes)} classes; a network with {architecture.outputs} outputs needs {expected}.",
         )
-    duplicate = _find_duplicate(classes)
+    names = class_names(classes)
+    duplicate = _find_duplicate(names)
     if duplicate is not None:
         raise InvalidInput("classes", f"The class {quote(duplicate)} is listed twice.")
-    if any(len(name) > _MAX_NAME_LENGTH for name in classes):
+    if any(len(name) > _MAX_NAME_LENGTH for name in names):
         raise InvalidInput("classes", f"The name of a class has at most {_MAX_NAME_LENGTH} characters.")
     preprocessing.check_classes(classes)
 

@@ -10,7 +10,7 @@ from nabla.engine.model_io import foreign_weights, npz_format, safetensors_forma
 from nabla.engine.model_io.bundle import ImportHints, ModelBundle, decode_bundle, decode_weights, is_bundle
 from nabla.engine.model_io.tensors import PICKLE_REJECTED, TensorFile, invalid_file
 from nabla.engine.nn.architecture import Architecture
-from nabla.engine.training.checkpoint import Classes
+from nabla.engine.training.checkpoint import TrainedClasses
 
 _SNIFF_BYTES = 16
 # Protocols 2 to 5; older ones have no magic.
@@ -64,7 +64,7 @@ def save_version(path: Path, bundle: ModelBundle) -> Path:
 
 
 def load_version(
-    path: Path, architecture: Architecture, preprocessing: PreprocessingConfig, classes: Classes
+    path: Path, architecture: Architecture, preprocessing: PreprocessingConfig, classes: TrainedClasses
 ) -> ModelBundle:
     """Return a stored version as a bundle. Raises Damaged."""
     durable_files.verify(path)

@@ -18,7 +18,8 @@ import onnx
 
 from nabla.engine.data import preprocessor_format
 from nabla.engine.data.preprocessing import Preprocessor
-from nabla.engine.data.schema import Column
+from nabla.engine.data.scaling import COMPRESSION_START
+from nabla.engine.data.schema import Classes, Column
 from nabla.engine.durable_files import Sink
 from nabla.engine.errors import Conflict, InvalidInput
 from nabla.engine.literals import ActivationName, DtypeName
@@ -81,8 +82,9 @@ def _build_graph(bundle: ModelBundle, preprocessor: Preprocessor) -> "GraphBuild
     outputs = _add_target_scaling(graph, preprocessor, _add_layers(graph, network, x), architecture)
     graph.add_output("outputs", outputs, element_type(architecture.dtype), "batch", architecture.outputs)
     if bundle.classes is not None:
-        label = graph.add_node("Gather", graph.add_texts(bundle.classes), _add_codes(graph, outputs, network))
-        graph.add_output("label", label, onnx.TensorProto.STRING, "batch")
+        labels, type_ = graph.add_labels(bundle.classes)
+        label = graph.add_node("Gather", labels, _add_codes(graph, outputs, network))
+        graph.add_output("label", label, type_, "batch")
     return graph
 
 
@@ -112,13 +114,15 @@ class GraphBuilder:
         """Add numbers that belong to a formula."""
         return self.add_tensor(f"constant.{len(self._tensors)}", values)
 
-    def add_texts(self, values: tuple[str, ...]) -> str:
-        """Add a vector of strings."""
-        name = f"{self.prefix}texts"
-        encoded = [value.encode() for value in values]
-        type_ = onnx.TensorProto.STRING
-        self._graph.initializer.add(name=name, data_type=type_, dims=[len(values)], string_data=encoded)
-        return name
+    def add_labels(self, classes: Classes) -> tuple[str, int]:
+        """Add a vector of the classes; also return its type: that of the classes."""
+        array = np.array(classes)
+        if array.dtype.kind != "U":
+            return self.add_constant(array), element_type(array.dtype)
+        name, type_ = f"{self.prefix}texts", int(onnx.TensorProto.STRING)
+        encoded = [str(value).encode() for value in classes]
+        self._graph.initializer.add(name=name, data_type=type_, dims=[len(classes)], string_data=encoded)
+        return name, type_
 
     def add_node(self, operator: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
         """Add a node with one output."""
@@ -188,7 +192,19 @@ def _add_preprocessing(graph: GraphBuilder, preprocessor: Preprocessor, architec
         offsets = graph.add_tensor(f"{preprocessor_format.PREFIX}inputs.offsets", preprocessor.input_scaling.offsets)
         scales = graph.add_tensor(f"{preprocessor_format.PREFIX}inputs.scales", preprocessor.input_scaling.scales)
         x = graph.add_node("Mul", graph.add_node("Sub", x, offsets), graph.add_node("Reciprocal", scales))
+        if preprocessor.config.outliers == "compress":
+            x = _add_outlier_compression(graph, x)
     return graph.add_node("Cast", x, to=dtype)
+
+
+def _add_outlier_compression(graph: GraphBuilder, z: str) -> str:
+    """Add the formula of `compress_outliers`."""
+    start = graph.add_constant(np.array(COMPRESSION_START))
+    limited = graph.add_node("Clip", z, graph.add_constant(np.array(-COMPRESSION_START)), start)
+    excess = graph.add_node("Sub", z, limited)
+    ratio = graph.add_node("Div", graph.add_node("Abs", excess), start)
+    divisor = graph.add_node("Add", ratio, graph.add_constant(np.array(1.0)))
+    return graph.add_node("Add", limited, graph.add_node("Div", excess, divisor))
 
 
 def _add_column(graph: GraphBuilder, column: Column, imputation_value: float) -> str:

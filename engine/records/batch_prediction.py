@@ -27,6 +27,7 @@ class BatchPrediction:
         finished_at: When it ended.
         file: Name of the file in its directory, if it has succeeded.
         bytes: Size of the file.
+        warnings: Sentences about unusual rows.
         error: Why it failed.
     """
 
@@ -45,6 +46,7 @@ class BatchPrediction:
     file: str | None = None
     bytes: int | None = None
     error: JobError | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def dataset_ids(self) -> set[str]:
@@ -56,9 +58,19 @@ class BatchPrediction:
         """Whether it has ended."""
         return self.state != "queued"
 
-    def succeeded(self, started_at: datetime, at: datetime, file: str, size: int) -> "BatchPrediction":
+    def succeeded(
+        self, started_at: datetime, at: datetime, file: str, size: int, warnings: tuple[str, ...]
+    ) -> "BatchPrediction":
         """Return it as succeeded."""
-        return replace(self, state="succeeded", started_at=started_at, finished_at=at, file=file, bytes=size)
+        return replace(
+            self,
+            state="succeeded",
+            started_at=started_at,
+            finished_at=at,
+            file=file,
+            bytes=size,
+            warnings=warnings,
+        )
 
     def failed(self, started_at: datetime, at: datetime, error: JobError) -> "BatchPrediction":
         """Return it as failed."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from nabla.engine.data.preprocessing import PreprocessingConfig
-from nabla.engine.data.schema import ColumnType
+from nabla.engine.data.schema import Classes, ColumnType
 from nabla.engine.errors import Conflict, NotFound
 from nabla.engine.literals import CURRENT, NetworkFormat, VersionReference, WeightsOrigin
 from nabla.engine.nn.architecture import Architecture
@@ -34,7 +34,7 @@ class Version:
     number: int
     file: str
     job_id: str | None
-    classes: tuple[str, ...] | None
+    classes: Classes | None
     created_at: datetime
     epoch: int | None = None
     columns: tuple[tuple[str, ColumnType], ...] | None = None

@@ -12,7 +12,7 @@ import numpy as np
 
 from nabla.engine import durable_files
 from nabla.engine.data.export import ArrowIpcFormat
-from nabla.engine.data.schema import Column
+from nabla.engine.data.schema import Classes, Column
 from nabla.engine.errors import Busy, InvalidInput
 from nabla.engine.records import ids
 from nabla.engine.storage.data_dir import DataDir
@@ -118,7 +118,7 @@ class ArrowCodec:
         self,
         directory: Path,
         outputs: Predictions,
-        classes: tuple[str, ...] | None,
+        classes: Classes | None,
         probabilities: bool,
         top_k: int | None,
         ipc_format: ArrowIpcFormat,

@@ -225,7 +225,7 @@ class BatchPredictions:
             log.exception("%s failed", batch.id)
             internal = JobError("internal", "Internal error; the log of the service has the details.")
             return batch.failed(started_at, datetime.now(UTC), internal)
-        return batch.succeeded(started_at, datetime.now(UTC), predicted.file, predicted.bytes)
+        return batch.succeeded(started_at, datetime.now(UTC), predicted.file, predicted.bytes, predicted.warnings)
 
     def _predict(self, active: ActiveBatch) -> PredictionFile:
         batch = active.batch

@@ -4,6 +4,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from nabla.engine import durable_files
@@ -106,7 +107,11 @@ class DatasetAnalysis:
         assert isinstance(stored, StoredDatasets)
         now = datetime.now(UTC)
         datasets = tuple(
-            Dataset.from_content(id, name, now, content, self._data_dir.dataset_dir(id))
+            replace(
+                Dataset.from_content(id, name, now, content, self._data_dir.dataset_dir(id)),
+                split_from=dataset.id,
+                split_with=tuple(other for other in new_ids if other != id),
+            )
             for id, (name, _), content in zip(new_ids, shares, stored.contents, strict=True)
         )
         try:

@@ -16,6 +16,7 @@ from nabla.engine.literals import UploadKind
 from nabla.engine.records import ids
 from nabla.engine.records.upload import Upload, UploadChunk
 from nabla.engine.services.networks import require_unused
+from nabla.engine.storage.collection import check_single
 from nabla.engine.storage.data_dir import DataDir
 from nabla.engine.storage.registry import IdempotencyKey, Registry
 from nabla.engine.workers.task_process import TaskCancelled, TaskProcess
@@ -206,6 +207,18 @@ class DatasetService:
             raise NotFound.of("dataset", reference)
         return newest
 
+    def resolve_single(self, reference: str) -> Dataset | Upload:
+        """Return a dataset, ready or not, by id or by a name that no other has.
+
+        Raises:
+            NotFound: There is none.
+            Conflict: Several have the name; it lists their ids.
+        """
+        dataset = self.resolve(reference)
+        names = (self._registry.datasets.ids_named(reference), self._registry.uploads.ids_named(reference))
+        check_single("dataset", reference, tuple(sorted((*names[0], *names[1]))))
+        return dataset
+
     def resolve_ready(self, reference: str) -> Dataset:
         """Return a dataset by id or name.
 
@@ -376,6 +389,7 @@ class DatasetService:
         Raises:
             NablaError: The upload could not be read or stored; its files are removed.
         """
+        self._registry.check_name(self._registry.datasets, upload.id, upload.name)
         task = self._ingest.start(upload)
         try:
             task.done.wait(wait_seconds)

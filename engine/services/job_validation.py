@@ -14,7 +14,7 @@ from nabla.engine.nn.cuda.devices import GpuInventory
 from nabla.engine.records.job import Checkpointing, CheckpointRecord, Job
 from nabla.engine.records.network import NetworkRecord
 from nabla.engine.storage.data_dir import DataDir
-from nabla.engine.training.checkpoint import load_preprocessor
+from nabla.engine.training.checkpoint import TrainedClasses, load_classes, load_preprocessor
 from nabla.engine.training.config import TrainingSpec
 from nabla.engine.training.device_selection import DeviceDecision, estimate_resources, select_device
 from nabla.engine.training.shuffling import choose_shuffle_block
@@ -100,8 +100,9 @@ def plan_job(request: JobRequest, limits: JobLimits, data_dir: DataDir, cores: i
             requested device does not exist.
     """
     network, dataset, spec = request.network, request.dataset, request.spec
-    validate_data(request, _load_preprocessor(request, data_dir))
-    spec.check_fits(network.architecture, dataset.rows, dataset.classes)
+    preprocessor, classes = _load_start(request, data_dir)
+    validate_data(request, preprocessor, classes)
+    spec.check_fits(network.architecture, dataset.rows, classes or dataset.classes)
     demand = estimate_resources(spec, network.architecture, dataset.rows, dataset.bytes)
     if demand.memory_bytes > limits.job_bytes:
         raise InvalidInput(
@@ -120,12 +121,13 @@ def plan_job(request: JobRequest, limits: JobLimits, data_dir: DataDir, cores: i
     )
 
 
-def validate_data(request: JobRequest, preprocessor: Preprocessor | None) -> None:
+def validate_data(request: JobRequest, preprocessor: Preprocessor | None, classes: TrainedClasses) -> None:
     """Check the datasets of a job against its network.
 
     Args:
         request: The job.
         preprocessor: Preprocessor that was fitted with the initial weights, if any.
+        classes: TrainedClasses that the initial weights were trained on, if any.
 
     Raises:
         InvalidInput: The network cannot be trained on the dataset or measured on the validation dataset.
@@ -135,9 +137,9 @@ def validate_data(request: JobRequest, preprocessor: Preprocessor | None) -> Non
     if preprocessor is not None:
         preprocessor.check_columns(columns)
         columns = preprocessor.columns
-    dataset.check_fits(network.architecture, network.preprocessing, columns)
+    dataset.check_fits(network.architecture, network.preprocessing, columns, classes)
     if request.validation is not None:
-        _validate_validation_dataset(request.validation, dataset, network, columns)
+        _validate_validation_dataset(request.validation, network, columns, classes or dataset.classes)
 
 
 def require_can_succeed(job: Job, field: str) -> None:
@@ -147,38 +149,37 @@ def require_can_succeed(job: Job, field: str) -> None:
 
 
 def _validate_validation_dataset(
-    validation: Dataset, dataset: Dataset, network: NetworkRecord, columns: tuple[Column, ...] | None
+    validation: Dataset, network: NetworkRecord, columns: tuple[Column, ...] | None, classes: TrainedClasses
 ) -> None:
     """Raise InvalidInput unless `validation` has the columns and classes that the network is trained on."""
     field = "validation.dataset_id"
     mismatch = describe_column_mismatch(columns, validation.features)
     if mismatch is not None:
         raise InvalidInput(field, f"The dataset does not have the columns of the training dataset: {mismatch}.")
+    if classes is None and validation.classes is not None:
+        raise InvalidInput(field, "The training dataset has numbers as targets; the validation dataset needs them too.")
     try:
-        validation.check_fits(network.architecture, network.preprocessing, columns)
+        validation.check_fits(network.architecture, network.preprocessing, columns, classes)
     except InvalidInput as error:
         raise InvalidInput(field, error.problems[0][1]) from error
-    if validation.classes != dataset.classes:
-        expected = f"the classes {', '.join(dataset.classes)}" if dataset.classes else "targets, no classes"
-        raise InvalidInput(field, f"The training dataset has {expected}; the validation dataset needs the same.")
 
 
-def _load_preprocessor(request: JobRequest, data_dir: DataDir) -> Preprocessor | None:
-    """Return the preprocessor stored with the initial weights; None for random ones."""
+def _load_start(request: JobRequest, data_dir: DataDir) -> tuple[Preprocessor | None, TrainedClasses]:
+    """Return the preprocessor and the classes stored with the initial weights; None for random ones."""
     network = request.network
     if request.resume_from is not None:
         file = request.resume_from[1].file
     else:
         start = network.initial_version(request.spec)
         if start.origin == "drawn":
-            return None
+            return None, None
         file = start.file
     path = data_dir.network_dir(network.id) / file
     try:
         durable_files.verify(path)
-        return load_preprocessor(path)
+        return load_preprocessor(path), load_classes(path)
     except Damaged:
-        return None  # the run reports it
+        return None, None  # the run reports it
 
 
 def _choose_device(request: JobRequest, cores: int, gpus: GpuInventory) -> DeviceDecision:

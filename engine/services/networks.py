@@ -1,4 +1,4 @@
-"""Network service: networks, versions and tags, the cache of loaded models, evaluation, and import and export.
+"""Network service: networks, versions and tags, the cache of loaded models, and import and export.
 
 `require_unused` guards the deletion of networks, and of datasets too.
 """
@@ -15,7 +15,6 @@ from typing import BinaryIO
 
 from nabla.engine import durable_files
 from nabla.engine.data.dataset import Dataset
-from nabla.engine.data.loading import OpenDataset, open_for_training
 from nabla.engine.data.preprocessing import PreprocessingConfig, Preprocessor
 from nabla.engine.errors import Conflict, Damaged, StorageFailed, TooLarge
 from nabla.engine.literals import NetworkFormat, VersionReference
@@ -29,7 +28,6 @@ from nabla.engine.records.network import NetworkRecord, Version
 from nabla.engine.storage.data_dir import DataDir
 from nabla.engine.storage.registry import IdempotencyKey, Registry
 from nabla.engine.training.checkpoint import load_preprocessor, load_weights, save_weights
-from nabla.engine.training.evaluation import Evaluation, evaluate
 from nabla.engine.training.model import Model
 from nabla.engine.workers.task_process import TaskProcess
 from nabla.engine.workers.tasks.models import ExportModel, ImportedModel, ImportModel
@@ -40,7 +38,7 @@ _NO_PREPROCESSING = PreprocessingConfig()
 
 
 class NetworkService:
-    """Creates, changes, deletes and evaluates networks, and keeps recently used models loaded.
+    """Creates, changes and deletes networks, and keeps recently used models loaded.
 
     Methods may be called from any thread. Files are written before their record, and removed after it.
     """
@@ -193,20 +191,6 @@ class NetworkService:
             self._evict_models()
             return version, self._models[key]
 
-    def evaluate(
-        self, record: NetworkRecord, reference: VersionReference | None, dataset: Dataset
-    ) -> tuple[Version, Evaluation]:
-        """Measure a version, by default the current one, on a dataset.
-
-        Raises:
-            NotFound: There is no such version.
-            InvalidInput: The dataset does not fit the network, or has other classes than the version was trained on
-                (field `dataset_id`).
-        """
-        version, model = self.load_model(record, reference)
-        _check_labeled(record, version, model.preprocessor, dataset)
-        return version, evaluate(model.network, self._open_dataset(dataset, model))
-
     def validate_prediction(self, record: NetworkRecord, version: Version, dataset: Dataset) -> None:
         """Check that a version can predict a dataset.
 
@@ -221,31 +205,14 @@ class NetworkService:
         except Damaged:
             return  # the prediction reports it
         preprocessor = fitted or _untrained_preprocessor(record, version)
-        if dataset.unlabeled:
-            preprocessor.check_columns(dataset.features)
-            dataset.check_inputs(record.architecture, record.preprocessing, preprocessor.columns)
-        else:
-            _check_labeled(record, version, preprocessor, dataset)
+        preprocessor.check_columns(dataset.features)
+        dataset.check_inputs(record.architecture, record.preprocessing, preprocessor.columns)
 
     def _evict_models(self) -> None:
         parameters = sum(model.network.architecture.parameters for model in self._models.values())
         while len(self._models) > 1 and (len(self._models) > _MAX_CACHED_MODELS or parameters > _MAX_CACHED_PARAMETERS):
             _, evicted = self._models.popitem(last=False)
             parameters -= evicted.network.architecture.parameters
-
-    def _open_dataset(self, dataset: Dataset, model: Model) -> OpenDataset:
-        architecture = model.network.architecture
-        try:
-            return open_for_training(
-                dataset,
-                self._data_dir.dataset_dir(dataset.id),
-                architecture.outputs,
-                architecture.dtype,
-                model.preprocessor,
-            )
-        except StorageFailed:
-            self._registry.datasets.get(dataset.id)  # NotFound if it was deleted meanwhile
-            raise
 
 
 class ModelTransfer:
@@ -328,13 +295,11 @@ def _add_network(
     return network
 
 
-def _check_labeled(record: NetworkRecord, version: Version, preprocessor: Preprocessor, dataset: Dataset) -> None:
+def check_labeled(record: NetworkRecord, version: Version, preprocessor: Preprocessor, dataset: Dataset) -> None:
     """Raise InvalidInput unless a version can be measured on the dataset."""
     preprocessor.check_columns(dataset.features)
-    dataset.check_fits(record.architecture, record.preprocessing, preprocessor.columns)
     record.preprocessing.check_classes(dataset.classes, "dataset_id")
-    if version.classes is not None:
-        dataset.check_classes(version.classes)
+    dataset.check_fits(record.architecture, record.preprocessing, preprocessor.columns, version.classes)
 
 
 def _untrained_preprocessor(record: NetworkRecord, version: Version) -> Preprocessor:

@@ -12,7 +12,7 @@ from nabla.engine.records.job import Job
 from nabla.engine.services.active_runs import PendingControls
 from nabla.engine.storage.data_dir import DataDir
 from nabla.engine.storage.registry import Registry
-from nabla.engine.training.checkpoint import Classes, load_snapshot
+from nabla.engine.training.checkpoint import TrainedClasses, load_snapshot
 from nabla.engine.training.model import Model
 from nabla.engine.workers import training_protocol
 
@@ -31,7 +31,7 @@ class Snapshot:
     network_id: str
     epoch: int
     model: Model
-    classes: Classes
+    classes: TrainedClasses
 
 
 @dataclass(frozen=True)

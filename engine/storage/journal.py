@@ -163,10 +163,10 @@ class Journal:
         )
         return [body for (body,) in rows]
 
-    def newest_id(self, kind: str, name: str) -> str | None:
-        """Return the id of the newest record with a name."""
-        rows = self._query("SELECT max(id) FROM records WHERE kind = ? AND name = ?", (kind, name))
-        return rows[0][0] if rows else None
+    def ids_named(self, kind: str, name: str) -> tuple[str, ...]:
+        """Return the ids of the records with a name, oldest first."""
+        rows = self._query("SELECT id FROM records WHERE kind = ? AND name = ? ORDER BY id", (kind, name))
+        return tuple(id for (id,) in rows)
 
     def page(self, kind: str, before: str | None, limit: int, states: Set[str] = frozenset()) -> list[bytes]:
         """Return the bodies of records with ids below `before`, newest first, in any or in these states."""

@@ -5,45 +5,27 @@ Reading takes no lock: records are immutable, and replaced as a whole.
 
 import threading
 import time
-from bisect import bisect_left
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from operator import attrgetter
-from typing import Any, Generic, Protocol, TypeVar, get_args
+from typing import Any
 
 import msgspec
 
 from nabla.engine.data.dataset import Dataset
-from nabla.engine.errors import InvalidInput, NotFound
-from nabla.engine.literals import DeviceKind, JobState
+from nabla.engine.errors import Conflict, InvalidInput
 from nabla.engine.records.batch_prediction import BatchPrediction
-from nabla.engine.records.job import FINISHED, EpochsDone, Event, Interrupted, Job, apply
+from nabla.engine.records.job import EpochsDone, Event, Interrupted, Job, apply
 from nabla.engine.records.network import NetworkRecord
 from nabla.engine.records.upload import Upload
+from nabla.engine.storage.collection import Collection, JobCollection, Record
 from nabla.engine.storage.journal import Journal, JournalEntry
 from nabla.engine.training.state import Epoch
 
-_UNFINISHED = tuple(state for state in get_args(JobState) if state not in FINISHED)
-# Finished jobs that stay in memory: the last ones that finished or were read.
-_MAX_CACHED_JOBS = 1000
 _IDEMPOTENCY_KEY_SECONDS = 24 * 3600
 # The curves whose extremes a downsampled history keeps.
 _COSTS = ("cost", "validation_cost")
-
-# The smallest key is first in the queue.
-_QueueKey = tuple[int, str]
-
-
-class _NamedRecord(Protocol):
-    @property
-    def id(self) -> str: ...
-    @property
-    def name(self) -> str | None: ...
-
-
-Record = TypeVar("Record", bound=_NamedRecord)
 
 
 @dataclass(frozen=True)
@@ -70,201 +52,6 @@ class IdempotencyRecord:
     ids: tuple[str, ...]
 
 
-class Collection(Generic[Record]):
-    """All records of one kind, by id and by name. A name refers to the newest record that has it."""
-
-    def __init__(self, kind: str, type_: type[Record], journal: Journal) -> None:
-        self.kind = kind
-        self._journal = journal
-        self._decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(type_)
-        self._by_id: dict[str, Record] = {}
-        self._ids_by_name: dict[str, tuple[str, ...]] = {}
-
-    def __iter__(self) -> Iterator[Record]:
-        """Iterate over the records, oldest first."""
-        return iter(tuple(self._by_id.values()))
-
-    def __len__(self) -> int:
-        """Return how many records are in memory."""
-        return len(self._by_id)
-
-    def get(self, id: str) -> Record:
-        """Return a record by id. Raises NotFound."""
-        record = self.get_or_none(id)
-        if record is None:
-            raise NotFound.of(self.kind, id)
-        return record
-
-    def get_or_none(self, id: str) -> Record | None:
-        """Return a record by id, or None."""
-        return self._by_id.get(id)
-
-    def resolve(self, reference: str) -> Record:
-        """Return a record by id or name. Raises NotFound."""
-        record = self.resolve_or_none(reference)
-        if record is None:
-            raise NotFound.of(self.kind, reference)
-        return record
-
-    def resolve_or_none(self, reference: str) -> Record | None:
-        """Return a record by id or name, or None."""
-        ids = self._ids_by_name.get(reference, ())
-        return self.get_or_none(ids[-1] if ids else reference)
-
-    def page(self, after: str | None, limit: int, states: Set[str] = frozenset()) -> tuple[list[Record], bool]:
-        """Return one page of a list, newest first.
-
-        Args:
-            after: Id of the last record of the previous page; None for the first page.
-            limit: Maximum number of records.
-            states: States of the records; empty for all.
-
-        Returns:
-            The records, and whether there are more.
-        """
-        records = [self._decoder.decode(body) for body in self._journal.page(self.kind, after, limit + 1, states)]
-        return records[:limit], len(records) > limit
-
-    def load(self) -> None:
-        """Replace the content with that of the journal. Raises StorageFailed; then nothing has changed."""
-        records = [self._decoder.decode(body) for body in self._journal.get_all(self.kind, ("",))]
-        names: dict[str, tuple[str, ...]] = {}
-        for record in records:
-            if record.name is not None:
-                names[record.name] = (*names.get(record.name, ()), record.id)
-        self._by_id, self._ids_by_name = {record.id: record for record in records}, names
-
-    def state_of(self, record: Record) -> str:
-        """Return the state under which the journal lists a record."""
-        return ""
-
-    def publish(self, record: Record) -> None:
-        """Insert or replace a record. The caller holds the registry's lock."""
-        before = self._by_id.get(record.id)
-        self._by_id[record.id] = record
-        if before is None or before.name != record.name:
-            self._rename(record.id, None if before is None else before.name, record.name)
-
-    def withdraw(self, record: Record) -> None:
-        """Delete a record. The caller holds the registry's lock."""
-        self._rename(record.id, self._by_id[record.id].name, None)
-        del self._by_id[record.id]
-
-    def _rename(self, id: str, old: str | None, new: str | None) -> None:
-        if new is not None:
-            # Sorted: a renamed record may be older than others with its new name. Ids sort by time.
-            self._ids_by_name[new] = tuple(sorted((*self._ids_by_name.get(new, ()), id)))
-        if old is not None:
-            self._ids_by_name[old] = tuple(other for other in self._ids_by_name[old] if other != id)
-
-
-class JobCollection(Collection[Job]):
-    """All jobs. Those that are not finished are in memory, and iteration is over these.
-
-    Finished ones are read from the journal, and only the last of them cached, so that memory does not grow with time.
-    """
-
-    def __init__(self, journal: Journal, lock: threading.RLock) -> None:
-        """Create the collection. `lock`: the registry's."""
-        super().__init__("job", Job, journal)
-        self._lock = lock
-        self._cache: OrderedDict[str, Job] = OrderedDict()
-        self._queues: dict[DeviceKind, tuple[_QueueKey, ...]] = {}
-
-    def get_cached(self, id: str) -> Job | None:
-        """Return a job by id if it is in memory, else None."""
-        return self._by_id.get(id) or self._cache.get(id)
-
-    def get_or_none(self, id: str) -> Job | None:
-        """Return a job by id, or None."""
-        cached = self.get_cached(id)
-        if cached is not None:
-            return cached
-        with self._lock:  # otherwise a job that is deleted meanwhile would enter the cache
-            body = self._journal.get(self.kind, id)
-            job = None if body is None else self._decoder.decode(body)
-            if job is not None and job.finished:
-                self._add_to_cache(job)
-            return job
-
-    def resolve_or_none(self, reference: str) -> Job | None:
-        """Return a job by id or name, or None."""
-        return self.get_cached(reference) or self.get_or_none(
-            self._journal.newest_id(self.kind, reference) or reference
-        )
-
-    def load(self) -> None:
-        """Replace the content with that of the journal. Raises StorageFailed; then nothing has changed."""
-        jobs = [self._decoder.decode(body) for body in self._journal.get_all(self.kind, _UNFINISHED)]
-        self._by_id, self._queues = {job.id: job for job in jobs}, {}
-        self._cache.clear()
-
-    def state_of(self, record: Job) -> str:
-        """Return the state of a job."""
-        return record.state
-
-    def publish(self, record: Job) -> None:
-        """Insert or replace a job. The caller holds the registry's lock."""
-        before = self._by_id.get(record.id)
-        if record.finished:
-            self._add_to_cache(record)
-            self._by_id.pop(record.id, None)
-        else:
-            self._by_id[record.id] = record
-        if before is None or _queue_state(before) != _queue_state(record):
-            self._queues = {}  # last: a reader that computes one from older jobs adds it to the old dict
-
-    def withdraw(self, record: Job) -> None:
-        """Delete a finished job. The caller holds the registry's lock."""
-        self._cache.pop(record.id, None)
-
-    def count(self) -> dict[str, int]:
-        """Return how many jobs there are in each state, finished ones too."""
-        return self._journal.count_by_state(self.kind)
-
-    def unfinished_dependencies(self, job: Job) -> tuple[str, ...]:
-        """Return the ids of the jobs that a job still depends on."""
-        return tuple(id for id in job.depends_on if id in self._by_id)
-
-    def queue(self, kind: DeviceKind) -> tuple[str, ...]:
-        """Return the ids of the jobs that need only a slot of this kind, the next one first.
-
-        The order is by priority, then by age. A job that was interrupted keeps its place, since ids sort by time.
-        """
-        return tuple(id for _, id in self._queue(kind))
-
-    def position(self, job: Job) -> int | None:
-        """Return how many jobs are ahead of a job in its queue; None if it is not queued or depends on other jobs."""
-        if job.state != "queued" or self.unfinished_dependencies(job):
-            return None
-        return bisect_left(self._queue(job.device_kind), _queue_key(job))
-
-    def _add_to_cache(self, job: Job) -> None:
-        self._cache[job.id] = job
-        while len(self._cache) > _MAX_CACHED_JOBS:
-            self._cache.popitem(last=False)
-
-    def _queue(self, kind: DeviceKind) -> tuple[_QueueKey, ...]:
-        queues = self._queues  # `publish` replaces the dict as soon as this queue may be out of date
-        if kind not in queues:
-            keys = [
-                _queue_key(job)
-                for job in self
-                if job.state == "queued" and job.device_kind == kind and not self.unfinished_dependencies(job)
-            ]
-            queues[kind] = tuple(sorted(keys))
-        return queues[kind]
-
-
-def _queue_key(job: Job) -> _QueueKey:
-    return -job.priority, job.id
-
-
-def _queue_state(job: Job) -> tuple[object, ...]:
-    """Return the fields that determine whether a job is queued, in which queue, and at which position."""
-    return job.state, job.device_kind, job.priority
-
-
 class Registry:
     """Networks, datasets, uploads, jobs and batch predictions.
 
@@ -275,8 +62,16 @@ class Registry:
             than were reported.
     """
 
-    def __init__(self, journal: Journal) -> None:
-        """Load everything from the journal. Raises StorageFailed."""
+    def __init__(self, journal: Journal, *, unique_names: bool = False) -> None:
+        """Load everything from the journal.
+
+        Args:
+            journal: The journal.
+            unique_names: Reject a network or dataset with a name that another one has.
+
+        Raises:
+            StorageFailed: The journal cannot be read.
+        """
         self.lock = threading.RLock()
         self.networks = Collection("network", NetworkRecord, journal)
         self.datasets = Collection("dataset", Dataset, journal)
@@ -286,6 +81,7 @@ class Registry:
         self.on_change: Callable[[Job, Sequence[JournalEntry]], None] = lambda job, entries: None
         self.on_reopen: Callable[[int], None] = lambda last_event: None
         self._journal = journal
+        self._unique_names = unique_names
         self._load()
 
     def _load(self) -> None:
@@ -322,10 +118,12 @@ class Registry:
             ids: Ids to record with the key; by default that of the record.
 
         Raises:
+            Conflict: Its name is in use, and names are unique.
             StorageFailed: It could not be journaled; nothing has changed.
         """
         entries = []
         with self.lock:
+            self.check_name(collection, record.id, record.name)
             with self._journal.transaction():
                 self._put(collection, record)
                 if isinstance(record, Job):
@@ -340,6 +138,8 @@ class Registry:
     ) -> None:
         """Add new records, all or none. Arguments and errors are those of `add`; the key is recorded with all ids."""
         with self.lock:
+            for record in records:
+                self.check_name(collection, record.id, record.name)
             with self._journal.transaction():
                 for record in records:
                     self._put(collection, record)
@@ -356,10 +156,29 @@ class Registry:
     ) -> None:
         """Replace a record. Arguments and errors are those of `add`."""
         with self.lock:
+            if record.name != collection.get(record.id).name:
+                self.check_name(collection, record.id, record.name)
             with self._journal.transaction():
                 self._put(collection, record)
                 self._add_key(idempotency, ids or (record.id,))
             collection.publish(record)
+
+    def check_name(self, collection: Collection[Any], id: str, name: str | None) -> None:
+        """Raise Conflict if names are unique, and another network or dataset has the name of this record."""
+        if not self._unique_names or name is None:
+            return
+        kinds: dict[str, tuple[Collection[Any], ...]] = {
+            self.networks.kind: (self.networks,),
+            self.datasets.kind: (self.datasets, self.uploads),
+            self.uploads.kind: (self.datasets, self.uploads),
+        }
+        for other in kinds.get(collection.kind, ()):
+            for other_id in other.ids_named(name):
+                if other_id != id:
+                    raise Conflict(
+                        f"The name {name!r} is in use by {other_id}, and this service accepts each name once. Choose "
+                        "another name, or rename or delete that one."
+                    )
 
     def promote_to_dataset(self, upload: Upload, dataset: Dataset) -> None:
         """Replace an upload with the dataset that it has become. Raises StorageFailed; then nothing has changed."""

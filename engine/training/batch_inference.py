@@ -15,7 +15,9 @@ from nabla.engine.data.export import (
     export_temporary_table,
 )
 from nabla.engine.data.features import Features
+from nabla.engine.data.input_warnings import InputWarnings
 from nabla.engine.data.loading import load_inputs
+from nabla.engine.data.schema import Classes
 from nabla.engine.literals import FileFormat
 from nabla.engine.training.metrics import class_scores, predicted_codes, top_k_codes
 from nabla.engine.training.model import Model, Predictions
@@ -29,11 +31,12 @@ _PROGRESS_MULTIPLY_ADDS = 2**31
 def predict_to_file(
     model: Model,
     features: Features,
-    classes: tuple[str, ...] | None,
+    classes: Classes | None,
     format: FileFormat,
     probabilities: bool,
     directory: Path,
     on_progress: Callable[[int], object],
+    warnings: InputWarnings,
 ) -> Path:
     """Predict all rows of a dataset, in their order, into a file named `predictions`.
 
@@ -48,6 +51,7 @@ def predict_to_file(
         probabilities: Whether to write the probabilities of the classes, which the model must have.
         directory: Directory for the file.
         on_progress: Called with the number of rows that are done.
+        warnings: Collects what is unusual about the rows.
 
     Returns:
         The path of the file.
@@ -58,7 +62,7 @@ def predict_to_file(
         StorageFailed: The file cannot be written.
     """
     path = directory / f"predictions.{format}"
-    blocks = _predict_blocks(model, features, on_progress)
+    blocks = _predict_blocks(model, features, on_progress, warnings)
     if format == "npy":
         arrays = (class_scores(block) if probabilities else block for block in blocks)
         return export_array(path, features.rows, arrays)
@@ -67,7 +71,7 @@ def predict_to_file(
 
 def write_arrow_predictions(
     predictions: Predictions,
-    classes: tuple[str, ...] | None,
+    classes: Classes | None,
     probabilities: bool,
     top_k: int | None,
     ipc_format: ArrowIpcFormat,
@@ -105,7 +109,9 @@ def write_arrow_predictions(
     return export_temporary_table(directory, ipc_format, iter_blocks())
 
 
-def _predict_blocks(model: Model, features: Features, on_progress: Callable[[int], object]) -> Iterator[Predictions]:
+def _predict_blocks(
+    model: Model, features: Features, on_progress: Callable[[int], object], warnings: InputWarnings
+) -> Iterator[Predictions]:
     architecture = model.network.architecture
     width = max(features.inputs, architecture.outputs)
     block_rows = max(1, min(_BLOCK_ROWS, _BLOCK_NUMBERS // width))
@@ -115,14 +121,14 @@ def _predict_blocks(model: Model, features: Features, on_progress: Callable[[int
         chunks = []
         for start in range(first, last, chunk_rows):
             rows = slice(start, min(last, start + chunk_rows))
-            inputs = load_inputs(features, model.preprocessor, architecture.dtype, rows)
+            inputs = load_inputs(features, model.preprocessor, architecture.dtype, rows, warnings)
             chunks.append(model.predict(inputs, "dataset_id"))
             on_progress(rows.stop)
         yield chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
 
 
 def _to_columns(
-    predictions: Predictions, classes: tuple[str, ...] | None, probabilities: bool, top_k: int | None = None
+    predictions: Predictions, classes: Classes | None, probabilities: bool, top_k: int | None = None
 ) -> TableBlock:
     columns: TableBlock = {f"output_{number}": column for number, column in enumerate(predictions.T, 1)}
     if classes is None:

@@ -34,6 +34,7 @@ import safetensors.numpy
 from nabla.engine import durable_files
 from nabla.engine.data import preprocessor_format
 from nabla.engine.data.preprocessing import Preprocessor
+from nabla.engine.data.schema import Classes
 from nabla.engine.errors import Damaged, InvalidInput
 from nabla.engine.literals import StopReason
 from nabla.engine.nn.architecture import Architecture
@@ -45,8 +46,8 @@ if TYPE_CHECKING:  # the API process saves weights, but does not load the traine
     from nabla.engine.training.trainer import Trainer
 
 T = TypeVar("T")
-Classes = tuple[str, ...] | None
-"""Names of the classes that a network was trained on; None for numeric targets."""
+TrainedClasses = Classes | None
+"""The classes that a network was trained on; None for numeric targets."""
 
 _CLASSES_KEY, _POSITION_KEY, _OPTIMIZER_KEY = "classes", "position", "optimizer"
 
@@ -65,11 +66,11 @@ class Checkpoint:
     state: TrainerState
     optimizer: str
     preprocessor: Preprocessor | None = None
-    classes: Classes = None
+    classes: TrainedClasses = None
 
     @classmethod
     def capture(
-        cls, trainer: "Trainer", preprocessor: Preprocessor | None = None, classes: Classes = None
+        cls, trainer: "Trainer", preprocessor: Preprocessor | None = None, classes: TrainedClasses = None
     ) -> "Checkpoint":
         """Return the current state of a run, without a copy: save it before the run continues."""
         return cls(trainer.state, trainer.spec.optimizer, preprocessor, classes)
@@ -148,7 +149,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def save_weights(
-    path: Path, network: Network, preprocessor: Preprocessor | None = None, classes: Classes = None
+    path: Path, network: Network, preprocessor: Preprocessor | None = None, classes: TrainedClasses = None
 ) -> Path:
     """Write the weights of a network durably, with its fitted preprocessor and its classes if it is trained.
 
@@ -173,7 +174,7 @@ def load_weights(path: Path, architecture: Architecture) -> tuple[Network, Prepr
     return network, preprocessor
 
 
-def save_snapshot(directory: Path, network: Network, preprocessor: Preprocessor, classes: Classes) -> Path:
+def save_snapshot(directory: Path, network: Network, preprocessor: Preprocessor, classes: TrainedClasses) -> Path:
     """Write a weights file for another process to read once; see `durable_files.write_temporary`.
 
     Raises:
@@ -183,7 +184,7 @@ def save_snapshot(directory: Path, network: Network, preprocessor: Preprocessor,
     return durable_files.write_temporary(directory, lambda file: file.write(content))
 
 
-def load_snapshot(path: Path, architecture: Architecture) -> tuple[Model, Classes]:
+def load_snapshot(path: Path, architecture: Architecture) -> tuple[Model, TrainedClasses]:
     """Read a snapshot.
 
     Raises:
@@ -205,7 +206,7 @@ def load_preprocessor(path: Path) -> Preprocessor | None:
         return _pop_preprocessor(path, file.read(preprocessor_format.PREFIX), file.metadata)
 
 
-def load_classes(path: Path) -> Classes:
+def load_classes(path: Path) -> TrainedClasses:
     """Read the classes of a weights file or checkpoint; the digest is not verified.
 
     Raises:
@@ -215,19 +216,19 @@ def load_classes(path: Path) -> Classes:
         return decode_classes(file.metadata)
 
 
-def encode_classes(classes: Classes) -> dict[str, str]:
+def encode_classes(classes: TrainedClasses) -> dict[str, str]:
     """Return the metadata entry of the classes; empty for numeric targets."""
     return {} if classes is None else {_CLASSES_KEY: msgspec.json.encode(classes).decode()}
 
 
-def decode_classes(metadata: Mapping[str, str]) -> Classes:
+def decode_classes(metadata: Mapping[str, str]) -> TrainedClasses:
     """Return the classes in the metadata of a file.
 
     Raises:
-        Damaged: The entry is not a JSON array of texts.
+        Damaged: The entry is not a JSON array of texts, numbers or booleans.
     """
     try:
-        return msgspec.json.decode(metadata[_CLASSES_KEY], type=tuple[str, ...]) if _CLASSES_KEY in metadata else None
+        return msgspec.json.decode(metadata[_CLASSES_KEY], type=Classes) if _CLASSES_KEY in metadata else None
     except msgspec.DecodeError as error:
         raise Damaged("The names of the classes cannot be read.") from error
 
@@ -242,7 +243,7 @@ def named_tensors(network: Network) -> Iterator[tuple[str, npt.NDArray[Any]]]:
             yield f"layers.{index}.{name}", vector
 
 
-def _read_weights(path: Path, architecture: Architecture) -> tuple[Network, Preprocessor | None, Classes]:
+def _read_weights(path: Path, architecture: Architecture) -> tuple[Network, Preprocessor | None, TrainedClasses]:
     with _open_tensors(path) as file:
         tensors, metadata = file.read(), file.metadata
     network = Network.blank(architecture)

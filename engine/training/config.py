@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from nabla.engine.data.schema import Classes, class_names, format_category, format_names
 from nabla.engine.errors import InvalidInput
 from nabla.engine.literals import MAX_SEED, DeviceChoice, OptimizerName, Precision, ScheduleName
 from nabla.engine.nn.architecture import Architecture
@@ -217,7 +218,7 @@ class TrainingSpec:
             seed=self.seed,
         )
 
-    def check_fits(self, architecture: Architecture, rows: int, classes: tuple[str, ...] | None) -> None:
+    def check_fits(self, architecture: Architecture, rows: int, classes: Classes | None) -> None:
         """Check the settings against a network and a dataset.
 
         Args:
@@ -241,11 +242,18 @@ class TrainingSpec:
         if classes is None:
             raise InvalidInput("class_weights", "The dataset has targets and no classes to weigh.")
         if isinstance(self.class_weights, dict):
+            names = class_names(classes)
             for label in self.class_weights:
-                if label not in classes:
-                    raise InvalidInput(f"class_weights.{label}", f"The dataset has the classes {', '.join(classes)}.")
-            if not any(self.class_weights.get(label, 1.0) for label in classes):
+                if format_category(label) not in names:
+                    raise InvalidInput(f"class_weights.{label}", f"The dataset has the classes {format_names(names)}.")
+            if not any(self.weights_by_class(classes)):
                 raise InvalidInput("class_weights", "At least one class must have a weight above 0.")
+
+    def weights_by_class(self, classes: Classes) -> list[float]:
+        """Return the weight of each class, by its name; 1 for classes and settings without one."""
+        weights = self.class_weights if isinstance(self.class_weights, dict) else {}
+        by_name = {format_category(label): weight for label, weight in weights.items()}
+        return [by_name.get(name, 1.0) for name in class_names(classes)]
 
     def validation_rows(self, rows: int) -> int:
         """Return how many of `rows` rows are held out for validation; at least 1 for a fraction above 0.

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nabla.engine.data.loading import OpenDataset
+from nabla.engine.data.schema import Classes
 from nabla.engine.data.stratify import partition_rows
 from nabla.engine.errors import InvalidInput
 from nabla.engine.nn import rng
@@ -56,7 +57,7 @@ class DataSplit:
         return SplitMetrics(cost, r2=mean.r2, mae=mean.mae, rmse=mean.rmse)
 
 
-def choose_metric(cost: str, outputs: int, classes: tuple[str, ...] | None) -> int:
+def choose_metric(cost: str, outputs: int, classes: Classes | None) -> int:
     """Return the metric that compiled code computes beside the cost.
 
     Returns:
@@ -74,7 +75,7 @@ def choose_metric(cost: str, outputs: int, classes: tuple[str, ...] | None) -> i
 def split_data(
     dataset: OpenDataset,
     spec: TrainingSpec,
-    classes: tuple[str, ...] | None,
+    classes: Classes | None,
     metric: int,
     validation: OpenDataset | None,
 ) -> tuple[DataSplit, DataSplit | None]:
@@ -132,7 +133,7 @@ def split_rows(rows: int, codes: ClassCodes | None, spec: TrainingSpec) -> tuple
 
 
 def _sample_weights(
-    dataset: OpenDataset, spec: TrainingSpec, classes: tuple[str, ...] | None, training_rows: RowIndices
+    dataset: OpenDataset, spec: TrainingSpec, classes: Classes | None, training_rows: RowIndices
 ) -> Float64Array:
     """Return the product of sample weights and class weights (rows), or an empty array if all rows weigh the same.
 
@@ -153,11 +154,9 @@ def _sample_weights(
     return np.asarray(weights * (len(training_rows) / total))
 
 
-def _class_weights(
-    codes: ClassCodes, spec: TrainingSpec, classes: tuple[str, ...], training_rows: RowIndices
-) -> Float64Array:
+def _class_weights(codes: ClassCodes, spec: TrainingSpec, classes: Classes, training_rows: RowIndices) -> Float64Array:
     """Return the weight of each class; balanced: n / (K nₖ), with which all K classes have the same total weight."""
     if isinstance(spec.class_weights, dict):
-        return np.array([spec.class_weights.get(label, 1.0) for label in classes])
+        return np.array(spec.weights_by_class(classes))
     counts = np.bincount(codes[training_rows], minlength=len(classes))
     return len(training_rows) / (len(classes) * np.maximum(counts, 1.0))

@@ -45,7 +45,7 @@ class ClassificationReport:
     Attributes:
         classes: Metrics of each class, in the order of the classes of the dataset.
         support: Number of rows of each class.
-        macro: Means over the classes.
+        macro: Means over the classes that occur, as true or as predicted class.
         confusion: (true class, predicted class) Numbers of rows; None for more than MAX_CONFUSION_CLASSES classes,
             since its size is their square.
     """
@@ -160,10 +160,11 @@ class _ClassificationAccumulator:
                 _divide(2 * self._correct, self._actual + self._predicted),
             ]
         )
+        occurs = (self._actual + self._predicted) > 0
         report = ClassificationReport(
             classes=tuple(ClassMetrics(*column) for column in metrics.T.tolist()),
             support=tuple(self._actual.tolist()),
-            macro=ClassMetrics(*metrics.mean(axis=1).tolist()),
+            macro=ClassMetrics(*metrics[:, occurs].mean(axis=1).tolist()),
             confusion=self._confusion,
         )
         return Evaluation(rows, cost, int(self._correct.sum()) / rows, report, None)

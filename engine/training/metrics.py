@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from nabla.engine.data.schema import Classes
 from nabla.engine.errors import InvalidInput
 from nabla.engine.nn.architecture import Architecture
 from nabla.engine.typing import Float64Array, FloatArray, RowIndices
@@ -126,18 +127,18 @@ def top_k_codes(outputs: FloatArray, k: int) -> npt.NDArray[np.int64]:
     return codes
 
 
-def gives_probabilities(architecture: Architecture, classes: tuple[str, ...] | None) -> bool:
+def gives_probabilities(architecture: Architecture, classes: Classes | None) -> bool:
     """Return whether the scores of the classes are probabilities, which depends on the cost."""
     return classes is not None and architecture.cost in _PROBABILITY_COSTS
 
 
-def check_has_classes(classes: tuple[str, ...] | None, field: str) -> None:
+def check_has_classes(classes: Classes | None, field: str) -> None:
     """Raise InvalidInput for `field` if the weights were trained on numbers."""
     if classes is None:
         raise InvalidInput(field, "These weights were trained on numbers, not on classes.")
 
 
-def check_gives_probabilities(architecture: Architecture, classes: tuple[str, ...] | None, field: str) -> None:
+def check_gives_probabilities(architecture: Architecture, classes: Classes | None, field: str) -> None:
     """Raise InvalidInput for `field` unless the scores of the classes are probabilities."""
     check_has_classes(classes, field)
     if not gives_probabilities(architecture, classes):

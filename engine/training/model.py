@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nabla.engine.data.features import RawInputs
+from nabla.engine.data.input_warnings import InputWarnings
 from nabla.engine.data.preprocessing import CellField, Preprocessor
 from nabla.engine.data.request_rows import parse_matrix, parse_records, parse_rows
 from nabla.engine.data.schema import Cell
@@ -53,12 +54,15 @@ class Model:
             raise InvalidInput(field, "The outputs for these inputs are not finite numbers; the inputs are too large.")
         return predictions
 
-    def preprocess_rows(self, rows: Sequence[Sequence[Cell]], field: str) -> FloatArray:
+    def preprocess_rows(
+        self, rows: Sequence[Sequence[Cell]], field: str, warnings: InputWarnings | None = None
+    ) -> FloatArray:
         """Preprocess rows of cells in the order of the columns.
 
         Args:
             rows: Rows of numbers, or for a model of a table rows of cells, None for a missing value.
             field: Field of the request for errors.
+            warnings: Collects what is unusual about the rows.
 
         Returns:
             (rows, inputs) in the dtype of the network.
@@ -72,14 +76,17 @@ class Model:
             raw = parse_matrix(rows, self.network.architecture.inputs, field)
         else:
             raw = parse_rows(rows, columns, field)
-        return self.preprocess(raw, len(rows), lambda row, column: f"{field}.{row}.{column}")
+        return self.preprocess(raw, len(rows), lambda row, column: f"{field}.{row}.{column}", warnings=warnings)
 
-    def preprocess_records(self, rows: Sequence[Mapping[str, Cell]], field: str) -> FloatArray:
+    def preprocess_records(
+        self, rows: Sequence[Mapping[str, Cell]], field: str, warnings: InputWarnings | None = None
+    ) -> FloatArray:
         """Preprocess rows of cells keyed by column name.
 
         Args:
             rows: Rows of cells, None for a missing value.
             field: Field of the request for errors.
+            warnings: Collects what is unusual about the rows.
 
         Returns:
             (rows, inputs) in the dtype of the network.
@@ -93,16 +100,26 @@ class Model:
                 field, "These weights were trained on plain numbers without column names; send inputs instead."
             )
         raw = parse_records(rows, columns, field)
-        return self.preprocess(raw, len(rows), lambda row, column: f"{field}.{row}.{columns[column].name}")
+        return self.preprocess(
+            raw, len(rows), lambda row, column: f"{field}.{row}.{columns[column].name}", warnings=warnings
+        )
 
-    def preprocess(self, raw: RawInputs, rows: int, field_of: CellField, first: int = 0) -> FloatArray:
+    def preprocess(
+        self,
+        raw: RawInputs,
+        rows: int,
+        field_of: CellField,
+        first: int = 0,
+        warnings: InputWarnings | None = None,
+    ) -> FloatArray:
         """Preprocess raw inputs.
 
         Args:
             raw: A matrix (rows, inputs), or one array (rows) per column of the table.
             rows: Number of rows.
             field_of: Field for errors in a cell.
-            first: Number of rows before these, counted in the row numbers of error messages.
+            first: Number of rows before these, counted in the row numbers of error messages and warnings.
+            warnings: Collects what is unusual about the rows.
 
         Returns:
             (rows, inputs) C-contiguous, in the dtype of the network.
@@ -114,7 +131,7 @@ class Model:
         if self.preprocessor.leaves_inputs_unchanged and isinstance(raw, np.ndarray) and raw.dtype.kind == "f":
             numbers = raw
         else:
-            numbers = self.preprocessor.transform(raw, np.arange(first, first + rows), field_of)
+            numbers = self.preprocessor.transform(raw, np.arange(first, first + rows), field_of, warnings)
         dtype = self.network.architecture.dtype
         if numbers.dtype == dtype and numbers.flags.c_contiguous:
             inputs = numbers

@@ -42,6 +42,7 @@ class Position:
         plateau_reductions: How often that schedule has reduced the learning rate.
         best_epoch: The epoch with the lowest cost, with early stopping.
         stop_reason: Why the run has ended; None if it has not.
+        start_cost: With a time limit, the cost of a sample of rows before training.
     """
 
     epoch: int = 0
@@ -55,6 +56,7 @@ class Position:
     plateau_reductions: int = 0
     best_epoch: int | None = None
     stop_reason: StopReason | None = None
+    start_cost: float | None = None
 
     def is_out_of_time(self, spec: TrainingSpec) -> bool:
         """Return whether the run has reached `max_seconds`."""
@@ -93,6 +95,7 @@ class Position:
             plateau_reductions=plateau_reductions,
             best_epoch=best_epoch,
             stop_reason=stop_reason,
+            start_cost=self.start_cost,
         )
 
 

@@ -8,14 +8,15 @@ import numpy as np
 import numpy.typing as npt
 
 from nabla.engine.data.loading import OpenDataset
-from nabla.engine.errors import Damaged, Diverged
+from nabla.engine.data.schema import Classes
+from nabla.engine.errors import Damaged, Diverged, OutOfTime
 from nabla.engine.nn import array_views
 from nabla.engine.nn.backend import BackendFactory, CpuBackend, TrainingSetup
 from nabla.engine.nn.compiled_layout import COST, GRADIENT_NORM
 from nabla.engine.nn.network import Network
 from nabla.engine.nn.optimizers import OPTIMIZERS, init_optimizer_state
 from nabla.engine.nn.schedules import SCHEDULES, SchedulePoint
-from nabla.engine.nn.training_step import Optimization
+from nabla.engine.nn.training_step import Optimization, sum_costs
 from nabla.engine.training.config import TrainingSpec
 from nabla.engine.training.data_split import DataSplit, choose_metric, split_data
 from nabla.engine.training.lbfgs import Lbfgs, LbfgsAction
@@ -24,6 +25,8 @@ from nabla.engine.training.state import Epoch, NamedArrays, Position, SplitMetri
 
 # Compiled code returns to Python about this often.
 _CHUNK_SECONDS = 0.05
+# Rows that tell whether a run that its time limit ended has improved the weights.
+_SAMPLE_ROWS = 4096
 
 
 class Trainer:
@@ -55,7 +58,7 @@ class Trainer:
         dataset: OpenDataset,
         spec: TrainingSpec,
         *,
-        classes: tuple[str, ...] | None = None,
+        classes: Classes | None = None,
         validation: OpenDataset | None = None,
         make_backend: BackendFactory = CpuBackend,
     ) -> None:
@@ -193,7 +196,10 @@ class Trainer:
 
         Raises:
             Diverged: Cost or parameters are not finite.
+            OutOfTime: The time limit was reached in the first epoch, or the weights are worse than those at the start.
         """
+        if self.spec.max_seconds is not None and self._position == Position():
+            self._position = replace(self._position, start_cost=self._sample_cost())
         while self._position.stop_reason is None:
             self._begin_epoch()
             yield from self._sgd_epoch() if self._lbfgs is None else self._lbfgs_epoch(self._lbfgs)
@@ -210,6 +216,34 @@ class Trainer:
             self.network.parameters[:] = self._best["best.parameters"]
             self.network.statistics[:] = self._best["best.statistics"]
         self._check_finite(self.network.parameters)
+        if self._position.stop_reason == "max_seconds":
+            self._check_improved()
+
+    def _check_improved(self) -> None:
+        """Check the result of a run that its time limit ended. Raises OutOfTime."""
+        limit = f"The time limit of {self.spec.max_seconds:g} seconds"
+        if not self._position.epoch:
+            raise OutOfTime(
+                f"{limit} ended the job in its first epoch, after {self._position.row} of {len(self._order)} rows. It "
+                "has no result before the first epoch is complete; give it more time, or fewer rows."
+            )
+        start_cost, cost = self._position.start_cost, self._sample_cost()
+        if start_cost is not None and np.isfinite(start_cost) and not cost <= start_cost:
+            raise OutOfTime(
+                f"{limit} ended the job after {self._position.epoch} epochs with a cost of {cost:.4g}, above the "
+                f"{start_cost:.4g} of the weights that it started from. They stay current; give the job more time, or "
+                "a smaller learning rate."
+            )
+
+    def _sample_cost(self) -> float:
+        """Return the cost of the network, without penalties, on a sample of the validation or training rows."""
+        split = self._validation or self._training
+        rows = split.rows[:: -(-len(split.rows) // _SAMPLE_ROWS)]
+        examples = split.examples
+        weights = examples.weights[rows] if examples.weights.size else np.zeros(0)
+        outputs = self.current_network.outputs(examples.x[rows])
+        layout = self.network.architecture.compiled_layout(self._metric)
+        return float(sum_costs(layout, outputs, examples.y[rows], weights)) / (weights.sum() or len(rows))
 
     def _begin_epoch(self) -> None:
         """Set the order of the rows, learning rates, penalty and momentum of the epoch."""

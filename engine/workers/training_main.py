@@ -11,15 +11,18 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from nabla.engine.data.loading import OpenDataset, open_for_training, open_raw
 from nabla.engine.data.preprocessing import Preprocessor, fit_preprocessor
-from nabla.engine.errors import Damaged, Diverged, InvalidInput, StorageFailed
+from nabla.engine.errors import Damaged, Diverged, InvalidInput, OutOfTime, StorageFailed
 from nabla.engine.literals import ErrorKind
 from nabla.engine.nn.cuda.devices import is_out_of_memory
 from nabla.engine.training.checkpoint import (
     Checkpoint,
+    TrainedClasses,
     load_checkpoint,
+    load_classes,
     load_weights,
     save_checkpoint,
     save_snapshot,
@@ -68,11 +71,19 @@ class CheckpointError(Exception):
     """The checkpoint to continue from is damaged; an older one may not be."""
 
 
-def prepare_run(training_input: TrainingInput, device: Device) -> tuple[Trainer, Preprocessor]:
-    """Return a trainer at the position to train from, and the fitted preprocessor of its data.
+class PreparedRun(NamedTuple):
+    """A trainer at the position to train from, the fitted preprocessor of its data, and the classes of its outputs."""
 
-    The preprocessor is that of the checkpoint or the weights to start from. Weights that were only initialized have
-    none; then it is fitted to the training rows.
+    trainer: Trainer
+    preprocessor: Preprocessor
+    classes: TrainedClasses
+
+
+def prepare_run(training_input: TrainingInput, device: Device) -> PreparedRun:
+    """Prepare the run of a job.
+
+    Preprocessor and classes are those of the checkpoint or the weights to start from. Weights that were only
+    initialized have none; then the preprocessor is fitted to the training rows, and the classes are the dataset's.
 
     Raises:
         CheckpointError: The checkpoint to continue from is damaged.
@@ -80,9 +91,13 @@ def prepare_run(training_input: TrainingInput, device: Device) -> tuple[Trainer,
         InvalidInput: The data do not fit the network.
     """
     architecture = training_input.architecture
-    network, fitted = load_weights(Path(training_input.weights), architecture)
+    weights = Path(training_input.weights)
+    network, fitted = load_weights(weights, architecture)
     checkpoint = _load_start(training_input)
-    dataset, preprocessor = _open_dataset(training_input, fitted if checkpoint is None else checkpoint.preprocessor)
+    if checkpoint is not None:
+        fitted = checkpoint.preprocessor
+    classes = (load_classes(weights) if checkpoint is None else checkpoint.classes) or training_input.dataset.classes
+    dataset, preprocessor = _open_dataset(training_input, fitted, classes)
     validation = None
     if training_input.validation is not None and training_input.validation_dir is not None:
         validation = open_for_training(
@@ -91,12 +106,13 @@ def prepare_run(training_input: TrainingInput, device: Device) -> tuple[Trainer,
             architecture.outputs,
             architecture.dtype,
             preprocessor,
+            classes,
         )
     trainer = Trainer(
         network,
         dataset,
         training_input.spec,
-        classes=training_input.dataset.classes,
+        classes=classes,
         validation=validation,
         make_backend=device.backend_for(architecture, training_input.spec, training_input.dataset.rows),
     )
@@ -107,7 +123,7 @@ def prepare_run(training_input: TrainingInput, device: Device) -> tuple[Trainer,
             raise CheckpointError(str(error)) from error
     elif checkpoint is not None:
         checkpoint.warm_start(trainer)
-    return trainer, preprocessor
+    return PreparedRun(trainer, preprocessor, classes)
 
 
 def _load_start(training_input: TrainingInput) -> Checkpoint | None:
@@ -122,14 +138,16 @@ def _load_start(training_input: TrainingInput) -> Checkpoint | None:
     return None
 
 
-def _open_dataset(training_input: TrainingInput, fitted: Preprocessor | None) -> tuple[OpenDataset, Preprocessor]:
+def _open_dataset(
+    training_input: TrainingInput, fitted: Preprocessor | None, classes: TrainedClasses
+) -> tuple[OpenDataset, Preprocessor]:
     """Open the training data with the fitted preprocessor, or with one that is fitted to the training rows."""
     architecture, dataset = training_input.architecture, training_input.dataset
     if fitted is not None:
         fitted.check_columns(dataset.features)
     columns = None if fitted is None else fitted.columns
-    dataset.check_fits(architecture, training_input.preprocessing, columns)
-    raw = open_raw(dataset, Path(training_input.dataset_dir), columns)
+    dataset.check_fits(architecture, training_input.preprocessing, columns, classes)
+    raw = open_raw(dataset, Path(training_input.dataset_dir), columns, classes)
     if fitted is None:
         training_rows, _ = split_rows(raw.features.rows, raw.codes, training_input.spec)
         fitted = fit_preprocessor(training_input.preprocessing, raw.features, raw.targets, training_rows)
@@ -192,6 +210,8 @@ class TrainingWorker:
             return self._train(training_input)
         except Diverged as error:
             return failed("diverged", str(error))
+        except OutOfTime as error:
+            return failed("out_of_time", str(error))
         except MemoryError:
             return failed("out_of_memory", self._out_of_memory())
         except InvalidInput as error:
@@ -213,8 +233,9 @@ class TrainingWorker:
         return f"The job needs more {memory} than is free; try a smaller batch_size."
 
     def _train(self, training_input: TrainingInput) -> Done | None:
-        trainer, preprocessor = prepare_run(training_input, self._device)
-        reporter = _RunReporter(training_input, trainer, preprocessor, self._send)
+        run = prepare_run(training_input, self._device)
+        trainer = run.trainer
+        reporter = _RunReporter(training_input, run, self._send)
         try:
             for epoch in trainer.run():
                 reporter.add(epoch)
@@ -229,7 +250,7 @@ class TrainingWorker:
         finally:
             reporter.flush()
         path = Path(training_input.output_dir) / f"{training_input.job_id}-{training_input.attempt}.safetensors"
-        file = save_weights(path, trainer.network, preprocessor, training_input.dataset.classes).name
+        file = save_weights(path, trainer.network, run.preprocessor, run.classes).name
         position = trainer.position
         assert position.stop_reason is not None
         return Done(training_input.job_id, training_input.attempt, file, position.stop_reason, position.best_epoch)
@@ -260,13 +281,11 @@ def _is_for(command: AttemptMessage, training_input: TrainingInput) -> bool:
 class _RunReporter:
     """Reports the progress of one attempt, and saves its checkpoints and snapshots."""
 
-    def __init__(self, training_input: TrainingInput, trainer: Trainer, preprocessor: Preprocessor, send: Send) -> None:
+    def __init__(self, training_input: TrainingInput, run: PreparedRun, send: Send) -> None:
         self._input = training_input
         self._attempt = (training_input.job_id, training_input.attempt)
         self._output_dir = Path(training_input.output_dir)
-        self._classes = training_input.dataset.classes
-        self._trainer = trainer
-        self._preprocessor = preprocessor
+        self._trainer, self._preprocessor, self._classes = run
         self._send = send
         self._pending: list[Epoch] = []
         self._reported_at = self._saved_at = time.monotonic()

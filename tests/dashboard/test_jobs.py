@@ -39,7 +39,7 @@ def running_job(service: RunningService) -> Iterator[str]:
     job = scenarios.submit_endless_job(service, name="ten minutes", dataset_id=dataset, **limits)["id"]
     scenarios.wait_until_running(service, job)
     yield job
-    service.post(f"/v1/jobs/{job}/cancel")
+    service.http.post(f"/v1/jobs/{job}/cancel")
 
 
 def test_lbfgs_form_disables_mini_batch_fields_and_its_job_shows_r2(service: RunningService, page: Page) -> None:
@@ -95,6 +95,18 @@ def test_queued_job_shows_its_position(service: RunningService, running_job: str
     service.post(f"/v1/jobs/{first}/cancel")
     expect(page.locator("p.state")).to_contain_text("Next in the queue.")
     service.post(f"/v1/jobs/{last}/cancel")
+
+
+@pytest.mark.parametrize("screen", ["jobs", "compare"])
+def test_chart_of_quick_job_has_every_epoch(service: RunningService, running_job: str, page: Page, screen: str) -> None:
+    job = scenarios.submit_job(service, epochs=60)["id"]
+    page.goto(f"{service.url}/#/{screen}/{job}")
+    expect(page.get_by_text("queued").first).to_be_visible()
+    service.post(f"/v1/jobs/{running_job}/cancel")
+    expect(page.get_by_text("succeeded").first).to_be_visible()
+    page.wait_for_function(
+        "epochs => document.querySelector('.plot').data?.[0]?.x.join() === epochs.join()", arg=[*range(1, 61)]
+    )
 
 
 def test_long_history_is_downsampled_evenly_and_drops_lost_epochs(service: RunningService, page: Page) -> None:

@@ -148,7 +148,7 @@ def test_curl_commands_do_what_the_screens_do(populated: Populated, desktop_page
     (evaluation,) = find_responses(responses, "network", "evaluations")
     assert len(evaluation["confusion_matrix"]) == 10
     (prediction,) = find_responses(responses, "drawing", "predictions")
-    assert prediction["labels"] == ["0"]
+    assert prediction["labels"] == [0]
 
 
 def run_command(command: str) -> Any:

@@ -162,14 +162,12 @@ def test_invalid_request_is_rejected_before_anything_is_stored(
         files={"file": ("other.csv", PEOPLE.replace(b"job", b"trade"))},
         data={"target": "pays", "imputation": "mean"},
     )
-    classes = scenarios.create_dataset(service, inputs=X[:3].tolist(), labels=["a", "b", "c"])["id"]
     untrained = scenarios.create_network(service, preprocessing={"inputs": "standardize"})["id"]
     opened = service.post("/v1/datasets", {"upload": "rows", "target": "y"}, 201)["id"]
     before = service.get("/v1/batch-predictions?limit=1"), list_batch_directories(service)
     for network, body, status, field in (
         (three_classes[0], {"dataset_id": xor}, 422, "dataset_id"),
         (three_classes[0], {"dataset_id": people[1]}, 422, "dataset_id"),
-        (three_classes[0], {"dataset_id": classes}, 422, "dataset_id"),
         (people[0], {"dataset_id": other["id"]}, 422, "dataset_id"),
         (people[0], {"dataset_id": people[1], "probabilities": True}, 422, "probabilities"),
         (three_classes[0], {"dataset_id": three_classes[1], "version": 0, "probabilities": True}, 422, "probabilities"),

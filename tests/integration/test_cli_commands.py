@@ -106,7 +106,12 @@ def test_trained_network_predicts_evaluates_and_is_exported(
     labels = [row["label"] for row in csv.DictReader(out.read_text().splitlines())]
     assert labels == [row["label"] for row in predictions]
     for dataset in (str(wine), service.get(f"/v1/datasets/{wine.stem}")["id"]):
-        assert run_json(service, "evaluate", wine.stem, dataset)["rows"] == 178
+        evaluation = run_json(service, "evaluate", wine.stem, dataset)
+        # 20 % were split off for the test, and 10 % of the others held out for validation.
+        assert (evaluation["selection"], evaluation["rows"], evaluation["trained_rows"]) == ("unseen", 50, 0)
+        evaluation = run_json(service, "evaluate", wine.stem, dataset, "--all-rows")
+        assert (evaluation["rows"], evaluation["trained_rows"]) == (178, 128)
+    assert run_json(service, "evaluate", wine.stem) == trained["evaluation"]
     assert service.get("/v1/datasets?limit=1000") == datasets  # no temporary dataset remains
     model = tmp_path / "wine.onnx"
     assert run_json(service, "export", wine.stem, "-o", str(model))["version"]["version"] == 1
@@ -142,7 +147,7 @@ def test_networks_are_created_from_layers_or_for_a_dataset(service: RunningServi
     assert (created["name"], created["cost"], created["seed"]) == ("by-hand", "binary_cross_entropy", 7)
     fitting = run_json(service, "networks", "create", "--dataset", trained["job"]["dataset_id"], "--hidden", "16")
     assert (fitting["inputs"], [layer["units"] for layer in fitting["layers"]]) == (13, [16, 3])
-    assert run_json(service, "networks", "delete", created["id"]) == created
+    assert run_json(service, "networks", "delete", created["id"], "--yes") == created
     assert run_nabla("networks", "show", created["id"], NABLA_URL=service.url).returncode == 1
 
 
@@ -161,6 +166,22 @@ def test_numbers_are_learned_as_numbers(service: RunningService, tmp_path: Path)
     options = ("--target", "y", "--features", "a", "--name", "one-input")
     uploaded = run_json(service, "datasets", "upload", file, *options)
     assert (uploaded["name"], uploaded["inputs"]) == ("one-input", 1)
+
+
+def test_deletion_asks_and_names_every_resource_of_a_name(service: RunningService) -> None:
+    first, second = (scenarios.create_network(service, name="namesake")["id"] for _ in range(2))
+    only = scenarios.create_dataset(service, name="only one")["id"]
+    for arguments, words in (
+        (("networks", "delete", "namesake", "--yes"), f"2 have the name 'namesake': {second}, {first}"),
+        (("networks", "delete", first), "give --yes"),
+        (("datasets", "delete", "only one"), "give --yes"),
+    ):
+        done = run_nabla(*arguments, NABLA_URL=service.url)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert words in done.stderr
+    assert run_json(service, "networks", "delete", first, "--yes")["id"] == first
+    assert run_json(service, "networks", "delete", "namesake", "--yes")["id"] == second
+    assert run_json(service, "datasets", "delete", "only one", "-y")["id"] == only
 
 
 def test_errors_have_message_and_exit_code(

@@ -48,6 +48,103 @@ def test_classification_metrics_with_the_client(service: RunningService) -> None
     assert initial.cost > trained.cost > 0
 
 
+def create_numbered_dataset(service: RunningService, rows: int, first: int = 0, **fields: Any) -> dict[str, Any]:
+    """Create a dataset whose rows are all different: x is the number of the row, y is x."""
+    inputs = [[number, 0] for number in range(first, first + rows)]
+    body = {"inputs": inputs, "targets": [[row[0]] for row in inputs], **fields}
+    return service.post("/v1/datasets", body, 201)
+
+
+def train_line(service: RunningService, dataset: str, **fields: Any) -> str:
+    """Return the id of a network trained on numbered rows."""
+    layers = [{"units": 1, "activation": "identity"}]
+    preprocessing = {"inputs": "standardize"}
+    network = scenarios.create_network(service, layers=layers, cost="quadratic", preprocessing=preprocessing)["id"]
+    job = scenarios.submit_job(service, network_id=network, dataset_id=dataset, epochs=2, learning_rate=0.01, **fields)
+    assert service.wait_for_job(job["id"]).state == "succeeded"
+    return str(network)
+
+
+def evaluate_default(service: RunningService, network: str, **fields: Any) -> dict[str, Any]:
+    return service.post(f"/v1/networks/{network}/evaluations", fields, 200)
+
+
+def test_default_rows_are_the_other_part_of_the_split(service: RunningService) -> None:
+    dataset = create_numbered_dataset(service, 40)["id"]
+    body = {"splits": [{"name": "line-train", "share": 0.75}, {"name": "line-test", "share": 0.25}]}
+    training, test = service.post(f"/v1/datasets/{dataset}/split", body, 201)["data"]
+    assert (training["split_from"], training["split_with"]) == (dataset, [test["id"]])
+    network = train_line(service, training["id"], validation={"fraction": 0.2})
+    metrics = evaluate_default(service, network)
+    assert (metrics["dataset_id"], metrics["rows"], metrics["trained_rows"]) == (test["id"], 10, 0)
+    assert (metrics["selection"], metrics["warnings"]) == ("all", [])
+    # Of the whole dataset the test rows are unseen, and the rows that were held out for validation.
+    whole = evaluate_default(service, network, dataset_id=dataset)
+    assert (whole["selection"], whole["rows"], whole["trained_rows"]) == ("unseen", 16, 0)
+    assert whole["warnings"] == ["Only the 16 of 40 rows that were not trained on are used."]
+    every = evaluate_default(service, network, dataset_id=dataset, rows="all")
+    assert (every["selection"], every["rows"], every["trained_rows"]) == ("all", 40, 24)
+    (warning,) = every["warnings"]
+    assert warning.startswith("24 of the 40 rows equal rows that the network was trained on")
+
+
+def test_default_rows_are_those_of_the_validation_dataset(service: RunningService) -> None:
+    training, validation = create_numbered_dataset(service, 40)["id"], create_numbered_dataset(service, 8, 100)["id"]
+    network = train_line(service, training, validation={"dataset_id": validation})
+    metrics = evaluate_default(service, network)
+    assert (metrics["dataset_id"], metrics["rows"], metrics["trained_rows"]) == (validation, 8, 0)
+
+
+def test_default_rows_are_those_held_out_for_validation(service: RunningService) -> None:
+    training = create_numbered_dataset(service, 40)["id"]
+    network = train_line(service, training, validation={"fraction": 0.25})
+    for fields in ({}, {"dataset_id": training}, {"dataset_id": create_numbered_dataset(service, 40)["id"]}):
+        metrics = evaluate_default(service, network, **fields)
+        assert (metrics["selection"], metrics["rows"], metrics["trained_rows"]) == ("unseen", 10, 0)
+    history = service.history(service.get(f"/v1/networks/{network}/versions/current")["job_id"])
+    assert evaluate_default(service, network)["r2"] == pytest.approx(history[-1].validation_r2, rel=1e-5)
+
+
+def test_trained_rows_are_counted_in_other_datasets(service: RunningService) -> None:
+    network = train_line(service, create_numbered_dataset(service, 40)["id"])
+    overlapping = create_numbered_dataset(service, 40, 30)["id"]
+    metrics = evaluate_default(service, network, dataset_id=overlapping)
+    assert (metrics["selection"], metrics["rows"], metrics["trained_rows"]) == ("all", 40, 10)
+    assert "10 of the 40 rows equal rows that the network was trained on" in metrics["warnings"][0]
+    unseen = evaluate_default(service, network, dataset_id=overlapping, rows="unseen")
+    assert (unseen["rows"], unseen["trained_rows"]) == (30, 0)
+
+
+def test_trained_rows_include_those_of_earlier_jobs(service: RunningService) -> None:
+    first, second = create_numbered_dataset(service, 20)["id"], create_numbered_dataset(service, 20, 20)["id"]
+    network = train_line(service, first)
+    clone = service.post(f"/v1/networks/{network}/clones", {}, 201)["id"]
+    job = scenarios.submit_job(service, network_id=clone, dataset_id=second, epochs=1, learning_rate=0.01)
+    assert service.wait_for_job(job["id"]).state == "succeeded"
+    assert evaluate_default(service, clone, dataset_id=first)["trained_rows"] == 20
+    every = create_numbered_dataset(service, 60)["id"]
+    assert evaluate_default(service, clone, dataset_id=every)["trained_rows"] == 40
+    assert evaluate_default(service, network, dataset_id=every)["trained_rows"] == 20
+
+
+def test_without_unseen_rows_a_dataset_has_to_be_named(service: RunningService) -> None:
+    training = create_numbered_dataset(service, 40)["id"]
+    network = train_line(service, training)
+    url = f"/v1/networks/{network}/evaluations"
+    (error,) = service.post(url, {}, 422)["errors"]
+    assert (error["field"], "held out no rows" in error["message"]) == ("dataset_id", True)
+    (error,) = service.post(url, {"dataset_id": training, "rows": "unseen"}, 422)["errors"]
+    assert (error["field"], "all rows" in error["message"]) == ("rows", True)
+    metrics = evaluate_default(service, network, dataset_id=training)
+    assert metrics["trained_rows"] == 40
+    assert "trained on all 40 rows" in metrics["warnings"][0]
+    job = service.get(f"/v1/networks/{network}/versions/current")["job_id"]
+    assert service.http.delete(f"/v1/jobs/{job}").status_code == 204
+    assert evaluate_default(service, network, dataset_id=training)["trained_rows"] is None
+    (error,) = service.post(url, {}, 422)["errors"]
+    assert "its job was deleted" in error["message"]
+
+
 def test_regression_metrics(service: RunningService) -> None:
     network = scenarios.create_network(service, **REGRESSION)["id"]
     metrics = evaluate(service, network, scenarios.create_dataset(service, **TARGETS))
@@ -79,8 +176,8 @@ def test_sample_weights_affect_only_the_cost(service: RunningService) -> None:
 @pytest.mark.parametrize(
     ("dataset", "expected"),
     [
-        ({"labels": ["off", "on", "on", "off"]}, "no, yes"),
-        ({"classes": ["yes", "no"]}, "yes, no"),
+        ({"labels": ["off", "on", "on", "off"]}, "the network are no, yes; the dataset has the classes off, on"),
+        ({"labels": ["no", "yes", "maybe", "no"]}, "does not know maybe"),
         ({"labels": None, "targets": [[0], [1], [1], [0]]}, "no classes"),
     ],
 )
@@ -91,10 +188,12 @@ def test_trained_version_requires_its_classes(service: RunningService, dataset: 
     (error,) = response.json()["errors"]
     assert error["field"] == "dataset_id"
     assert expected in error["message"]
-    # Version 0 was not trained, and takes the classes of the dataset.
+
+
+def test_untrained_version_takes_the_classes_of_the_dataset(service: RunningService) -> None:
+    network, other = train_xor(service), scenarios.create_dataset(service, labels=["off", "on", "on", "off"])
     metrics = evaluate(service, network, other, version=0)
-    labels = [scores["label"] for scores in metrics["classes"] or []]
-    assert labels == (other["classes"] or [])
+    assert [scores["label"] for scores in metrics["classes"]] == ["off", "on"]
 
 
 def test_evaluation_does_not_disturb_a_running_job(service: RunningService) -> None:

@@ -106,7 +106,7 @@ def test_live_predictions_match_the_published_version(service: RunningService) -
     assert before.content == after.content
     drawn = service.post(paths[1], {**INPUTS, "version": 0})
     assert drawn["outputs"] != published["outputs"]
-    assert list(published) == ["network_id", "version", "outputs", "labels", "probabilities", "top"]
+    assert list(published) == ["network_id", "version", "outputs", "labels", "probabilities", "top", "warnings"]
 
 
 def test_live_predictions_use_the_preprocessing_of_the_job(service: RunningService) -> None:

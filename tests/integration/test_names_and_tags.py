@@ -66,9 +66,53 @@ def test_name_of_several_networks_refers_to_the_newest(start_service: StartServi
     assert service.get("/v1/networks/newer")["id"] == newer
     patch_network(service, newer, name="older")
     assert (service.get("/v1/networks/newer")["id"], service.get("/v1/networks/older")["id"]) == (older, newer)
-    patch_network(service, newer, name="newer")
+    shadowing = patch_network(service, newer, name="newer")
+    assert (shadowing["shadows"], service.get(f"/v1/networks/{older}")["shadows"]) == ([older], [])
+    rejected = service.http.delete("/v1/networks/newer")
+    assert (rejected.status_code, f"{newer}, {older}" in rejected.json()["detail"]) == (409, True)
+    assert service.http.delete(f"/v1/networks/{newer}").status_code == 204
     assert service.http.delete("/v1/networks/newer").status_code == 204
-    assert service.get("/v1/networks/newer")["id"] == older
+    assert service.http.get("/v1/networks/newer").status_code == 404
+
+
+def test_names_of_datasets_jobs_and_batch_predictions_that_several_have(service: RunningService) -> None:
+    name = unique_name()
+    datasets = [scenarios.create_dataset(service, name=name) for _ in range(2)]
+    assert [dataset["shadows"] for dataset in datasets] == [[], [datasets[0]["id"]]]
+    network = create_trained_network(service)
+    jobs = [scenarios.submit_job(service, name=name, epochs=1) for _ in range(2)]
+    for job in jobs:
+        service.wait_for_job(job["id"])
+    body = {"dataset_id": datasets[0]["id"], "name": name}
+    batches = [service.post(f"/v1/networks/{network}/batch-predictions", body, 202) for _ in range(2)]
+    for kind, records in (("datasets", datasets), ("jobs", jobs), ("batch-predictions", batches)):
+        rejected = service.http.delete(f"/v1/{kind}/{name}")
+        assert rejected.status_code == 409
+        assert f"{records[1]['id']}, {records[0]['id']}" in rejected.json()["detail"]
+
+
+def test_unique_names_are_a_setting(start_service: StartService) -> None:
+    service = start_service(unique_names="true")
+    first, other = (scenarios.create_network(service, name=name) for name in ("one", "other"))
+    dataset = scenarios.create_dataset(service, name="one")  # names are unique among networks, and among datasets
+    table = {"rows": [{"x": 1, "y": 2}, {"x": 2, "y": 3}], "target": "y", "name": "one"}
+    split = {"splits": [{"name": name, "share": 0.5} for name in ("half", "one")]}
+    for path, body, taken in (
+        ("/v1/networks", {"name": "one", "inputs": 1, "layers": [{"units": 1}]}, first),
+        (f"/v1/networks/{other['id']}/clones", {"name": "one"}, first),
+        ("/v1/datasets", {"name": "one", "inputs": [[1], [2]], "targets": [[1], [2]]}, dataset),
+        ("/v1/datasets", table, dataset),
+        ("/v1/datasets", {"name": "one", "upload": "rows", "target": "y"}, dataset),
+        (f"/v1/datasets/{dataset['id']}/split", split, dataset),
+    ):
+        problem = service.post(path, body, 409)
+        assert f"'one' is in use by {taken['id']}" in problem["detail"], path
+    renamed = service.http.patch(f"/v1/networks/{other['id']}", json={"name": "one"})
+    assert (renamed.status_code, first["id"] in renamed.text) == (409, True)
+    assert len(service.get("/v1/networks")["data"]) == 2
+    assert len(service.get("/v1/datasets")["data"]) == 1
+    patch_network(service, first["id"], name="free")
+    assert patch_network(service, other["id"], name="one")["shadows"] == []
 
 
 def test_tag_is_accepted_wherever_a_version_is(service: RunningService) -> None:

@@ -67,7 +67,7 @@ def score_scikit_learn(seed: int) -> float:
 
 def test_regression_on_unscaled_data_is_as_good_as_scikit_learn(service: RunningService) -> None:
     network = scenarios.create_network(service, **NETWORK)
-    assert network["preprocessing"] == {**SCALED, "handle_unknown": "error"}
+    assert network["preprocessing"] == {**SCALED, "handle_unknown": "error", "outliers": "compress"}
     test = create_dataset(service, TEST_ROWS)
     job = train(
         service, network["id"], dataset_id=create_dataset(service, TRAINING_ROWS), validation={"dataset_id": test}
@@ -106,7 +106,12 @@ def test_preprocessing_is_kept_by_warm_starts_resumes_and_published_checkpoints(
     assert [version["version"] for version in versions] == [5, 4, 3, 2, 1, 0]
     assert versions[-1]["preprocessing"] is None
     for version in versions[:-1]:
-        assert version["preprocessing"] == {**SCALED, "handle_unknown": "error", "columns": None}
+        assert version["preprocessing"] == {
+            **SCALED,
+            "handle_unknown": "error",
+            "outliers": "compress",
+            "columns": None,
+        }
 
 
 def test_cancelled_job_publishes_its_preprocessing(service: RunningService) -> None:

@@ -175,7 +175,7 @@ def predict(service: RunningService, network: str, rows: list[Row]) -> list[Any]
 
 def compute_score(predicted: list[Any], expected: list[Any]) -> float:
     """Return the accuracy of labels, or R² of numbers."""
-    if isinstance(predicted[0], str):
+    if not isinstance(predicted[0], float):
         return float(np.mean([str(one) == str(other) for one, other in zip(predicted, expected, strict=True)]))
     y = np.array(expected)
     return float(1 - np.square(y - np.array(predicted)).sum() / np.square(y - y.mean()).sum())

@@ -122,6 +122,39 @@ def test_stop_reason_is_reported(service: RunningService, settings: dict[str, An
     assert 0 < finished.epoch < 10**6
 
 
+def test_time_limit_before_the_first_epoch_ends_publishes_nothing(service: RunningService) -> None:
+    dataset = scenarios.create_2000_row_dataset(service)["id"]
+    network = train_xor(service)
+    job = scenarios.submit_job(
+        service, network_id=network, dataset_id=dataset, batch_size=1, max_seconds=1e-6, warm_start=True
+    )
+    failed = service.wait_for_job(job["id"])
+    assert failed.error is not None
+    assert (failed.state, failed.error.kind, failed.network_version) == ("failed", "out_of_time", None)
+    assert "of 2000 rows" in failed.error.message
+    assert service.get(f"/v1/networks/{network}")["version"] == 1
+
+
+def test_time_limit_with_weights_worse_than_at_the_start_publishes_nothing(service: RunningService) -> None:
+    # The best output for labels that contradict each other is ½, from which a high learning rate only leads away.
+    dataset = scenarios.create_dataset(service, inputs=[[0, 0]] * 4, labels=["no", "yes", "no", "yes"])["id"]
+    job = scenarios.submit_job(
+        service, dataset_id=dataset, batch_size=1, epochs=10**9, learning_rate=1e3, max_seconds=0.05
+    )
+    failed = service.wait_for_job(job["id"])
+    assert failed.error is not None
+    assert (failed.state, failed.error.kind, failed.network_version) == ("failed", "out_of_time", None)
+    assert "above the" in failed.error.message
+    assert service.get(f"/v1/networks/{job['network_id']}")["version"] == 0
+
+
+def train_xor(service: RunningService) -> str:
+    job = scenarios.submit_job(service)
+    assert service.wait_for_job(job["id"]).network_version == 1
+    network: str = job["network_id"]
+    return network
+
+
 def test_validation_dataset_is_protected_while_in_use(service: RunningService) -> None:
     other = scenarios.create_dataset(service, inputs=[[0, 0.1], [1, 0.1]], labels=["no", "yes"])
     running = scenarios.submit_endless_job(service, validation={"dataset_id": other["id"]})

@@ -99,7 +99,7 @@ def test_idx_files(service: RunningService) -> None:
     images, labels = np.arange(3 * 4 * 4).reshape(3, 4, 4), np.array([7, 0, 7])
     files = {"inputs": gzip.compress(to_idx(images)), "labels": to_idx(labels)}
     dataset = post_dataset(service, files={field: (f"{field}-ubyte", content) for field, content in files.items()})
-    assert (dataset["rows"], dataset["inputs"], dataset["classes"], dataset["columns"]) == (3, 16, ["0", "7"], None)
+    assert (dataset["rows"], dataset["inputs"], dataset["classes"], dataset["columns"]) == (3, 16, [0, 7], None)
 
 
 def test_rejected_upload_leaves_no_files(service: RunningService) -> None:

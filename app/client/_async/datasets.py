@@ -23,6 +23,7 @@ from nabla.app.client.request_encoding import (
 )
 from nabla.app.client.retries import idempotency_key
 from nabla.app.schemas.datasets import DatasetView, ProfileView, RowsView, SplitsView
+from nabla.engine.data.schema import ClassLabel
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -61,7 +62,7 @@ class AsyncDataset(AsyncResource[DatasetView]):
         return self.view.targets
 
     @property
-    def classes(self) -> list[str] | None:
+    def classes(self) -> list[ClassLabel] | None:
         """The classes in order; None for numeric targets, or until the dataset is ready."""
         return self.view.classes
 

@@ -8,10 +8,17 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 from nabla.app.client._sync.batch_predictions import BatchPrediction
 from nabla.app.client._sync.datasets import Dataset
 from nabla.app.client._sync.resource import Resource
-from nabla.app.client.request_encoding import Frame, decode_predictions, encode_prediction_request, resource_id
+from nabla.app.client.request_encoding import (
+    Frame,
+    decode_predictions,
+    encode_prediction_request,
+    resource_id,
+    warn_about_rows,
+)
 from nabla.app.client.retries import idempotency_key
 from nabla.app.schemas.networks import NetworkView, TagView, VersionsView, VersionView
 from nabla.app.schemas.predictions import BatchPredictionView, EvaluationView, PredictionView
+from nabla.engine.literals import RowSelection
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,6 +92,10 @@ class Network(Resource[NetworkView]):
             if requested. For an array, an array of shape (rows, outputs) of the outputs or the probabilities. For a
             table, a table of the same library with the columns `output_1`, …, and `label` for classes.
 
+        Warns:
+            UnusualRowsWarning: Rows of an array or a table have categories that did not occur in training, or numbers
+                far outside those that did. A `PredictionView` has these sentences in `warnings`.
+
         Raises:
             NotFound: There is no such version.
             InvalidInput: A row does not fit the network.
@@ -93,28 +104,40 @@ class Network(Resource[NetworkView]):
         request = encode_prediction_request(rows, options)
         # Repeatable: predictions do not change the service.
         response = self._connection.send("POST", f"{self._path}/predictions", repeatable=True, **request)
+        warn_about_rows(response.headers.get("Nabla-Warnings"))
         return decode_predictions(rows, response.content)
 
-    def evaluate(self, dataset: Dataset | str, version: Version | None = None) -> EvaluationView:
-        """Compute the cost and the metrics of a version on a dataset.
+    def evaluate(
+        self,
+        dataset: Dataset | str | None = None,
+        version: Version | None = None,
+        *,
+        rows: RowSelection | None = None,
+    ) -> EvaluationView:
+        """Compute the cost and the metrics of a version on rows that it was not trained on.
 
         There is no read timeout, because the time grows with the dataset.
 
         Args:
-            dataset: A dataset with targets, or its id or name.
+            dataset: A dataset with targets, or its id or name. By default the other part of the split that the version
+                was trained on, else its validation dataset, else the rows that were held out for validation.
             version: The version to evaluate, by default the current one.
+            rows: `unseen` or `all`. By default the unseen rows of a dataset that the version was trained on, and all
+                rows of other datasets.
 
         Returns:
-            The cost (loss); accuracy, precision, recall and F1 for classes; R² and errors for numeric targets.
+            The cost (loss); accuracy, precision, recall and F1 for classes; R² and errors for numeric targets;
+            `trained_rows` and `warnings`.
 
         Raises:
-            InvalidInput: The dataset does not fit the network.
+            InvalidInput: The dataset does not fit the network, or there are no such rows.
         """
+        fields = {"dataset_id": resource_id(dataset), "version": version, "rows": rows}
         return self._connection.request(
             EvaluationView,
             "POST",
             f"{self._path}/evaluations",
-            json={"dataset_id": resource_id(dataset), "version": version},
+            json={name: value for name, value in fields.items() if value is not None},
             timeout=self._connection.no_read_timeout,
             repeatable=True,
         )

@@ -21,6 +21,7 @@ from nabla.engine.data.ingest.validation import (
     array_row_error,
 )
 from nabla.engine.data.ingest_options import NO_TARGETS, DatasetContent, IngestOptions, ProgressTracker, TargetSummary
+from nabla.engine.data.schema import Classes
 from nabla.engine.errors import InvalidInput
 from nabla.engine.typing import AnyArray, Float64Array
 
@@ -32,11 +33,13 @@ class ArraySource:
     Attributes:
         read_blocks: Yields the rows from the first on, each time it is called; labels may be Arrow arrays.
         zero_copy_path: A .npy file that can be linked instead of copied.
+        has_typed_text: Whether labels that are text are known to be text, and not the names of numbers.
     """
 
     header: ArrayHeader
     read_blocks: Callable[[], Iterator[AnyArray | pa.Array]]
     zero_copy_path: Path | None = None
+    has_typed_text: bool = True
 
 
 def store_arrays(
@@ -135,8 +138,8 @@ def _store_numbers(
     return numbers, detector.all_distributions
 
 
-def _store_codes(array: ArraySource, options: IngestOptions, directory: Path) -> tuple[str, ...]:
-    encoder = LabelEncoder("labels", options.classes, array_row_error("labels"))
+def _store_codes(array: ArraySource, options: IngestOptions, directory: Path) -> Classes:
+    encoder = LabelEncoder("labels", options.classes, array_row_error("labels"), has_typed_text=array.has_typed_text)
     for _, labels in _iter_labels(array):
         encoder.add(encoder.distinct_labels(labels))
     encoder.finish()

@@ -73,6 +73,7 @@ def _ingest_files(
             source.field,
             _label_batches(label, partial(_read_batches, source, format, options, directory, tracker)),
             _zero_copy_path(source, format),
+            format not in ("csv", "tsv"),
         )
         for label, source, format in zip(labels, sources, formats, strict=True)
     ]
@@ -258,5 +259,7 @@ def _open_archive(source: SourceFile, directory: Path, tracker: ProgressTracker)
 def _array_in_memory(array: AnyArray | list[Any]) -> ArraySource:
     if isinstance(array, list):
         labels = pa.array([format_category(label) for label in array])  # integers may be too large for Arrow's types
-        return ArraySource(ArrayHeader(len(array), None, np.dtype(object)), lambda: iter((labels,)))
+        has_texts = all(isinstance(label, str) for label in array)
+        header = ArrayHeader(len(array), None, np.dtype(object))
+        return ArraySource(header, lambda: iter((labels,)), has_typed_text=has_texts)
     return ArraySource(npy.validate_header(array.shape, array.dtype, "inputs"), lambda: iter((array,)))

@@ -60,11 +60,13 @@ class RowSource:
         field: Field to name in errors.
         read_batches: Yields all rows; takes the known types of columns.
         zero_copy_path: A file that can be linked instead of copied, and its schema, if no column is to be converted.
+        has_typed_text: Whether text is known to be text, and no number of a format without types, such as CSV.
     """
 
     field: str
     read_batches: Callable[[ColumnTypes], Iterator[pa.RecordBatch]]
     zero_copy_path: tuple[Path, pa.Schema] | None = None
+    has_typed_text: bool = True
 
 
 def store_table(
@@ -186,7 +188,12 @@ class _IngestAttempt:
         ]
         self._missing = {name: MissingValues(name) for name in self._roles.required}
         if self._roles.label is not None:
-            self._label_encoder = LabelEncoder("label", self._options.classes, table_row_error(self._roles.label))
+            self._label_encoder = LabelEncoder(
+                "label",
+                self._options.classes,
+                table_row_error(self._roles.label),
+                has_typed_text=all(source.has_typed_text for source in self._sources),
+            )
         return table_schema
 
     def _measure(self, source: _SourceBatch) -> _MeasuredBatch:

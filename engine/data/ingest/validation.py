@@ -7,9 +7,19 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.types
 
-from nabla.engine.data.examples import Label, are_distributions
+from nabla.engine.data.examples import are_distributions
 from nabla.engine.data.ingest.formats.types import is_number, is_text, to_numpy
-from nabla.engine.data.schema import MAX_CATEGORY_LENGTH, format_category, format_names, sort_categories
+from nabla.engine.data.schema import (
+    MAX_CATEGORY_LENGTH,
+    Classes,
+    ClassLabel,
+    class_names,
+    format_category,
+    format_names,
+    infer_class_types,
+    merge_booleans,
+    sort_categories,
+)
 from nabla.engine.errors import InvalidInput, quote, shorten
 from nabla.engine.typing import AnyArray, ClassCodes, Float64Array
 
@@ -106,29 +116,38 @@ class WeightValidator:
 
 
 class LabelEncoder:
-    """Encodes labels as codes of classes: the first pass over the labels finds the classes, the second encodes them."""
+    """Encodes labels as codes of classes: the first pass over the labels finds the classes, the second encodes them.
 
-    def __init__(self, field: str, classes: Sequence[Label] | None, row_error: RowError) -> None:
+    Classes have the type of the labels: whole numbers, booleans or text. Labels that are equal but for their spelling
+    are one class (see `format_category`); `notes` says which.
+    """
+
+    def __init__(
+        self, field: str, classes: Sequence[ClassLabel] | None, row_error: RowError, *, has_typed_text: bool = True
+    ) -> None:
         """Create an encoder.
 
         Args:
             field: Field to name in errors about all labels.
             classes: The classes in their order; None takes the distinct labels, sorted.
             row_error: Creates the errors about a row.
+            has_typed_text: Whether text is known to be text, and no number of a format without types, such as CSV.
 
         Raises:
             InvalidInput: The classes are not distinct or too long.
         """
         self._field, self._row_error = field, row_error
-        self._declared_classes = None if classes is None else tuple(map(format_category, classes))
+        self._declared_names = None if classes is None else class_names(classes)
+        self._has_typed_text, self._is_text = has_typed_text, False
         self._names: dict[object, str] = {}
         self._values: pa.Array | None = None
         self._codes: ClassCodes = np.zeros(0, np.int32)
-        self.classes: tuple[str, ...] = ()
-        if self._declared_classes is not None:
-            if len(set(self._declared_classes)) != len(self._declared_classes):
+        self.classes: Classes = ()
+        self.notes: list[str] = []
+        if self._declared_names is not None:
+            if len(set(self._declared_names)) != len(self._declared_names):
                 raise InvalidInput("classes", "Each class must be listed once.")
-            if max(map(len, self._declared_classes), default=0) > MAX_CATEGORY_LENGTH:
+            if max(map(len, self._declared_names), default=0) > MAX_CATEGORY_LENGTH:
                 raise InvalidInput("classes", f"Classes have at most {MAX_CATEGORY_LENGTH} characters.")
 
     def distinct_labels(self, labels: pa.Array) -> pa.Array:
@@ -140,30 +159,40 @@ class LabelEncoder:
 
     def add(self, labels: pa.Array) -> None:
         """Add distinct labels to the classes. Raises InvalidInput if one cannot be a class, or there are too many."""
+        self._is_text = is_text(labels.type)
         self._values = labels if self._values is None else pa.compute.unique(pa.concat_arrays((self._values, labels)))
         for value in labels.to_pylist():
             if isinstance(value, float) and not (value.is_integer() and abs(value) < 2**53):
                 raise self._invalid_label(f"{value:g}")
-            name = format_category(value)
-            self._names.setdefault(value, name.strip() if isinstance(value, str) else name)
-            if len(self._names[value]) > MAX_CATEGORY_LENGTH:
+            name = self._names.setdefault(value, format_category(value))
+            if len(name) > MAX_CATEGORY_LENGTH:
                 raise InvalidInput(
-                    self._field,
-                    f"A label has {len(self._names[value])} characters; classes have at most {MAX_CATEGORY_LENGTH}.",
+                    self._field, f"A label has {len(name)} characters; classes have at most {MAX_CATEGORY_LENGTH}."
                 )
         if len(self._names) > MAX_CLASSES:
             raise InvalidInput(self._field, f"There are more than {MAX_CLASSES} classes; numbers go into targets.")
 
     def finish(self) -> None:
         """Determine the classes after all labels were added. Raises InvalidInput if there is only one."""
-        self.classes = (
-            sort_categories(self._names.values()) if self._declared_classes is None else self._declared_classes
-        )
-        if len(self.classes) < 2:
+        names = self._merge_spellings()
+        if len(names) < 2:
             raise InvalidInput(self._field, "There is only one class; a classifier needs at least 2.")
-        codes = {name: code for code, name in enumerate(self.classes)}
+        self.classes = names if self._is_text and self._has_typed_text else infer_class_types(names)
+        codes = {name: code for code, name in enumerate(names)}
         values = [] if self._values is None else self._values.to_pylist()
         self._codes = np.array([codes.get(self._names[value], -1) for value in values], np.int32)
+
+    def _merge_spellings(self) -> tuple[str, ...]:
+        """Return the names of the classes, and note which spellings they have."""
+        booleans = merge_booleans(self._names.values())
+        self._names = {value: booleans.get(name, name) for value, name in self._names.items()}
+        spellings: dict[str, set[str]] = {}
+        for value, name in self._names.items():
+            spellings.setdefault(name, set()).add(str(value).strip())
+        merged = [f"{' and '.join(sorted(texts))} are {name}" for name, texts in spellings.items() if len(texts) > 1]
+        if merged:
+            self.notes.append(f"Labels that differ in spelling only are one class: {format_names(merged, 5)}.")
+        return sort_categories(spellings) if self._declared_names is None else self._declared_names
 
     def encode(self, labels: pa.Array, first_row: int) -> ClassCodes:
         """Return the codes of labels. Raises InvalidInput, naming the first row whose label is not a class."""
@@ -176,7 +205,7 @@ class LabelEncoder:
             raise self._row_error(
                 first_row + row,
                 f"The label {quote(self._names[labels[row].as_py()])} is not one of the classes "
-                f"{format_names([shorten(name) for name in self.classes])}.",
+                f"{format_names([shorten(name) for name in class_names(self.classes)])}.",
             )
         return codes
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from nabla.engine.data.preprocessing import PreprocessingConfig
-from nabla.engine.data.schema import ColumnType
+from nabla.engine.data.schema import Classes, ColumnType
 from nabla.engine.literals import NetworkFormat
 from nabla.engine.model_io.bundle import ImportHints
 from nabla.engine.nn.architecture import Architecture
@@ -27,7 +27,7 @@ class ImportedModel(TaskResult, frozen=True):
     file: str
     architecture: Architecture
     preprocessing: PreprocessingConfig
-    classes: tuple[str, ...] | None
+    classes: Classes | None
     columns: tuple[tuple[str, ColumnType], ...] | None
 
 
@@ -92,7 +92,7 @@ class ExportModel(Task[ExportedModel], frozen=True):
     weights: str
     architecture: Architecture
     preprocessing: PreprocessingConfig
-    classes: tuple[str, ...] | None
+    classes: Classes | None
     format: NetworkFormat
     path: str
 

@@ -9,18 +9,20 @@ from nabla.engine import durable_files
 from nabla.engine.data.dataset import Dataset
 from nabla.engine.data.export import ArrowIpcFormat
 from nabla.engine.data.ingest_options import Progress, SourceFile
+from nabla.engine.data.input_warnings import InputWarnings
 from nabla.engine.data.preprocessing import PreprocessingConfig, Preprocessor
-from nabla.engine.data.schema import Column
+from nabla.engine.data.schema import Classes, Column
 from nabla.engine.literals import FileFormat
 from nabla.engine.nn.architecture import Architecture
 from nabla.engine.workers.tasks import OnProgress, Role, TaskResult, WritingTask
 
 
 class PredictionFile(TaskResult, frozen=True):
-    """Name and size of the file of predictions."""
+    """Name and size of the file of predictions, and sentences about unusual rows."""
 
     file: str
     bytes: int
+    warnings: tuple[str, ...] = ()
 
 
 class PredictDataset(WritingTask[PredictionFile], frozen=True):
@@ -48,7 +50,7 @@ class PredictDataset(WritingTask[PredictionFile], frozen=True):
     architecture: Architecture
     weights: str
     preprocessing: PreprocessingConfig
-    classes: tuple[str, ...] | None
+    classes: Classes | None
     format: FileFormat
     probabilities: bool
 
@@ -69,10 +71,11 @@ class PredictDataset(WritingTask[PredictionFile], frozen=True):
         model = Model(network, fitted or Preprocessor.identity(self.preprocessing))
         columns = model.preprocessor.columns
         features = open_features(self.dataset, Path(self.dataset_dir), columns, lambda: report(0))
+        warnings = InputWarnings()
         path = predict_to_file(
-            model, features, self.classes, self.format, self.probabilities, Path(self.output_dir), report
+            model, features, self.classes, self.format, self.probabilities, Path(self.output_dir), report, warnings
         )
-        return PredictionFile(path.name, path.stat().st_size)
+        return PredictionFile(path.name, path.stat().st_size, tuple(warnings.sentences()))
 
 
 class DecodedArrow(TaskResult, frozen=True):
@@ -143,7 +146,7 @@ class EncodeArrow(WritingTask[EncodedArrow], frozen=True):
     )
 
     outputs: str
-    classes: tuple[str, ...] | None
+    classes: Classes | None
     probabilities: bool
     top_k: int | None
     ipc_format: ArrowIpcFormat

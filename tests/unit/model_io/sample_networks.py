@@ -14,7 +14,7 @@ from nabla.engine.model_io import model_io
 from nabla.engine.model_io.bundle import ImportHints, ModelBundle
 from nabla.engine.nn.architecture import Architecture, Layer
 from nabla.engine.nn.network import Network
-from nabla.engine.training.checkpoint import Classes
+from nabla.engine.training.checkpoint import TrainedClasses
 from nabla.engine.training.model import Model
 
 Records = list[dict[str, Any]]
@@ -89,7 +89,9 @@ def make_table_preprocessor(handle_unknown: Any = "ignore") -> Preprocessor:
     return Preprocessor(config, COLUMNS, imputation_values, Scaling(offsets, scales), None)
 
 
-def make_bundle(network: Network, preprocessor: Preprocessor | None = None, classes: Classes = None) -> ModelBundle:
+def make_bundle(
+    network: Network, preprocessor: Preprocessor | None = None, classes: TrainedClasses = None
+) -> ModelBundle:
     config = PreprocessingConfig() if preprocessor is None else preprocessor.config
     return ModelBundle(network, config, preprocessor, classes)
 

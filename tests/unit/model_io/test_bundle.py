@@ -120,7 +120,7 @@ def test_contents_of_files_in_other_programs(tmp_path: Path) -> None:
         "dropout": 0.0,
         "batch_norm": False,
     }
-    config = {"inputs": "standardize", "targets": "none", "handle_unknown": "ignore"}
+    config = {"inputs": "standardize", "targets": "none", "handle_unknown": "ignore", "outliers": "keep"}
     assert json.loads(metadata["preprocessing_config"]) == json.loads(metadata["preprocessor"])["config"] == config
     assert json.loads(metadata["preprocessor"])["columns"][0]["imputation"] == "mean"
     assert (json.loads(metadata["classes"]), metadata["format_version"]) == (["x", "y", "z"], "2")
@@ -271,7 +271,7 @@ INVALID: dict[str, tuple[str, dict[str, Any], dict[str, Any], str]] = {
     "classes and scaled targets": ("scaled", {}, {"classes": ["a", "b", "c"]}, "scales its targets"),
     "too few classes": ("plain", {}, {"classes": ["a", "b"]}, "2 classes; a network with 3 outputs needs 3"),
     "duplicate class": ("plain", {}, {"classes": ["a", "b", "a"]}, "'a' is listed twice"),
-    "classes that are numbers": ("plain", {}, {"classes": [1, 2, 3]}, "not a JSON array of names"),
+    "classes that are lists": ("plain", {}, {"classes": [[1], [2], [3]]}, "not a JSON array of"),
     "missing scales": ("scaled", {f"{PREFIX}inputs.scales": None}, {}, f"'{PREFIX}inputs.scales' is missing"),
     "missing scaling": (
         "scaled",

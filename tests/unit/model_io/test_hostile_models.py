@@ -136,7 +136,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "half of a surrogate pair": (
         lambda: safetensors.numpy.save(BUNDLE.tensors, {**METADATA, "classes": '["a", "b", "\\ud800"]'}),
-        "not a JSON array of names",
+        "not a JSON array of texts",
     ),
     "objects": (npz_with_objects, "coefs_0 is object; accepted: float32 and float64"),
     "complex numbers": (

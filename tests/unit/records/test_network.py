@@ -122,7 +122,8 @@ class NetworkChanges(RuleBasedStateMachine):
                 ids = [id for id, (own, _, _) in self._expected.items() if own == name]
                 newest = registry.networks.resolve_or_none(name)
                 assert (None if newest is None else newest.id) == max(ids, default=None)
-                assert self._journal.newest_id("network", name) == max(ids, default=None)
+                assert self._journal.ids_named("network", name) == tuple(sorted(ids))
+                assert registry.networks.ids_named(name) == tuple(sorted(ids))
 
 
 TestNetworkChanges = NetworkChanges.TestCase

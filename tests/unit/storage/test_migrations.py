@@ -13,8 +13,9 @@ import pytest
 from nabla.engine.errors import StorageFailed
 from nabla.engine.storage import migrations
 from nabla.engine.storage.checksum_vfs import VFS_NAME
+from nabla.engine.storage.collection import Collection
 from nabla.engine.storage.journal import Journal
-from nabla.engine.storage.registry import Collection, Registry, decode_event
+from nabla.engine.storage.registry import Registry, decode_event
 
 DATA = Path(__file__).parents[2] / "chaos" / "data"
 EXPECTED = msgspec.json.decode((DATA / "data_dir_v2.json").read_bytes())

@@ -73,10 +73,10 @@ def make_input(
 def train(directory: Path, dataset: Dataset, weights: Path | None = None, rule: PreprocessingConfig = RULE) -> Path:
     """Train, and return the weights file."""
     start = weights or save_weights(directory / "start.safetensors", Network(ARCHITECTURE))
-    trainer, preprocessor = prepare_run(make_input(directory, dataset, start, rule), CpuDevice(1))
-    for _ in trainer.run():
+    run = prepare_run(make_input(directory, dataset, start, rule), CpuDevice(1))
+    for _ in run.trainer.run():
         pass
-    return save_weights(directory / "end.safetensors", trainer.network, preprocessor)
+    return save_weights(directory / "end.safetensors", run.trainer.network, run.preprocessor)
 
 
 def test_network_trained_on_a_table_predicts_from_rows(tmp_path: Path) -> None:
@@ -126,8 +126,8 @@ def test_data_is_checked_when_a_job_is_submitted(tmp_path: Path) -> None:
     dataset = make_table(tmp_path / "1")
     _, fitted = load_weights(train(tmp_path / "1", dataset), ARCHITECTURE)
     plain = store_dataset(tmp_path / "2", inputs=np.zeros((4, 5)), targets=np.arange(4.0))
-    validate_data(JobRequest(network, dataset, SPEC, validation=dataset), fitted)
-    validate_data(JobRequest(network, plain, SPEC), None)
+    validate_data(JobRequest(network, dataset, SPEC, validation=dataset), fitted, None)
+    validate_data(JobRequest(network, plain, SPEC), None, None)
     for order, before, field, words in (
         (JobRequest(network, plain, SPEC), fitted, "dataset_id", "plain numbers, and no columns"),
         (
@@ -144,5 +144,5 @@ def test_data_is_checked_when_a_job_is_submitted(tmp_path: Path) -> None:
         ),
     ):
         with pytest.raises(InvalidInput, match=words) as refused:
-            validate_data(order, before)
+            validate_data(order, before, None)
         assert refused.value.problems[0][0] == field

@@ -146,7 +146,7 @@ async function createPreview(network, version, dataset, signal) {
     data.map((row, number) => [
       String(number),
       ...(labels ? [labels[number]] : (outputs[number] ?? []).map(formatNumber)).map((text) =>
-        createElement("strong", {}, text),
+        createElement("strong", {}, String(text)),
       ),
       ...shownFeatures.map(({ index }) => String(row[index] ?? "–")),
     ]),

@@ -23,12 +23,15 @@ export function createEvaluationForm(network, datasets, selectedId, signal) {
     return createEmptyState("No dataset fits this network.", ["#/datasets", "Create a dataset"]);
   const select = createSelect(
     "dataset_id",
-    datasets.map((dataset) => [dataset.id, getDisplayName(dataset)]),
+    [
+      ["", "Rows it was not trained on"],
+      ...datasets.map((dataset) => /** @type {[string, string]} */ ([dataset.id, getDisplayName(dataset)])),
+    ],
     selectedId,
   );
   const alert = createAlert();
   const result = createElement("div", { "aria-live": "polite" });
-  const buildRequest = () => buildPost(`/v1/networks/${network.id}/evaluations`, { dataset_id: select.value });
+  const buildRequest = () => buildPost(`/v1/networks/${network.id}/evaluations`, select.value ? { dataset_id: select.value } : {});
   const form = createElement(
     "form",
     { class: "row", "aria-label": "Evaluation" },
@@ -40,7 +43,7 @@ export function createEvaluationForm(network, datasets, selectedId, signal) {
   handleSubmit(form, alert, async () => {
     replaceContent(result, createElement("p", {}, "Evaluating…"));
     try {
-      replaceContent(result, renderEvaluation(await sendRequest(buildRequest(), signal)));
+      replaceContent(result, renderEvaluation(await sendRequest(buildRequest(), signal), datasets));
     } catch (error) {
       replaceContent(result);
       throw error;
@@ -52,12 +55,16 @@ export function createEvaluationForm(network, datasets, selectedId, signal) {
   return createElement("div", {}, missingNote, form, alert, result, curl.element);
 }
 
-/** @param {Evaluation} evaluation */
-function renderEvaluation({ cost, accuracy, r2, mae, rmse, rows, classes, confusion_matrix }) {
+/** @param {Evaluation} evaluation @param {Dataset[]} datasets */
+function renderEvaluation(evaluation, datasets) {
+  const { dataset_id, warnings, cost, accuracy, r2, mae, rmse, rows, classes, confusion_matrix } = evaluation;
+  const dataset = datasets.find(({ id }) => id === dataset_id);
   return createElement(
     "div",
     {},
+    warnings.map((warning) => createElement("p", { class: "warning" }, warning)),
     createKeyValueList([
+      ["Dataset", dataset ? getDisplayName(dataset) : dataset_id],
       ["Cost", formatNumber(cost)],
       ["Accuracy", accuracy === null ? null : formatPercent(accuracy)],
       ["R²", r2 === null ? null : formatNumber(r2)],
@@ -68,7 +75,7 @@ function renderEvaluation({ cost, accuracy, r2, mae, rmse, rows, classes, confus
     classes &&
       confusion_matrix &&
       renderConfusionMatrix(
-        classes.map(({ label }) => label),
+        classes.map(({ label }) => String(label)),
         confusion_matrix,
       ),
     classes && renderClassMetrics(classes),
@@ -85,7 +92,7 @@ function renderClassMetrics(classes) {
       "Metrics by class",
       ["Class", "Precision", "Recall", "F1", "Rows"],
       classes.map(({ label, precision, recall, f1, support }) => [
-        label,
+        String(label),
         formatPercent(precision),
         formatPercent(recall),
         formatNumber(f1),

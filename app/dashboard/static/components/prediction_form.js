@@ -116,7 +116,7 @@ export function createPredictionForm(network, columns, hasColumnNames, signal) {
     predict,
     clear,
     setValues: (values) => {
-      controls.forEach((control, index) => (control.value = String(values[index] ?? "")));
+      controls.forEach((control, index) => (control.value = formatControlValue(values[index], columns[index])));
       if (!hasFields) allValues.value = values.map((value) => JSON.stringify(value ?? null)).join(", ");
       setValidationMessage(allValues, "");
       return buildBody();
@@ -135,9 +135,19 @@ function createControl(column, index) {
 }
 
 /**
- * Parse the text of a control. Categories keep their spaces: " a" and "a" are different categories.
- * @param {string} text @param {InputColumn} column
+ * Return the text of a control for a value of a table, whose categories may have other spellings than the network's.
+ * @param {unknown} value @param {InputColumn | undefined} column
  */
+function formatControlValue(value, column) {
+  const text = String(value ?? "");
+  const categories = column?.categories ?? [];
+  const trimmed = text.trim();
+  const isSame = (/** @type {string} */ name) =>
+    name === trimmed.toLowerCase() || (trimmed !== "" && Number(name) === Number(trimmed));
+  return categories.find((name) => name === text || name === trimmed) ?? categories.find(isSame) ?? text;
+}
+
+/** Parse the text of a control. @param {string} text @param {InputColumn} column */
 function parseValue(text, { type }) {
   if (type === "category") return text || null;
   const value = text.trim();
@@ -160,17 +170,18 @@ function parseValues(text) {
 }
 
 /** @param {Prediction} prediction */
-function renderPrediction({ top, labels, outputs }) {
+function renderPrediction({ top, labels, outputs, warnings }) {
   const ranking = top?.[0];
   const label = labels?.[0] ?? ranking?.[0]?.label ?? (outputs[0] ?? []).map(formatNumber).join(", ");
   return [
-    createElement("p", { class: "predicted-value" }, "Predicted: ", createElement("strong", {}, label)),
+    createElement("p", { class: "predicted-value" }, "Predicted: ", createElement("strong", {}, String(label))),
+    ...warnings.map((warning) => createElement("p", { class: "warning" }, warning)),
     ranking &&
       createTable(
         "Most likely classes",
         ["Class", "Score", ""],
         ranking.map(({ label, score }) => [
-          label,
+          String(label),
           formatPercent(score),
           createElement("meter", { value: score, max: 1, "aria-label": `Score of ${label}` }),
         ]),

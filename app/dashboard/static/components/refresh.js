@@ -9,8 +9,9 @@ import { showError } from "./forms.js";
  * @param {() => Promise<void>} load
  * @param {Element} alert shows an error until the next run succeeds
  * @param {AbortSignal} signal of the screen
+ * @param {number} [pauseSeconds] minimum time between two runs
  */
-export function createRefresh(load, alert, signal) {
+export function createRefresh(load, alert, signal, pauseSeconds = 0) {
   let isRunning = false;
   let isPending = false;
   return async function refresh() {
@@ -18,9 +19,10 @@ export function createRefresh(load, alert, signal) {
     if (isRunning) return;
     isRunning = true;
     try {
-      while (isPending) {
+      while (isPending && !signal.aborted) {
         isPending = false;
         await load();
+        if (pauseSeconds) await new Promise((resolve) => setTimeout(resolve, 1000 * pauseSeconds));
       }
       if (alert.hasChildNodes()) replaceContent(alert);
     } catch (error) {

@@ -5,6 +5,8 @@ import { buildGet, getJson } from "./api.js";
 /** @import { ApiRequest } from "./api.js" */
 /** @import { Epoch, Job } from "./api_types.js" */
 
+/** Minimum time between two requests for epochs that no event reported. */
+export const HISTORY_POLL_INTERVAL_SECONDS = 1;
 const POINTS = 500;
 /** More points than a screen can resolve. */
 const MAX_POINTS = 3 * POINTS;
@@ -18,28 +20,33 @@ export class JobHistory {
   constructor() {
     /** @type {any[]} */
     this.epochs = [];
+    /** Number of the epoch up to which the history was read. Of later ones there are only those that events reported. */
+    this.readUntil = 0;
   }
 
   /**
-   * Load the epochs that are missing. Epochs that events add meanwhile are kept.
+   * Read the epochs since the last call, which include those that no event reported. Epochs that events add meanwhile
+   * are kept.
    * @param {Job} job its current state @param {AbortSignal} signal
    */
   async sync(job, signal) {
     // Later epochs were lost in a crash, and will be repeated.
     this.epochs = this.epochs.filter((epoch) => epoch.epoch <= job.epoch);
-    const known = this.last?.epoch ?? 0;
-    const { data } = await getJson(buildHistoryRequest(job.id, known).path, signal);
-    const last = data[data.length - 1]?.epoch ?? known;
-    const before = this.epochs.filter((epoch) => epoch.epoch <= known);
-    const after = this.epochs.filter((epoch) => epoch.epoch > last);
+    const readBefore = Math.min(this.readUntil, job.epoch);
+    const { data } = await getJson(buildHistoryRequest(job.id, readBefore).path, signal);
+    this.readUntil = data[data.length - 1]?.epoch ?? readBefore;
+    const before = this.epochs.filter((epoch) => epoch.epoch <= readBefore);
+    const after = this.epochs.filter((epoch) => epoch.epoch > this.readUntil);
     this.epochs = downsample([...before, ...data, ...after]);
   }
 
-  /** @param {Epoch} epoch */
+  /** Add the epoch of an event; return whether there are epochs before it that no event reported. @param {Epoch} epoch */
   add(epoch) {
-    if (epoch.epoch <= (this.last?.epoch ?? 0)) return;
+    const last = this.last?.epoch ?? 0;
+    if (epoch.epoch <= last) return false;
     this.epochs.push(epoch);
     this.epochs = downsample(this.epochs);
+    return epoch.epoch > last + 1;
   }
 
   get last() {

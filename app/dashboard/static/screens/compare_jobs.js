@@ -17,7 +17,7 @@ import {
   formatPercent,
   formatProgress,
 } from "../lib/format.js";
-import { JobHistory, applyEpoch, buildHistoryRequest } from "../lib/job_history.js";
+import { HISTORY_POLL_INTERVAL_SECONDS, JobHistory, applyEpoch, buildHistoryRequest } from "../lib/job_history.js";
 
 /** @import { Epoch, Job } from "../lib/api_types.js" */
 /** @import { Child } from "../lib/dom.js" */
@@ -66,6 +66,7 @@ export async function loadCompareJobsScreen({ params: [joinedIds = ""], signal }
     show();
   };
   const refresh = createRefresh(load, alert, signal);
+  const refreshSlowly = createRefresh(load, alert, signal, HISTORY_POLL_INTERVAL_SECONDS);
   await load();
   metric.addEventListener("change", chart.redraw);
   subscribe(
@@ -75,9 +76,10 @@ export async function loadCompareJobsScreen({ params: [joinedIds = ""], signal }
       onEpoch: (epoch) => {
         const entry = entries.get(epoch.job_id);
         if (!entry) return;
-        entry.history.add(epoch);
+        const hasGap = entry.history.add(epoch);
         entry.job = applyEpoch(entry.job, epoch);
         show();
+        if (hasGap) void refreshSlowly();
       },
     },
     signal,

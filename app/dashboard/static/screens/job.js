@@ -20,7 +20,7 @@ import {
   formatPercent,
   formatProgress,
 } from "../lib/format.js";
-import { JobHistory, applyEpoch, buildHistoryRequest } from "../lib/job_history.js";
+import { HISTORY_POLL_INTERVAL_SECONDS, JobHistory, applyEpoch, buildHistoryRequest } from "../lib/job_history.js";
 import { describeState, isFinished } from "../lib/job_state.js";
 
 /** @import { Dataset, Job, Network } from "../lib/api_types.js" */
@@ -58,6 +58,15 @@ export async function loadJobScreen({ params: [id = ""], signal }) {
     return checkpoints.load();
   };
   const refreshCheckpoints = createRefresh(loadCheckpoints, alert, signal);
+  const refreshHistory = createRefresh(
+    async () => {
+      await history.sync(job, signal);
+      showProgress();
+    },
+    alert,
+    signal,
+    HISTORY_POLL_INTERVAL_SECONDS,
+  );
   const showProgress = () => {
     replaceContent(state, renderState(job));
     replaceContent(progress, renderProgress(job, history));
@@ -89,9 +98,10 @@ export async function loadJobScreen({ params: [id = ""], signal }) {
       onState: (changed) => (changed.id === job.id || job.state === "queued") && void refresh(),
       onEpoch: (epoch) => {
         if (epoch.job_id !== job.id || isFinished(job)) return;
-        history.add(epoch);
+        const hasGap = history.add(epoch);
         job = applyEpoch(job, epoch);
         showProgress();
+        if (hasGap) void refreshHistory();
         if (Date.now() > checkpointsLoadedAt + 1000 * CHECKPOINT_POLL_INTERVAL_SECONDS) void refreshCheckpoints();
       },
     },
@@ -162,7 +172,7 @@ function renderResult(job) {
     "p",
     { class: "row" },
     `Published as version ${version} of the network:`,
-    createLink(`#/networks/${id}?dataset=${job.dataset_id}`, "Evaluate"),
+    createLink(`#/networks/${id}`, "Evaluate"),
     createLink(`#/networks/${id}/predict`, "Predict"),
     createDownloadLink(resolveUrl(`/v1/networks/${id}/versions/${version}/file`).href, "Download weights"),
   );

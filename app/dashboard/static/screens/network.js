@@ -78,9 +78,10 @@ async function listFittingDatasets(network, id, signal) {
 }
 
 /** @param {Network["preprocessing"]} preprocessing */
-function describePreprocessing({ inputs, targets }) {
+function describePreprocessing({ inputs, targets, outliers }) {
   const steps = [];
   if (inputs !== "none") steps.push(`inputs: ${inputs}`);
+  if (outliers === "compress") steps.push("outliers: compress");
   if (targets !== "none") steps.push(`targets: ${targets}`);
   return steps.join(", ") || "none";
 }

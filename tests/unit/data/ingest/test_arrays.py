@@ -44,7 +44,7 @@ def test_each_array_in_its_own_field(tmp_path: Path) -> None:
     dataset = ingest(tmp_path, ("inputs", npy_bytes(INPUTS)), ("labels", npy_bytes([0, 1, 1])))
     assert dataset.file_names == {"inputs", "codes"}
     assert dataset.array("codes").tolist() == [0, 1, 1]
-    assert (dataset.content.classes, dataset.content.targets, dataset.content.distributions) == (("0", "1"), 2, True)
+    assert (dataset.content.classes, dataset.content.targets, dataset.content.distributions) == ((0, 1), 2, True)
 
 
 def test_idx_images_are_flattened(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_idx_images_are_flattened(tmp_path: Path) -> None:
     )
     assert dataset.array("inputs").tolist() == IMAGES.reshape(2, 12).tolist()
     assert dataset.array("inputs").dtype == np.uint8
-    assert dataset.content.classes == ("3", "7")
+    assert dataset.content.classes == (3, 7)
 
 
 @pytest.mark.parametrize("dtype", ["i1", "i2", "i4", "f4", "f8"])
@@ -100,11 +100,11 @@ def test_chunks_are_read_as_one_file(tmp_path: Path) -> None:
     ("labels", "classes", "codes"),
     [
         (["no", "yes", "no"], ("no", "yes"), [0, 1, 0]),
-        ([10, 2, 10], ("2", "10"), [1, 0, 1]),
-        ([True, False, True], ("false", "true"), [1, 0, 1]),
-        (np.array([2.0, 0.0, 1.0]), ("0", "1", "2"), [2, 0, 1]),
+        ([10, 2, 10], (2, 10), [1, 0, 1]),
+        ([True, False, True], (False, True), [1, 0, 1]),
+        (np.array([2.0, 0.0, 1.0]), (0, 1, 2), [2, 0, 1]),
         (np.array([b"b", b"a", b"b"]), ("a", "b"), [1, 0, 1]),
-        (np.array([[3], [1], [3]], ">u2"), ("1", "3"), [1, 0, 1]),
+        (np.array([[3], [1], [3]], ">u2"), (1, 3), [1, 0, 1]),
     ],
 )
 def test_labels_become_sorted_classes(
@@ -119,8 +119,8 @@ def test_labels_become_sorted_classes(
     ("labels", "classes", "codes"),
     [
         (["no", "yes", "no"], ("no", "yes"), [0, 1, 0]),
-        ([10, 2, 10], ("2", "10"), [1, 0, 1]),
-        ([True, False, True], ("false", "true"), [1, 0, 1]),
+        ([10, 2, 10], (2, 10), [1, 0, 1]),
+        ([True, False, True], (False, True), [1, 0, 1]),
         ([1, "x", True], ("1", "true", "x"), [0, 2, 1]),
     ],
 )

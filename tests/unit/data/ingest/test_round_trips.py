@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nabla.engine.data.schema import format_category
 from tests.unit.data.ingest.sample_files import arrow_bytes, csv_bytes, gzip_bytes, ingest, parquet_bytes, zstd_bytes
 
 _NUMBERS = st.one_of(
@@ -57,4 +58,5 @@ def test_round_trip(kind: str, rows: list[tuple[float | None, str | None, bool |
         assert dataset.content.features is not None
         missing = [column.missing for column in dataset.content.features]
         assert missing == [table.column(name).null_count for name in ("number", "text", "flag")]
-        assert set(dataset.content.features[1].categories) == set(table.column("text").drop_null().to_pylist())
+        names = set(map(format_category, table.column("text").drop_null().to_pylist()))
+        assert set(dataset.content.features[1].categories) == names

@@ -143,9 +143,9 @@ def test_features_weights_and_unused_columns(tmp_path: Path) -> None:
     ("column", "classes", "codes"),
     [
         (["b", "a", "b"], ("a", "b"), [1, 0, 1]),
-        ([10, 9, 10], ("9", "10"), [1, 0, 1]),
-        ([1.0, 2.0, 1.0], ("1", "2"), [0, 1, 0]),
-        ([True, False, True], ("false", "true"), [1, 0, 1]),
+        ([10, 9, 10], (9, 10), [1, 0, 1]),
+        ([1.0, 2.0, 1.0], (1, 2), [0, 1, 0]),
+        ([True, False, True], (False, True), [1, 0, 1]),
         (["10", "9", "9"], ("9", "10"), [1, 0, 0]),
         (["01", "1", "01"], ("01", "1"), [0, 1, 0]),
         ([" b", "b", "a"], ("a", "b"), [1, 1, 0]),
@@ -153,10 +153,13 @@ def test_features_weights_and_unused_columns(tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("write", [csv_bytes, parquet_bytes])
 def test_labels_become_sorted_classes(
-    tmp_path: Path, write: Any, column: list[Any], classes: tuple[str, ...], codes: list[int]
+    tmp_path: Path, write: Any, column: list[Any], classes: tuple[Any, ...], codes: list[int]
 ) -> None:
     dataset = ingest(tmp_path, write({"x": [1, 2, 3], "y": column}), label="y")
+    if write is csv_bytes and classes == ("9", "10"):
+        classes = (9, 10)  # CSV does not tell text from numbers
     assert (dataset.content.classes, dataset.content.targets) == (classes, len(classes))
+    assert [*map(type, dataset.content.classes or ())] == [*map(type, classes)]
     assert dataset.array("codes").tolist() == codes
     assert dataset.array("codes").dtype == np.int32
     assert (dataset.content.smallest, dataset.content.largest, dataset.content.distributions) == (0, 1, True)
@@ -308,7 +311,7 @@ def test_quoted_line_breaks_are_kept(tmp_path: Path) -> None:
     dataset = ingest(tmp_path, content, target=("y",), features=None)
     assert len(content) > 2**24
     assert dataset.content.rows == rows
-    assert dataset.content.features == (Column("t", "category", (text.replace('""', '"'),)),)
+    assert dataset.content.features == (Column("t", "category", (text.replace('""', '"').strip(),)),)
 
 
 def test_quotation_marks_within_cells_are_text(tmp_path: Path) -> None:
