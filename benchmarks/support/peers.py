@@ -21,21 +21,22 @@ TrainEpoch = Callable[[], float]
 _EPOCHS = 10**6
 
 
-def nabla(workload: Workload) -> TrainEpoch:
-    """Return the trainer as a job runs it."""
+def nabla(workload: Workload, cores: int | None = None) -> TrainEpoch:
+    """Return the trainer as a job runs it. `cores`: of its slot; by default all."""
     import os
 
     from nabla.engine.data.loading import OpenDataset
-    from nabla.engine.nn.matmul import BlasThreads, blas_thread_count
     from nabla.engine.nn.network import Network
     from nabla.engine.training.config import TrainingSpec
+    from nabla.engine.training.devices import CpuDevice
     from nabla.engine.training.trainer import Trainer
 
     architecture = workload.architecture
-    BlasThreads().set(blas_thread_count(architecture, workload.batch, len(os.sched_getaffinity(0))))
     x, y = workload.data()
     spec = TrainingSpec(_EPOCHS, workload.batch, workload.rate, workload.optimizer)
-    run = Trainer(Network(architecture), OpenDataset(x, y), spec, classes=workload.classes).run()
+    backend = CpuDevice(cores or len(os.sched_getaffinity(0))).backend_for(architecture, spec, len(x))
+    dataset = OpenDataset(x, y)
+    run = Trainer(Network(architecture), dataset, spec, classes=workload.classes, make_backend=backend).run()
 
     def epoch() -> float:
         return next(item.cost for item in run if item is not None)
@@ -44,15 +45,13 @@ def nabla(workload: Workload) -> TrainEpoch:
 
 
 def gemm(workload: Workload) -> TrainEpoch:
-    """Return the matrix products of the steps alone: the lower bound for an engine on this BLAS."""
-    import os
-
+    """Return the matrix products of the steps alone on one thread: the lower bound for an engine on this BLAS."""
     from numba import njit
 
-    from nabla.engine.nn.matmul import BlasThreads, blas_thread_count
+    from nabla.engine.nn.matmul import limit_blas_threads
 
     architecture = workload.architecture
-    BlasThreads().set(blas_thread_count(architecture, workload.batch, len(os.sched_getaffinity(0))))
+    limit_blas_threads()
 
     @njit(nogil=True)
     def products(
@@ -191,7 +190,27 @@ def scikit_learn(workload: Workload) -> TrainEpoch:
     return epoch
 
 
+def nabla_background(workload: Workload) -> TrainEpoch:
+    """Return the trainer in a process of the lowest priority, as a worker is."""
+    from nabla.engine.workers.os_process import prioritize_as_background
+
+    prioritize_as_background()
+    return nabla(workload)
+
+
+def nabla_one_core(workload: Workload) -> TrainEpoch:
+    """Return the trainer in a process of the lowest priority, on one core."""
+    from nabla.engine.workers.os_process import prioritize_as_background
+
+    prioritize_as_background()
+    return nabla(workload, cores=1)
+
+
 PEERS = {"nabla": nabla, "gemm": gemm, "jax": jax, "pytorch": pytorch, "scikit-learn": scikit_learn}
+
+
+# Ways to train beside other programs on the same cores.
+NEIGHBOURED = {"all cores": nabla_background, "one core": nabla_one_core}
 
 
 def main(name: str, lines: Iterator[str]) -> None:
@@ -201,7 +220,7 @@ def main(name: str, lines: Iterator[str]) -> None:
         number = int(line)
         if number not in prepared:
             prepared.clear()  # one workload in memory at a time
-            prepared[number] = PEERS[name](WORKLOADS[number])
+            prepared[number] = {**PEERS, **NEIGHBOURED}[name](WORKLOADS[number])
             prepared[number]()  # compiles
         started = time.perf_counter()
         cost = prepared[number]()

@@ -65,5 +65,6 @@ WORKLOADS = (
     Workload((13, 64, 64, 1), "sigmoid", "identity", "quadratic", 16, "sgd", 2500),
     Workload((784, 128, 10), "relu", "softmax", "categorical_cross_entropy", 32, "adam", 1000),
     Workload((784, 512, 512, 10), "relu", "softmax", "categorical_cross_entropy", 256, "adam", 60),
+    Workload((311, 128, 64, 1), "relu", "identity", "quadratic", 32, "adam", 1000),
     Workload((1024, 4096, 4096, 256), "relu", "softmax", "categorical_cross_entropy", 1024, "adam", 3),
 )

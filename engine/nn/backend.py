@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from nabla.engine.nn import array_views
 from nabla.engine.nn.compiled_layout import COST, CompiledLayout
+from nabla.engine.nn.matmul_threads import MatmulThreads, SharingPolicy
 from nabla.engine.nn.network import Network
 from nabla.engine.nn.training_step import Examples, Optimization, add_penalty, evaluate_rows, train_steps
 from nabla.engine.typing import Float64Array, RowIndices, Vector
@@ -86,7 +87,14 @@ BackendFactory = Callable[[TrainingSetup], TrainingBackend]
 class CpuBackend:
     """Runs compiled steps in place, in the arrays of the network and of the optimizer."""
 
-    def __init__(self, setup: TrainingSetup) -> None:
+    def __init__(self, setup: TrainingSetup, threads: MatmulThreads | None = None) -> None:
+        """Allocate the buffers.
+
+        Args:
+            setup: The network, data and settings.
+            threads: Threads that share the products; None if these are too small.
+        """
+        self._sharing = None if threads is None else SharingPolicy(threads)
         self._network, self._layout, self._optimization = setup.network, setup.layout, setup.optimization
         architecture = setup.network.architecture
         self._gradient: Vector = array_views.staggered_zeros(architecture.parameters, architecture.dtype, 1)
@@ -104,6 +112,12 @@ class CpuBackend:
 
     def train(self, first: int, last: int) -> None:
         """Train on rows order[first:last], adding to the metric sums."""
+        if self._sharing is None:
+            self._train_steps(first, last)
+        else:
+            self._sharing.train(first, last, self._buffers.rows, self._train_steps)
+
+    def _train_steps(self, first: int, last: int) -> None:
         train_steps(
             *self._model,
             self._gradient,

@@ -1,4 +1,4 @@
-"""The three matrix products of a layer: computed by BLAS on a CPU, by cuBLAS or a kernel on a GPU; and BLAS threads."""
+"""The three matrix products of a layer: computed by BLAS on a CPU, by cuBLAS or a kernel on a GPU."""
 
 import importlib
 
@@ -8,6 +8,7 @@ from threadpoolctl import ThreadpoolController
 
 from nabla.engine.nn.architecture import Architecture
 from nabla.engine.nn.jit import device_kernel, jit_inline, scalar
+from nabla.engine.nn.matmul_threads import MIN_SHARED_MULTIPLY_ADDS, multiply
 from nabla.engine.typing import Matrix
 
 ROW_TILE = 4
@@ -29,19 +30,19 @@ def round_to_half(source: Matrix, out: npt.NDArray[np.uint16], scale: float) -> 
 @device_kernel("matmul_nt")
 def matmul_nt(a: Matrix, w: Matrix, z: Matrix) -> None:
     """Compute z (m, units) = a (m, inputs) wᵀ for w (units, inputs)."""
-    np.dot(a, w.T, z)
+    multiply(a, w.T, z)
 
 
 @device_kernel("matmul_tn")
 def matmul_tn(delta: Matrix, a: Matrix, gradient: Matrix) -> None:
     """Compute gradient (units, inputs) = deltaᵀ a for delta (m, units) and a (m, inputs)."""
-    np.dot(delta.T, a, gradient)
+    multiply(delta.T, a, gradient)
 
 
 @device_kernel("matmul_nn")
 def matmul_nn(delta: Matrix, w: Matrix, out: Matrix) -> None:
     """Compute out (m, inputs) = delta w for delta (m, units) and w (units, inputs)."""
-    np.dot(delta, w, out)
+    multiply(delta, w, out)
 
 
 @jit_inline
@@ -95,30 +96,22 @@ def _dot_4x1(a: Matrix, w: Matrix, z: Matrix, i: int, j: int, inputs: int) -> No
     z[i, j], z[i + 1, j], z[i + 2, j], z[i + 3, j] = z0, z1, z2, z3
 
 
-# Multiply-adds of a step's largest matrix product above which a second BLAS thread gains more than it costs.
-_MULTITHREADING_THRESHOLD = 1_000_000
-
-
-def blas_thread_count(architecture: Architecture, rows: int, cores: int) -> int:
-    """Return the number of BLAS threads for mini-batches of `rows`; a pure function, so that runs are reproducible."""
+def count_matmul_threads(architecture: Architecture, rows: int, cores: int) -> int:
+    """Return the number of threads that share the largest product of a step with mini-batches of `rows`."""
     largest = max(inputs * units for inputs, units in architecture.shapes) * rows
-    return cores if largest >= _MULTITHREADING_THRESHOLD else 1
+    return cores if largest >= MIN_SHARED_MULTIPLY_ADDS else 1
 
 
-class BlasThreads:
-    """Sets the number of threads of every BLAS library loaded in this process.
+def limit_blas_threads() -> None:
+    """Let every BLAS library of this process use one thread: `matmul_threads` shares the products.
 
-    Products may differ in the last bit with the number of threads, so a setting that fails is an error.
+    Raises:
+        RuntimeError: A library does not accept it.
     """
-
-    def __init__(self) -> None:
-        # Numba loads SciPy's BLAS with the first product: too late for threadpoolctl to find it.
-        importlib.import_module("scipy.linalg.cython_blas")
-        self._controller = ThreadpoolController().select(user_api="blas")
-
-    def set(self, threads: int) -> None:
-        """Set the number of threads. Raises RuntimeError if a library does not accept it."""
-        self._controller.limit(limits=threads)
-        mismatched = [library for library in self._controller.info() if library["num_threads"] != threads]
-        if mismatched:
-            raise RuntimeError(f"BLAS did not accept {threads} threads: {mismatched}")
+    # Numba loads SciPy's BLAS with the first product: too late for threadpoolctl to find it.
+    importlib.import_module("scipy.linalg.cython_blas")
+    controller = ThreadpoolController().select(user_api="blas")
+    controller.limit(limits=1)
+    mismatched = [library for library in controller.info() if library["num_threads"] != 1]
+    if mismatched:
+        raise RuntimeError(f"BLAS did not accept one thread: {mismatched}")

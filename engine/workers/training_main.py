@@ -144,7 +144,7 @@ def _open_dataset(
     """Open the training data with the fitted preprocessor, or with one that is fitted to the training rows."""
     architecture, dataset = training_input.architecture, training_input.dataset
     if fitted is not None:
-        fitted.check_columns(dataset.features)
+        fitted.check_columns(dataset.features, for_training=True)
     columns = None if fitted is None else fitted.columns
     dataset.check_fits(architecture, training_input.preprocessing, columns, classes)
     raw = open_raw(dataset, Path(training_input.dataset_dir), columns, classes)
