@@ -20,6 +20,7 @@ from nabla.app.client.errors import (
     Conflict,
     ConnectionFailed,
     ContentTooLarge,
+    InvalidArgument,
     InvalidInput,
     JobCancelled,
     JobError,
@@ -33,8 +34,8 @@ from nabla.app.client.errors import (
     TooManyRequests,
     UnusualRowsWarning,
 )
+from nabla.app.client.frames import Frame
 from nabla.app.client.history import History
-from nabla.app.client.request_encoding import Frame
 
 __all__ = [
     "AsyncBatchPrediction",
@@ -52,6 +53,7 @@ __all__ = [
     "Dataset",
     "Frame",
     "History",
+    "InvalidArgument",
     "InvalidInput",
     "Job",
     "JobCancelled",

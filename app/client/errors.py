@@ -12,6 +12,7 @@ NablaError
 │   └── ServerError             5xx: the service, or a proxy in front of it, failed
 │       └── ServiceUnavailable  503: temporarily overloaded or shutting down; `retry_after`
 ├── ConnectionFailed            no response arrived, and a retry was unsafe or did not help
+├── InvalidArgument             an argument cannot be sent, so nothing was; also a ValueError
 ├── JobError                    a job that was waited for did not succeed; `view`
 │   ├── JobFailed               it failed
 │   └── JobCancelled            it was cancelled
@@ -31,7 +32,7 @@ class NablaError(Exception):
 
 
 class UnusualRowsWarning(UserWarning):
-    """Rows to predict have categories that did not occur in training, or numbers far outside those that did."""
+    """Rows to predict have unknown categories, numbers far outside the training range, or columns that are not used."""
 
 
 class StatusError(NablaError):
@@ -106,6 +107,10 @@ class ConnectionFailed(NablaError):
 
     Unless the connection was refused, the request may have been processed.
     """
+
+
+class InvalidArgument(NablaError, ValueError):
+    """An argument has a value that cannot be sent to the service, so nothing was sent. The message names it."""
 
 
 class JobError(NablaError):

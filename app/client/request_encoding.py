@@ -6,23 +6,23 @@ requirement of the client.
 
 import base64
 import io
-import json
 import re
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import unquote
 
-from nabla.app.client.errors import UnusualRowsWarning
+from nabla.app.client.errors import InvalidArgument, UnusualRowsWarning
+from nabla.app.client.frames import decode_arrow_stream, encode_arrow_stream, is_frame
+from nabla.app.client.json_encoding import encode_value, plain_cell
 from nabla.app.schemas.predictions import PredictionView
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-    import pyarrow as pa
 
 ARROW_STREAM = "application/vnd.apache.arrow.stream"
 OCTET_STREAM = "application/octet-stream"
@@ -30,18 +30,37 @@ NPY = "application/x-npy"
 
 # Names that the service accepts: none that start like an id.
 _NAME = re.compile(r"(?!(?:net|ds|job|bp)_)[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}")
+NETWORK_FORMATS = {".safetensors": "safetensors", ".npz": "npz", ".onnx": "onnx"}
+"""File formats of a network by suffix."""
 _COMPRESSION_SUFFIXES = (".gz", ".zst", ".zstd")
 # Formats without magic bytes: the service cannot detect them in a body, which has no file name.
 _TEXT_FORMATS = {".tsv": "tsv", ".tab": "tsv", ".ndjson": "ndjson", ".jsonl": "ndjson", ".json": "json", ".csv": "csv"}
 # An item of the Nabla-Warnings header (RFC 9651).
 _DISPLAY_STRING = re.compile(r'%"([^"]*)"')
-# Larger record batches are sliced before they are encoded.
-_BATCH_BYTES = 2**23
+_UPLOAD_TABLE = (
+    "Upload a table instead, such as a pandas DataFrame: its columns may have missing values and different types."
+)
 
 
 def encode_options(options: Mapping[str, Any]) -> dict[str, str]:
     """Encode options as form fields or query parameters: text as it is, other values as JSON; None is left out."""
-    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in _drop_none(options).items()}
+    return {
+        name: value if isinstance(value, str) else encode_value(name, value)
+        for name, value in _drop_none(options).items()
+    }
+
+
+def infer_network_format(path: Path) -> str:
+    """Return the format of a network's file by its suffix, safetensors without one.
+
+    Raises:
+        InvalidArgument: No format has the suffix.
+    """
+    suffix = path.suffix.lower()
+    if suffix and suffix not in NETWORK_FORMATS:
+        accepted = ", ".join(NETWORK_FORMATS)
+        raise InvalidArgument(f"path: No format has the suffix {suffix}; accepted: {accepted}. Or set format.")
+    return NETWORK_FORMATS.get(suffix, "safetensors")
 
 
 def resource_id(reference: Any) -> Any:
@@ -66,61 +85,47 @@ def infer_from_filename(filename: str) -> dict[str, str]:
     return options
 
 
-class Frame(Protocol):
-    """A table that supports the Arrow PyCapsule protocol.
-
-    Among others these are the data frames of pandas and Polars, and the tables and record batch readers of PyArrow.
-    The index of a pandas frame is not sent; `reset_index()` turns it into columns.
-    """
-
-    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
-        """Export the table as an Arrow C stream."""
-
-
 def encode_prediction_request(rows: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of an HTTP request that predicts rows.
 
     Args:
-        rows: A table, which is sent as an Arrow stream; an array, which is sent as .npy; or lists or mappings, which
-            are sent as JSON.
+        rows: A table, which is sent as an Arrow stream; an array of numbers, which is sent as .npy; any other array,
+            lists or mappings, which are sent as JSON; or one row as a mapping or a pandas Series.
         options: Other fields of the request; those that are None are left out.
+
+    Raises:
+        InvalidArgument: The argument does not consist of rows, or a value cannot be sent.
     """
     present = _drop_none(options)
-    if _is_frame(rows):
+    if is_frame(rows) and not _is_series(rows):
         return _binary_request(b"".join(encode_arrow_stream(rows)), ARROW_STREAM, present)
-    if _is_array(rows):
+    if _is_numeric_array(rows):
         return _binary_request(_encode_npy(rows), NPY, present)
-    rows = list(rows)
-    field = "rows" if rows and isinstance(rows[0], Mapping) else "inputs"
-    return {"json": {field: rows, **present}}
+    values = _list_rows(rows)
+    field = "rows" if values and isinstance(values[0], Mapping) else "inputs"
+    return {"json": {field: values, **present}}
 
 
 def decode_predictions(rows: Any, content: bytes) -> Any:
     """Decode the response to `encode_prediction_request(rows, …)` into the form of the rows."""
-    if _is_frame(rows):
-        return _decode_frame(content, like=rows)
-    if _is_array(rows):
+    if is_frame(rows) and not _is_series(rows):
+        return decode_arrow_stream(content, like=rows)
+    if _is_numeric_array(rows):
         return _decode_npy(content)
-    return PredictionView.model_validate_json(content)
+    view = PredictionView.model_validate_json(content)
+    if not _is_array(rows):
+        return view
+    import numpy as np
+
+    for warning in view.warnings:
+        warnings.warn(warning, UnusualRowsWarning, stacklevel=4)
+    return np.array(view.outputs if view.probabilities is None else view.probabilities)
 
 
 def warn_about_rows(header: str | None) -> None:
     """Issue a Python warning for each sentence in the Nabla-Warnings header of a response."""
     for match in _DISPLAY_STRING.finditer(header or ""):
         warnings.warn(unquote(match[1]), UnusualRowsWarning, stacklevel=3)
-
-
-def encode_arrow_stream(frame: Frame) -> Iterator[bytes]:
-    """Encode a table as an Arrow stream, one record batch of bounded size at a time."""
-    import pyarrow as pa
-
-    schema, batches = _open_reader(frame)
-    buffer = _ChunkBuffer()
-    with pa.ipc.new_stream(buffer, schema) as writer:
-        for batch in batches:
-            writer.write_batch(batch)
-            yield buffer.drain()
-    yield buffer.drain()
 
 
 @contextmanager
@@ -134,7 +139,7 @@ def open_npy(array: "Path | npt.ArrayLike", field: str) -> Iterator[BinaryIO]:
         field: The name of the array in error messages.
 
     Raises:
-        ValueError: The array contains neither numbers nor text.
+        InvalidArgument: The array contains neither numbers nor text, or has masked values.
     """
     if isinstance(array, Path):
         with array.open("rb") as file:
@@ -143,26 +148,35 @@ def open_npy(array: "Path | npt.ArrayLike", field: str) -> Iterator[BinaryIO]:
     import numpy as np
 
     with tempfile.TemporaryFile() as file:
-        np.save(file, _without_objects(np.asarray(array), field), allow_pickle=False)
+        np.save(file, _without_objects(np.asanyarray(array), field), allow_pickle=False)
         file.seek(0)
         yield file
 
 
 def _without_objects(array: "npt.NDArray[Any]", field: str) -> "npt.NDArray[Any]":
-    """Convert an object array of text, which is how pandas exports text, to a text array."""
+    """Convert an object array, which is how pandas exports text and mixed columns, to one of numbers or text."""
+    import numpy as np
+
+    if np.ma.is_masked(array):
+        missing = int(np.ma.getmaskarray(array).sum())
+        raise InvalidArgument(f"{field}: {missing} of the values are masked. {_UPLOAD_TABLE}")
     if array.dtype.kind != "O":
-        return array
-    if not all(isinstance(value, str) for value in array.flat):
-        raise ValueError(f"{field}: An array must contain numbers or text, without missing values or other objects.")
-    return array.astype(str)
+        return np.asarray(array)
+    values = [plain_cell(value) for value in array.flat]
+    kinds = {type(value) for value in values}
+    if kinds <= {int, float} or (len(kinds) == 1 and kinds <= {bool, str}):
+        return np.array(values).reshape(array.shape)
+    if kinds & {type(None)}:
+        raise InvalidArgument(f"{field}: {values.count(None)} of the values are missing. {_UPLOAD_TABLE}")
+    found = ", ".join(sorted(kind.__name__ for kind in kinds))
+    raise InvalidArgument(
+        f"{field}: An array must contain either numbers, text or booleans, and this one contains {found}. "
+        f"{_UPLOAD_TABLE}"
+    )
 
 
 def _drop_none(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
-
-
-def _is_frame(value: Any) -> bool:
-    return hasattr(value, "__arrow_c_stream__")
 
 
 def _is_array(value: Any) -> bool:
@@ -170,27 +184,42 @@ def _is_array(value: Any) -> bool:
     return hasattr(value, "__array_interface__")
 
 
+def _is_numeric_array(value: Any) -> bool:
+    return _is_array(value) and value.dtype.kind in "biuf" and not hasattr(value, "mask")
+
+
+def _is_series(value: Any) -> bool:
+    """Return whether a value is a pandas Series."""
+    return getattr(value, "ndim", None) == 1 and hasattr(value, "to_dict")
+
+
+def _list_rows(rows: Any) -> list[Any]:
+    """Return rows as mappings or sequences of cells. Raises InvalidArgument if they are not rows."""
+    if isinstance(rows, Mapping) or _is_series(rows):
+        return [_row_of(rows)]
+    if _is_array(rows):
+        names = rows.dtype.names
+        cells = rows.tolist()
+        return cells if names is None else [dict(zip(names, row, strict=True)) for row in cells]
+    if isinstance(rows, str | bytes) or not isinstance(rows, Iterable):
+        raise InvalidArgument(
+            f"rows: A {type(rows).__name__} is not accepted; accepted are a table, an array, a list of rows, and one "
+            "row as a mapping or a Series."
+        )
+    return [_row_of(row) for row in rows]
+
+
+def _row_of(row: Any) -> Any:
+    """Return a row as a mapping if it is a Series with the names of columns, as values if without; else as it is."""
+    if not _is_series(row):
+        return row
+    by_name = row.to_dict()
+    return by_name if all(isinstance(name, str) for name in by_name) else [*by_name.values()]
+
+
 def _binary_request(content: bytes, media_type: str, options: Mapping[str, Any]) -> dict[str, Any]:
     headers = {"Content-Type": media_type, "Accept": media_type}
     return {"content": content, "headers": headers, "params": encode_options(options)}
-
-
-def _decode_frame(content: bytes, like: Frame) -> Any:
-    """Decode an Arrow stream into a table of the same library, or of PyArrow for other libraries."""
-    import pyarrow as pa
-
-    table = pa.ipc.open_stream(content).read_all()
-    match type(like).__module__.partition(".")[0]:
-        case "pandas":
-            frame = table.to_pandas()
-            frame.index = cast("Any", like).index  # so that the frames can be joined
-            return frame
-        case "polars":
-            import polars
-
-            return polars.from_arrow(table)
-        case _:
-            return table
 
 
 def _encode_npy(array: "npt.NDArray[Any]") -> bytes:
@@ -206,66 +235,3 @@ def _decode_npy(content: bytes) -> "npt.NDArray[np.floating[Any]]":
 
     array: npt.NDArray[np.floating[Any]] = np.load(io.BytesIO(content), allow_pickle=False)
     return array
-
-
-def _open_reader(frame: Frame) -> "tuple[pa.Schema, Iterator[pa.RecordBatch]]":
-    """Return the schema of a table without its pandas index, and its rows in batches of bounded size."""
-    import pyarrow as pa
-    import pyarrow.types as types
-
-    reader = pa.RecordBatchReader.from_stream(frame)
-    index_columns = _pandas_index_columns(reader.schema)
-    # By position: duplicate column names are rejected by the service, with a proper error.
-    columns = [(position, field) for position, field in enumerate(reader.schema) if field.name not in index_columns]
-    schema = pa.schema(
-        [field.with_type(pa.large_string()) if types.is_string_view(field.type) else field for _, field in columns]
-    )
-
-    def batches() -> "Iterator[pa.RecordBatch]":
-        for batch in reader:
-            rows = max(1, batch.num_rows * _BATCH_BYTES // max(1, batch.nbytes))
-            for start in range(0, batch.num_rows, rows):
-                part = batch.slice(start, rows)
-                arrays = [_compact(part.column(position)) for position, _ in columns]
-                yield pa.RecordBatch.from_arrays(arrays, schema=schema)
-
-    return schema, batches()
-
-
-def _pandas_index_columns(schema: "pa.Schema") -> set[str]:
-    """Return the columns with the index of a pandas frame; a range index has none."""
-    metadata = json.loads((schema.metadata or {}).get(b"pandas", "{}"))
-    return {column for column in metadata.get("index_columns", ()) if isinstance(column, str)}
-
-
-def _compact(column: "pa.Array") -> "pa.Array":
-    import pyarrow as pa
-    import pyarrow.types as types
-
-    # A slice of a string view, the text type of Polars, is encoded with the text of all rows.
-    return column.cast(pa.large_string()) if types.is_string_view(column.type) else column
-
-
-class _ChunkBuffer(io.RawIOBase):
-    """Writable file whose content is taken out in chunks."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._parts: list[bytes] = []
-        self._size = 0
-
-    def writable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._size
-
-    def write(self, data: Any, /) -> int:
-        self._parts.append(bytes(data))
-        self._size += len(self._parts[-1])
-        return len(self._parts[-1])
-
-    def drain(self) -> bytes:
-        """Return what was written since the last call."""
-        parts, self._parts = self._parts, []
-        return b"".join(parts)

@@ -64,7 +64,7 @@ class AsyncBatchPrediction(AsyncResource[BatchPredictionView]):
         return self
 
     async def delete(self) -> None:
-        """Delete the batch prediction and its file; cancel it if it is still queued or running."""
+        """Delete the batch prediction, its file and the datasets that it owns; cancel it if it is not finished."""
         await self._connection.delete(self._path)
 
     def __repr__(self) -> str:

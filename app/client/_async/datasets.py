@@ -2,7 +2,7 @@
 
 import hashlib
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self
@@ -11,18 +11,19 @@ from nabla.app.client._async.http import AsyncConnection
 from nabla.app.client._async.resource import AsyncResource, poll_while
 from nabla.app.client.concurrency import to_thread
 from nabla.app.client.errors import Conflict, ConnectionFailed, InvalidInput, NablaError
+from nabla.app.client.frames import Frame, encode_arrow_stream
 from nabla.app.client.request_encoding import (
     ARROW_STREAM,
     OCTET_STREAM,
-    Frame,
     content_digest,
-    encode_arrow_stream,
     encode_options,
     infer_from_filename,
     open_npy,
 )
 from nabla.app.client.retries import idempotency_key
 from nabla.app.schemas.datasets import DatasetView, ProfileView, RowsView, SplitsView
+from nabla.app.schemas.previews import PreviewView
+from nabla.app.schemas.proposals import ProposalView
 from nabla.engine.data.schema import ClassLabel
 
 if TYPE_CHECKING:
@@ -91,6 +92,25 @@ class AsyncDataset(AsyncResource[DatasetView]):
         """
         return await self._connection.request(
             ProfileView, "GET", f"{self._path}/profile", timeout=self._connection.no_read_timeout
+        )
+
+    async def propose(self, *, hidden_units: Sequence[int] | None = None, epochs: int | None = None) -> ProposalView:
+        """Fetch a proposed network for the dataset, and proposed settings of a job that trains it.
+
+        Args:
+            hidden_units: Units of each hidden layer; by default they are proposed.
+            epochs: Maximum number of epochs; by default it is proposed.
+
+        Returns:
+            `network`, fields for `client.create_network`; `job`, fields for `client.create_job`; and `reasons`.
+
+        Raises:
+            InvalidInput: The dataset is unlabeled.
+            Conflict: The dataset is not ready.
+        """
+        fields = {"hidden_units": None if hidden_units is None else list(hidden_units), "epochs": epochs}
+        return await self._connection.request(
+            ProposalView, "POST", f"{self._path}/proposal", json=fields, repeatable=True
         )
 
     async def get_rows(self, *, offset: int = 0, limit: int = 20) -> RowsView:
@@ -304,6 +324,39 @@ class AsyncDatasetFactory:
             files = {"file": (path.name, file)}
             return await self._create(wait, files=files, data=encode_options(options), headers=idempotency_key())
 
+    async def preview(self, data: Path | str | Frame, **options: Any) -> PreviewView:
+        """Read a table as `upload` would, without creating a dataset.
+
+        Args:
+            data: The path of a file, or a table.
+            options: Fields of POST /v1/datasets. Without `target` and `label`, the likely target is used.
+
+        Returns:
+            The options that were detected, the first rows, what the dataset would be, and why it would be rejected.
+
+        Raises:
+            InvalidInput: The file cannot be read at all.
+
+        Example:
+            ```python
+            preview = client.preview("people.csv", cleaning="auto")
+            dataset = client.upload("people.csv", cleaning="auto", target=preview.options.target)
+            ```
+        """
+        media_type = OCTET_STREAM if isinstance(data, Path | str) else ARROW_STREAM
+        if isinstance(data, Path | str):
+            options = {**infer_from_filename(Path(data).name), **options}
+        async with open_body(data) as body:
+            return await self._connection.request(
+                PreviewView,
+                "POST",
+                "/v1/datasets/preview",
+                content=body,
+                params=encode_options(options),
+                headers={"Content-Type": media_type, "Content-Length": str(await body.size())},
+                repeatable=True,
+            )
+
     async def upload_arrays(
         self,
         *,
@@ -326,7 +379,7 @@ class AsyncDatasetFactory:
 
         Raises:
             InvalidInput: The data were rejected; `errors` says where and why. No dataset remains.
-            ValueError: An array contains neither numbers nor text.
+            InvalidArgument: An array contains neither numbers nor text, or has missing values.
 
         Example:
             ```python

@@ -18,6 +18,7 @@ from nabla.app.client.errors import (
     ServiceUnavailable,
     parse_status_error,
 )
+from nabla.app.client.json_encoding import encode_json
 from nabla.app.client.retries import RetryPolicy, is_repeatable
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -94,12 +95,16 @@ class AsyncConnection:
             path: The path below the URL of the service.
             repeatable: Whether the service may receive the request twice; by default that follows from the method
                 and the idempotency key.
-            options: Arguments of `httpx.AsyncClient.request`.
+            options: Arguments of `httpx.AsyncClient.request`; `json` may have values of NumPy and pandas.
 
         Raises:
             StatusError: The service rejected the request.
             ConnectionFailed: No response arrived.
+            InvalidArgument: `json` has a value that JSON cannot represent.
         """
+        if "json" in options:
+            options["content"] = encode_json(options.pop("json"))
+            options["headers"] = {**(options.get("headers") or {}), "Content-Type": "application/json"}
         if repeatable is None:
             repeatable = is_repeatable(method, options.get("headers") or {})
         policy, is_retry = self.retry_policy(repeatable=repeatable), False

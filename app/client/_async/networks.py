@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 from nabla.app.client._async.batch_predictions import AsyncBatchPrediction
 from nabla.app.client._async.datasets import AsyncDataset
 from nabla.app.client._async.resource import AsyncResource
+from nabla.app.client.frames import Frame
 from nabla.app.client.request_encoding import (
-    Frame,
     decode_predictions,
     encode_prediction_request,
+    infer_network_format,
     resource_id,
     warn_about_rows,
 )
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 FrameT = TypeVar("FrameT", bound=Frame)
 Version = int | str
-_FILE_FORMATS = {".safetensors": "safetensors", ".npz": "npz", ".onnx": "onnx"}
 
 
 class AsyncNetwork(AsyncResource[NetworkView]):
@@ -52,7 +52,7 @@ class AsyncNetwork(AsyncResource[NetworkView]):
     @overload
     async def predict(
         self,
-        rows: Sequence[Sequence[Any] | Mapping[str, Any]],
+        rows: Sequence[Sequence[Any] | Mapping[str, Any]] | Mapping[str, Any],
         *,
         version: Version | None = None,
         top_k: int | None = None,
@@ -81,7 +81,8 @@ class AsyncNetwork(AsyncResource[NetworkView]):
 
         Args:
             rows: A list of rows, each a list of values or a mapping of column names to values; a NumPy array of
-                shape (rows, inputs); or a table of pandas, Polars or PyArrow.
+                shape (rows, inputs); a table of pandas, Polars or PyArrow; or one row as a mapping or a pandas Series.
+                None, NaN and pandas' NA are missing values, which the network imputes if it was trained to.
             version: The version that predicts, by default the current one.
             top_k: Number of most likely classes to return for each row; not for arrays.
             probabilities: Whether to return the probability of each class. The cost must be a cross-entropy.
@@ -93,11 +94,12 @@ class AsyncNetwork(AsyncResource[NetworkView]):
 
         Warns:
             UnusualRowsWarning: Rows of an array or a table have categories that did not occur in training, or numbers
-                far outside those that did. A `PredictionView` has these sentences in `warnings`.
+                far outside the range of the training rows. A `PredictionView` has these sentences in `warnings`.
 
         Raises:
             NotFound: There is no such version.
             InvalidInput: A row does not fit the network.
+            InvalidArgument: A row has a value that cannot be sent.
         """
         options = {"version": version, "top_k": top_k, "probabilities": probabilities or None}
         request = encode_prediction_request(rows, options)
@@ -147,7 +149,7 @@ class AsyncNetwork(AsyncResource[NetworkView]):
         Args:
             dataset: A dataset whose columns fit the network, or its id or name; it may be unlabeled.
             fields: Other fields of POST /v1/networks/{network}/batch-predictions: `format` (`csv`, `parquet`, `arrow`
-                or `npy`), `probabilities`, `version` and `name`.
+                or `npy`), `probabilities`, `version`, `name` and `owned_datasets`.
 
         Returns:
             The queued batch prediction, which is created exactly once even if the connection breaks.
@@ -180,8 +182,9 @@ class AsyncNetwork(AsyncResource[NetworkView]):
 
         Raises:
             NotFound: There is no such version.
+            InvalidArgument: No format has the suffix, and `format` is not set.
         """
-        format = format or _FILE_FORMATS.get(Path(path).suffix.lower(), "safetensors")
+        format = format or infer_network_format(Path(path))
         return await self._connection.download(f"{self._path}/versions/{version}/file", Path(path), format=format)
 
     async def update(self, **fields: Any) -> Self:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 from nabla.app.client._sync.batch_predictions import BatchPrediction
 from nabla.app.client._sync.datasets import Dataset
 from nabla.app.client._sync.resource import Resource
+from nabla.app.client.frames import Frame
 from nabla.app.client.request_encoding import (
-    Frame,
     decode_predictions,
     encode_prediction_request,
+    infer_network_format,
     resource_id,
     warn_about_rows,
 )
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 FrameT = TypeVar("FrameT", bound=Frame)
 Version = int | str
-_FILE_FORMATS = {".safetensors": "safetensors", ".npz": "npz", ".onnx": "onnx"}
 
 
 class Network(Resource[NetworkView]):
@@ -53,7 +53,7 @@ class Network(Resource[NetworkView]):
     @overload
     def predict(
         self,
-        rows: Sequence[Sequence[Any] | Mapping[str, Any]],
+        rows: Sequence[Sequence[Any] | Mapping[str, Any]] | Mapping[str, Any],
         *,
         version: Version | None = None,
         top_k: int | None = None,
@@ -82,7 +82,8 @@ class Network(Resource[NetworkView]):
 
         Args:
             rows: A list of rows, each a list of values or a mapping of column names to values; a NumPy array of
-                shape (rows, inputs); or a table of pandas, Polars or PyArrow.
+                shape (rows, inputs); a table of pandas, Polars or PyArrow; or one row as a mapping or a pandas Series.
+                None, NaN and pandas' NA are missing values, which the network imputes if it was trained to.
             version: The version that predicts, by default the current one.
             top_k: Number of most likely classes to return for each row; not for arrays.
             probabilities: Whether to return the probability of each class. The cost must be a cross-entropy.
@@ -94,11 +95,12 @@ class Network(Resource[NetworkView]):
 
         Warns:
             UnusualRowsWarning: Rows of an array or a table have categories that did not occur in training, or numbers
-                far outside those that did. A `PredictionView` has these sentences in `warnings`.
+                far outside the range of the training rows. A `PredictionView` has these sentences in `warnings`.
 
         Raises:
             NotFound: There is no such version.
             InvalidInput: A row does not fit the network.
+            InvalidArgument: A row has a value that cannot be sent.
         """
         options = {"version": version, "top_k": top_k, "probabilities": probabilities or None}
         request = encode_prediction_request(rows, options)
@@ -148,7 +150,7 @@ class Network(Resource[NetworkView]):
         Args:
             dataset: A dataset whose columns fit the network, or its id or name; it may be unlabeled.
             fields: Other fields of POST /v1/networks/{network}/batch-predictions: `format` (`csv`, `parquet`, `arrow`
-                or `npy`), `probabilities`, `version` and `name`.
+                or `npy`), `probabilities`, `version`, `name` and `owned_datasets`.
 
         Returns:
             The queued batch prediction, which is created exactly once even if the connection breaks.
@@ -181,8 +183,9 @@ class Network(Resource[NetworkView]):
 
         Raises:
             NotFound: There is no such version.
+            InvalidArgument: No format has the suffix, and `format` is not set.
         """
-        format = format or _FILE_FORMATS.get(Path(path).suffix.lower(), "safetensors")
+        format = format or infer_network_format(Path(path))
         return self._connection.download(f"{self._path}/versions/{version}/file", Path(path), format=format)
 
     def update(self, **fields: Any) -> Self:
