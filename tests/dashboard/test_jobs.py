@@ -1,5 +1,6 @@
 """Jobs: the form that starts one, the screens that follow it, and the history of a chart."""
 
+import json
 import re
 from collections.abc import Iterator
 from itertools import pairwise
@@ -64,6 +65,47 @@ def test_lbfgs_form_disables_mini_batch_fields_and_its_job_shows_r2(service: Run
     flows.expect_state(page, "succeeded")
     expect(page.get_by_role("heading", name="R²")).to_be_visible()
     assert float(flows.read_value(page, "R²")) > 0.7
+
+
+def test_forms_have_the_proposals_of_the_selected_dataset(service: RunningService, page: Page) -> None:
+    few = service.post("/v1/datasets", {"inputs": [[0], [1]] * 10, "labels": ["a", "b"] * 10, "name": "few"}, 201)
+    rows = {"inputs": [[row] for row in range(100)], "targets": [[row % 7] for row in range(100)], "name": "many"}
+    many = service.post("/v1/datasets", rows, 201)
+    page.goto(f"{service.url}/#/networks/new?dataset={many['id']}")
+    expect(page.get_by_label("Target scaling")).to_have_value("standardize")
+    page.get_by_label("Dataset").select_option(few["id"])
+    expect(page.get_by_label("Cost function")).to_have_value("binary_cross_entropy")
+    expect(page.get_by_label("Target scaling")).to_have_value("none")
+    page.get_by_label("Dataset").select_option(many["id"])
+    expect(page.get_by_label("Target scaling")).to_have_value("standardize")
+    page.get_by_role("button", name="Create network").click()
+    flows.expect_heading(page, "New job")
+
+    fraction, patience = page.get_by_label("Validation fraction"), page.get_by_label("Patience")
+    expect(fraction).to_have_value("0.1")
+    page.get_by_text("Why these values").click()
+    expect(page.locator("li", has_text="Early stopping: Training stops when")).to_be_visible()
+    page.get_by_label("Epochs").fill("3")
+    page.get_by_label("Dataset").select_option(few["id"])
+    expect(fraction).to_have_value("0")
+    expect(page.get_by_label("Early stopping")).not_to_be_checked()
+    patience.fill("7")
+    page.get_by_label("Dataset").select_option(many["id"])
+    expect(fraction).to_have_value("0.1")
+    expect(patience).to_have_value("7")
+    expect(page.locator(".form-summary")).to_have_text("Trains on 90 of 100 rows, for at most 3 epochs.")
+    learning_rate = page.get_by_label("Learning rate η")
+    page.get_by_label("Optimizer").select_option("sgd")
+    expect(learning_rate).to_have_value("0.1")
+    page.get_by_label("Optimizer").select_option("adam")
+    expect(learning_rate).to_have_value("0.001")
+    with page.expect_request("**/v1/jobs") as request:
+        page.get_by_role("button", name="Start job").click()
+    body = json.loads(request.value.post_data or "")
+    assert body["epochs"] == 3
+    # The form has no field for the weights that are restored.
+    assert body["early_stopping"] == {"patience": 7, "restore_best_weights": True}
+    flows.expect_state(page)
 
 
 def test_screens_follow_running_job_without_replacing_elements(

@@ -20,7 +20,7 @@ def test_job_screen_survives_service_crash_and_controls_the_job(start_service: S
         page.goto(service.url)
         flows.create_dataset(page, flows.write_digits_csv(tmp_path))
         flows.create_network(page)
-        flows.start_job(page, Epochs="100000000")
+        flows.start_job(page, Epochs="100000000", Patience="1000000")  # runs until it is cancelled
         flows.expect_state(page, "running")
         wait_for_epoch_after(page, 10)
         other_page = browser.new_page()

@@ -50,6 +50,30 @@ def test_screens_have_no_serious_accessibility_violations(populated: Populated, 
         assert [error for error in errors if "404" not in error] == []  # of the screen of a missing job
 
 
+@pytest.mark.parametrize("theme", THEMES)
+def test_preview_is_accessible_and_fits_a_phone(populated: Populated, theme: str) -> None:
+    service, screens, browser = populated
+    rows = [f"{age},{HOSTILE_NAME if age % 3 else ''},{'no' if age % 2 else 'yes'}" for age in range(20, 70)]
+    table = "\n".join([f"age,{HOSTILE_NAME},pays", *rows]).encode()
+    with new_context(browser, theme, WIDTHS["phone"]) as context:
+        page = context.new_page()
+        open_screen(page, service, find_screen(screens, "datasets"))
+        page.get_by_label("Drop a file here").set_input_files(
+            {"name": f"{HOSTILE_NAME}.csv", "mimeType": "text/csv", "buffer": table}
+        )
+        preview = page.get_by_role("region", name="Preview", exact=True)
+        expect(preview.locator("li").first).to_be_visible()
+        assert find_violations(page) == []
+        page.get_by_label("Clean the data").uncheck()
+        page.get_by_label("Target column").fill("pay")
+        expect(preview.locator(".alert")).to_contain_text("no column 'pay'")
+        for details in page.locator("details").all():
+            details.evaluate("details => details.open = true")
+        assert find_violations(page) == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= WIDTHS["phone"]
+        assert page.locator("main img").count() == 0
+
+
 def find_violations(page: Page) -> list[Any]:
     violations = Axe().run(page).response["violations"]
     return [
@@ -90,8 +114,9 @@ def test_network_form_checks_fields_while_typing(populated: Populated, desktop_p
     output.get_by_label("Units").fill("10")
     expect(summary).to_contain_text("Fits the dataset digits.")
     page.get_by_role("button", name="Add hidden layer").click()
-    expect(page.get_by_role("group", name="Hidden layer 2").get_by_label("Units")).to_be_focused()
-    page.get_by_role("button", name="Remove hidden layer 1").click()
+    expect(page.get_by_role("group", name="Hidden layer 3").get_by_label("Units")).to_be_focused()
+    for _ in range(2):
+        page.get_by_role("button", name="Remove hidden layer 1").click()
     page.get_by_role("group", name="Hidden layer 1").get_by_label("Units").fill("7")
     expect(summary).to_contain_text("64 → 7 → 10")
     name = page.get_by_label("Name")

@@ -53,6 +53,7 @@ export function createBatchPredictionForm(network, version, signal) {
     buildPost(`/v1/networks/${network.id}/batch-predictions`, {
       dataset_id: datasetId,
       format: format.value,
+      owned_datasets: [datasetId],
       ...(probabilities?.checked ? { probabilities: true } : {}),
     });
   const curl = createCurlSnippets();
@@ -63,7 +64,7 @@ export function createBatchPredictionForm(network, version, signal) {
       buildPrediction(datasetId),
       buildGet(path),
       buildGet(`${path}/file`),
-      buildDelete(`/v1/datasets/${datasetId}`),
+      buildDelete(path), // and the dataset with it
     );
   };
   form.addEventListener("input", () => updateCurl());
@@ -85,7 +86,7 @@ export function createBatchPredictionForm(network, version, signal) {
       replaceContent(result);
       throw error;
     } finally {
-      // Uploaded for this prediction only. It remains if the screen is left while the prediction runs.
+      // Uploaded for this prediction only. If the screen is left while the prediction runs, it is deleted with that.
       await sendRequest(buildDelete(`/v1/datasets/${uploaded.id}`)).catch(() => {});
     }
     replaceContent(status, `${formatInteger(batch.rows)} rows predicted.`);
@@ -113,8 +114,9 @@ function buildUploadRequest(file, version) {
     ["file", file],
     ["unlabeled", "true"],
   ];
-  const columns = version.preprocessing?.columns;
-  if (columns) form.push(["features", JSON.stringify(columns.map((column) => column.name))]);
+  if (version.preprocessing?.columns) {
+    form.push(["network_id", version.network_id], ["version", String(version.version)], ["cleaning", "auto"]);
+  }
   return { method: "POST", path: "/v1/datasets", form };
 }
 
@@ -140,7 +142,7 @@ async function createPreview(network, version, dataset, signal) {
   const { labels, outputs } = await sendRequest(buildPost(`/v1/networks/${network.id}/predictions`, body), signal);
   const outputNames = network.outputs === 1 ? ["Output"] : (outputs[0] ?? []).map((_, index) => `Output ${index + 1}`);
   const shownFeatures = features.slice(0, MAX_PREVIEW_COLUMNS);
-  return createTable(
+  const table = createTable(
     `First ${data.length} rows with predictions`,
     ["Row", ...(labels ? ["Label"] : outputNames), ...shownFeatures.map(({ name }) => name)],
     data.map((row, number) => [
@@ -151,6 +153,8 @@ async function createPreview(network, version, dataset, signal) {
       ...shownFeatures.map(({ index }) => String(row[index] ?? "–")),
     ]),
   );
+  const notes = (dataset.notes ?? []).map((note) => createElement("p", { class: "warning" }, note));
+  return createElement("div", {}, notes, table);
 }
 
 /**

@@ -1,9 +1,13 @@
-/** Form fields and validation. A control has the name of its field in the request, so that errors appear beside it. */
+/**
+ * Form fields and validation. A control has the name of its field in the request, so that errors appear beside it;
+ * data-fields names other fields that it sets.
+ */
 
 import { ApiError } from "../lib/api.js";
 import { createElement, replaceContent } from "../lib/dom.js";
 import { formatError } from "../lib/format.js";
 
+/** @import { FieldError } from "../lib/api.js" */
 /** @import { Child } from "../lib/dom.js" */
 
 /** @typedef {HTMLInputElement | HTMLSelectElement | HTMLTextAreaElement} Control */
@@ -112,21 +116,39 @@ export function setValidationMessage(control, message) {
  * @param {unknown} error @param {Element} alert @param {HTMLFormElement} [form]
  */
 export function showError(error, alert, form) {
-  const messages = [];
-  let firstInvalid = null;
-  for (const { field, message } of error instanceof ApiError ? error.errors : []) {
-    const control = form && findControl(form, field);
-    if (control) {
-      showFieldError(control, message);
-      firstInvalid ??= control;
-    } else messages.push(`${field}: ${message}`);
-  }
-  if (!firstInvalid && messages.length === 0) messages.push(formatError(error));
+  const errors = error instanceof ApiError ? error.errors : [];
+  const invalid = form ? showFieldErrors(form, errors) : new Map();
+  const messages = errors.filter((item) => !invalid.has(item)).map(({ field, message }) => `${field}: ${message}`);
+  if (errors.length === 0) messages.push(formatError(error));
   replaceContent(
     alert,
     messages.map((message) => createElement("p", {}, message)),
   );
-  revealControl(firstInvalid);
+  const [firstInvalid] = invalid.values();
+  revealControl(firstInvalid ?? null);
+}
+
+/**
+ * Show errors beside the controls of the fields that they name.
+ * @param {HTMLFormElement} form @param {FieldError[]} errors
+ * @returns {Map<FieldError, Control>} the controls of the errors that are shown
+ */
+export function showFieldErrors(form, errors) {
+  /** @type {Map<FieldError, Control>} */
+  const shown = new Map();
+  for (const error of errors) {
+    const control = findControl(form, error.field);
+    if (!control) continue;
+    showFieldError(control, error.message);
+    shown.set(error, control);
+  }
+  return shown;
+}
+
+/** Return the label of the control of a field. @param {HTMLFormElement} form @param {string} field */
+export function findLabel(form, field) {
+  const control = findControl(form, field);
+  return control && form.querySelector(`label[for="${control.id}"]`)?.textContent;
 }
 
 /**
@@ -205,8 +227,8 @@ function showFieldError(control, message) {
   if (errorText && errorText.textContent !== message) replaceContent(errorText, message);
 }
 
-/** Clear the errors that the service reported for the last submission. @param {HTMLFormElement} form */
-function clearServerErrors(form) {
+/** Clear the errors that the service reported. @param {HTMLFormElement} form */
+export function clearServerErrors(form) {
   const controls = /** @type {NodeListOf<Control>} */ (form.querySelectorAll("[aria-invalid]:not(:invalid)"));
   for (const control of controls) showFieldError(control, "");
 }
@@ -224,7 +246,7 @@ function revealControl(control) {
  */
 function findControl(form, field) {
   for (let path = field; path; path = path.includes(".") ? path.slice(0, path.lastIndexOf(".")) : "") {
-    const control = form.elements.namedItem(path);
+    const control = form.elements.namedItem(path) ?? form.querySelector(`[data-fields="${CSS.escape(path)}"]`);
     if (
       control instanceof HTMLInputElement ||
       control instanceof HTMLSelectElement ||

@@ -5,6 +5,8 @@ import type { components } from "./openapi";
 type Schemas = components["schemas"];
 
 export type Dataset = Schemas["DatasetView"];
+export type Preview = Schemas["PreviewView"];
+export type Proposal = Schemas["ProposalView"];
 export type Profile = Schemas["ProfileView"];
 export type ColumnProfile = Schemas["ColumnProfileView"];
 export type Rows = Schemas["RowsView"];

@@ -1,8 +1,8 @@
-/** Network architectures: proposed for a dataset, and checked before the service does. */
+/** Network architectures, checked before the service does. */
 
 import { formatCount, formatInteger } from "./format.js";
 
-/** @import { Profile, ReadyDataset } from "./api_types.js" */
+/** @import { ReadyDataset } from "./api_types.js" */
 
 /**
  * @typedef {object} Layer
@@ -59,10 +59,6 @@ const REQUIRED_ACTIVATIONS = {
   poisson: "softplus",
 };
 const IMAGE_SIDES = [8, 28];
-/** Pixels up to this value train well without scaling. */
-const MAX_UNSCALED_PIXEL = 16;
-const MIN_UNITS_LOG2 = 4;
-const MAX_UNITS_LOG2 = 8;
 
 /**
  * Return the side of square images with this number of pixels, or null if the inputs are not images.
@@ -70,30 +66,6 @@ const MAX_UNITS_LOG2 = 8;
  */
 export function inferImageSide(inputs) {
   return IMAGE_SIDES.find((side) => side * side === inputs) ?? null;
-}
-
-/**
- * Propose a network that is likely to learn the dataset.
- * @param {ReadyDataset} dataset @param {Profile} profile
- * @returns {Architecture}
- */
-export function proposeArchitecture(dataset, profile) {
-  const outputs = countOutputs(dataset);
-  // About four times the inputs and outputs, within limits.
-  const log2 = Math.round(Math.log2(dataset.inputs + outputs)) + 2;
-  const units = 2 ** Math.min(MAX_UNITS_LOG2, Math.max(MIN_UNITS_LOG2, log2));
-  const isImage = inferImageSide(dataset.inputs) !== null;
-  const hidden = { units, activation: "relu", ...(isImage ? { dropout: 0.2, batch_norm: true } : {}) };
-  const preprocessing = {
-    inputs: chooseInputScaling(dataset, profile),
-    targets: dataset.classes ? "none" : "standardize",
-  };
-  const [activation, cost] = !dataset.classes
-    ? ["identity", "quadratic"]
-    : dataset.classes.length === 2
-      ? ["sigmoid", "binary_cross_entropy"]
-      : ["softmax", "categorical_cross_entropy"];
-  return { inputs: dataset.inputs, layers: [hidden, { units: outputs, activation }], cost, preprocessing };
 }
 
 /**
@@ -164,23 +136,6 @@ export function countParameters(network) {
 /** Return the sizes of the layers: "64 → 32 → 10". @param {{inputs: number, layers: Layer[]}} network */
 export function formatLayerSizes(network) {
   return [network.inputs, ...network.layers.map((layer) => layer.units)].join(" → ");
-}
-
-/** @param {ReadyDataset} dataset */
-function countOutputs(dataset) {
-  if (!dataset.classes) return dataset.targets;
-  return dataset.classes.length === 2 ? 1 : dataset.classes.length;
-}
-
-/**
- * Choose the input scaling. Images get the same scale for every pixel: a drawing may be bright where all images of the
- * dataset are dark.
- * @param {ReadyDataset} dataset @param {Profile} profile
- */
-function chooseInputScaling(dataset, profile) {
-  if (inferImageSide(dataset.inputs) === null) return "standardize";
-  const brightest = Math.max(...profile.columns.map((column) => (column.role === "feature" ? (column.max ?? 0) : 0)));
-  return brightest <= MAX_UNSCALED_PIXEL ? "none" : "min_max";
 }
 
 /** @param {number} value */

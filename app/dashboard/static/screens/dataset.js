@@ -1,4 +1,4 @@
-/** One dataset: its columns, classes, first rows, and warnings about training on it. */
+/** One dataset: how it was read, its columns, classes and first rows, and warnings about training on it. */
 
 import { createChart, escapeChartText } from "../components/charts.js";
 import { createCurlSnippets } from "../components/curl_snippets.js";
@@ -44,7 +44,9 @@ export async function loadDatasetScreen({ params: [id = ""], signal }) {
   const rowsRequest = buildGet(`${path}/rows?limit=10`);
   /** @type {[Profile, Rows]} */
   const [profile, rows] = await Promise.all([getJson(profileRequest.path, signal), getJson(rowsRequest.path, signal)]);
-  const { warnings } = profile;
+  const notes = dataset.notes ?? [];
+  // The profile repeats the notes before its own warnings.
+  const warnings = profile.warnings.filter((warning) => !notes.includes(warning));
   return {
     title: getDisplayName(dataset),
     content: [
@@ -64,21 +66,23 @@ export async function loadDatasetScreen({ params: [id = ""], signal }) {
         ["Size", formatBytes(dataset.bytes)],
         ["Created", formatDateTime(dataset.created_at)],
       ]),
-      warnings.length > 0 &&
-        createSection(
-          "Warnings",
-          createElement(
-            "ul",
-            {},
-            warnings.map((warning) => createElement("li", {}, warning)),
-          ),
-        ),
+      notes.length > 0 && createSection("How it was read", renderSentences(notes)),
+      warnings.length > 0 && createSection("Warnings", renderSentences(warnings)),
       profile.classes && createSection("Classes", renderClasses(profile.classes)),
       createSection("Columns", createHistogram(profile, signal), renderColumns(profile)),
       createSection("First rows", renderRows(rows)),
       createCurlSnippets(buildGet(path), profileRequest, rowsRequest, buildDelete(path)).element,
     ],
   };
+}
+
+/** @param {string[]} sentences */
+function renderSentences(sentences) {
+  return createElement(
+    "ul",
+    {},
+    sentences.map((sentence) => createElement("li", {}, sentence)),
+  );
 }
 
 /** @param {Record<string, number>} classes number of rows by class */
@@ -128,14 +132,14 @@ function renderRows({ columns, data }) {
 }
 
 /**
- * Create a histogram of one column, at first of the one with the most distinct numbers.
+ * Create a histogram of one column, at first of the one with the most distinct numbers among those that are used.
  * @param {Profile} profile @param {AbortSignal} signal
  */
 function createHistogram({ columns }, signal) {
   const plottable = columns.filter(({ histogram, top_values }) => histogram || top_values);
   if (plottable.length === 0) return null;
-  const countDistinct = (/** @type {ColumnProfile} */ { histogram, distinct }) =>
-    histogram ? (distinct ?? Infinity) : 0;
+  const countDistinct = (/** @type {ColumnProfile} */ { histogram, distinct, role }) =>
+    histogram && role !== "unused" ? (distinct ?? Infinity) : 0;
   const initial = plottable.reduce((best, column) => (countDistinct(column) > countDistinct(best) ? column : best));
   const select = createSelect(
     "column",

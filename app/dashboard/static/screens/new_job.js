@@ -17,36 +17,37 @@ import {
   createSubmitRow,
   handleSubmit,
   setValidationMessage,
+  showError,
 } from "../components/forms.js";
+import { addFields, createReasons, fillControls, flattenFields } from "../components/proposal_fields.js";
 import { buildPost, getJson, sendRequest } from "../lib/api.js";
 import { checkCompatibility, formatLayerSizes } from "../lib/architecture.js";
 import { createElement, createLink, replaceContent } from "../lib/dom.js";
 import { getDisplayName, formatCount, formatProgress } from "../lib/format.js";
 import { getSelected, includeById, listTrainableDatasets } from "../lib/select_options.js";
 
-/** @import { Job, Network, Page, ReadyDataset } from "../lib/api_types.js" */
+/** @import { Job, Network, Page, Proposal, ReadyDataset } from "../lib/api_types.js" */
 /** @import { Control } from "../components/forms.js" */
+/** @import { FieldValues } from "../components/proposal_fields.js" */
 
 const OPTIMIZERS = ["adam", "adamw", "nadam", "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "l-bfgs"];
 const SCHEDULES = ["constant", "step", "exponential", "cosine", "inverse_scaling", "plateau"];
-/** @type {Record<string, number>} */
-const DEFAULT_LEARNING_RATES = {
+/** Learning rates for optimizers other than the proposed one. @type {Record<string, number>} */
+const LEARNING_RATES = {
   sgd: 0.1,
   momentum: 0.02,
   nesterov: 0.02,
   adagrad: 0.02,
-  adam: 0.003,
-  adamw: 0.003,
-  nadam: 0.003,
+  adam: 0.001,
+  adamw: 0.001,
+  nadam: 0.001,
   rmsprop: 0.001,
 };
-const DEFAULT_BATCH_SIZE = 32;
-/** Training steps that small networks need; the fewer rows, the more epochs they take. */
-const DEFAULT_STEPS = 3500;
-const MIN_EPOCHS = 20;
-const MAX_EPOCHS = 500;
-const DEFAULT_VALIDATION_FRACTION = 0.2;
-const MIN_ROWS_FOR_VALIDATION = 50;
+/** Values of fields that a proposal may leave out, and that an earlier one may have set. @type {FieldValues} */
+const NOT_PROPOSED = [
+  ["schedule", "constant"],
+  ["validation.fraction", 0],
+];
 const OPTIONAL_NUMBERS = ["l1", "l2", "max_seconds", "target_cost"];
 const NORM_LIMITS = ["clip_norm", "max_norm"];
 /** Fields that l-bfgs does not have: each step uses all rows, and a line search finds its length. */
@@ -62,11 +63,14 @@ export async function loadNewJobScreen({ query, signal }) {
   ]);
   await includeById(networks.data, "/v1/networks", query.get("network"), signal);
   await includeById(datasets, "/v1/datasets", query.get("dataset"), signal);
-  return { title: "New job", content: [createJobForm(networks.data, datasets, jobs.data, query)] };
+  return { title: "New job", content: [await createContent(networks.data, datasets, jobs.data, query, signal)] };
 }
 
-/** @param {Network[]} networks @param {ReadyDataset[]} datasets @param {Job[]} jobs @param {URLSearchParams} query */
-function createJobForm(networks, datasets, jobs, query) {
+/**
+ * @param {Network[]} networks @param {ReadyDataset[]} datasets @param {Job[]} jobs @param {URLSearchParams} query
+ * @param {AbortSignal} signal
+ */
+async function createContent(networks, datasets, jobs, query, signal) {
   const [firstNetwork] = networks;
   const [firstDataset] = datasets;
   if (!firstDataset) return createEmptyState("No dataset to train on yet.", ["#/datasets", "Create a dataset"]);
@@ -74,24 +78,33 @@ function createJobForm(networks, datasets, jobs, query) {
     const href = `#/networks/new?dataset=${query.get("dataset") ?? firstDataset.id}`;
     return createEmptyState("No network to train yet.", [href, "Create a network"]);
   }
+  const { element, propose } = createJobForm(networks, datasets, jobs, query, signal);
+  await propose();
+  return element;
+}
+
+/**
+ * @param {Network[]} networks at least one @param {ReadyDataset[]} datasets at least one @param {Job[]} jobs
+ * @param {URLSearchParams} query @param {AbortSignal} signal
+ */
+function createJobForm(networks, datasets, jobs, query, signal) {
   const networkSelect = createSelect(
     "network_id",
     networks.map((network) => [network.id, `${getDisplayName(network)} (${formatLayerSizes(network)})`]),
-    query.get("network") ?? firstNetwork.id,
+    query.get("network") ?? networks[0]?.id,
   );
   const getNetwork = () => getSelected(networks, networkSelect);
   const fitting = datasets.find((dataset) => checkCompatibility(getNetwork(), dataset).length === 0);
   const datasetSelect = createSelect(
     "dataset_id",
     datasets.map((dataset) => [dataset.id, getDisplayName(dataset)]),
-    query.get("dataset") ?? (fitting ?? firstDataset).id,
+    query.get("dataset") ?? (fitting ?? datasets[0])?.id,
   );
   const getDataset = () => getSelected(datasets, datasetSelect);
   const name = createInput("name", "text");
-  const epochs = createIntegerInput("epochs", 30, { min: 1, required: true });
   const optimizer = createSelect("optimizer", OPTIMIZERS);
-  const learningRate = createNumberInput("learning_rate", DEFAULT_LEARNING_RATES.adam ?? 0, { min: 0, required: true });
-  const fraction = createNumberInput("validation.fraction", DEFAULT_VALIDATION_FRACTION, { min: 0, max: 0.99 });
+  const learningRate = createNumberInput("learning_rate", "", { min: 0, required: true });
+  const early = createInput("early", "checkbox", { "data-fields": "early_stopping" });
   const summary = createElement("p", { role: "status", class: "form-summary" });
   const alert = createAlert();
   const form = createElement(
@@ -104,22 +117,30 @@ function createJobForm(networks, datasets, jobs, query) {
     ),
     createFieldset(
       "Training",
-      createField("Epochs", epochs, "Passes over the training rows."),
-      createField("Batch size", createIntegerInput("batch_size", DEFAULT_BATCH_SIZE, { min: 1 }), "Rows per step."),
+      createField(
+        "Epochs",
+        createIntegerInput("epochs", "", { min: 1, required: true }),
+        "Passes over the training rows.",
+      ),
+      createField(
+        "Batch size",
+        createIntegerInput("batch_size", "", { min: 1, required: true }),
+        "Rows per step.",
+      ),
       createField("Optimizer", optimizer),
       createField("Learning rate η", learningRate),
-      createField("Learning rate schedule", createSelect("schedule", SCHEDULES, "cosine")),
+      createField("Learning rate schedule", createSelect("schedule", SCHEDULES)),
     ),
     createFieldset(
       "Validation",
       createField(
         "Validation fraction",
-        fraction,
+        createNumberInput("validation.fraction", "", { min: 0, max: 0.99 }),
         "Share of rows held out from training and evaluated after every epoch. 0 for none.",
       ),
       createCheckboxField(
         "Early stopping",
-        createInput("early", "checkbox"),
+        early,
         "Stop when the cost stops improving, and publish the weights of the best epoch.",
       ),
       createField(
@@ -133,7 +154,16 @@ function createJobForm(networks, datasets, jobs, query) {
     alert,
     createSubmitRow("Start job"),
   );
-  const buildRequest = () => buildPost("/v1/jobs", buildBody(form));
+  const reasons = createReasons(form, "job.");
+  summary.before(reasons.element);
+  /** Names of the fields that the user has changed, which no proposal changes. @type {Set<string>} */
+  const changed = new Set();
+  /** @type {Record<string, unknown>} */
+  let proposed = {};
+  /** Proposed values of fields that the form does not have. @type {FieldValues} */
+  let otherFields = [];
+  const buildRequest = () => buildPost("/v1/jobs", buildBody(form, otherFields));
+  const buildProposalRequest = () => buildPost(`/v1/datasets/${datasetSelect.value}/proposal`, {});
   const curl = createCurlSnippets(buildPost("/v1/jobs", {}));
   const update = () => {
     const messages = checkCompatibility(getNetwork(), getDataset()).map(([, message]) => message);
@@ -142,32 +172,50 @@ function createJobForm(networks, datasets, jobs, query) {
       if (MINI_BATCH_FIELDS.includes(control.name)) control.disabled = optimizer.value === "l-bfgs";
     replaceContent(
       summary,
-      messages.length ? renderMismatch(datasetSelect.value) : describeTraining(getDataset(), fraction, epochs),
+      messages.length ? renderMismatch(datasetSelect.value) : describeTraining(getDataset(), form),
     );
-    curl.update(buildRequest());
+    curl.update(buildProposalRequest(), buildRequest());
   };
-  const propose = () => {
-    const { rows } = getDataset();
+  const proposeName = () => {
     const network = getNetwork();
     const jobCount = jobs.filter((job) => job.network_id === network.id).length;
-    name.value = network.name ? `${network.name} ${jobCount + 1}` : "";
-    fraction.value = String(rows < MIN_ROWS_FOR_VALIDATION ? 0 : DEFAULT_VALIDATION_FRACTION);
-    const needed = Math.ceil((DEFAULT_STEPS * DEFAULT_BATCH_SIZE) / rows);
-    epochs.value = String(Math.min(MAX_EPOCHS, Math.max(MIN_EPOCHS, needed)));
+    if (!changed.has("name")) name.value = network.name ? `${network.name} ${jobCount + 1}` : "";
+  };
+  const propose = async () => {
+    const dataset = getDataset();
+    replaceContent(alert);
+    try {
+      /** @type {Proposal} */
+      const proposal = await sendRequest(buildProposalRequest(), signal);
+      if (getDataset() !== dataset) return; // another one was selected meanwhile
+      proposed = proposal.job;
+      otherFields = fillControls(form, [...NOT_PROPOSED, ...flattenFields(proposed)], changed);
+      if (!changed.has("early")) early.checked = "early_stopping" in proposed;
+      reasons.update(proposal.reasons);
+    } catch (error) {
+      if (signal.aborted) throw error;
+      showError(error, alert);
+    }
+    proposeName();
     update();
   };
-  form.addEventListener("input", (event) => {
-    if (event.target === optimizer)
-      learningRate.value = String(DEFAULT_LEARNING_RATES[optimizer.value] ?? learningRate.value);
-    if (event.target === datasetSelect || event.target === networkSelect) propose();
-    else update();
+  form.addEventListener("input", ({ target }) => {
+    const control = /** @type {Control} */ (target);
+    changed.add(control.name);
+    if (control === optimizer) {
+      changed.add(learningRate.name);
+      const rate = optimizer.value === proposed.optimizer ? proposed.learning_rate : LEARNING_RATES[optimizer.value];
+      if (rate !== undefined) learningRate.value = String(rate);
+    }
+    if (control === networkSelect) proposeName();
+    update();
+    if (control === datasetSelect) void propose();
   });
   handleSubmit(form, alert, async () => {
     const job = await sendRequest(buildRequest());
     location.hash = `#/jobs/${job.id}`;
   });
-  propose();
-  return createElement("div", {}, form, curl.element);
+  return { element: createElement("div", {}, form, curl.element), propose };
 }
 
 /** @param {string} datasetId */
@@ -176,11 +224,12 @@ function renderMismatch(datasetId) {
   return ["The network does not fit the dataset. ", createLink(href, "Create a network for the dataset")];
 }
 
-/** @param {ReadyDataset} dataset @param {HTMLInputElement} fraction @param {HTMLInputElement} epochs */
-function describeTraining({ rows }, fraction, epochs) {
-  const trainingRows = rows - Math.round(rows * (Number(fraction.value) || 0));
-  const duration = formatCount(Number(epochs.value), "epoch");
-  return `Trains on ${formatProgress(trainingRows, rows)} rows, for ${duration}.`;
+/** @param {ReadyDataset} dataset @param {HTMLFormElement} form */
+function describeTraining({ rows }, form) {
+  const values = new FormValues(form);
+  const trainingRows = rows - Math.round(rows * (values.getNumber("validation.fraction") ?? 0));
+  const duration = formatCount(values.getNumber("epochs") ?? 0, "epoch");
+  return `Trains on ${formatProgress(trainingRows, rows)} rows, for ${values.isChecked("early") ? "at most " : ""}${duration}.`;
 }
 
 function createAdvancedFields() {
@@ -214,8 +263,8 @@ function createAdvancedFields() {
   );
 }
 
-/** @param {HTMLFormElement} form */
-function buildBody(form) {
+/** @param {HTMLFormElement} form @param {FieldValues} otherFields that have no control */
+function buildBody(form, otherFields) {
   const values = new FormValues(form);
   const hasMiniBatches = values.getText("optimizer") !== "l-bfgs";
   /** @type {Record<string, unknown>} */
@@ -237,5 +286,6 @@ function buildBody(form) {
   if (values.getText("device") !== "auto") body.device = values.getText("device");
   if (values.isChecked("balanced")) body.class_weights = "balanced";
   if (values.isChecked("warm_start")) body.warm_start = true;
+  addFields(body, otherFields);
   return body;
 }

@@ -16,24 +16,26 @@ import {
   createSubmitRow,
   handleSubmit,
   setValidationMessage,
+  showError,
 } from "../components/forms.js";
 import { createLayersEditor } from "../components/layers_editor.js";
-import { buildPost, getJson, sendRequest } from "../lib/api.js";
+import { addFields, createReasons, fillControls, flattenFields } from "../components/proposal_fields.js";
+import { buildPost, sendRequest } from "../lib/api.js";
 import {
   COSTS,
   INITIALIZERS,
   countParameters,
   formatLayerSizes,
-  proposeArchitecture,
   validateArchitecture,
 } from "../lib/architecture.js";
 import { createElement, replaceContent } from "../lib/dom.js";
 import { getDisplayName, formatInteger } from "../lib/format.js";
 import { includeById, listTrainableDatasets } from "../lib/select_options.js";
 
-/** @import { ReadyDataset } from "../lib/api_types.js" */
+/** @import { Proposal, ReadyDataset } from "../lib/api_types.js" */
 /** @import { Architecture, Layer } from "../lib/architecture.js" */
 /** @import { Control } from "../components/forms.js" */
+/** @import { FieldValues } from "../components/proposal_fields.js" */
 
 const SCALINGS = ["none", "standardize", "min_max", "robust"];
 /** Options that are left out of the request if they have these values. @type {Record<string, string | number>} */
@@ -45,16 +47,24 @@ const DEFAULTS = {
   huber_delta: 1,
   input_dropout: 0,
 };
-/** The proposal without a dataset. @type {Architecture} */
-const DEFAULT_ARCHITECTURE = {
+/** A network without a dataset. */
+const DEFAULT_NETWORK = {
   inputs: 2,
   layers: [
     { units: 8, activation: "tanh" },
     { units: 1, activation: "sigmoid" },
   ],
   cost: "binary_cross_entropy",
-  preprocessing: { inputs: "standardize", targets: "none" },
+  preprocessing: { inputs: "standardize" },
 };
+/** Values of fields that a proposal may leave out, and that an earlier one may have set. @type {FieldValues} */
+const NOT_PROPOSED = [
+  ["initializer", DEFAULTS.initializer],
+  ["label_smoothing", DEFAULTS.label_smoothing],
+  ["preprocessing.targets", "none"],
+  ["preprocessing.handle_unknown", "error"],
+  ["preprocessing.outliers", ""],
+];
 
 /** @type {import("../main.js").Screen} */
 export async function loadNewNetworkScreen({ query, signal }) {
@@ -76,10 +86,6 @@ function createNetworkForm(datasets, selectedId, signal) {
   const options = datasets.map((dataset) => [dataset.id, getDisplayName(dataset)]);
   const datasetSelect = createSelect("dataset", [["", "none"], ...options], selectedId);
   const name = createInput("name", "text");
-  const inputs = createIntegerInput("inputs", 1, { min: 1, required: true });
-  const inputScaling = createSelect("preprocessing.inputs", SCALINGS);
-  const cost = createSelect("cost", COSTS);
-  const targetScaling = createSelect("preprocessing.targets", SCALINGS);
   const summary = createElement("p", { role: "status", class: "form-summary" });
   const alert = createAlert();
   const editor = createLayersEditor(() => update());
@@ -92,41 +98,56 @@ function createNetworkForm(datasets, selectedId, signal) {
     ),
     createFieldset(
       "Inputs",
-      createField("Number of inputs", inputs, "Values per row."),
-      createField("Input scaling", inputScaling, "standardize: mean 0 and variance 1."),
+      createField("Number of inputs", createIntegerInput("inputs", 1, { min: 1, required: true }), "Values per row."),
+      createField(
+        "Input scaling",
+        createSelect("preprocessing.inputs", SCALINGS),
+        "standardize: mean 0 and variance 1.",
+      ),
     ),
     editor.element,
     createFieldset(
       "Cost",
-      createField("Cost function", cost),
-      createField("Target scaling", targetScaling, "For numeric targets."),
+      createField("Cost function", createSelect("cost", COSTS)),
+      createField("Target scaling", createSelect("preprocessing.targets", SCALINGS), "For numeric targets."),
     ),
     createAdvancedFields(),
     summary,
     alert,
     createSubmitRow("Create network"),
   );
-  const buildRequest = () => buildPost("/v1/networks", buildBody(form, editor.getLayers()));
+  const reasons = createReasons(form, "network.");
+  summary.before(reasons.element);
+  /** Proposed values of fields that the form does not have. @type {FieldValues} */
+  let otherFields = [];
+  const buildRequest = () => buildPost("/v1/networks", buildBody(form, editor.getLayers(), otherFields));
+  const buildProposalRequest = () => buildPost(`/v1/datasets/${datasetSelect.value}/proposal`, {});
   const curl = createCurlSnippets(buildPost("/v1/networks", {}));
   const getDataset = () => datasets.find((dataset) => dataset.id === datasetSelect.value) ?? null;
 
   function update() {
     if (!form.isConnected && !form.querySelector("fieldset.layer")) return;
     validateForm(form, readArchitecture(form, editor.getLayers()), getDataset(), summary);
-    curl.update(buildRequest());
+    curl.update(...(datasetSelect.value ? [buildProposalRequest()] : []), buildRequest());
   }
 
   async function propose() {
     const dataset = getDataset();
-    const architecture = dataset
-      ? proposeArchitecture(dataset, await getJson(`/v1/datasets/${dataset.id}/profile`, signal))
-      : DEFAULT_ARCHITECTURE;
+    /** @type {Pick<Proposal, "network" | "reasons">} */
+    let proposal = { network: DEFAULT_NETWORK, reasons: [] };
+    replaceContent(alert);
+    try {
+      if (dataset) proposal = await sendRequest(buildProposalRequest(), signal);
+    } catch (error) {
+      if (signal.aborted) throw error;
+      showError(error, alert);
+    }
+    if (getDataset() !== dataset) return; // another one was selected meanwhile
+    const { layers, ...fields } = proposal.network;
     name.value = dataset?.name ?? "";
-    inputs.value = String(architecture.inputs);
-    cost.value = architecture.cost;
-    inputScaling.value = architecture.preprocessing.inputs;
-    targetScaling.value = architecture.preprocessing.targets;
-    editor.setLayers(architecture.layers);
+    otherFields = fillControls(form, [...NOT_PROPOSED, ...flattenFields(fields)]);
+    editor.setLayers(/** @type {Layer[]} */ (layers));
+    reasons.update(proposal.reasons);
   }
 
   form.addEventListener("input", (event) => {
@@ -166,6 +187,15 @@ function createAdvancedFields() {
           ["ignore", "encode as zeros"],
         ]),
       ),
+      createField(
+        "Outliers",
+        createSelect("preprocessing.outliers", [
+          ["", "default"],
+          ["keep", "keep"],
+          ["compress", "compress"],
+        ]),
+        "Scaled inputs beyond ±3. Default: compressed by standardize and robust.",
+      ),
     ),
   );
 }
@@ -180,8 +210,8 @@ function readArchitecture(form, layers) {
   return { inputs: values.getNumber("inputs") ?? 0, layers, cost: values.getText("cost"), preprocessing };
 }
 
-/** @param {HTMLFormElement} form @param {Layer[]} layers */
-function buildBody(form, layers) {
+/** @param {HTMLFormElement} form @param {Layer[]} layers @param {FieldValues} otherFields that have no control */
+function buildBody(form, layers, otherFields) {
   const values = new FormValues(form);
   const { preprocessing: scaling, ...architecture } = readArchitecture(form, layers);
   const name = values.getText("name");
@@ -196,7 +226,11 @@ function buildBody(form, layers) {
   if (scaling.inputs !== "none") preprocessing.inputs = scaling.inputs;
   if (scaling.targets !== "none") preprocessing.targets = scaling.targets;
   if (values.getText("preprocessing.handle_unknown") === "ignore") preprocessing.handle_unknown = "ignore";
-  if (Object.keys(preprocessing).length) body.preprocessing = preprocessing;
+  const outliers = values.getText("preprocessing.outliers");
+  if (outliers) preprocessing.outliers = outliers;
+  body.preprocessing = preprocessing;
+  addFields(body, otherFields);
+  if (Object.keys(preprocessing).length === 0) delete body.preprocessing;
   return body;
 }
 
