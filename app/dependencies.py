@@ -1,6 +1,6 @@
 """FastAPI dependencies, and the path and query parameters that several routes share."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated
 
@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from nabla.app.http.idempotency import IdempotencyKeyHeader, IdempotentRequest
 from nabla.app.schemas.common import VersionReference
 from nabla.app.services import Services
+from nabla.engine.data.dataset import Dataset
 from nabla.engine.errors import NotFound
 from nabla.engine.records.job import Job
 
@@ -77,3 +78,12 @@ def error_field(field: str) -> Iterator[None]:
     except NotFound as error:
         error.field = field
         raise
+
+
+def resolve_owned_datasets(references: Sequence[str], services: Services) -> tuple[Dataset, ...]:
+    """Return the datasets of the field `owned_datasets`. Raises NotFound, and Conflict if one is not ready."""
+    datasets = []
+    for number, reference in enumerate(references):
+        with error_field(f"owned_datasets.{number}"):
+            datasets.append(services.datasets.resolve_ready(reference))
+    return tuple(datasets)

@@ -18,7 +18,7 @@ from pydantic_core import InitErrorDetails
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from nabla.app.dependencies import After, DatasetId, IdempotentDep, Limit, ServicesDep
+from nabla.app.dependencies import After, DatasetId, IdempotentDep, Limit, ServicesDep, error_field
 from nabla.app.http.body_limits import parse_json_body, stream_body
 from nabla.app.http.errors import error_responses
 from nabla.app.http.files import (
@@ -36,23 +36,17 @@ from nabla.app.http.files import (
 )
 from nabla.app.http.headers import ContentDigest, Prefer, parse_prefer_wait
 from nabla.app.http.idempotency import IdempotentRequest
+from nabla.app.proposal import propose_training
 from nabla.app.schemas.common import Page
-from nabla.app.schemas.datasets import (
-    EXAMPLE,
-    DatasetFile,
-    DatasetView,
-    IngestFields,
-    NewDataset,
-    NewSplit,
-    NewTable,
-    NewUpload,
-    ProfileView,
-    RowsView,
-    SplitsView,
-)
+from nabla.app.schemas.datasets import DatasetView, NewSplit, ProfileView, RowsView, SplitsView
+from nabla.app.schemas.ingest import EXAMPLE, DatasetFile, IngestFields, NewDataset, NewTable, NewUpload
+from nabla.app.schemas.previews import PreviewView
+from nabla.app.schemas.proposals import NewProposal, ProposalView
 from nabla.app.services import Services
 from nabla.engine.data.dataset import Dataset
 from nabla.engine.data.examples import Examples, build_examples, matrix_from_rows
+from nabla.engine.data.ingest_options import IngestOptions
+from nabla.engine.data.schema import Column
 from nabla.engine.errors import InvalidInput, NablaError
 from nabla.engine.records.upload import Upload, UploadChunk
 from nabla.engine.storage.registry import IdempotencyKey
@@ -174,7 +168,7 @@ def _examples(new: NewDataset) -> Examples:
 
 async def _open_upload(new: NewUpload, body: bytes, services: Services, idempotent: IdempotentRequest) -> Response:
     async with open_upload(services.datasets, new.upload) as started:
-        upload = replace(started, name=new.name, reading=new.ingest_options(services.settings.max_upload_bytes))
+        upload = replace(started, name=new.name, reading=await _ingest_options(new, services))
         return await _create(services, idempotent, body, partial(services.datasets.open_upload, upload))
 
 
@@ -192,19 +186,53 @@ async def _create_from_files(
     request: Request, content_type: str, services: Services, idempotent: IdempotentRequest, wait_seconds: float
 ) -> Response:
     async with open_upload(services.datasets, "fields") as upload:
-        options = request.query_params.multi_items()
-        if content_type == MULTIPART_FORM:
-            form = UploadForm(services.datasets, upload, request.headers["content-type"])
-            await form.receive(request)
-            options, chunks = [*options, *form.options], tuple(form.chunks)
-        else:
-            chunks = (await receive_file(request, services.datasets, upload),)
-        fields = IngestFields.model_validate(reject_duplicate_options(options))
-        if not chunks:
-            raise InvalidInput("file", "The form has no file; send it in the field file, with a file name.")
+        chunks, fields = await _receive_files(request, content_type, services, upload)
         digests = [f"{chunk.field} {chunk.name} {chunk.sha256}" for chunk in chunks]
         content = "\n".join([fields.model_dump_json(), *digests]).encode()
         return await _ingest(services, idempotent, replace(upload, chunks=chunks), fields, content, wait_seconds)
+
+
+async def _receive_files(
+    request: Request, content_type: str, services: Services, upload: Upload
+) -> tuple[tuple[UploadChunk, ...], IngestFields]:
+    """Store the files of a request; return them, and the options in its form and its query."""
+    options = request.query_params.multi_items()
+    if content_type == MULTIPART_FORM:
+        form = UploadForm(services.datasets, upload, request.headers["content-type"])
+        await form.receive(request)
+        options, chunks = [*options, *form.options], tuple(form.chunks)
+    else:
+        chunks = (await receive_file(request, services.datasets, upload),)
+    fields = IngestFields.model_validate(reject_duplicate_options(options))
+    if not chunks:
+        raise InvalidInput("file", "The form has no file; send it in the field file, with a file name.")
+    return chunks, fields
+
+
+@router.post(
+    "/v1/datasets/preview",
+    summary="Preview a table",
+    responses=error_responses(400, 413, 415, 422, 429),
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {MULTIPART_FORM: {"schema": _schema(DatasetFile)}, **FILE_CONTENT},
+        },
+        "parameters": _FILE_PARAMETERS,
+    },
+)
+async def preview_dataset(request: Request, services: ServicesDep, digest: Digest = None) -> PreviewView:
+    """Read a table, or its first lines, as POST /v1/datasets would, but store nothing.
+
+    The response has the options that were detected, the first rows, what a dataset would be, and why it would be
+    rejected. Without `target` and `label`, the likely target is used.
+    """
+    content_type = require_content_type(request, (MULTIPART_FORM, *FILE_CONTENT))
+    async with open_upload(services.datasets, "fields") as upload:
+        chunks, fields = await _receive_files(request, content_type, services, upload)
+        reading = await _ingest_options(fields, services)
+        preview = partial(services.datasets.preview_upload, replace(upload, chunks=chunks, reading=reading))
+        return PreviewView.of(await to_thread.run_sync(preview, limiter=services.upload_threads))
 
 
 async def _ingest(
@@ -218,11 +246,27 @@ async def _ingest(
     upload = replace(
         upload,
         name=resolve_name(fields.name, upload.chunks),
-        reading=fields.ingest_options(services.settings.max_upload_bytes),
+        reading=await _ingest_options(fields, services),
     )
     return await _create(
         services, idempotent, content, lambda key: services.datasets.ingest_upload(upload, wait_seconds, key)
     )
+
+
+async def _ingest_options(fields: IngestFields, services: Services) -> IngestOptions:
+    """Return the options of the ingest, with the columns of the network that the rows are for.
+
+    Raises:
+        InvalidInput: Two options contradict each other.
+        NotFound: There is no such network or version.
+    """
+    columns: tuple[Column, ...] = ()
+    if fields.network_id is not None:
+        with error_field("network_id"):
+            network = services.registry.networks.resolve(fields.network_id)
+            _, model = await run_in_threadpool(services.networks.load_model, network, fields.version)
+        columns = model.preprocessor.columns or ()
+    return fields.ingest_options(services.settings.max_upload_bytes, columns)
 
 
 async def _create(
@@ -412,6 +456,19 @@ async def get_profile(dataset_id: DatasetId, services: ServicesDep) -> Response:
         return Response(view.model_dump_json(), media_type="application/json")
 
     return await to_thread.run_sync(profile, limiter=services.upload_threads)
+
+
+@router.post(
+    "/v1/datasets/{dataset_id}/proposal",
+    summary="Propose a network for a dataset",
+    responses=error_responses(400, 404, 409, 422),
+)
+def propose_network(dataset_id: DatasetId, new: NewProposal, services: ServicesDep) -> ProposalView:
+    """Get a network that fits a dataset, and the settings of a job that trains it, with the reasons.
+
+    Both are request bodies: `network` for `POST /v1/networks`, `job` for `POST /v1/jobs`. Nothing is created.
+    """
+    return propose_training(services.datasets.resolve_ready(dataset_id), new.hidden_units, new.epochs)
 
 
 @router.post(

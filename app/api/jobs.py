@@ -17,6 +17,7 @@ from nabla.app.dependencies import (
     Limit,
     ServicesDep,
     error_field,
+    resolve_owned_datasets,
 )
 from nabla.app.http.errors import error_responses
 from nabla.app.http.files import OCTET_STREAM, download_response
@@ -118,6 +119,7 @@ def _job_request(new: NewJob, services: Services) -> JobRequest:
     for number, reference in enumerate(new.depends_on):
         with error_field(f"depends_on.{number}"):
             depends_on.append(services.registry.jobs.resolve(reference))
+    owned_datasets = resolve_owned_datasets(new.owned_datasets, services)
     return JobRequest(
         network,
         dataset,
@@ -132,6 +134,7 @@ def _job_request(new: NewJob, services: Services) -> JobRequest:
             new.checkpoints.keep or settings.max_checkpoints,
         ),
         _start_checkpoint(new, services, network.id),
+        owned_datasets,
     )
 
 
@@ -183,12 +186,14 @@ async def change_job(job: JobDep, change: JobChange, services: ServicesDep) -> J
     "/v1/jobs/{job_id}", status_code=204, summary="Delete a finished job", responses=error_responses(404, 409, 422)
 )
 async def delete_job(job_id: JobId, services: ServicesDep) -> None:
-    """Delete a finished job with its history and its checkpoints. The version that it published stays.
+    """Delete a finished job with its history, its checkpoints and the datasets that it owns.
 
+    The version that it published stays, and so does a dataset that another unfinished job or batch prediction needs.
     409 for a name that several jobs have.
     """
     job = await run_in_threadpool(services.registry.jobs.resolve_single, job_id)
     await run_in_threadpool(services.jobs.delete, job)
+    await run_in_threadpool(services.datasets.delete_owned, job.owned_datasets)
     services.event_streams.discard_job(job.id)
 
 

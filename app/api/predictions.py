@@ -20,6 +20,7 @@ from nabla.app.dependencies import (
     error_field,
     parse_version_ref,
     resolve_job,
+    resolve_owned_datasets,
 )
 from nabla.app.http.body_limits import reserve_memory, stream_body
 from nabla.app.http.errors import error_responses
@@ -138,8 +139,8 @@ async def predict(request: Request, network_id: NetworkId, services: ServicesDep
     a table with the columns `output_1` …; for classes `label`; and if requested `probability_CLASS` …, and the most
     likely classes as `top_1`, `top_1_score` …
 
-    Categories that did not occur in training, and numbers far outside those that did, are counted in `warnings`; a
-    binary response has them in the header `Nabla-Warnings`, as a list of display strings (RFC 9651).
+    `warnings` counts rows with categories that did not occur in training, and with numbers far outside the range of the
+    training rows; a binary response has them in the header `Nabla-Warnings`, as a list of display strings (RFC 9651).
 
     Requests that are pending at the same time are computed together, which does not change the outputs.
     """
@@ -300,11 +301,12 @@ def _submit_batch(
     network = services.registry.networks.resolve(network_id)
     with error_field("dataset_id"):
         dataset = services.datasets.resolve_ready(new.dataset_id)
+    owned_datasets = resolve_owned_datasets(new.owned_datasets, services)
     version = network.resolve_version(new.version)
     if new.probabilities:
         check_gives_probabilities(network.architecture, version.classes, "probabilities")
     return services.batch_predictions.submit(
-        network, version, dataset, new.format, new.probabilities, new.name, idempotency
+        network, version, dataset, new.format, new.probabilities, new.name, idempotency, owned_datasets
     )
 
 
@@ -370,8 +372,13 @@ def cancel_batch_prediction(batch_id: BatchId, services: ServicesDep) -> BatchPr
     responses=error_responses(404, 409, 422),
 )
 def delete_batch_prediction(batch_id: BatchId, services: ServicesDep) -> None:
-    """Delete a batch prediction and its file; if it is queued or running, it is stopped."""
-    services.batch_predictions.delete(services.registry.batch_predictions.resolve_single(batch_id))
+    """Delete a batch prediction, its file and the datasets that it owns; if it is queued or running, it is stopped.
+
+    A dataset that an unfinished job or another unfinished batch prediction needs stays.
+    """
+    batch = services.registry.batch_predictions.resolve_single(batch_id)
+    services.batch_predictions.delete(batch)
+    services.datasets.delete_owned(batch.owned_datasets)
 
 
 # Not async, so that FastAPI runs it in a thread: it computes for a long time.
@@ -385,8 +392,8 @@ def evaluate(network_id: NetworkId, new: NewEvaluation, services: ServicesDep) -
     """Evaluate the current version of a network, or another one, on rows that it was not trained on.
 
     Without `dataset_id` these are the other part of the split that it was trained on, else its validation dataset, else
-    the rows that were held out for validation. Of a dataset that it was trained on, or whose part it was trained on,
-    only the unseen rows are used unless `rows` is `all`. `trained_rows` counts rows that equal rows it was trained on.
+    the rows that were held out for validation. Of a dataset that it was trained on, wholly or in part, only the
+    unseen rows are used unless `rows` is `all`. `trained_rows` counts rows that equal rows it was trained on.
 
     Returns the cost (loss); for classes accuracy, precision, recall and the confusion matrix; for numeric targets R²,
     and errors in the units of the targets.

@@ -1,5 +1,6 @@
 """`nabla datasets`."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -8,6 +9,7 @@ from nabla.app.cli.options import (
     DEFAULT_URL,
     CliCommand,
     DatasetArgument,
+    Exclude,
     Features,
     FileArgument,
     Imputation,
@@ -16,22 +18,28 @@ from nabla.app.cli.options import (
     Limit,
     ListByDefaultGroup,
     Local,
+    Read,
+    Strict,
     Target,
+    Types,
     Url,
     Yes,
+    parse_read,
+    parse_types,
 )
 from nabla.app.cli.output import confirm_deletion, echo, log, print_deleted, print_json, print_list, print_table
 from nabla.app.cli.service import open_client
-from nabla.app.schemas.datasets import ColumnProfileView, DatasetView
+from nabla.app.schemas.datasets import ColumnProfileView, ColumnView, DatasetView
 
 datasets_app = typer.Typer(cls=ListByDefaultGroup, add_completion=False)
 
 _MAX_FREQUENT_VALUES = 3
+_MAX_ROWS_SHOWN = 3
 
 
 @datasets_app.callback()
 def datasets() -> None:
-    """Upload, list, profile or delete datasets."""
+    """Upload, preview, list, profile or delete datasets."""
 
 
 @datasets_app.command(cls=CliCommand)
@@ -43,8 +51,15 @@ def upload(
         bool, typer.Option("--unlabeled", help="The rows have no targets, and are for predictions only.")
     ] = False,
     features: Features = None,
+    exclude: Exclude = None,
+    types: Types = None,
+    clean: Annotated[
+        bool,
+        typer.Option("--clean", help="Clean a file that needs it, and say how, instead of rejecting it."),
+    ] = False,
     weight: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column with the sample weights.")] = None,
     imputation: Imputation = None,
+    read: Read = None,
     name: Annotated[str | None, typer.Option(help="Name of the dataset. Default: that of the file.")] = None,
     url: Url = DEFAULT_URL,
     local: Local = False,
@@ -54,18 +69,81 @@ def upload(
     options: dict[str, Any] = {
         "target": target,
         "label": label,
-        "features": features,
+        "features": features or None,
+        "exclude": exclude or None,
+        "types": parse_types(types),
+        "cleaning": "auto" if clean else None,
         "weight": weight,
         "imputation": imputation,
         "name": name,
         "unlabeled": unlabeled or None,
+        **parse_read(read),
     }
     with open_client(url, local) as client:
         view = client.upload(file, **{option: value for option, value in options.items() if value is not None}).view
+    for note in view.notes or ():
+        log(note)
     if json:
         print_json(view)
     else:
         echo(f"{view.id} {view.name or ''}: {view.rows:,} rows, {view.inputs} inputs, {_describe_targets(view)}.")
+
+
+@datasets_app.command(cls=CliCommand)
+def preview(
+    file: FileArgument,
+    target: Target = None,
+    label: Label = None,
+    features: Features = None,
+    exclude: Exclude = None,
+    types: Types = None,
+    strict: Strict = False,
+    read: Read = None,
+    url: Url = DEFAULT_URL,
+    local: Local = False,
+    json: Json = False,
+) -> None:
+    """Show how a file would be read, and what would be learned from it."""
+    options: dict[str, Any] = {
+        "target": target,
+        "label": label,
+        "task": "auto" if target else None,
+        "features": features or None,
+        "exclude": exclude or None,
+        "types": parse_types(types),
+        "cleaning": None if strict else "auto",
+        **parse_read(read),
+    }
+    with open_client(url, local) as client:
+        view = client.preview(file, **{option: value for option, value in options.items() if value is not None})
+    if json:
+        print_json(view)
+        return
+    for name, value in view.options.model_dump(exclude_none=True).items():
+        echo(f"{name}: {value}")
+    for note in view.notes:
+        echo(note)
+    for error in view.errors:
+        echo(f"{error.field}: {error.message}")
+    kept = {column.name: column for column in view.columns or ()}
+    rows = [
+        (
+            name,
+            _describe_column(name, kept, view.options.target),
+            *(row[position] for row in view.rows[:_MAX_ROWS_SHOWN]),
+        )
+        for position, name in enumerate(view.names)
+    ]
+    if rows:
+        print_table(("column", "type", *(f"row {number}" for number in range(1, len(rows[0]) - 1))), rows)
+
+
+def _describe_column(name: str, kept: Mapping[str, ColumnView], target: str | None) -> str:
+    if not kept:  # the table would be rejected
+        return ""
+    if name == target:
+        return "target"
+    return kept[name].type if name in kept else "left out"
 
 
 def _describe_targets(view: DatasetView) -> str:

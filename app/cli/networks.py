@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal
 import typer
 
 from nabla.app.cli.options import (
-    DEFAULT_HIDDEN,
     DEFAULT_URL,
     DEFAULT_VERSION,
     CliCommand,
@@ -19,12 +18,13 @@ from nabla.app.cli.options import (
     Url,
     Version,
     Yes,
+    infer_format,
     parse_hidden,
     parse_version,
 )
 from nabla.app.cli.output import confirm_deletion, echo, print_deleted, print_json, print_list, print_table
 from nabla.app.cli.service import open_client
-from nabla.app.client.defaults import default_network
+from nabla.app.client.request_encoding import NETWORK_FORMATS
 from nabla.app.schemas.networks import NetworkView
 
 networks_app = typer.Typer(cls=ListByDefaultGroup, add_completion=False)
@@ -43,7 +43,7 @@ def create(
         str | None,
         typer.Option(metavar="DATASET", help="Id or name of a dataset that determines inputs, outputs and cost."),
     ] = None,
-    hidden: Hidden = DEFAULT_HIDDEN,
+    hidden: Hidden = None,
     layers: Annotated[
         str | None, typer.Option(help="Units and activation of each layer: 8:tanh,1:sigmoid. Needs --inputs.")
     ] = None,
@@ -65,7 +65,7 @@ def create(
         if file is not None:
             network = client.import_network(file, **fields)
         elif dataset is not None:
-            fields |= default_network(client.get_dataset(dataset).view, parse_hidden(hidden))
+            fields |= client.get_dataset(dataset).propose(hidden_units=parse_hidden(hidden)).network
             network = client.create_network(seed=seed, **fields)
         else:
             fields |= {"cost": cost} if cost else {}
@@ -154,12 +154,13 @@ def export(
     json: Json = False,
 ) -> None:
     """Export a network to a file, with its preprocessing and its classes."""
+    file_format = infer_format(out, format, NETWORK_FORMATS, "safetensors")
     with open_client(url, local) as client:
         exported = client.get_network(network)
-        path = out or Path(f"{exported.name or exported.id}.{format or 'safetensors'}")
+        path = out or Path(f"{exported.name or exported.id}.{file_format}")
         # Resolved first: the current version or a tag may change in between.
         metadata = exported.get_version(parse_version(version))
-        exported.download(path, version=metadata.version, format=format)
+        exported.download(path, version=metadata.version, format=file_format)
     if json:
         print_json({"file": str(path), "version": metadata})
     else:

@@ -1,6 +1,7 @@
 """Arguments, options and exit codes shared by commands, and base classes that report errors."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,11 +10,9 @@ from typer.core import TyperCommand, TyperGroup
 
 from nabla.app.cli.output import replace_control_characters
 from nabla.app.client import ConnectionFailed, NablaError, StatusError
-from nabla.app.client.defaults import HIDDEN_UNITS
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 DEFAULT_VERSION = "current"
-DEFAULT_HIDDEN = ",".join(map(str, HIDDEN_UNITS))
 EXIT_FAILED, EXIT_NO_SERVICE, EXIT_INTERRUPTED = 1, 3, 130
 
 _CONNECTION_HINT = "Start a service with `nabla serve`, set its address with --url or NABLA_URL, or use --local."
@@ -42,13 +41,32 @@ FileArgument = Annotated[
     ),
 ]
 
-Target = Annotated[
-    list[str] | None, typer.Option(metavar="COLUMN", help="Column to predict as a number; repeat for several.")
-]
+Target = Annotated[list[str] | None, typer.Option(metavar="COLUMN", help="Column to predict; repeat for several.")]
 Label = Annotated[str | None, typer.Option(metavar="COLUMN", help="Column to predict as a class.")]
 Features = Annotated[
     list[str] | None,
-    typer.Option(metavar="COLUMN", help="Column to learn from; repeat for several. Default: all others."),
+    typer.Option(metavar="COLUMNS", help="Columns to learn from, separated by commas. Default: all others."),
+]
+Exclude = Annotated[
+    list[str] | None, typer.Option(metavar="COLUMNS", help="Columns not to learn from, separated by commas.")
+]
+Types = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="COLUMN=TYPE", help="Type of a column: number, boolean, category or date; repeat for several."
+    ),
+]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Reject a file that needs cleaning, instead of cleaning it and saying how.")
+]
+Read = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--read",
+        metavar="NAME=VALUE",
+        help="How to read the file: format, delimiter, header, skip_rows, comment, encoding, decimal, thousands, "
+        "null_values or drop_rows; repeat for several.",
+    ),
 ]
 Imputation = Annotated[
     str | None,
@@ -58,7 +76,9 @@ Imputation = Annotated[
     ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")]
-Hidden = Annotated[str, typer.Option(metavar="UNITS", help="Units of each hidden layer.")]
+Hidden = Annotated[
+    str | None, typer.Option(metavar="UNITS", help="Units of each hidden layer, such as 64,32. Default: proposed.")
+]
 Version = Annotated[str, typer.Option(help="Version number or tag.")]
 
 
@@ -67,12 +87,61 @@ def parse_version(value: str) -> int | str:
     return int(value) if value.isascii() and value.isdigit() else value
 
 
-def parse_hidden(value: str) -> list[int]:
+def infer_format(out: Path | None, format: str | None, formats: Mapping[str, str], default: str) -> str:
+    """Return the format of a file to write: the one that is stated, else that of the suffix, else the default.
+
+    Raises:
+        typer.BadParameter: No format has the suffix.
+    """
+    if format is not None or out is None or not out.suffix:
+        return format or default
+    if out.suffix.lower() not in formats:
+        accepted = ", ".join(formats)
+        raise typer.BadParameter(
+            f"No format has the suffix {out.suffix}; accepted: {accepted}. Or set --format.",
+            param_hint="--out",
+        )
+    return formats[out.suffix.lower()]
+
+
+def parse_types(values: list[str] | None) -> dict[str, str] | None:
+    """Return the types in options such as `zip=category`; None if there are none.
+
+    Raises:
+        typer.BadParameter: An option has no `=`.
+    """
+    types = {}
+    for value in values or ():
+        name, separator, type_ = value.rpartition("=")
+        if not separator:
+            raise typer.BadParameter(f"{value!r} is not COLUMN=TYPE, such as zip=category.", param_hint="--types")
+        types[name] = type_
+    return types or None
+
+
+def parse_read(values: list[str] | None) -> dict[str, str]:
+    """Return options such as `delimiter=;` by name, as the service accepts them.
+
+    Raises:
+        typer.BadParameter: An option has no `=`.
+    """
+    options = {}
+    for value in values or ():
+        name, separator, text = value.partition("=")
+        if not separator:
+            raise typer.BadParameter(f"{value!r} is not NAME=VALUE, such as skip_rows=3.", param_hint="--read")
+        options[name.strip().replace("-", "_")] = text
+    return options
+
+
+def parse_hidden(value: str | None) -> list[int] | None:
     """Parse the units of hidden layers, such as `64,32`; an empty text stands for no hidden layers.
 
     Raises:
         typer.BadParameter: The text is not a list of positive integers.
     """
+    if value is None:
+        return None
     try:
         units = [int(part) for part in value.split(",") if part.strip()]
     except ValueError:

@@ -111,11 +111,13 @@ def confirm_deletion(resource: Resource[Any], reference: str, shadows: list[str]
     """
     if shadows and reference != resource.id:
         ids = ", ".join((resource.id, *reversed(shadows)))
-        raise ValueError(f"{len(shadows) + 1} have the name {reference!r}: {ids}. Give the id of one of them.")
+        raise ValueError(
+            f"{len(shadows) + 1} resources have the name {reference!r}: {ids}. Give the id of one of them."
+        )
     if yes:
         return
     if not sys.stdin.isatty():
-        raise ValueError(f"{resource!r} is not deleted without a confirmation; give --yes.")
+        raise ValueError(f"{resource!r} is not deleted without confirmation. Confirm with --yes.")
     typer.confirm(f"Delete {resource!r}?", abort=True, err=True)
 
 

@@ -5,7 +5,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,9 +23,12 @@ from nabla.app.cli.options import (
     Label,
     Local,
     NetworkArgument,
+    Read,
     Target,
     Url,
     Version,
+    infer_format,
+    parse_read,
     parse_version,
 )
 from nabla.app.cli.output import echo, log, print_json, print_json_array, print_table
@@ -55,6 +58,7 @@ def predict(
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Include the probability of each class.")
     ] = False,
+    read: Read = None,
     version: Version = DEFAULT_VERSION,
     url: Url = DEFAULT_URL,
     local: Local = False,
@@ -65,18 +69,25 @@ def predict(
     The file needs the columns that the network was trained on. Other
     columns are ignored.
     """
-    file_format = format or (_FORMATS.get(out.suffix.lower(), "csv") if out else "csv")
+    file_format = infer_format(out, format, _FORMATS, "csv")
     if out is None and file_format != "csv":
         raise typer.BadParameter(f"{file_format} requires --out.", param_hint="--format")
     with open_client(url, local) as client:
         predictor = client.get_network(network)
         metadata = predictor.get_version(parse_version(version))
-        with _temporary_dataset(client, file, metadata, unlabeled=True) as rows:
-            fields = {"format": file_format, "probabilities": probabilities, "version": metadata.version}
+        with _temporary_dataset(client, file, metadata, unlabeled=True, **parse_read(read)) as rows:
+            fields = {
+                "format": file_format,
+                "probabilities": probabilities,
+                "version": metadata.version,
+                "owned_datasets": [rows.id],
+            }
             _output_predictions(predictor.predict_dataset(rows, **fields).wait(), out, json)
 
 
 def _output_predictions(batch: BatchPrediction, out: Path | None, as_json: bool) -> None:
+    for warning in batch.view.warnings or ():
+        log(f"Note: {warning}")
     if out is not None:
         batch.download(out)
         if as_json:
@@ -112,6 +123,7 @@ def evaluate(
     target: Target = None,
     label: Label = None,
     imputation: Imputation = None,
+    read: Read = None,
     version: Version = DEFAULT_VERSION,
     all_rows: Annotated[
         bool, typer.Option("--all-rows", help="Also use rows that the network was trained on.")
@@ -132,7 +144,7 @@ def evaluate(
         evaluated = client.get_network(network)
         if path is not None and path.is_file():
             metadata = evaluated.get_version(parse_version(version))
-            options: dict[str, Any] = {"imputation": imputation} if imputation else {}
+            options: dict[str, Any] = parse_read(read) | ({"imputation": imputation} if imputation else {})
             options |= {"target": target} if target else {"label": label} if label else _target_option(client, metadata)
             with _temporary_dataset(client, path, metadata, classes=metadata.classes, **options) as rows:
                 evaluation = evaluated.evaluate(rows, metadata.version, rows=selection)
@@ -171,19 +183,17 @@ def _temporary_dataset(client: Client, file: Path, version: VersionView, **optio
 
     Args:
         client: The client.
-        file: The file. From a table, only the columns that the version was trained on are read, with the same types.
+        file: The file. From a table, only the columns that the version was trained on are read, with the same types and
+            formats; what had to be cleaned is logged.
         version: The version that will predict or be evaluated.
         options: Other options of the upload.
     """
     if version.preprocessing is not None and version.preprocessing.columns is not None:
-        columns = version.preprocessing.columns
-        schema = {
-            "features": [column.name for column in columns],
-            "types": {column.name: column.type for column in columns},
-        }
-        options = {**schema, **options}
+        options = {"network_id": version.network_id, "version": version.version, "cleaning": "auto", **options}
     # A new name: that of the file may be the name of the training data.
     dataset = client.upload(file, name=f"temporary-{uuid4().hex}", **options)
+    for note in dataset.view.notes or ():
+        log(note)
     try:
         yield dataset
     finally:
@@ -194,7 +204,8 @@ def _temporary_dataset(client: Client, file: Path, version: VersionView, **optio
         for batch in newer:
             if batch.view.dataset_id == dataset.id:
                 batch.delete()
-        dataset.delete()
+        with suppress(NotFound):  # deleted with its batch prediction
+            dataset.delete()
 
 
 def _target_option(client: Client, version: VersionView) -> dict[str, Any]:
@@ -205,8 +216,12 @@ def _target_option(client: Client, version: VersionView) -> dict[str, Any]:
     """
     columns = None
     if version.job_id is not None:
-        columns = client.get_dataset(client.get_job(version.job_id).view.dataset_id).view.target_columns
+        with suppress(NotFound):
+            columns = client.get_dataset(client.get_job(version.job_id).view.dataset_id).view.target_columns
     if not columns:
-        detail = "The network was not trained on a table. Name the target columns with --target or --label."
+        detail = (
+            "The network was not trained on a table, or its job or dataset was deleted. Name the target columns with "
+            "--target or --label."
+        )
         raise NotFound(404, {"detail": detail})
     return {"label": columns[0]} if version.classes else {"target": columns}

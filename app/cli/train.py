@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from nabla.app.cli.options import (
-    DEFAULT_HIDDEN,
     DEFAULT_URL,
     CliCommand,
+    Exclude,
     Features,
     FileArgument,
     Hidden,
@@ -18,21 +18,26 @@ from nabla.app.cli.options import (
     Json,
     Label,
     Local,
+    Read,
+    Strict,
     Target,
+    Types,
     Url,
     parse_hidden,
+    parse_read,
+    parse_types,
 )
 from nabla.app.cli.output import echo, log, print_json
 from nabla.app.cli.predict import summarize_evaluation
 from nabla.app.cli.progress import follow_job
 from nabla.app.cli.service import open_client
-from nabla.app.client import Client, Dataset, InvalidInput, Network
-from nabla.app.client.defaults import default_job, default_network
+from nabla.app.client import Client, Dataset, JobError, Network
 from nabla.app.schemas.jobs import JobView
 from nabla.app.schemas.predictions import EvaluationView
 
 train_app = typer.Typer(add_completion=False)
 
+_BASELINE_EPOCHS = 200
 # Leaves room for the suffixes -train and -test within the 100 characters of a name.
 _MAX_SPLIT_NAME = 90
 
@@ -43,11 +48,16 @@ def train(
     target: Target = None,
     label: Label = None,
     features: Features = None,
+    exclude: Exclude = None,
+    types: Types = None,
     imputation: Imputation = None,
-    hidden: Hidden = DEFAULT_HIDDEN,
+    read: Read = None,
+    strict: Strict = False,
+    hidden: Hidden = None,
     epochs: Annotated[
-        int, typer.Option(min=1, help="Maximum number of epochs; training stops early when the cost stops falling.")
-    ] = 200,
+        int | None,
+        typer.Option(min=1, help="Maximum number of epochs; training stops early when the cost stops falling."),
+    ] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Learning rate of the adam optimizer.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Rows per mini-batch.")] = None,
     test_share: Annotated[
@@ -64,79 +74,58 @@ def train(
 
     For example: nabla train wine.csv --target quality
 
-    --target learns numbers, or classes if the column contains text.
-    --label learns classes in any case.
+    --target learns classes if the column has text, two values or few whole
+    numbers, and numbers otherwise. --label learns classes in any case.
     """
-    if not target and not label:
-        raise typer.BadParameter("Name the column to predict with --target COLUMN, or --label COLUMN for classes.")
+    if bool(target) == bool(label):
+        raise typer.BadParameter(
+            "Name the column to predict: --target COLUMN, or --label COLUMN for classes in any case."
+        )
     hidden_units = parse_hidden(hidden)
-    dataset_options = _drop_unset(features=features, imputation=imputation, name=name)
+    dataset_options = _drop_unset(
+        target=target,
+        label=label,
+        task="auto" if target else None,
+        features=features or None,
+        exclude=exclude or None,
+        types=parse_types(types),
+        imputation=imputation,
+        cleaning=None if strict else "auto",
+        name=name,
+        **parse_read(read),
+    )
     job_options = _drop_unset(learning_rate=learning_rate, batch_size=batch_size, device=device)
     with open_client(url, local) as client:
         with ExitStack() as cleanup:
-            dataset = _upload(client, file, target or [], label, dataset_options)
+            dataset = client.upload(file, **dataset_options)
             cleanup.callback(dataset.delete)
+            for note in dataset.view.notes or ():
+                log(note)
             network_name = dataset.name or "network"
             train_split, test_split = _split(dataset, network_name, test_share, seed)
-            if test_split is not None:
-                cleanup.callback(train_split.delete)
-                cleanup.callback(test_split.delete)
-            network = client.create_network(
-                name=network_name, seed=seed, **default_network(train_split.view, hidden_units)
-            )
+            parts = [] if test_split is None else [train_split, test_split]
+            for part in parts:
+                cleanup.callback(part.delete)
+            proposal = train_split.propose(hidden_units=hidden_units, epochs=epochs)
+            network = client.create_network(name=network_name, seed=seed, **proposal.network)
             cleanup.callback(network.delete)
-            job = client.create_job(
-                network,
-                train_split,
-                name=network_name,
-                seed=seed,
-                **{**default_job(train_split.view, epochs), **job_options},
-            )
+            owned = [owned_dataset.id for owned_dataset in (dataset, *parts)]
+            fields = {**proposal.job, **job_options, "seed": seed, "owned_datasets": owned}
+            job = client.create_job(network, train_split, name=network_name, **fields)
             cleanup.pop_all()  # the job was accepted and needs them all
         log(f"{job.id} trains {network!r} on {train_split.view.rows:,} rows.")
         follow_job(job, local=local)
         evaluation = network.evaluate(test_split) if test_split else None
+        baselines = _measure_baselines(client, train_split, test_split, seed) if test_split else None
         network.refresh()
     if json:
-        print_json({"job": job.view, "network": network.view, "evaluation": evaluation})
+        print_json({"job": job.view, "network": network.view, "evaluation": evaluation, "baselines": baselines})
     else:
-        _print_summary(job.view, network, evaluation, file, test_split, local)
+        _print_summary(job.view, network, evaluation, baselines, file, test_split, local)
 
 
 def _drop_unset(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value not in (None, "", [])}
-
-
-def _upload(client: Client, file: Path, target: list[str], label: str | None, options: dict[str, Any]) -> Dataset:
-    """Upload the file; a target column of text, in which no value is a number, becomes the label.
-
-    Raises:
-        InvalidInput: The file was rejected.
-    """
-    if label is not None or len(target) != 1:
-        return client.upload(file, **{"label": label} if label is not None else {"target": target}, **options)
-    try:
-        return client.upload(file, target=target, **options)
-    except InvalidInput as error:
-        if error.field == "target":
-            raise
-        try:
-            dataset = client.upload(file, label=target[0], **options)
-        except InvalidInput:
-            raise error from None
-        if any(map(_is_number, dataset.classes or ())):
-            dataset.delete()
-            raise
-        log(f"{target[0]} contains text: its {len(dataset.classes or ())} values are learned as classes.")
-        return dataset
-
-
-def _is_number(label: bool | float | str) -> bool:
-    try:
-        float(label)
-    except ValueError:
-        return False
-    return True
 
 
 def _split(dataset: Dataset, name: str, test_share: float, seed: int) -> tuple[Dataset, Dataset | None]:
@@ -151,10 +140,29 @@ def _split(dataset: Dataset, name: str, test_share: float, seed: int) -> tuple[D
     return train_split, test_split
 
 
+def _measure_baselines(client: Client, training: Dataset, test: Dataset, seed: int) -> dict[str, float | None]:
+    """Return the accuracy or R² of the simplest predictions, and of a network without hidden layers, on test rows."""
+    profile = test.profile()
+    trivial = max(profile.classes.values()) / profile.rows if profile.classes else 0.0
+    proposal = training.propose(hidden_units=[])
+    network = client.create_network(name="linear-baseline", seed=seed, **proposal.network)
+    job = client.create_job(network, training, epochs=_BASELINE_EPOCHS, optimizer="l-bfgs", l2=1.0, seed=seed)
+    try:
+        job.wait()
+        evaluation = network.evaluate(test)
+    except JobError:
+        return {"trivial": trivial, "linear": None}
+    finally:
+        job.delete()
+        network.delete()
+    return {"trivial": trivial, "linear": evaluation.accuracy if evaluation.classes else evaluation.r2}
+
+
 def _print_summary(
     job: JobView,
     network: Network,
     evaluation: EvaluationView | None,
+    baselines: dict[str, float | None] | None,
     file: Path,
     test_split: Dataset | None,
     local: bool,
@@ -164,6 +172,10 @@ def _print_summary(
     echo(f"Network {network.name} ({network.id}), version {job.network_version}: {job.epoch} epochs{best}.")
     if evaluation is not None:
         echo(summarize_evaluation(evaluation, "test rows"))
+        if baselines is not None:
+            simplest = "the most frequent class" if evaluation.classes else "the mean"
+            linear = "failed" if baselines["linear"] is None else f"{baselines['linear']:.4f}"
+            echo(f"For comparison: {simplest} {baselines['trivial']:.4f}, a linear model {linear}.")
     echo("Next steps:")
     name = network.name or network.id
     evaluated = (test_split.name or test_split.id) if test_split else str(file)

@@ -5,6 +5,7 @@ some megabytes or a file of some gigabytes need two (`test_body_above_limit_of_i
 counts bodies of all requests together.
 """
 
+import zlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TypeVar
@@ -12,6 +13,7 @@ from typing import TypeVar
 from fastapi import Request
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -65,9 +67,12 @@ class BodyLimitMiddleware:
             await self._app(scope, receive, send)
             return
         memory = scope[_SCOPE_KEY] = _RequestMemory(self, self._json)
+        decoder = _GzipDecoder() if _is_gzipped_json(scope) else None
 
         async def receive_counted() -> Message:
             message = await receive()
+            if decoder is not None and message["type"] == "http.request":
+                message = {**message, "body": decoder.decode(message, memory.limit.max_bytes + 1)}
             memory.count_received(len(message.get("body", b"")))
             return message
 
@@ -87,6 +92,34 @@ class BodyLimitMiddleware:
             raise Busy(
                 f"Requests in flight use the whole memory budget of {self._max_inflight_bytes} bytes. Retry later."
             )
+
+
+def _is_gzipped_json(scope: Scope) -> bool:
+    """Return whether a body is compressed JSON. Compressed files are decompressed as they are read."""
+    headers = Headers(scope=scope)
+    media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    return media_type == "application/json" and headers.get("content-encoding", "").strip().lower() == "gzip"
+
+
+class _GzipDecoder:
+    """Decompresses a body message by message."""
+
+    def __init__(self) -> None:
+        self._stream = zlib.decompressobj(16 + zlib.MAX_WBITS)
+
+    def decode(self, message: Message, max_bytes: int) -> bytes:
+        """Return the content of a message, at most `max_bytes`, so that more exceeds the limit.
+
+        Raises:
+            HTTPException: The body is not in gzip, or ends too early (400).
+        """
+        try:
+            content = self._stream.decompress(message.get("body", b""), max_bytes)
+        except zlib.error as error:
+            raise HTTPException(400, "The body is not in gzip, as its Content-Encoding says.") from error
+        if not message.get("more_body") and not self._stream.eof and len(content) < max_bytes:
+            raise HTTPException(400, "The body ends within its gzip stream.")
+        return content
 
 
 class _RequestMemory:

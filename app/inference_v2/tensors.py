@@ -3,6 +3,7 @@
 import math
 import struct
 from collections.abc import Iterator
+from types import NoneType
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -39,8 +40,8 @@ _MAX_SIZE = 2**31 - 1
 class Tensor(msgspec.Struct, Generic[Data], omit_defaults=True):
     """A tensor in JSON.
 
-    `data` is flat, or nested as in the shape. With the parameter `binary_data_size` the data follow the JSON instead,
-    in row-major order: little-endian numbers, or texts each after its length.
+    `data` is flat, or nested as in the shape; null is a missing value. With the parameter `binary_data_size` the data
+    follow the JSON instead, in row-major order: little-endian numbers, or texts each after its length.
     """
 
     name: str
@@ -131,13 +132,15 @@ def _decode_json(tensor: Tensor[Any], is_numeric: bool) -> Array:
     if tensor.data is msgspec.UNSET:
         raise InvalidInput(tensor.name, "The tensor has neither data nor the parameter binary_data_size.")
     if tensor.datatype == BYTES:
-        return _flatten(tensor, (str,), "strings")
+        texts = _flatten(tensor, (str, NoneType), "strings")
+        return np.where(texts == None, "", texts)  # noqa: E711  # element by element
     if tensor.datatype == "BOOL":
-        return _flatten(tensor, (bool,), "true or false").astype(np.bool_)
+        booleans = _flatten(tensor, (bool, NoneType), "true or false")
+        return booleans.astype(np.float64 if None in booleans.tolist() else np.bool_)
     numbers = _as_float64(tensor.data) if is_numeric else None
     if numbers is None:
         try:
-            numbers = _flatten(tensor, (int, float), "numbers").astype(np.float64)
+            numbers = _flatten(tensor, (int, float, NoneType), "numbers").astype(np.float64)
         except OverflowError as error:
             raise InvalidInput(tensor.name, "A number exceeds the range of a float64.") from error
     return _cast(numbers, tensor)
@@ -174,12 +177,15 @@ def _flatten(tensor: Tensor[Any], types: tuple[type, ...], expected: str) -> Arr
 
 
 def _cast(numbers: Array, tensor: Tensor[Any]) -> Array:
-    """Check that the datatype of a tensor can represent its numbers; return floats in it, integers as float64."""
+    """Check that the datatype of a tensor can represent its numbers; return floats in it, integers as float64.
+
+    NaN is a missing value.
+    """
     dtype = DATATYPES[tensor.datatype]
     if dtype.kind == "f":
         with np.errstate(over="ignore"):  # overflows become infinities, which are rejected below
             cast = numbers.astype(dtype)
-        valid = np.isfinite(cast)
+        valid = np.isfinite(cast) | np.isnan(numbers)
     else:
         cast, limits = numbers, np.iinfo(dtype)
         valid = (numbers == np.floor(numbers)) & (numbers >= limits.min) & (numbers <= limits.max)

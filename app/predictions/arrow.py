@@ -53,6 +53,8 @@ class ArrowPredictions:
                 max_rows(architecture),
             )
             decoded = await to_thread.run_sync(decode, limiter=self._threads)
+            if warnings is not None:
+                warnings.add_unused(decoded.unused_columns)
             with decoded.file:
                 blocks = _read_blocks(decoded, model, warnings)
                 return await self._batching.predict_blocks(model, blocks, decoded.rows, BODY_FIELD)

@@ -19,7 +19,16 @@ class RequestModel(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
-def _reject_id_prefix(name: str) -> str:
+_NAME_PATTERN = "[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}"
+_NAME = re.compile(_NAME_PATTERN)
+
+
+def _check_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            "A name consists of at most 100 letters from a to z, digits, spaces, '.', '_' and '-', and begins with a "
+            f"letter or a digit, not {name[:100]!r}"
+        )
     if name.startswith(PREFIXES):
         raise ValueError(f"A name must not start with {', '.join(PREFIXES)}, which ids start with")
     return name
@@ -28,11 +37,11 @@ def _reject_id_prefix(name: str) -> str:
 Name = Annotated[
     str,
     Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}$",
+        json_schema_extra={"pattern": f"^{_NAME_PATTERN}$"},
         description="Name of the resource. It is accepted wherever an id is; if several resources share it, it stands "
         "for the newest.",
     ),
-    AfterValidator(_reject_id_prefix),
+    AfterValidator(_check_name),
 ]
 
 # The constraint also makes pydantic decode the text, which rejects half of a surrogate pair.

@@ -1,13 +1,13 @@
-"""Requests and responses about datasets: creation, uploads, profiles, rows and splits."""
+"""Responses about datasets: their columns, state, profiles, rows and splits; and requests to split them."""
 
-import json
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from nabla.app.schemas.common import Name, RequestModel
+from nabla.app.schemas.ingest import Cell
 from nabla.engine.data.schema import (
     ClassLabel,
     Column,
@@ -19,193 +19,12 @@ from nabla.engine.data.schema import (
     Role,
     StoredType,
 )
-from nabla.engine.literals import MAX_SEED, DataFormat, UploadState
+from nabla.engine.literals import MAX_SEED, UploadState
 
 if TYPE_CHECKING:
     from nabla.engine.data.dataset import Dataset
-    from nabla.engine.data.ingest_options import IngestOptions, Progress
+    from nabla.engine.data.ingest_options import Progress
     from nabla.engine.records.upload import Upload
-
-EXAMPLE = {
-    "name": "xor",
-    "inputs": [[0, 0], [0, 1], [1, 0], [1, 1]],
-    "labels": ["no", "yes", "yes", "no"],
-}
-_UNLABELED = (
-    "The rows have no targets and are for batch predictions only: target, label, targets, labels, classes, weight and "
-    "weights must be left out. Missing values are allowed: the network fills them with the values fitted in training."
-)
-
-
-def _parse_json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"Not valid JSON: {error}") from error
-
-
-def parse_list(value: Any) -> Any:
-    """Convert a form or query value, either names separated by commas or a JSON array, to a tuple.
-
-    Raises:
-        ValueError: The text starts with `[` and is not valid JSON.
-    """
-    if isinstance(value, str):
-        value = _parse_json(value) if value.lstrip().startswith("[") else [part.strip() for part in value.split(",")]
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _parse_object(value: Any) -> Any:
-    return _parse_json(value) if isinstance(value, str) and value.lstrip().startswith("{") else value
-
-
-def _parse_bool(value: Any) -> Any:
-    return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
-
-
-def _check_label(value: Any) -> Any:
-    # Without this check pydantic would report one error for each member of the union.
-    if not isinstance(value, bool | int | str):
-        raise ValueError("A label is an integer, a boolean or a string")
-    return value
-
-
-Label = Annotated[bool | int | str, Field(union_mode="left_to_right"), BeforeValidator(_check_label)]
-Rows = Annotated[list[Annotated[list[float], Field(min_length=1)]], Field(min_length=1)]
-Cell = bool | int | float | str | None
-_ColumnNames = Annotated[tuple[str, ...], BeforeValidator(parse_list)]
-_FileField = Annotated[str | None, Field(json_schema_extra={"format": "binary"})]
-
-
-class IngestFields(RequestModel):
-    """How to parse files.
-
-    In forms and queries, lists are separated by commas or are JSON arrays, and objects are JSON.
-    """
-
-    name: Name | None = None
-    format: Annotated[DataFormat | None, Field(description="Format of the files; detected by default.")] = None
-    header: Annotated[
-        bool | None,
-        BeforeValidator(_parse_bool),
-        Field(description="CSV, TSV: whether the first line names the columns; detected by default."),
-    ] = None
-    target: Annotated[_ColumnNames, Field(description="Columns to learn as numbers (regression).")] = ()
-    label: Annotated[
-        str | None, Field(description="Column to learn as classes (classification), instead of target.")
-    ] = None
-    weight: Annotated[str | None, Field(description="Column with the sample weights.")] = None
-    features: Annotated[_ColumnNames | None, Field(description="Columns to learn from; by default all others.")] = None
-    classes: Annotated[
-        tuple[Label, ...] | None,
-        BeforeValidator(parse_list),
-        Field(description="All classes in order; by default those that occur, sorted."),
-    ] = None
-    types: Annotated[
-        dict[str, ColumnType],
-        BeforeValidator(_parse_object),
-        Field(
-            default_factory=dict,
-            description='Types of columns for which the inferred type is wrong: {"zip": "category"}.',
-        ),
-    ]
-    imputation: Annotated[
-        ImputationStrategy | dict[str, ImputationStrategy] | None,
-        BeforeValidator(_parse_object),
-        Field(
-            description="How to fill missing values: one strategy for all columns (categories and booleans then get "
-            "their most frequent value), or one for each column. The values are computed from the training rows. By "
-            "default, rows with missing values are rejected."
-        ),
-    ] = None
-    constants: Annotated[
-        dict[str, float | str],
-        BeforeValidator(_parse_object),
-        Field(default_factory=dict, description='Fill values of the columns with the imputation "constant".'),
-    ]
-    unlabeled: Annotated[bool, BeforeValidator(_parse_bool), Field(description=_UNLABELED)] = False
-
-    def ingest_options(self, max_bytes: int) -> "IngestOptions":
-        """Return the options for the ingest.
-
-        Args:
-            max_bytes: Limit on the decompressed size of the data, in bytes.
-
-        Raises:
-            InvalidInput: Two options contradict each other.
-        """
-        from nabla.engine.data.ingest_options import IngestOptions
-
-        options = {name: getattr(self, name) for name in IngestFields.model_fields if name != "name"}
-        return IngestOptions(**options, largest=max_bytes)
-
-
-class NewDataset(RequestModel):
-    """Small data in the request itself: inputs with targets or labels, or inputs alone if `unlabeled`."""
-
-    name: Name | None = None
-    inputs: Annotated[Rows, Field(description="One row of numbers per example, all of the same length.")]
-    targets: Annotated[Rows | None, Field(description="Target outputs, one row per example (regression).")] = None
-    labels: Annotated[
-        list[Label] | None,
-        Field(
-            min_length=1,
-            description="Class of each example (classification), instead of targets. Encoded as one-hot targets over "
-            "the sorted classes (0 and 1 for a network with one output); predictions return the labels.",
-        ),
-    ] = None
-    classes: Annotated[
-        list[Label] | None,
-        Field(min_length=2, description="All classes in order; by default those that occur, sorted."),
-    ] = None
-    weights: Annotated[
-        list[float] | None,
-        Field(description="Sample weight of each row, at least 0; by default all rows weigh the same."),
-    ] = None
-    unlabeled: Annotated[bool, Field(description=_UNLABELED)] = False
-
-
-class NewTable(IngestFields):
-    """Small data in the request itself: rows with named values."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "rows": [{"age": 31, "job": "clerk", "pays": "yes"}, {"age": 52, "job": "smith", "pays": "no"}],
-                    "label": "pays",
-                }
-            ]
-        }
-    )
-
-    rows: Annotated[list[dict[str, Cell]], Field(min_length=1, description="One object per example.")]
-
-
-class NewUpload(IngestFields):
-    """A dataset that is uploaded in several requests and then closed."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "large", "upload": "rows", "target": "y"}]})
-
-    upload: Annotated[
-        Literal["rows", "file"],
-        Field(
-            description="rows: files with rows, one after the other (`/rows`); file: one file in chunks (`/chunks`)."
-        ),
-    ]
-
-
-class DatasetFile(IngestFields):
-    """A table or .npz archive in `file`, or arrays (.npy, IDX) in one field each.
-
-    Arrays: `inputs` with `targets` or `labels`, and optionally `weights`; or `inputs` alone if `unlabeled`.
-    """
-
-    file: _FileField = None
-    inputs: _FileField = None
-    targets: _FileField = None
-    labels: _FileField = None
-    weights: _FileField = None
 
 
 class ColumnView(BaseModel):
@@ -275,6 +94,9 @@ class DatasetView(BaseModel):
     columns: Annotated[list[ColumnView] | None, Field(description="Feature columns; null if the data are arrays.")]
     target_columns: Annotated[list[str] | None, Field(description="Names of the columns to learn.")]
     weighted: Annotated[bool | None, Field(description="Whether the rows have sample weights.")]
+    notes: Annotated[
+        list[str] | None, Field(description="Sentences about how the data were read: what was recognized or left out.")
+    ]
     unlabeled: Annotated[bool, Field(description="The rows have no targets: they can be predicted, not trained on.")]
     bytes: int
     sha256: Annotated[str | None, Field(description="SHA-256 of the content: equal for equal content.")]
@@ -323,6 +145,7 @@ class DatasetView(BaseModel):
             columns=None if dataset.features is None else [ColumnView.of(column) for column in dataset.features],
             target_columns=list(dataset.target_columns) or None,
             weighted=dataset.weighted,
+            notes=list(dataset.notes),
             unlabeled=dataset.unlabeled,
             bytes=dataset.bytes,
             sha256=dataset.sha256,
@@ -350,6 +173,7 @@ class DatasetView(BaseModel):
             columns=None,
             target_columns=None,
             weighted=None,
+            notes=None,
             unlabeled=upload.reading.unlabeled,
             bytes=upload.bytes,
             sha256=None,

@@ -93,6 +93,11 @@ class NewJob(RequestModel, TrainingFields):
         max_length=100,
         description="Ids or names of jobs that have to succeed before this one starts.",
     )
+    owned_datasets: list[Reference] = Field(
+        default=[],
+        max_length=100,
+        description="Ids or names of datasets that are deleted together with the job, such as the parts of a split.",
+    )
     checkpoints: Annotated[CheckpointFields, Field(description="When to save checkpoints.")] = CheckpointFields()
     resume_from: Annotated[
         ResumeFields | None,
@@ -195,6 +200,7 @@ class JobView(TrainingFields):
     ] = None
     priority: int
     depends_on: list[str]
+    owned_datasets: Annotated[list[str], Field(description="Datasets that are deleted together with the job.")]
     blocked_by: list[str] = Field(default=[], description="The jobs of `depends_on` that are not finished.")
     pausing: Annotated[bool, Field(description="A pause was requested; the job runs until it has been saved.")] = False
     network_id: str
@@ -246,6 +252,7 @@ class JobView(TrainingFields):
             queue_position=queue_position,
             priority=job.priority,
             depends_on=list(job.depends_on),
+            owned_datasets=list(job.owned_datasets),
             blocked_by=list(blocked_by),
             pausing=pausing,
             network_id=job.network_id,

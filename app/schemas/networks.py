@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema
 
 from nabla.app.schemas.common import Name, RequestModel, VersionReference
-from nabla.app.schemas.datasets import Label, parse_list
+from nabla.app.schemas.ingest import Label, parse_list
 from nabla.engine.data.schema import ClassLabel, ColumnType, class_names, infer_class_types
 from nabla.engine.literals import (
     MAX_SEED,

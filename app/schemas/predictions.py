@@ -91,7 +91,9 @@ class PredictionView(BaseModel):
     outputs: Annotated[list[list[float]], Field(description="Outputs in the units of the targets.")]
     labels: Annotated[
         list[ClassLabel] | None,
-        Field(description="Predicted classes, if the network was trained on classes; of the type of the labels."),
+        Field(
+            description="Predicted classes, if the network was trained on classes; they have the type of the labels."
+        ),
     ]
     probabilities: Annotated[
         list[list[float]] | None, Field(description="Probability of each class, if requested.")
@@ -100,8 +102,8 @@ class PredictionView(BaseModel):
     warnings: Annotated[
         list[str],
         Field(
-            description="Sentences about rows that the network knows nothing about: with categories that did not occur "
-            "in training, or numbers far outside those that did."
+            description="Sentences about unusual rows: with categories that did not occur in training, or with numbers "
+            "far outside the range of the training rows."
         ),
     ]
 
@@ -134,6 +136,12 @@ class NewBatchPrediction(RequestModel):
         ),
     ] = False
     name: Name | None = None
+    owned_datasets: list[Reference] = Field(
+        default=[],
+        max_length=100,
+        description="Ids or names of datasets that are deleted together with the batch prediction, such as the one "
+        "that was uploaded for it.",
+    )
 
 
 class BatchPredictionView(BaseModel):
@@ -153,11 +161,14 @@ class BatchPredictionView(BaseModel):
     warnings: Annotated[
         list[str],
         Field(
-            description="Sentences about rows that the network knows nothing about: with categories that did not occur "
-            "in training, or numbers far outside those that did."
+            description="Sentences about unusual rows: with categories that did not occur in training, or with numbers "
+            "far outside the range of the training rows."
         ),
     ]
     error: ErrorView | None
+    owned_datasets: Annotated[
+        list[str], Field(description="Datasets that are deleted together with the batch prediction.")
+    ]
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -180,6 +191,7 @@ class BatchPredictionView(BaseModel):
             bytes=batch.bytes,
             warnings=list(batch.warnings),
             error=ErrorView(kind=batch.error.kind, message=batch.error.message) if batch.error else None,
+            owned_datasets=list(batch.owned_datasets),
             created_at=batch.created_at,
             started_at=active.started_at if active else batch.started_at,
             finished_at=batch.finished_at,
@@ -203,8 +215,8 @@ class NewEvaluation(RequestModel):
     rows: Annotated[
         RowSelection | None,
         Field(
-            description="unseen: the rows that the version was not trained on; all. By default the unseen rows of a "
-            "dataset that it was trained on, or whose part it was trained on, and all rows of other datasets."
+            description="unseen: only rows that the version was not trained on; all: every row. By default the unseen "
+            "rows of a dataset that it was trained on, wholly or in part, and all rows of other datasets."
         ),
     ] = None
 

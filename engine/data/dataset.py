@@ -13,7 +13,7 @@ from nabla.engine import durable_files
 from nabla.engine.data.examples import Examples, are_distributions
 from nabla.engine.data.ingest_options import NO_TARGETS, DatasetContent, TargetSummary
 from nabla.engine.data.preprocessing import PreprocessingConfig
-from nabla.engine.data.schema import Classes, Column, class_names, format_names
+from nabla.engine.data.schema import Classes, Column, class_names, find_class_codes, format_names
 from nabla.engine.errors import Damaged, InvalidInput
 from nabla.engine.nn.architecture import Architecture
 from nabla.engine.typing import AnyArray, FloatArray
@@ -134,8 +134,8 @@ class Dataset(DatasetContent):
         if self.classes is None:
             actual, reason = "numbers as targets, and no classes", ""
         else:
-            known, names = class_names(expected), class_names(self.classes)
-            unknown = [name for name in names if name not in known]
+            names, codes = class_names(self.classes), find_class_codes(expected, self.classes)
+            unknown = [name for name, code in zip(names, codes, strict=True) if code is None]
             if not unknown:
                 return
             actual = f"the classes {format_names(names)}"

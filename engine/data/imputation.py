@@ -1,6 +1,7 @@
 """Imputation values of table columns, fitted on the training rows."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -74,8 +75,8 @@ def _parse_number(column: Column) -> float | None:
     if column.type == "boolean" and isinstance(column.constant, str):
         return {"true": 1.0, "false": 0.0}.get(column.constant.lower())
     if isinstance(column.constant, str):
-        return parse_cell(column.constant, column.type)
-    return parse_cell(column.constant, "number")
+        return parse_cell(column.constant, column)
+    return parse_cell(column.constant, replace(column, type="number"))
 
 
 def _most_frequent_category(features: Features, column: Column, rows: RowIndices) -> float:

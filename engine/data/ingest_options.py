@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Literal
 
 from nabla.engine.data.examples import reject_with_unlabeled
-from nabla.engine.data.schema import Classes, ClassLabel, Column, ColumnType, ImputationStrategy
+from nabla.engine.data.schema import Cell, Classes, ClassLabel, Column, ColumnType, ImputationStrategy
 from nabla.engine.errors import InvalidInput, TooLarge
 from nabla.engine.literals import DataFormat
 
+Decimal = Literal[".", ","]
+Cleaning = Literal["none", "auto"]
+Task = Literal["regression", "classification", "auto"]
 FieldName = Literal["file", "inputs", "targets", "labels", "weights"]
 
 
@@ -37,6 +40,9 @@ class IngestOptions:
     Attributes:
         format: Format of the files; None detects it.
         header: Whether the first line of a CSV file names the columns; None detects it.
+        delimiter: The character between the cells of a CSV file; None detects it.
+        skip_rows: Number of lines before the table in a CSV file; None detects it if `cleaning` is "auto".
+        comment: The character at the beginning of lines of a CSV file that are comments.
         target: Names of the columns to learn as numbers.
         label: Name of the column of classes to learn.
         weight: Name of the column of sample weights.
@@ -49,6 +55,18 @@ class IngestOptions:
         largest: Limit on the decompressed size, in bytes.
         unlabeled: The rows have no targets and can only be predicted; missing values stay missing until a network's
             preprocessor imputes them.
+        decimal: The decimal separator of numbers that are text; None detects it.
+        encoding: Encoding of text; None stands for UTF-8, and for UTF-16 with a byte order mark.
+        null_values: Texts that stand for a missing value, in addition to the usual ones.
+        drop_rows: Numbers of rows to leave out, from 1.
+        exclude: Columns that are not features.
+        task: Whether a single `target` is learned as numbers or as classes; "auto" decides by its values. None learns a
+            `target` as numbers.
+        columns: Columns of the network that the rows are for; they are the features, and are read with its types and
+            formats.
+        cleaning: "auto" leaves out identifiers, free text, constant columns, and rows of units, of totals and without a
+            target; imputes missing values, reads texts among numbers as missing, gives dates periods, and joins rare
+            categories.
 
     Raises:
         InvalidInput: `unlabeled` is combined with an option that only labeled data have.
@@ -56,6 +74,9 @@ class IngestOptions:
 
     format: DataFormat | None = None
     header: bool | None = None
+    delimiter: str | None = None
+    skip_rows: int | None = None
+    comment: str | None = None
     target: tuple[str, ...] = ()
     label: str | None = None
     weight: str | None = None
@@ -66,9 +87,22 @@ class IngestOptions:
     constants: dict[str, float | str] = field(default_factory=dict)
     largest: int = 2**33
     unlabeled: bool = False
+    decimal: Decimal | None = None
+    encoding: str | None = None
+    null_values: tuple[str, ...] = ()
+    drop_rows: frozenset[int] = frozenset()
+    exclude: tuple[str, ...] = ()
+    columns: tuple[Column, ...] = ()
+    cleaning: Cleaning = "none"
+    task: Task | None = None
 
     def __post_init__(self) -> None:
-        """Reject options that contradict `unlabeled`."""
+        """Take over the network's columns, and reject options that contradict `unlabeled`."""
+        if self.columns:
+            types = {column.name: column.type for column in self.columns}
+            object.__setattr__(self, "types", {**types, **self.types})
+            if self.features is None:
+                object.__setattr__(self, "features", tuple(types))
         if not self.unlabeled:
             return
         reject_with_unlabeled(option for option in ("target", "label", "classes", "weight") if getattr(self, option))
@@ -169,6 +203,7 @@ class DatasetContent:
         features: Feature columns of a table; None for a numeric matrix.
         target_columns: Names of the columns to learn, if they have names.
         weight: Name of the column of sample weights, if it has one.
+        notes: Sentences about how the data were read.
     """
 
     rows: int
@@ -184,6 +219,49 @@ class DatasetContent:
     features: tuple[Column, ...] | None = None
     target_columns: tuple[str, ...] = ()
     weight: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CsvFormat:
+    """How the text of a CSV or TSV file is divided into cells.
+
+    Attributes:
+        delimiter: The character between cells; None detects it.
+        header: Whether the first line of the table names the columns; None detects it.
+        skip_rows: Number of lines before the table.
+        comment: The character at the beginning of lines that are comments.
+    """
+
+    delimiter: str | None = None
+    header: bool | None = None
+    skip_rows: int = 0
+    comment: str | None = None
+
+
+@dataclass(frozen=True)
+class TablePreview:
+    """How a table, or its beginning, would be read.
+
+    Attributes:
+        format: Its format.
+        csv: How its text is divided into cells; None for other formats.
+        encoding: Its encoding; None for UTF-8 and for binary formats.
+        names: The names of its columns; none if it has no columns, such as an array.
+        rows: Its first rows as they are in the file.
+        target: The column to learn: the one that the options name, or the likely one.
+        content: What its dataset would contain; None if it would be rejected.
+        problems: Why it would be rejected: pairs of a field and a sentence.
+    """
+
+    format: DataFormat
+    csv: CsvFormat | None = None
+    encoding: str | None = None
+    names: tuple[str, ...] = ()
+    rows: tuple[tuple[Cell, ...], ...] = ()
+    target: str | None = None
+    content: DatasetContent | None = None
+    problems: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

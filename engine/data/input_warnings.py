@@ -1,11 +1,11 @@
-"""Warnings about inputs that a network knows nothing about: unknown categories, and numbers far outside the usual."""
+"""Warnings about inputs that a network was not trained for: unknown categories, and numbers far outside the usual."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from nabla.engine.data.schema import Column
-from nabla.engine.errors import shorten
+from nabla.engine.data.schema import Column, format_names
+from nabla.engine.errors import quote
 from nabla.engine.typing import AnyArray, RowIndices
 
 _MAX_SENTENCES = 20
@@ -18,6 +18,7 @@ class _Finding:
 
     rows: int
     first_row: int
+    subject: str
     description: str
 
 
@@ -26,15 +27,16 @@ class InputWarnings:
 
     def __init__(self) -> None:
         self._findings: dict[tuple[str, str], _Finding] = {}
+        self._unused: dict[str, None] = {}
+
+    def add_unused(self, names: Iterable[str]) -> None:
+        """Add names of columns that the network was trained without."""
+        self._unused |= dict.fromkeys(names)
 
     def add_unknown(self, column: Column, rows: RowIndices) -> None:
-        """Add rows, counted from 0, that have a category which did not occur in training."""
-        name = shorten(column.name)
-        self._add(
-            ("unknown", column.name),
-            rows,
-            f"in the column {name!r} a category that did not occur in training; its inputs are 0.",
-        )
+        """Add rows, counted from 0, with a category that did not occur in training."""
+        description = "a category that did not occur in training; its inputs are 0"
+        self._add(("unknown", column.name), rows, f"the column {quote(column.name)}", description)
 
     def add_outside(
         self, column: Column | int, rows: RowIndices, values: AnyArray, smallest: float, largest: float
@@ -51,32 +53,40 @@ class InputWarnings:
         if isinstance(column, int):
             subject, key, shown = f"input {column + 1}", str(column), [f"{n:g}" for n in (values[0], smallest, largest)]
         else:
-            subject, key = f"the column {shorten(column.name)!r}", column.name
+            subject, key = f"the column {quote(column.name)}", column.name
             shown = [_format_number(number, column) for number in (float(values[0]), smallest, largest)]
         value, low, high = shown
-        self._add(
-            ("outside", key),
-            rows,
-            f"in {subject} a value far outside those of training ({low} to {high}), such as {value}.",
-        )
+        description = f"a value far outside those of training ({low} to {high}), such as {value}"
+        self._add(("outside", key), rows, subject, description)
 
-    def _add(self, key: tuple[str, str], rows: RowIndices, description: str) -> None:
-        finding = self._findings.setdefault(key, _Finding(0, int(rows[0]) + 1, description))
+    def _add(self, key: tuple[str, str], rows: RowIndices, subject: str, description: str) -> None:
+        finding = self._findings.setdefault(key, _Finding(0, int(rows[0]) + 1, subject, description))
         finding.rows += len(rows)
 
     def sentences(self) -> Sequence[str]:
-        """Return a sentence for each column, those with the most rows first, at most 20."""
+        """Return a sentence about columns that are not used, and one for each unusual column.
+
+        Of the latter there are at most 20, those with the most rows first.
+        """
         findings = sorted(self._findings.values(), key=lambda finding: -finding.rows)
-        sentences = [_to_sentence(finding) for finding in findings[:_MAX_SENTENCES]]
+        sentences = [_describe_unused([*self._unused])] if self._unused else []
+        sentences += [_to_sentence(finding) for finding in findings[:_MAX_SENTENCES]]
         if len(findings) > _MAX_SENTENCES:
             sentences.append(f"{len(findings) - _MAX_SENTENCES} more columns have such values.")
         return sentences
 
 
+def _describe_unused(names: Sequence[str]) -> str:
+    listed = format_names([*map(quote, names)])
+    if len(names) == 1:
+        return f"The column {listed} is not used: the network was trained without it."
+    return f"The columns {listed} are not used: the network was trained without them."
+
+
 def _to_sentence(finding: _Finding) -> str:
     if finding.rows == 1:
-        return f"1 row, row {finding.first_row}, has {finding.description}"
-    return f"{finding.rows} rows, first row {finding.first_row}, have {finding.description}"
+        return f"In {finding.subject}, row {finding.first_row} has {finding.description}."
+    return f"In {finding.subject}, {finding.rows} rows (first: row {finding.first_row}) have {finding.description}."
 
 
 def _format_number(number: float, column: Column) -> str:

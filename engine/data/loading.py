@@ -17,7 +17,7 @@ from nabla.engine.data.dataset import Dataset, find_stored_file
 from nabla.engine.data.features import ArrayFeatures, Features
 from nabla.engine.data.input_warnings import InputWarnings
 from nabla.engine.data.preprocessing import Preprocessor, dataset_field
-from nabla.engine.data.schema import Classes, Column, class_names
+from nabla.engine.data.schema import Classes, Column, find_class_codes
 from nabla.engine.errors import Damaged, InvalidInput
 from nabla.engine.typing import ClassCodes, Float64Array, FloatArray
 
@@ -177,8 +177,7 @@ def open_raw(
         return RawDataset(directory, features, _load_matrix(directory, "targets"), None, weights)
     codes = _load_array(directory, "codes")
     if classes is not None and classes != dataset.classes:
-        code_of = {name: code for code, name in enumerate(class_names(classes))}
-        codes = np.array([code_of[name] for name in class_names(dataset.classes)], np.int32)[codes]
+        codes = np.array(find_class_codes(classes, dataset.classes), np.int32)[codes]
     return RawDataset(directory, features, None, codes, weights)
 
 

@@ -14,7 +14,7 @@ from nabla.engine.data.features import MISSING_CODE, UNKNOWN_CODE, Features, Raw
 from nabla.engine.data.imputation import fit_imputation
 from nabla.engine.data.input_warnings import InputWarnings
 from nabla.engine.data.scaling import Scaling, compress_outliers, fit_scaling
-from nabla.engine.data.schema import Classes, Column, describe_column_mismatch, format_names
+from nabla.engine.data.schema import PERIOD_DAYS, Classes, Column, describe_column_mismatch, format_names
 from nabla.engine.errors import InvalidInput
 from nabla.engine.literals import OutlierHandling, ScalingName
 from nabla.engine.typing import AnyArray, Float64Array, FloatArray, RowIndices
@@ -102,17 +102,26 @@ class Preprocessor:
         """Whether `transform` returns its argument unchanged."""
         return self.columns is None and self.input_scaling is None
 
-    def check_columns(self, columns: tuple[Column, ...] | None) -> None:
+    def check_columns(self, columns: tuple[Column, ...] | None, *, for_training: bool = False) -> None:
         """Check that a dataset with these columns can be transformed.
+
+        Args:
+            columns: The columns; None for a plain numeric matrix.
+            for_training: Whether additional columns, and types that could be converted, are rejected.
 
         Raises:
             InvalidInput: A column differs in name or type (field `dataset_id`).
         """
-        mismatch = describe_column_mismatch(self.columns, columns)
+        mismatch = describe_column_mismatch(self.columns, columns, for_training=for_training)
         if mismatch is not None:
             raise InvalidInput(
                 "dataset_id", f"The dataset does not have the columns that the network was trained on: {mismatch}."
             )
+
+    def list_unused(self, columns: tuple[Column, ...] | None) -> list[str]:
+        """Return the names of the columns that this preprocessor was not fitted on."""
+        known = {column.name for column in self.columns or ()}
+        return [column.name for column in columns or () if column.name not in known]
 
     @cached_property
     def _usual_range(self) -> tuple[Float64Array, Float64Array] | None:
@@ -145,7 +154,7 @@ class Preprocessor:
         if self.input_scaling is None:
             return x
         if warnings is not None:
-            self._find_outside(x, rows, warnings)
+            self._warn_of_outside(x, rows, warnings)
         z = self.input_scaling.transform(x)
         return compress_outliers(z) if self.config.outliers == "compress" else z
 
@@ -158,7 +167,7 @@ class Preprocessor:
         """Return outputs (rows, outputs) of the network in the units of the targets."""
         return outputs if self.target_scaling is None else self.target_scaling.inverse_transform(outputs)
 
-    def _find_outside(self, x: Float64Array, rows: RowIndices, warnings: InputWarnings) -> None:
+    def _warn_of_outside(self, x: Float64Array, rows: RowIndices, warnings: InputWarnings) -> None:
         if self._usual_range is None:
             return
         low, high = self._usual_range
@@ -190,6 +199,8 @@ class Preprocessor:
         offset = 0
         for index, (column, values) in enumerate(zip(self.columns, raw, strict=True)):
             imputed = self._impute(index, column, values, rows, field)
+            if column.other is not None:
+                imputed = np.where(imputed == UNKNOWN_CODE, column.categories.index(column.other), imputed)
             if column.type == "category":
                 self._check_known(index, column, imputed, rows, field)
                 known = np.flatnonzero(imputed != UNKNOWN_CODE)
@@ -198,6 +209,9 @@ class Preprocessor:
                 x[known, offset + imputed[known]] = 1
             else:
                 x[:, offset] = imputed
+                for number, period in enumerate(column.periods):
+                    angle = imputed * (2 * np.pi / PERIOD_DAYS[period])
+                    x[:, offset + 1 + 2 * number], x[:, offset + 2 + 2 * number] = np.sin(angle), np.cos(angle)
             offset += column.inputs
         return x
 
@@ -277,7 +291,7 @@ def _fit_input_scaling(method: ScalingName, imputing: Preprocessor, features: Fe
             def read(
                 block: RowIndices, features: Features = column_features, imputing: Preprocessor = column_imputing
             ) -> Float64Array:
-                return imputing.transform(features.read(block), block, dataset_field)
+                return imputing.transform(features.read(block), block, dataset_field)[:, :1]
 
             scaling = fit_scaling(method, read, rows, 1)
             _check_finite(scaling, "inputs", [column.name])

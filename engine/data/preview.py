@@ -36,7 +36,7 @@ class DatasetReader(ABC):
         """
         rows: list[list[Cell]] = []
         for block in self.iter_blocks(first, last):
-            rows += map(list, zip(*(map(_to_cell, column.to_pylist()) for column in block), strict=True))
+            rows += map(list, zip(*(map(to_cell, column.to_pylist()) for column in block), strict=True))
         return rows
 
 
@@ -140,7 +140,8 @@ class _LabelArray:
         return self._names[self._codes[rows]]
 
 
-def _to_cell(value: Any) -> Cell:
+def to_cell(value: Any) -> Cell:
+    """Return a value of a column as JSON represents it; a missing or infinite one as None."""
     if isinstance(value, date | datetime):
         return value.isoformat()
     if isinstance(value, float):

@@ -16,6 +16,7 @@ from nabla.engine.data.dataset import Dataset, find_stored_file
 from nabla.engine.data.ingest.formats.types import is_date, is_text
 from nabla.engine.data.ingest_options import Progress
 from nabla.engine.data.preview import open_reader
+from nabla.engine.data.profile_warnings import LeakageDetector, iter_warnings, to_float64
 from nabla.engine.data.schema import (
     HISTOGRAM_BINS,
     MAX_DISTINCT,
@@ -25,9 +26,7 @@ from nabla.engine.data.schema import (
     Profile,
     StoredType,
     class_names,
-    format_names,
 )
-from nabla.engine.data.table_features import epoch_days
 from nabla.engine.errors import InvalidInput
 from nabla.engine.typing import Float64Array
 
@@ -36,9 +35,6 @@ _MAX_COLUMNS = 100_000
 _MAX_LISTED = 10
 # Characters of a text that are kept.
 _MAX_TEXT_LENGTH = 100
-
-# Thresholds of warnings: share of missing values, ratio of the most frequent class to a rare one, and magnitude.
-_WARN_MISSING_SHARE, _WARN_CLASS_RATIO, _WARN_MAGNITUDE = 0.2, 100, 1_000.0
 
 
 def profile_dataset(dataset: Dataset, directory: Path, on_progress: Callable[[Progress], None]) -> Profile:
@@ -73,12 +69,14 @@ def profile_dataset(dataset: Dataset, directory: Path, on_progress: Callable[[Pr
 
         for profiler, values in iter_columns(0):
             profiler.scan(values)
+        leakage = LeakageDetector([profiler.build_profile() for profiler in profilers])
         for profiler, values in iter_columns(dataset.rows):
             profiler.measure(values)
+            leakage.add(profiler.name, values)
     columns = _mark_duplicates([(profiler.build_profile(), profiler.digest) for profiler in profilers])
     classes = _count_classes(dataset, directory)
     # Unlabeled rows are never trained on.
-    warnings = () if dataset.unlabeled else tuple(_iter_warnings(dataset, columns, classes))
+    warnings = () if dataset.unlabeled else tuple(iter_warnings(dataset, columns, classes, leakage.names))
     return Profile(dataset.rows, columns, classes, warnings)
 
 
@@ -101,7 +99,7 @@ class _ColumnProfiler:
             _hash_texts(self._hash, values)
             self._texts.add(values.drop_null())
             return
-        numbers = _to_float64(values)
+        numbers = to_float64(values)
         self._missing += int(np.count_nonzero(np.isnan(numbers)))
         self._hash.update(numbers.data)
         if not self._numbers.overflowed:
@@ -111,7 +109,12 @@ class _ColumnProfiler:
     def measure(self, values: pa.Array) -> None:
         """Accumulate the moments and the histogram."""
         if not self._distribution.is_empty:
-            self._distribution.measure(_to_float64(values))
+            self._distribution.measure(to_float64(values))
+
+    @property
+    def name(self) -> str:
+        """Name of the column."""
+        return self._column.name
 
     @property
     def digest(self) -> bytes:
@@ -163,8 +166,8 @@ class Distribution:
 
     @property
     def deviation(self) -> float:
-        """Standard deviation of the population."""
-        return _scale_by_power(math.sqrt(self._squares / self._rows), self._exponent)
+        """Standard deviation of the population; 0 before the numbers are measured."""
+        return _scale_by_power(math.sqrt(self._squares / max(1, self._rows)), self._exponent)
 
     @property
     def histogram(self) -> tuple[int, ...]:
@@ -303,12 +306,6 @@ def _present_values(values: pa.Array) -> npt.NDArray[np.generic]:
     return array[~np.isnan(array)] if pa.types.is_floating(present.type) else array
 
 
-def _to_float64(values: pa.Array) -> Float64Array:
-    """Return numbers, booleans or dates as float64, with NaN for missing values."""
-    numbers = epoch_days(values) if is_date(values.type) else values.cast(pa.float64(), safe=False)
-    return np.asarray(numbers.to_numpy(zero_copy_only=False))
-
-
 def _mark_duplicates(columns: Sequence[tuple[ColumnProfile, bytes]]) -> tuple[ColumnProfile, ...]:
     """Set `same_as` for columns with the digest and the type of an earlier one."""
     first_names: dict[tuple[bytes, str], str] = {}
@@ -325,45 +322,3 @@ def _count_classes(dataset: Dataset, directory: Path) -> dict[str, int] | None:
     codes = np.load(find_stored_file(directory, "codes"), mmap_mode="r")
     counts = np.bincount(codes, minlength=len(dataset.classes))
     return dict(zip(class_names(dataset.classes), counts.tolist(), strict=True))
-
-
-def _iter_warnings(dataset: Dataset, columns: Sequence[ColumnProfile], classes: dict[str, int] | None) -> Iterator[str]:
-    features = [column for column in columns if column.role == "feature"]
-    constant = [column.name for column in features if column.distinct == 1 and not column.missing]
-    if constant:
-        yield f"These columns have the same value in every row and do not help: {_format(constant)}."
-    duplicates = [
-        f"{column.name} (as {column.same_as})"
-        for column in features
-        if column.same_as is not None and column.name not in constant
-    ]
-    if duplicates:
-        yield f"These columns duplicate another one: {_format(duplicates)}."
-    target_copies = {column.same_as for column in columns if column.role in ("target", "label")}
-    leaks = [column.name for column in features if column.same_as is None and column.name in target_copies]
-    if leaks:
-        yield f"These features have the same values as the target: {_format(leaks)}."
-    sparse = [column.name for column in features if column.missing > _WARN_MISSING_SHARE * dataset.rows]
-    if sparse:
-        yield f"More than {_WARN_MISSING_SHARE:.0%} of the rows have no value in {_format(sparse)}."
-    large = [column.name for column in features if column.type != "boolean" and _magnitude(column) > _WARN_MAGNITUDE]
-    if large:
-        yield (
-            f"These columns have values beyond ±{_WARN_MAGNITUDE:g}, which train badly without scaling; use "
-            f"preprocessing.inputs: {_format(large)}."
-        )
-    max_count = max((classes or {}).values(), default=0)
-    rare = [name for name, count in (classes or {}).items() if count * _WARN_CLASS_RATIO < max_count]
-    if rare:
-        yield (
-            f"These classes are more than {_WARN_CLASS_RATIO} times rarer than the most frequent one; use "
-            f"class_weights: {_format(rare)}."
-        )
-
-
-def _magnitude(column: ColumnProfile) -> float:
-    return max(abs(column.smallest or 0.0), abs(column.largest or 0.0))
-
-
-def _format(names: Sequence[str]) -> str:
-    return format_names(names, _MAX_LISTED)

@@ -2,16 +2,20 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
+from nabla.engine.data.date_text import parse_date
 from nabla.engine.data.features import MISSING_CODE, UNKNOWN_CODE
-from nabla.engine.data.schema import Cell, Column, ColumnType, format_category
+from nabla.engine.data.input_warnings import InputWarnings
+from nabla.engine.data.number_text import NumberFormat, parse_number
+from nabla.engine.data.schema import Cell, Column, ColumnType, format_category, format_names, normalize_name
 from nabla.engine.errors import InvalidInput
 from nabla.engine.typing import AnyArray, Float64Array
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Problems of a request that are reported at once.
+_MAX_PROBLEMS = 20
+_BOOLEANS = {"true": 1.0, "false": 0.0, "1": 1.0, "0": 0.0}
 
 _EXPECTED: dict[ColumnType, str] = {
     "number": "A finite number",
@@ -57,24 +61,51 @@ def parse_rows(rows: Sequence[Sequence[Cell]], columns: Sequence[Column], field:
     )
 
 
-def parse_records(rows: Sequence[Mapping[str, Cell]], columns: Sequence[Column], field: str) -> tuple[AnyArray, ...]:
-    """Return the columns of rows whose cells are keyed by column name.
+def parse_records(
+    rows: Sequence[Mapping[str, Cell]], columns: Sequence[Column], field: str, warnings: InputWarnings | None = None
+) -> tuple[AnyArray, ...]:
+    """Return the columns of rows whose cells are keyed by column name, in any Unicode normal form.
 
     Raises:
-        InvalidInput: A name or a cell is not accepted; the field names the row and the column.
+        InvalidInput: A column is missing, or a cell is not accepted; the field names the row and the column.
     """
     names = [column.name for column in columns]
-    for index, row in enumerate(rows):
-        for name in sorted(row.keys() - names):
-            raise InvalidInput(
-                f"{field}.{index}.{name}", f"There is no such column. The columns are {', '.join(names)}."
-            )
-        for name in names:
-            if name not in row:
-                raise InvalidInput(f"{field}.{index}.{name}", "This column is missing; send null for a missing value.")
+    known = frozenset(names)
+    if any(row.keys() != known for row in rows):
+        rows = [_match_names(row, known, warnings) for row in rows]
+        _check_present(rows, names, field)
     return tuple(
         _parse_column([row[column.name] for row in rows], column, _cell_field(field, column.name)) for column in columns
     )
+
+
+def _match_names(row: Mapping[str, Cell], known: frozenset[str], warnings: InputWarnings | None) -> Mapping[str, Cell]:
+    """Return the cells of a row whose names, or their normal forms, are known."""
+    matched, unused = {}, []
+    for name, cell in row.items():
+        match = name if name in known else normalize_name(name)
+        if match in known:
+            matched[match] = cell
+        else:
+            unused.append(name)
+    if unused and warnings is not None:
+        warnings.add_unused(unused)
+    return matched
+
+
+def _check_present(rows: Sequence[Mapping[str, Cell]], names: Sequence[str], field: str) -> None:
+    missing = [
+        (
+            f"{field}.{index}.{name}",
+            f"This column is missing; send null for a missing value. The columns are {format_names(names)}.",
+        )
+        for index, row in enumerate(rows)
+        for name in names
+        if name not in row
+    ][:_MAX_PROBLEMS]
+    if missing:
+        (first_field, first), *others = missing
+        raise InvalidInput(first_field, first, *others)
 
 
 def _cell_field(field: str, column: str) -> Callable[[int], str]:
@@ -95,20 +126,31 @@ def _parse_column(cells: Sequence[Cell], column: Column, field: Callable[[int], 
         return np.array(codes, np.int32)
     values = np.empty(len(cells))
     for row, cell in enumerate(cells):
-        value = math.nan if cell is None else parse_cell(cell, column.type)
+        value = math.nan if cell is None else parse_cell(cell, column)
         if value is None:
             raise InvalidInput(field(row), f"{_EXPECTED[column.type]} is expected, not {format_cell(cell)}.")
         values[row] = value
     return values
 
 
-def parse_cell(cell: Cell, column_type: ColumnType) -> float | None:
-    """Return a cell of a number, boolean or date column as a number, or None if it is not of that type."""
-    if column_type == "boolean":
-        return float(cell) if isinstance(cell, bool) else None
-    if column_type == "date":
-        return _parse_date(cell) if isinstance(cell, str) else None
-    if isinstance(cell, bool) or not isinstance(cell, int | float) or not _is_finite(cell):
+def parse_cell(cell: Cell, column: Column) -> float | None:
+    """Return a cell of a number, boolean or date column as a number, or None if it is not of that type.
+
+    Text is read as in a file: " 1,234.5" is a number, "?" is a missing one, and "True" is a boolean.
+    """
+    if isinstance(cell, str):
+        if column.type == "number":
+            return parse_number(cell, NumberFormat(column.decimal))
+        if not cell.strip():
+            return math.nan
+        if column.type == "date":
+            return parse_date(cell, column.date_order)
+        return _BOOLEANS.get(cell.strip().lower())
+    if column.type == "boolean":
+        return float(cell) if isinstance(cell, bool) or cell in (0, 1) else None
+    if column.type == "date":
+        return None
+    if not isinstance(cell, bool | int | float) or not _is_finite(cell):
         return None
     return float(cell)
 
@@ -127,14 +169,3 @@ def _is_finite(number: float) -> bool:
         return math.isfinite(number)
     except OverflowError:  # an integer beyond the range of float64
         return False
-
-
-def _parse_date(text: str) -> float | None:
-    """Return days since 1970-01-01; a time without a time zone is UTC."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return (moment - _EPOCH) / timedelta(days=1)

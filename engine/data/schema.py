@@ -6,9 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from nabla.engine.data.date_text import DateOrder
+
 ColumnType = Literal["number", "boolean", "category", "date"]
 ImputationStrategy = Literal["mean", "median", "most_frequent", "constant"]
 Role = Literal["feature", "target", "label", "weight", "unused"]
+Period = Literal["year", "week", "day"]
 StoredType = Literal["number", "boolean", "text", "date"]
 Cell = bool | int | float | str | None
 """A value of a table as JSON represents it; None if it is missing."""
@@ -20,25 +23,40 @@ Classes = tuple[ClassLabel, ...]
 MAX_CATEGORY_LENGTH = 1_000
 """Characters in the name of a category or class."""
 
+PERIOD_DAYS: dict[Period, float] = {"year": 365.2425, "week": 7.0, "day": 1.0}
+"""Length of the periods of a date, in days."""
 HISTOGRAM_BINS = 20
-# A number whose text can be changed without a loss: not 007, which is a code.
+# A number that can be written in another way without a loss: not 007, which is a code.
 _DECIMAL_NUMBER = re.compile(r"[+-]?(0|[1-9][0-9]*)?(?<=[0-9])(\.[0-9]*)?|[+-]?\.[0-9]+")
 _INT64_END = 2**63
+_MAX_DIGITS = 100
 # Limits up to which distinct values are counted: in a column, and in all columns of a dataset together.
 MAX_DISTINCT, MAX_DISTINCT_TOTAL = 1_000, 2**22
+# Numbers of pixels of common data sets: the digits of scikit-learn, and MNIST.
+_IMAGE_INPUTS = (8 * 8, 28 * 28)
+
+
+def may_be_image(inputs: int, types: Iterable[ColumnType] = ()) -> bool:
+    """Return whether inputs may be the pixels of a square image, by their number and the types of their columns."""
+    return inputs in _IMAGE_INPUTS and all(type == "number" for type in types)
 
 
 @dataclass(frozen=True)
 class Column:
     """A feature column of a table.
 
-    A number is one network input as it is, a boolean one of 0 or 1, a date one in days since 1970-01-01. A category is
-    one-hot encoded: it takes as many inputs as it has `categories`.
+    A number is one network input as it is, a boolean one of 0 or 1, a date one in days since 1970-01-01, and two more
+    for each of its `periods`: sine and cosine of its position in the year, the week or the day. A category is one-hot
+    encoded: it takes as many inputs as it has `categories`.
 
     Attributes:
         missing: Number of missing values.
         imputation: Strategy for missing values; None rejects rows that have one.
         constant: The value for the imputation "constant".
+        periods: Periods of a date.
+        decimal: The decimal separator of numbers that are text.
+        date_order: The order of day, month and year of dates that are text, unless they are in ISO 8601.
+        other: The category that stands for all values that are not among the categories; None if there is none.
     """
 
     name: str
@@ -47,30 +65,64 @@ class Column:
     missing: int = 0
     imputation: ImputationStrategy | None = None
     constant: float | str | None = None
+    periods: tuple[Period, ...] = ()
+    other: str | None = None
+    decimal: Literal[".", ","] = "."
+    date_order: DateOrder = "year_first"
 
     @property
     def inputs(self) -> int:
         """Number of network inputs that the column takes."""
-        return len(self.categories) if self.type == "category" else 1
+        return len(self.categories) if self.type == "category" else 1 + 2 * len(self.periods)
 
 
-def describe_column_mismatch(expected: tuple[Column, ...] | None, actual: tuple[Column, ...] | None) -> str | None:
+# For each type that a network expects, other types of data that may be read as it. Each value decides: only 0 and 1
+# are booleans, and only texts such as 2024-05-31 are dates.
+_READABLE_AS: dict[ColumnType, tuple[ColumnType, ...]] = {
+    "number": ("boolean",),
+    "boolean": ("number",),
+    "category": ("number", "boolean"),
+    "date": ("category",),
+}
+_BOOLEAN_NAMES = frozenset({"true", "false", "0", "1"})
+
+
+def describe_column_mismatch(
+    expected: tuple[Column, ...] | None, actual: tuple[Column, ...] | None, *, for_training: bool
+) -> str | None:
     """Return why data with the columns `actual` cannot be used where `expected` are needed; None if they can.
 
-    Columns match by name and type; their order and their categories may differ. None stands for a plain numeric matrix.
+    Columns match by name and type; their order and their categories may differ.
+
+    Args:
+        expected: The columns that are needed; None for a plain numeric matrix.
+        actual: The columns of the data; None for a plain numeric matrix.
+        for_training: Whether additional columns, and types that can be read as those expected, are rejected.
     """
     if expected is None or actual is None:
         if expected is actual:
             return None
         return "it has plain numbers, and no columns" if actual is None else "it has columns, and not plain numbers"
-    types = {column.name: column.type for column in actual}
+    types = {column.name: _effective_type(column) for column in actual}
     for column in expected:
         if column.name not in types:
             return f"it has no column {column.name!r}"
-        if types[column.name] != column.type:
+        readable = () if for_training else _READABLE_AS.get(column.type, ())
+        if types[column.name] not in (column.type, *readable):
             return f"its column {column.name!r} is a {types[column.name]}, and not a {column.type}"
     extra = types.keys() - {column.name for column in expected}
-    return f"it also has a column {min(extra)!r}" if extra else None
+    return f"it also has a column {min(extra)!r}" if extra and for_training else None
+
+
+def normalize_name(name: str) -> str:
+    """Return a name in Unicode's normal form C, without white space at its ends."""
+    return unicodedata.normalize("NFC", name).strip()
+
+
+def _effective_type(column: Column) -> ColumnType:
+    """Return the type of a column; categories that are all names of booleans are boolean."""
+    has_booleans = column.type == "category" and column.categories and _BOOLEAN_NAMES.issuperset(column.categories)
+    return "boolean" if has_booleans else column.type
 
 
 def format_category(value: object) -> str:
@@ -89,7 +141,7 @@ def format_category(value: object) -> str:
     text = unicodedata.normalize("NFC", str(value)).strip()
     if text.lower() in ("true", "false"):
         return text.lower()
-    if _DECIMAL_NUMBER.fullmatch(text) is None:
+    if len(text) > _MAX_DIGITS or _DECIMAL_NUMBER.fullmatch(text) is None:
         return text
     return _format_number(float(text)) if "." in text else str(int(text))
 
@@ -101,14 +153,34 @@ def _format_number(number: float) -> str:
 def sort_categories(names: Iterable[str]) -> tuple[str, ...]:
     """Return the distinct names, sorted numerically if all of them are numbers, otherwise as text."""
     distinct = set(names)
-    if all(map(_DECIMAL_NUMBER.fullmatch, distinct)):
+    if all(len(name) <= _MAX_DIGITS and _DECIMAL_NUMBER.fullmatch(name) for name in distinct):
         return tuple(sorted(distinct, key=float))
     return tuple(sorted(distinct))
+
+
+def find_case_variants(names: Iterable[str]) -> list[str]:
+    """Return a description of each group of names that differ in case only."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(name.casefold(), []).append(name)
+    return [" and ".join(sorted(group)) for group in groups.values() if len(group) > 1]
 
 
 def class_names(classes: Sequence[ClassLabel]) -> tuple[str, ...]:
     """Return the names of classes, by which classes of different types are compared."""
     return tuple(map(format_category, classes))
+
+
+def find_class_codes(known: Classes, classes: Classes) -> list[int | None]:
+    """Return the codes of `classes` among the known ones; None for those that are not known.
+
+    Classes are compared by name. Where false and true, or 0 and 1, are all that is known, each stands for the other.
+    """
+    code_of = {name: code for code, name in enumerate(class_names(known))}
+    if code_of.keys() in ({"false", "true"}, {"0", "1"}):
+        aliases = {"false": "0", "true": "1", "0": "false", "1": "true"}
+        code_of |= {aliases[name]: code for name, code in code_of.items()}
+    return [code_of.get(name) for name in class_names(classes)]
 
 
 def merge_booleans(names: Iterable[str]) -> dict[str, str]:
@@ -126,7 +198,7 @@ def infer_class_types(names: Sequence[str]) -> Classes:
     """
     if all(name in ("true", "false") for name in names):
         return tuple(name == "true" for name in names)
-    if not all(map(_DECIMAL_NUMBER.fullmatch, names)):
+    if not all(len(name) <= _MAX_DIGITS and _DECIMAL_NUMBER.fullmatch(name) for name in names):
         return tuple(names)
     if any("." in name for name in names):
         return tuple(map(float, names))

@@ -9,9 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types
 
+from nabla.engine.data.date_text import parse_date
 from nabla.engine.data.features import MISSING_CODE, UNKNOWN_CODE
+from nabla.engine.data.number_text import MISSING_SPELLINGS
 from nabla.engine.data.schema import Column, format_category
-from nabla.engine.errors import Damaged
+from nabla.engine.errors import Damaged, InvalidInput, quote
 from nabla.engine.typing import AnyArray, RowIndices
 
 TICKS_PER_DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
@@ -93,11 +95,44 @@ def decode_column(values: pa.Array, column: Column) -> AnyArray:
         case "category":
             return _encode_categories(values, column.categories)
         case "date":
-            return _to_float64(epoch_days(values))
+            is_time = pyarrow.types.is_date(values.type) or pyarrow.types.is_timestamp(values.type)
+            return _to_float64(epoch_days(values) if is_time else _parse_dates(values, column))
         case "boolean":
-            return _to_float64(values.cast(pa.bool_()))
+            return _to_float64(_to_booleans(values, column.name))
         case _:
             return _to_float64(values)
+
+
+def _to_booleans(values: pa.Array, name: str) -> pa.Array:
+    """Return booleans, or numbers and texts that are booleans. Raises InvalidInput (field `dataset_id`) for others."""
+    if pyarrow.types.is_boolean(values.type):
+        return values
+    if pyarrow.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    if pyarrow.types.is_floating(values.type) or pyarrow.types.is_integer(values.type):
+        if not pc.all(pc.is_in(values.drop_null(), pa.array([0, 1]).cast(values.type)), min_count=0).as_py():
+            raise InvalidInput(
+                "dataset_id", f"The column {name!r} holds numbers; true and false, or 1 and 0 are expected."
+            )
+        return values.cast(pa.bool_())
+    return pc.utf8_lower(pc.utf8_trim_whitespace(values)).cast(pa.bool_())
+
+
+def _parse_dates(texts: pa.Array, column: Column) -> pa.Array:
+    """Return texts as days since 1970-01-01. Raises InvalidInput (field `dataset_id`) for others than dates."""
+    encoded = texts if pyarrow.types.is_dictionary(texts.type) else texts.dictionary_encode()
+    days: list[float | None] = []
+    for text in encoded.dictionary.to_pylist():
+        if text is None or text.strip().lower() in MISSING_SPELLINGS:
+            days.append(None)
+        elif (day := parse_date(text, column.date_order)) is not None:
+            days.append(day)
+        else:
+            raise InvalidInput(
+                "dataset_id",
+                f"The column {quote(column.name)} holds the text {quote(text)}; dates such as 2024-05-31 are expected.",
+            )
+    return pa.array(days, pa.float64()).take(encoded.indices)
 
 
 def epoch_days(values: pa.Array) -> pa.Array:

@@ -261,6 +261,10 @@ def _check_columns(columns: Sequence[Column], architecture: Architecture) -> Non
                 f"The names of columns and categories have at most {_MAX_NAME_LENGTH} characters, those of columns at "
                 "least 1."
             )
+        if (column.periods and column.type != "date") or len(set(column.periods)) != len(column.periods):
+            raise invalid_file(f"The column {quote(column.name)} has periods, which only dates have, each once.")
+        if column.other is not None and column.other not in column.categories:
+            raise invalid_file(f"The column {quote(column.name)} has no category {quote(column.other)}.")
         if bool(column.categories) != (column.type == "category") or _find_duplicate(column.categories) is not None:
             raise invalid_file(
                 f"The column {quote(column.name)} is a {column.type}; a category column has distinct categories, and "

@@ -208,6 +208,11 @@ def _parse_pytorch(tensors: Mapping[str, LazyTensor]) -> list[DenseLayer]:
                     "before its activation, and nowhere else."
                 )
             layers[number - 1] = replace(before, batch_norm=_parse_batch_norm(module))
+        elif "weight" in module and len(module["weight"][1].shape) == 1:
+            raise invalid_file(
+                f"The module {number} has {module['weight'][1]} and no running_mean: a LayerNorm or another "
+                "normalization of each row, which is not supported. Batch normalization is (batch_norm of a layer)."
+            )
         else:
             layers[number] = _parse_linear(module)
     return list(layers.values())

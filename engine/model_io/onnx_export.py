@@ -19,7 +19,7 @@ import onnx
 from nabla.engine.data import preprocessor_format
 from nabla.engine.data.preprocessing import Preprocessor
 from nabla.engine.data.scaling import COMPRESSION_START
-from nabla.engine.data.schema import Classes, Column
+from nabla.engine.data.schema import PERIOD_DAYS, Classes, Column
 from nabla.engine.durable_files import Sink
 from nabla.engine.errors import Conflict, InvalidInput
 from nabla.engine.literals import ActivationName, DtypeName
@@ -214,11 +214,16 @@ def _add_column(graph: GraphBuilder, column: Column, imputation_value: float) ->
     if column.type == "boolean" and np.isnan(imputation_value):
         return graph.add_node("Cast", graph.add_input(column.name, onnx.TensorProto.BOOL, 1), to=_FLOAT64)
     values = graph.add_input(column.name, _FLOAT64, 1)
-    if np.isnan(imputation_value):
-        return values
-    return graph.add_node(
-        "Where", graph.add_node("IsNaN", values), graph.add_constant(np.array(imputation_value)), values
-    )
+    if not np.isnan(imputation_value):
+        is_missing = graph.add_node("IsNaN", values)
+        values = graph.add_node("Where", is_missing, graph.add_constant(np.array(imputation_value)), values)
+    parts = [values]
+    for period in column.periods:
+        angle = graph.add_node("Mul", values, graph.add_constant(np.array(2 * np.pi / PERIOD_DAYS[period])))
+        # ONNX Runtime has no Cos in float64.
+        shifted = graph.add_node("Add", angle, graph.add_constant(np.array(np.pi / 2)))
+        parts += [graph.add_node("Sin", angle), graph.add_node("Sin", shifted)]
+    return parts[0] if len(parts) == 1 else graph.add_node("Concat", *parts, axis=1)
 
 
 def _add_category(graph: GraphBuilder, column: Column, imputation_value: float) -> str:
@@ -232,7 +237,7 @@ def _add_category(graph: GraphBuilder, column: Column, imputation_value: float) 
         domain=ML_DOMAIN,
         keys_strings=list(codes),
         values_int64s=list(codes.values()),
-        default_int64=-1,
+        default_int64=-1 if column.other is None else column.categories.index(column.other),
     )
     known_codes = graph.add_constant(np.arange(len(column.categories)).reshape(1, -1))
     return graph.add_node("Cast", graph.add_node("Equal", code, known_codes), to=_FLOAT64)

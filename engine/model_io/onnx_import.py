@@ -117,7 +117,7 @@ def _parse_tensor(proto: onnx.TensorProto) -> LazyTensor:
     if dtype is None:
         types = onnx.TensorProto.DataType.DESCRIPTOR.values_by_number
         type_name = types[proto.data_type].name if proto.data_type in types else f"of type {proto.data_type}"
-        return LazyTensor(shape, None, type_name, lambda: np.zeros(0))
+        return LazyTensor(shape, None, type_name, lambda: _read_integers(proto))
     values = proto.float_data if dtype.itemsize == 4 else proto.double_data
     length = len(proto.raw_data) or len(values) * dtype.itemsize
     if length != elements * dtype.itemsize:
@@ -128,6 +128,13 @@ def _parse_tensor(proto: onnx.TensorProto) -> LazyTensor:
         return array.reshape(shape)
 
     return LazyTensor(shape, dtype, dtype.name, read)
+
+
+def _read_integers(proto: onnx.TensorProto) -> AnyArray:
+    """Return the values of a tensor with a shape or with axes; none of other types than int64."""
+    if proto.data_type != onnx.TensorProto.INT64 or len(proto.raw_data) % 8:
+        return np.zeros(0, np.int64)
+    return np.frombuffer(proto.raw_data, "<i8") if proto.raw_data else np.array(proto.int64_data, np.int64)
 
 
 def parse_layers(graph: onnx.GraphProto) -> list[DenseLayer]:
@@ -267,7 +274,15 @@ def _convert_add(node: _ChainNode, layers: list[DenseLayer]) -> None:
     last = layers[-1] if layers else None
     if last is None or last.biases or last.batch_norm or last.activation or len(node.tensors) != 1:
         raise node.error("biases are supported right after a MatMul.")
-    layers[-1] = replace(last, biases=node.tensors[0])
+    layers[-1] = replace(last, biases=_flatten_row(node.tensors[0]))
+
+
+def _flatten_row(named: NamedTensor) -> NamedTensor:
+    """Return biases of shape (1, units), as scikit-learn's converter writes them, as (units)."""
+    name, tensor = named
+    if len(tensor.shape) != 2 or tensor.shape[0] != 1:
+        return named
+    return name, replace(tensor, shape=tensor.shape[1:], read=lambda: tensor.read().reshape(-1))
 
 
 def _convert_batch_normalization(node: _ChainNode, layers: list[DenseLayer]) -> None:
@@ -318,6 +333,15 @@ def _ignore_cast(node: _ChainNode, layers: list[DenseLayer]) -> None:
         raise node.error("it is to another type than that of the weights.")
 
 
+def _ignore_reshape(node: _ChainNode, layers: list[DenseLayer]) -> None:
+    """Accept a new shape that is the shape of the value before it: rows, and the units of the last layer."""
+    if not node.value_is_first or len(node.tensors) != 1 or not layers:
+        raise node.error("expected the outputs of a layer and a constant shape as its inputs.")
+    shape = node.tensors[0][1].read().tolist()
+    if len(shape) != 2 or shape[0] not in (-1, 0) or shape[1] not in (-1, 0, layers[-1].shape[0]):
+        raise node.error(f"its shape is {shape}; expected [-1, {layers[-1].shape[0]}], that of the value before it.")
+
+
 def _ignore_flatten(node: _ChainNode, layers: list[DenseLayer]) -> None:
     node.check_attribute("axis", 1, 1)
 
@@ -329,6 +353,7 @@ _OPERATORS: dict[str, _Convert] = {
     "Add": _convert_add,
     "BatchNormalization": _convert_batch_normalization,
     "Softmax": _convert_softmax,
+    "Reshape": _ignore_reshape,
     "Identity": _ignore,
     "Flatten": _ignore_flatten,
     "Dropout": _ignore_dropout,

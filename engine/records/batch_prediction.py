@@ -29,6 +29,7 @@ class BatchPrediction:
         bytes: Size of the file.
         warnings: Sentences about unusual rows.
         error: Why it failed.
+        owned_datasets: Ids of datasets that are deleted with it.
     """
 
     id: str
@@ -47,6 +48,7 @@ class BatchPrediction:
     bytes: int | None = None
     error: JobError | None = None
     warnings: tuple[str, ...] = ()
+    owned_datasets: tuple[str, ...] = ()
 
     @property
     def dataset_ids(self) -> set[str]:

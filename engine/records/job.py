@@ -91,6 +91,7 @@ class Job:
         checkpointing: When to save checkpoints.
         resume_from: Id of the job and number of the checkpoint that it starts from in place of a version.
         start_file: Its own link to that checkpoint.
+        owned_datasets: Ids of datasets that are deleted with it.
     """
 
     id: str
@@ -122,6 +123,7 @@ class Job:
     checkpointing: Checkpointing = Checkpointing()
     resume_from: tuple[str, int] | None = None
     start_file: str | None = None
+    owned_datasets: tuple[str, ...] = ()
 
     @property
     def dataset_ids(self) -> set[str]:

@@ -25,10 +25,11 @@ _BODY_FILE, _OUTPUTS_FILE = "body", "outputs.npy"
 
 @dataclass(frozen=True)
 class DecodedRows:
-    """Raw rows in an open file of float64 (rows, columns), row by row."""
+    """Raw rows in an open file of float64 (rows, columns), row by row; and columns of the table that are not in it."""
 
     file: BinaryIO
     rows: int
+    unused_columns: tuple[str, ...]
 
 
 class ArrowCodec:
@@ -112,7 +113,7 @@ class ArrowCodec:
         except ProcessCrashed as error:
             raise InvalidInput("body", f"{error} The table is damaged, or its kind is not supported.") from error
         assert isinstance(decoded, DecodedArrow)
-        return DecodedRows(_open(directory / decoded.file), decoded.rows)
+        return DecodedRows(_open(directory / decoded.file), decoded.rows, decoded.unused_columns)
 
     def encode_outputs(
         self,

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import BinaryIO
@@ -97,8 +98,9 @@ class BatchPredictions:
         probabilities: bool,
         name: str | None,
         idempotency: IdempotencyKey | None = None,
+        owned_datasets: Sequence[Dataset] = (),
     ) -> BatchPrediction:
-        """Queue a batch prediction.
+        """Queue a batch prediction; `owned_datasets` are deleted with it.
 
         Raises:
             InvalidInput: The dataset does not fit the version.
@@ -124,6 +126,7 @@ class BatchPredictions:
                 format,
                 probabilities,
                 datetime.now(UTC),
+                owned_datasets=tuple(dataset.id for dataset in owned_datasets),
             )
             self._registry.add(self._registry.batch_predictions, batch, idempotency)
             self._changed.notify_all()

@@ -3,6 +3,8 @@
 import logging
 import threading
 import uuid
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 from nabla.engine import durable_files
 from nabla.engine.data.dataset import Dataset, store_examples
 from nabla.engine.data.examples import Examples
-from nabla.engine.data.ingest_options import DatasetContent, Progress
+from nabla.engine.data.ingest_options import DatasetContent, Progress, TablePreview
 from nabla.engine.errors import Conflict, InvalidInput, NablaError, NotFound, TooLarge, TooMany, Unavailable
 from nabla.engine.literals import UploadKind
 from nabla.engine.records import ids
@@ -20,7 +22,8 @@ from nabla.engine.storage.collection import check_single
 from nabla.engine.storage.data_dir import DataDir
 from nabla.engine.storage.registry import IdempotencyKey, Registry
 from nabla.engine.workers.task_process import TaskCancelled, TaskProcess
-from nabla.engine.workers.tasks.datasets import IngestDataset, StoredDatasets
+from nabla.engine.workers.tasks import TaskResult
+from nabla.engine.workers.tasks.datasets import IngestDataset, PreviewResult, PreviewTable, StoredDatasets
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +88,10 @@ class DatasetIngest:
         self._task_process.cancel(task.upload.id)
         task.done.wait()
         self.forget(task.upload)
+
+    def run_preview(self, id: str, task: PreviewTable) -> TaskResult:
+        """Preview a table in the task process, and wait for the result. Raises NablaError."""
+        return self._task_process.run(id, task, lambda progress: None)
 
     def forget(self, upload: Upload) -> None:
         """Drop the tracking entry of a finished ingest."""
@@ -267,6 +274,12 @@ class DatasetService:
             self._registry.remove(self._registry.datasets, dataset)
         self._data_dir.remove(self._data_dir.dataset_dir(dataset.id))
 
+    def delete_owned(self, dataset_ids: Sequence[str]) -> None:
+        """Delete the datasets that a deleted job or batch prediction owned, except those in use by others, or gone."""
+        for id in dataset_ids:
+            with suppress(NotFound, Conflict):
+                self.delete_dataset(self._registry.datasets.get(id))
+
     def delete_upload(self, upload: Upload) -> None:
         """Delete a dataset that is not ready, and abort its ingest.
 
@@ -410,6 +423,20 @@ class DatasetService:
         self._ingest.forget(upload)
         self.discard(upload)
         return dataset
+
+    def preview_upload(self, upload: Upload) -> TablePreview:
+        """Return a preview of an upload of one request, which is not recorded.
+
+        Raises:
+            NablaError: The upload could not be read.
+        """
+        with durable_files.create_dir(self._data_dir.upload_dir(upload.id) / "preview") as directory:
+            sources = upload.sources(self._data_dir.upload_dir(upload.id))
+            result = self._ingest.run_preview(
+                upload.id, PreviewTable(sources, upload.reading, output_dir=str(directory))
+            )
+        assert isinstance(result, PreviewResult)
+        return result.preview
 
     def close_upload(self, upload: Upload, wait_seconds: float) -> Dataset | Upload:
         """Ingest an open upload; return its dataset, or the upload if that takes longer than `wait_seconds`.

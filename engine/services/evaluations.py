@@ -21,6 +21,9 @@ from nabla.engine.training.evaluation import Evaluation, evaluate
 from nabla.engine.training.model import Model
 from nabla.engine.typing import RowIndices
 
+# Share of trained rows from which on a dataset is the training data, under another name or with more rows.
+_TRAINING_DATA_SHARE = 0.5
+
 
 @dataclass(frozen=True)
 class EvaluatedVersion:
@@ -66,8 +69,8 @@ class EvaluationService:
             reference: The version.
             dataset: The dataset; None for one with rows that the version was not trained on: the other part of the
                 split that it was trained on, else its validation dataset, else its training dataset.
-            selection: The rows of the dataset. None takes the unseen ones of a dataset that the version was trained
-                on, or whose part it was trained on, and otherwise all.
+            selection: The rows of the dataset. None takes the unseen ones of a dataset that the version was trained on,
+                also under another name or as a part of it, and all rows of any other.
 
         Raises:
             NotFound: There is no such version.
@@ -80,9 +83,12 @@ class EvaluationService:
         raw = self._open(dataset, model, version)
         trained = self._find_trained_rows(dataset, raw, model, version, jobs)
         if selection is None:
-            is_known_dataset = jobs is not None and self._is_training_data(dataset, jobs)
-            selection = "unseen" if is_known_dataset and trained is not None and not trained.all() else "all"
+            is_training_data = trained is not None and (
+                trained.mean() >= _TRAINING_DATA_SHARE or dataset.id in {job.dataset_id for job in jobs or ()}
+            )
+            selection = "unseen" if is_training_data and trained is not None and not trained.all() else "all"
         warnings = InputWarnings()
+        warnings.add_unused(model.preprocessor.list_unused(dataset.features))
         architecture = model.network.architecture
         data = raw.preprocess(model.preprocessor, architecture.outputs, architecture.dtype, warnings)
         sentences = [*warnings.sentences()]
@@ -90,7 +96,9 @@ class EvaluationService:
             unseen = _unseen_rows(trained)
             data, trained = _select_rows(data, unseen), np.zeros(len(unseen), np.bool_)
             if len(unseen) < dataset.rows:
-                sentences.insert(0, f"Only the {len(unseen)} of {dataset.rows} rows that were not trained on are used.")
+                sentences.insert(
+                    0, f"Only the {len(unseen)} of {dataset.rows} rows that the network was not trained on are used."
+                )
         elif trained is not None and trained.any():
             sentences.insert(0, _describe_trained_rows(int(trained.sum()), dataset.rows))
         trained_rows = None if trained is None else int(trained.sum())
@@ -134,10 +142,10 @@ class EvaluationService:
         if jobs is None:
             raise InvalidInput(
                 "dataset_id",
-                f"What the version was trained on is not known: it is from a file, or its job was deleted. {hint}",
+                f"It is not known what the version was trained on: it is from a file, or its job was deleted. {hint}",
             )
         if not jobs:
-            raise InvalidInput("dataset_id", f"The version has not been trained, so that it has no dataset. {hint}")
+            raise InvalidInput("dataset_id", f"The version has not been trained, so it has no dataset. {hint}")
         job, datasets = jobs[0], self._registry.datasets
         used = {id for other in jobs for id in other.dataset_ids}
         training = datasets.get_or_none(job.dataset_id)
@@ -158,17 +166,6 @@ class EvaluationService:
         except StorageFailed:
             self._registry.datasets.get(dataset.id)  # NotFound if it was deleted meanwhile
             raise
-
-    def _is_training_data(self, dataset: Dataset, jobs: list[Job]) -> bool:
-        """Return whether a dataset, or one with the same content, was trained on or split into one that was."""
-        datasets = self._registry.datasets
-        for job in jobs:
-            training = datasets.get_or_none(job.dataset_id)
-            while training is not None:
-                if training.sha256 == dataset.sha256:
-                    return True
-                training = datasets.get_or_none(training.split_from or "")
-        return False
 
     def _find_trained_rows(
         self, dataset: Dataset, raw: RawDataset, model: Model, version: Version, jobs: list[Job] | None
@@ -203,12 +200,14 @@ def _unseen_rows(trained: npt.NDArray[np.bool_] | None) -> RowIndices:
     if trained is None:
         raise InvalidInput(
             "rows",
-            "Which rows the version was trained on is not known: it is from a file, or a job or dataset was deleted. "
-            "Use all.",
+            "It is not known which rows the version was trained on: it is from a file, or a job or dataset was "
+            "deleted. Set rows to all.",
         )
     unseen: RowIndices = np.flatnonzero(~trained)
     if not len(unseen):
-        raise InvalidInput("rows", "The network was trained on all rows of this dataset; use all.")
+        raise InvalidInput(
+            "rows", "The network was trained on all rows of this dataset, so none is unseen. Set rows to all."
+        )
     return unseen
 
 
@@ -224,8 +223,8 @@ def _select_rows(data: OpenDataset, rows: RowIndices) -> OpenDataset:
 
 def _describe_trained_rows(trained: int, rows: int) -> str:
     if trained == rows:
-        return f"The network was trained on all {rows} rows, so that it is better here than on new ones."
+        return f"The network was trained on all {rows} rows, so these metrics are better than those of new rows."
     return (
-        f"{trained} of the {rows} rows equal rows that the network was trained on; on these it is better than on new "
-        "ones."
+        f"{trained} of the {rows} rows equal rows that the network was trained on, so these metrics are better than "
+        "those of new rows."
     )

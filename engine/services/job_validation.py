@@ -52,6 +52,7 @@ class JobRequest:
         validation: Dataset to measure after every epoch, in place of a fraction of `dataset`.
         depends_on: Jobs that must succeed before this one starts.
         resume_from: A job of the same network, and its checkpoint to start from.
+        owned_datasets: Datasets that are deleted with the job.
     """
 
     network: NetworkRecord
@@ -63,6 +64,7 @@ class JobRequest:
     depends_on: tuple[Job, ...] = ()
     checkpointing: Checkpointing = field(default_factory=Checkpointing)
     resume_from: tuple[Job, CheckpointRecord] | None = None
+    owned_datasets: tuple[Dataset, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ def validate_data(request: JobRequest, preprocessor: Preprocessor | None, classe
     Args:
         request: The job.
         preprocessor: Preprocessor that was fitted with the initial weights, if any.
-        classes: TrainedClasses that the initial weights were trained on, if any.
+        classes: Classes that the initial weights were trained on, if any.
 
     Raises:
         InvalidInput: The network cannot be trained on the dataset or measured on the validation dataset.
@@ -135,7 +137,7 @@ def validate_data(request: JobRequest, preprocessor: Preprocessor | None, classe
     network, dataset, columns = request.network, request.dataset, request.dataset.features
     network.preprocessing.check_classes(dataset.classes)
     if preprocessor is not None:
-        preprocessor.check_columns(columns)
+        preprocessor.check_columns(columns, for_training=True)
         columns = preprocessor.columns
     dataset.check_fits(network.architecture, network.preprocessing, columns, classes)
     if request.validation is not None:
@@ -153,7 +155,7 @@ def _validate_validation_dataset(
 ) -> None:
     """Raise InvalidInput unless `validation` has the columns and classes that the network is trained on."""
     field = "validation.dataset_id"
-    mismatch = describe_column_mismatch(columns, validation.features)
+    mismatch = describe_column_mismatch(columns, validation.features, for_training=True)
     if mismatch is not None:
         raise InvalidInput(field, f"The dataset does not have the columns of the training dataset: {mismatch}.")
     if classes is None and validation.classes is not None:

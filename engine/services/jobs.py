@@ -119,6 +119,7 @@ class JobService:
                 checkpointing=request.checkpointing,
                 resume_from=(request.resume_from[0].id, request.resume_from[1].number) if request.resume_from else None,
                 start_file=self._link_start_file(id, request),
+                owned_datasets=tuple(dataset.id for dataset in request.owned_datasets),
             )
             self.registry.add(self.registry.jobs, job, idempotency)
             self._scheduler.dispatch()

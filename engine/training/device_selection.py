@@ -14,7 +14,7 @@ from nabla.engine.nn.cost_model import CUDA_OVERHEAD_BYTES, RunMemory, StepWork,
 from nabla.engine.nn.cuda.data_transfer import CHUNK_BYTES
 from nabla.engine.nn.cuda.devices import Gpu, GpuInventory
 from nabla.engine.nn.cuda.launcher import MAX_SINGLE_BLOCK_MULTIPLY_ADDS
-from nabla.engine.nn.matmul import blas_thread_count
+from nabla.engine.nn.matmul import count_matmul_threads
 from nabla.engine.training.config import TrainingSpec
 
 # A core with 512-bit vectors, measured in matrix products of a few hundred rows; half as much in float64.
@@ -111,7 +111,7 @@ def select_device(
     if spec.precision != "full":
         return DeviceDecision("cuda", f"The precision {spec.precision} needs a GPU.")
     work = estimate_step_work(architecture, spec.step_settings(training_rows), batch)
-    return _compare_devices(architecture, work, gpu, blas_thread_count(architecture, batch, cores))
+    return _compare_devices(architecture, work, gpu, count_matmul_threads(architecture, batch, cores))
 
 
 def estimate_resources(

@@ -12,7 +12,8 @@ from nabla.engine.literals import DeviceKind, DtypeName
 from nabla.engine.nn.architecture import Architecture
 from nabla.engine.nn.backend import BackendFactory, CpuBackend
 from nabla.engine.nn.cuda.backend import CudaBackend
-from nabla.engine.nn.matmul import BlasThreads, blas_thread_count
+from nabla.engine.nn.matmul import count_matmul_threads, limit_blas_threads
+from nabla.engine.nn.matmul_threads import MatmulThreads
 from nabla.engine.training.config import TrainingSpec
 from nabla.engine.training.trainer import Trainer
 from nabla.engine.training.warmup import compile_predictions, minimal_network
@@ -44,17 +45,19 @@ class CpuDevice:
     kind: DeviceKind = "cpu"
 
     def __init__(self, cores: int) -> None:
+        limit_blas_threads()
         self._cores = cores
-        self._blas = BlasThreads()
+        self._threads = MatmulThreads(cores)
 
     def compile(self) -> None:
         """Compile or load all machine code."""
         compile_training()
 
     def backend_for(self, architecture: Architecture, spec: TrainingSpec, rows: int) -> BackendFactory:
-        """Return the factory of the backend, and set the number of BLAS threads for the run."""
-        self._blas.set(blas_thread_count(architecture, spec.effective_batch_size(rows), self._cores))
-        return CpuBackend
+        """Return the factory of the backend; its large products are shared by the cores."""
+        if count_matmul_threads(architecture, spec.effective_batch_size(rows), self._cores) == 1:
+            return CpuBackend
+        return functools.partial(CpuBackend, threads=self._threads)
 
     def release_memory(self) -> None:
         """Do nothing: the interpreter has freed it."""

@@ -99,7 +99,7 @@ class Model:
             raise InvalidInput(
                 field, "These weights were trained on plain numbers without column names; send inputs instead."
             )
-        raw = parse_records(rows, columns, field)
+        raw = parse_records(rows, columns, field, warnings)
         return self.preprocess(
             raw, len(rows), lambda row, column: f"{field}.{row}.{columns[column].name}", warnings=warnings
         )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from nabla.engine.errors import Conflict, InvalidInput, NablaError, Unavailable
 from nabla.engine.workers.os_process import ChildProcess, describe_exit
 from nabla.engine.workers.tasks import OnProgress, ResultT, Task, TaskFailed, TaskProgress
-from nabla.engine.workers.tasks.datasets import ProfileResult, StoredDatasets
+from nabla.engine.workers.tasks.datasets import PreviewResult, ProfileResult, StoredDatasets
 from nabla.engine.workers.tasks.models import ExportedModel, ImportedModel
 from nabla.engine.workers.tasks.predictions import DecodedArrow, EncodedArrow, PredictionFile
 
@@ -23,6 +23,7 @@ _Reply = (
     TaskProgress
     | TaskFailed
     | StoredDatasets
+    | PreviewResult
     | ProfileResult
     | ImportedModel
     | ExportedModel

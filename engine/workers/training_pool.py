@@ -210,9 +210,8 @@ class WorkerPool:
 
 def _environment(slot: Slot) -> dict[str, str]:
     """Return variables that libraries read when they load: BLAS fixes its maximum of threads then, CUDA its GPUs."""
-    cores = str(slot.cores)
     gpus = "" if slot.gpu is None else _cuda_name(slot.gpu)
-    return {"OPENBLAS_NUM_THREADS": cores, "OMP_NUM_THREADS": cores, "CUDA_VISIBLE_DEVICES": gpus}
+    return {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": gpus}
 
 
 def _cuda_name(gpu: int) -> str:

@@ -199,12 +199,10 @@ def test_transient_journal_failure_does_not_count_as_a_retry(start: Start) -> No
 
 
 def test_job_that_cannot_be_saved_is_paused_at_its_last_checkpoint(start: Start, uninterrupted: TrainingResult) -> None:
-    # Pausing has to be the first to save something: a job fails once it could not save several checkpoints.
-    service, faults = start(checkpoint_interval="1")
-    job, _ = midway(service)
-    deadline = time.monotonic() + TIMEOUT_SECONDS
-    while not service.get(f"/v1/jobs/{job['id']}/checkpoints")["data"]:
-        assert time.monotonic() < deadline
+    # A job fails once it could not save several checkpoints, so these are far apart.
+    service, faults = start(checkpoint_interval="60")
+    job = submit_long_job(service, checkpoints={"epochs": 250, "keep": 2})
+    service.wait_for_epoch(job["id"], 300)
     with faults.on(f"sync {service.data_dir}/networks"):
         assert service.post(f"/v1/jobs/{job['id']}/pause")["state"] == "paused"
     service.wait_until_ready()

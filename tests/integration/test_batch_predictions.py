@@ -267,3 +267,19 @@ def test_file_larger_than_the_memory_limit(start_service: StartService, format: 
         last = pyarrow.parquet.ParquetFile(file)
         table = last.read_row_group(last.num_row_groups - 1)
         assert np.array([column[-1000:] for column in table.to_pydict().values()]).T.tobytes() == expected.tobytes()
+
+
+def test_owned_datasets_are_deleted_with_their_batch_prediction(service: RunningService) -> None:
+    network = scenarios.create_network(service)["id"]
+    uploaded, used = (scenarios.create_dataset(service)["id"] for _ in range(2))
+    batch = start_batch_prediction(service, network, uploaded, owned_datasets=[uploaded, used])
+    assert service.get(f"/v1/batch-predictions/{batch}")["owned_datasets"] == [uploaded, used]
+    download_predictions(service, batch)
+    job = scenarios.submit_endless_job(service, network_id=network, dataset_id=used)["id"]
+    assert service.http.delete(f"/v1/batch-predictions/{batch}").status_code == 204
+    assert service.http.get(f"/v1/datasets/{uploaded}").status_code == 404
+    assert service.get(f"/v1/datasets/{used}")["id"] == used  # the job needs it
+    service.post(f"/v1/jobs/{job}/cancel")
+    request = {"dataset_id": used, "owned_datasets": ["missing"]}
+    response = service.http.post(f"/v1/networks/{network}/batch-predictions", json=request)
+    assert (response.status_code, response.json()["errors"][0]["field"]) == (404, "owned_datasets.0")

@@ -48,20 +48,20 @@ def predict(service: RunningService, network: str) -> list[str]:
     return labels
 
 
-def start_again(service: RunningService, trained: tuple[str, str], way: str) -> tuple[str, dict[str, Any]]:
+def start_again(service: RunningService, trained: tuple[str, str], start: str) -> tuple[str, dict[str, Any]]:
     """Return a network, and the fields of a job that starts with the trained weights."""
     network, job = trained
-    if way == "clone":
+    if start == "clone":
         return service.post(f"/v1/networks/{network}/clones", {}, 201)["id"], {}
-    if way == "checkpoint":
+    if start == "checkpoint":
         checkpoint = service.get(f"/v1/jobs/{job}/checkpoints")["data"][0]["number"]
         return network, {"resume_from": {"job_id": job, "checkpoint": checkpoint}}
     return network, {"warm_start": True}
 
 
-@pytest.mark.parametrize("way", ["warm_start", "checkpoint", "clone"])
-def test_training_maps_reordered_classes_by_name(service: RunningService, trained: tuple[str, str], way: str) -> None:
-    network, fields = start_again(service, trained, way)
+@pytest.mark.parametrize("start", ["warm_start", "checkpoint", "clone"])
+def test_training_maps_reordered_classes_by_name(service: RunningService, trained: tuple[str, str], start: str) -> None:
+    network, fields = start_again(service, trained, start)
     reordered = create_dataset(service, _ANT_TO_CAT, ("cat", "ant", "bee"))
     submit(service, network, reordered, **fields)
     assert predict(service, network) == [*_ANT_TO_CAT]
@@ -72,9 +72,9 @@ def test_training_maps_reordered_classes_by_name(service: RunningService, traine
     assert [scores["label"] for scores in metrics["classes"]] == [*_ANT_TO_CAT]
 
 
-@pytest.mark.parametrize("way", ["warm_start", "checkpoint", "clone"])
-def test_training_on_other_classes_is_rejected(service: RunningService, trained: tuple[str, str], way: str) -> None:
-    network, fields = start_again(service, trained, way)
+@pytest.mark.parametrize("start", ["warm_start", "checkpoint", "clone"])
+def test_training_on_other_classes_is_rejected(service: RunningService, trained: tuple[str, str], start: str) -> None:
+    network, fields = start_again(service, trained, start)
     other = create_dataset(service, ("bee", "cat", "dog"))
     body = {"network_id": network, "dataset_id": other, "epochs": 1, "batch_size": 5, "learning_rate": 0.1, **fields}
     (error,) = service.post("/v1/jobs", body, 422)["errors"]
@@ -84,7 +84,7 @@ def test_training_on_other_classes_is_rejected(service: RunningService, trained:
     assert predict(service, network) == [*_ANT_TO_CAT]
 
 
-def test_training_goes_on_with_some_of_the_classes(service: RunningService, trained: tuple[str, str]) -> None:
+def test_training_continues_with_some_of_the_classes(service: RunningService, trained: tuple[str, str]) -> None:
     network = service.post(f"/v1/networks/{trained[0]}/clones", {}, 201)["id"]
     submit(service, network, create_dataset(service, ("bee", "cat")), class_weights={"ant": 2.0})
     assert predict(service, network)[1:] == ["bee", "cat"]

@@ -44,7 +44,7 @@ def trained(service: RunningService, wine: Path) -> dict[str, Any]:
     """Train on wine, and return the JSON of the command."""
     done = run_nabla("train", str(wine), "--target", "kind", "--json", NABLA_URL=service.url)
     assert done.returncode == 0, done.stderr
-    assert "3 values are learned as classes" in done.stderr
+    assert "The target 'kind' has 3 different texts, which are learned as classes." in done.stderr
     return dict(json.loads(done.stdout))
 
 
@@ -172,9 +172,9 @@ def test_deletion_asks_and_names_every_resource_of_a_name(service: RunningServic
     first, second = (scenarios.create_network(service, name="namesake")["id"] for _ in range(2))
     only = scenarios.create_dataset(service, name="only one")["id"]
     for arguments, words in (
-        (("networks", "delete", "namesake", "--yes"), f"2 have the name 'namesake': {second}, {first}"),
-        (("networks", "delete", first), "give --yes"),
-        (("datasets", "delete", "only one"), "give --yes"),
+        (("networks", "delete", "namesake", "--yes"), f"2 resources have the name 'namesake': {second}, {first}"),
+        (("networks", "delete", first), "Confirm with --yes"),
+        (("datasets", "delete", "only one"), "Confirm with --yes"),
     ):
         done = run_nabla(*arguments, NABLA_URL=service.url)
         assert (done.returncode, done.stdout) == (1, "")
@@ -187,6 +187,7 @@ def test_deletion_asks_and_names_every_resource_of_a_name(service: RunningServic
 def test_errors_have_message_and_exit_code(
     service: RunningService, wine: Path, trained: dict[str, Any], tmp_path: Path
 ) -> None:
+    odd_name = "y\x1b]0;mine\x07"
     untrained, xor = scenarios.create_network(service)["id"], scenarios.submit_job(service, epochs=1)
     service.wait_for_job(xor["id"])
     before = service.get("/v1/datasets"), service.get("/v1/networks")
@@ -201,6 +202,8 @@ def test_errors_have_message_and_exit_code(
     check_error(3, r"somewhere.*http://", "devices", url="somewhere")
     check_error(3, "connect to a service at http://localhost:abc", "devices", url="http://localhost:abc")
     check_error(2, "--target COLUMN", "train", str(wine))
+    check_error(2, "--target COLUMN", "train", str(wine), "--target", "kind", "--label", "x0")
+    check_error(2, "COLUMN=TYPE", "train", str(wine), "--target", "kind", "--types", "number")
     check_error(2, "does not exist", "train", "nothing.csv", "--target", "y")
     check_error(2, "Did you mean 'train'", "trian")
     check_error(2, "'many'.*positive integers", "train", str(wine), "--target", "kind", "--hidden", "many")
@@ -215,11 +218,27 @@ def test_errors_have_message_and_exit_code(
     for network in (untrained, xor["network_id"]):
         check_error(1, "--target or --label", "evaluate", network, str(wine))
     holes = write_csv(tmp_path / "holes.csv", ["a", "b"], [[1, "no"], ["", "yes"], [3, "no"], [4, "yes"]])
-    check_error(1, "^nabla: .*column 'a'.*row 2", "train", str(holes), "--label", "b")
-    odd = write_csv(tmp_path / "odd.csv", ["x", "y\x1b]0;mine\x07"], [[1, "?"], [2, "7"], [3, "8"]])
-    check_error(1, "^nabla: ", "train", str(odd), "--target", "y\x1b]0;mine\x07")
+    check_error(1, "^nabla: .*column 'a'.*row 2", "train", str(holes), "--label", "b", "--strict")
+    odd = write_csv(tmp_path / "odd.csv", ["x", "y\x1b]0;mine\x07"], [[1, "word"], *([x, x / 7] for x in range(20))])
+    check_error(1, "^nabla: .*holds numbers.*'word' in row 1", "train", str(odd), "--target", odd_name, "--strict")
     assert "\x1b" not in run_nabla("train", str(odd), "--target", "none", NABLA_URL=service.url).stderr
     assert (service.get("/v1/datasets"), service.get("/v1/networks")) == before
+
+
+@pytest.mark.parametrize(
+    ("command", "path", "accepted"),
+    [("export", "network.pt", ".safetensors, .npz, .onnx"), ("predict", "predictions.json", ".csv, .parquet, .arrow")],
+)
+def test_suffix_without_a_format_is_rejected(
+    service: RunningService, trained: dict[str, Any], wine: Path, tmp_path: Path, command: str, path: str, accepted: str
+) -> None:
+    arguments = [trained["network"]["id"], *([str(wine)] if command == "predict" else [])]
+    out = tmp_path / path
+    done = run_nabla(command, *arguments, "--out", str(out), NABLA_URL=service.url)
+    assert done.returncode == 2
+    message = " ".join(done.stderr.replace("│", " ").split())
+    assert f"No format has the suffix {out.suffix}; accepted: {accepted}" in message
+    assert not out.exists()
 
 
 def test_watching_fails_with_the_job(service: RunningService, endless_job: str) -> None:

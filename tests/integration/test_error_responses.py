@@ -56,7 +56,7 @@ def check_field(problem: dict[str, Any], field: str, expected: str) -> None:
         ({"dtype": "int8"}, "dtype", "'float32' or 'float64'"),
         ({"initializer": "zeros"}, "initializer", "'glorot_uniform'"),
         ({"name": "net_1"}, "name", "must not start with net_"),
-        ({"name": "a/b"}, "name", "pattern"),
+        ({"name": "a/b"}, "name", "A name consists of at most 100 letters"),
         ({"cost": "categorical_cross_entropy"}, "layers.1.activation", "needs softmax"),
         ({"input_dropout": 1}, "input_dropout", "less than 1"),
         ({"layers": [{"units": 1, "dropout": 0.5}]}, "layers.0.dropout", "last layer cannot have dropout"),
@@ -161,7 +161,7 @@ def test_malformed_json(service: RunningService, path: str, body: str) -> None:
     ("name", "content", "fields", "field", "expected"),
     [
         ("data.npz", b"a,b\n1,2\n", {}, "file", "The .npz archive is damaged"),
-        ("data.csv", b"PK\x03\x04\x00\x00", {"target": "a"}, "file", "The .npz archive is damaged"),
+        ("data.csv", b"PK\x03\x04\x00\x00", {"target": "a"}, "file", "The zip archive is damaged"),
         ("data.csv", b"a,b\n1,2\n3\n", {"target": "a"}, "file", "Line 3 has 1 cells"),
         ("data.csv", b"a,b\n1,2\n", {}, "target", "The columns are: a, b"),
         ("data.csv", b"a,b\n1,2\n", {"target": "a", "weight": "w"}, "weight", "no column 'w'"),
@@ -286,7 +286,7 @@ def test_invalid_predictions_are_rejected(
         ({"dataset_id": "ev-wide"}, "dataset_id", "The network has 2 inputs, the dataset 3"),
         ({"dataset_id": "ev-many"}, "dataset_id", "a dataset of 2 targets needs 2"),
         ({"dataset_id": "ev-large"}, "dataset_id", "needs targets from 0 to 1"),
-        ({"dataset_id": None}, "dataset_id", "has not been trained, so that it has no dataset"),
+        ({"dataset_id": None}, "dataset_id", "has not been trained, so it has no dataset"),
         ({"dataset_id": 1}, "dataset_id", "string"),
         ({"rows": "some"}, "rows", "'all'"),
         ({"version": -1}, "version", "greater than or equal to 0"),
@@ -380,3 +380,13 @@ def test_body_above_limit_of_its_media_type(start_service: StartService) -> None
     assert post_rejected(service, "/v1/networks", 413, content=chunked, headers=json_headers)["status"] == 413
     response = service.http.post("/v1/datasets", files={"file": ("data.csv", b"a,b\n1,2\n")}, data={"target": "b"})
     assert response.status_code == 201
+
+
+@pytest.mark.parametrize("name", ["a/b", "größe", "x*", "", "-x", "a" * 101, "net_x"])
+def test_invalid_name_is_explained(service: RunningService, name: str) -> None:
+    response = service.http.post("/v1/networks", json={**NETWORK, "name": name})
+    assert response.status_code == 422
+    (error,) = response.json()["errors"]
+    assert error["field"] == "name"
+    assert "A name" in error["message"]
+    assert "^" not in error["message"]

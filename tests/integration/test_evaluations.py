@@ -81,7 +81,7 @@ def test_default_rows_are_the_other_part_of_the_split(service: RunningService) -
     # Of the whole dataset the test rows are unseen, and the rows that were held out for validation.
     whole = evaluate_default(service, network, dataset_id=dataset)
     assert (whole["selection"], whole["rows"], whole["trained_rows"]) == ("unseen", 16, 0)
-    assert whole["warnings"] == ["Only the 16 of 40 rows that were not trained on are used."]
+    assert whole["warnings"] == ["Only the 16 of 40 rows that the network was not trained on are used."]
     every = evaluate_default(service, network, dataset_id=dataset, rows="all")
     assert (every["selection"], every["rows"], every["trained_rows"]) == ("all", 40, 24)
     (warning,) = every["warnings"]
@@ -123,7 +123,7 @@ def test_trained_rows_include_those_of_earlier_jobs(service: RunningService) -> 
     assert service.wait_for_job(job["id"]).state == "succeeded"
     assert evaluate_default(service, clone, dataset_id=first)["trained_rows"] == 20
     every = create_numbered_dataset(service, 60)["id"]
-    assert evaluate_default(service, clone, dataset_id=every)["trained_rows"] == 40
+    assert evaluate_default(service, clone, dataset_id=every, rows="all")["trained_rows"] == 40
     assert evaluate_default(service, network, dataset_id=every)["trained_rows"] == 20
 
 

@@ -70,7 +70,12 @@ def creating_requests(service: RunningService) -> dict[str, tuple[Send, Send, st
 
 
 def count(service: RunningService, path: str) -> int:
-    return len(service.get(f"{path}?limit=1000")["data"])
+    """Return how many resources there are, on all pages."""
+    resources, after = 0, ""
+    while page := service.get(f"{path}?limit=1000{after}")["data"]:
+        resources += len(page)
+        after = f"&after={page[-1]['id']}" if "id" in page[-1] else f"&before={page[-1]['version']}"
+    return resources
 
 
 def identity(response: httpx.Response) -> tuple[Any, ...]:

@@ -169,6 +169,17 @@ def test_model_of_a_table(service: RunningService, client: Any, table: str, bina
         client.infer(table, [tensors[0], numeric_input("job", [True, False], "BOOL"), *tensors[2:]])
 
 
+@pytest.mark.parametrize("name", ["age", "job", "member", "since"])
+def test_null_is_a_missing_value(service: RunningService, table: str, name: str) -> None:
+    row = {"age": 31, "job": "clerk", "member": True, "since": "2024-01-03", name: None}
+    datatypes = {"age": "FP64", "job": "BYTES", "member": "BOOL", "since": "BYTES"}
+    inputs = [{"name": key, "shape": [1], "datatype": datatypes[key], "data": [cell]} for key, cell in row.items()]
+    response = service.http.post(f"/v2/models/{table}/infer", json={"inputs": inputs})
+    # The network was trained without an imputation.
+    assert response.status_code == 422
+    assert f"Row 1 has no value in the column '{name}'" in response.json()["error"]
+
+
 def infer_request(**changes: Any) -> dict[str, Any]:
     tensor = {"name": "inputs", "shape": [1, 2], "datatype": "FP32", "data": [0, 1]}
     return {"inputs": [{**tensor, **changes}]}
@@ -195,7 +206,7 @@ def infer_request(**changes: Any) -> dict[str, Any]:
         (infer_request(datatype="BYTES", data=["a", "b"]), "Numbers are expected: FP32 or FP64"),
         (infer_request(datatype="BOOL", data=[True, False]), "Numbers are expected"),
         (infer_request(data=["0", "1"]), "Element 0 has the wrong type; FP32 consists of numbers."),
-        (infer_request(data=[0, None]), "Element 1 has the wrong type; FP32 consists of numbers."),
+        (infer_request(data=[0, None]), "inputs.0.1: Only finite numbers are accepted"),
         (infer_request(data=[0, True]), "Element 1 has the wrong type; FP32 consists of numbers."),
         (infer_request(data=[[0], [1, 2]]), "has 2 elements; the data have 3"),
         (infer_request(data=[0, 1e300]), "inputs: Element 1 is 1e+300, which FP32 cannot represent."),

@@ -173,7 +173,7 @@ def test_imported_network_can_be_evaluated(service: RunningService, xor: str) ->
     evaluation, expected = (service.post(f"/v1/networks/{id}/evaluations", data) for id in (imported, xor))
     assert evaluation["accuracy"] == 1.0
     assert (evaluation["trained_rows"], expected["trained_rows"]) == (None, 4)
-    differing = {"network_id": None, "trained_rows": None, "warnings": []}
+    differing: dict[str, Any] = {"network_id": None, "trained_rows": None, "warnings": []}
     assert {**evaluation, **differing} == {**expected, **differing}
 
 

@@ -75,7 +75,7 @@ def test_name_of_several_networks_refers_to_the_newest(start_service: StartServi
     assert service.http.get("/v1/networks/newer").status_code == 404
 
 
-def test_names_of_datasets_jobs_and_batch_predictions_that_several_have(service: RunningService) -> None:
+def test_shared_names_of_datasets_jobs_and_batch_predictions(service: RunningService) -> None:
     name = unique_name()
     datasets = [scenarios.create_dataset(service, name=name) for _ in range(2)]
     assert [dataset["shadows"] for dataset in datasets] == [[], [datasets[0]["id"]]]

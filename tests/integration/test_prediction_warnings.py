@@ -21,8 +21,8 @@ _TABLE = pd.DataFrame(
 )
 _ROWS = [{"age": 45, "größe": "S"}, {"age": 900, "größe": "XL"}, {"age": -60, "größe": "XXL"}]
 _SENTENCES = [
-    "2 rows, first row 2, have in the column 'größe' a category that did not occur in training; its inputs are 0.",
-    "2 rows, first row 2, have in the column 'age' a value far outside those of training (20 to 50), such as 900.",
+    "In the column 'größe', 2 rows (first: row 2) have a category that did not occur in training; its inputs are 0.",
+    "In the column 'age', 2 rows (first: row 2) have a value far outside those of training (20 to 50), such as 900.",
 ]
 
 
@@ -77,7 +77,7 @@ def test_npy(service: RunningService) -> None:
             preprocessing={"inputs": "standardize"},
         )
         client.create_job(created, dataset, epochs=2, batch_size=4, learning_rate=0.01).wait()
-        with pytest.warns(UnusualRowsWarning, match=r"1 row, row 2, has in input 1 .* \(-1 to 1\), such as 10\."):
+        with pytest.warns(UnusualRowsWarning, match=r"In input 1, row 2 has .* \(-1 to 1\), such as 10\."):
             assert created.predict(np.array([[0.0], [10.0]])).shape == (2, 1)
 
 

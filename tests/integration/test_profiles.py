@@ -71,6 +71,71 @@ def test_profile_of_arrays_matches_numpy(service: RunningService) -> None:
     assert (label["name"], label["role"], label["distinct"]) == ("label", "label", 3)
 
 
+def profile_warnings(service: RunningService, table: dict[str, list[Any]], **options: Any) -> str:
+    rows = [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
+    dataset = post_dataset(service, json={"rows": rows, **options})
+    return " ".join(service.get(f"/v1/datasets/{dataset['id']}/profile")["warnings"])
+
+
+ROWS = 40
+SIZES = [row * row % 37 for row in range(ROWS)]
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "warning"),
+    [
+        (
+            "patient id",
+            list(range(100, 100 + ROWS)),
+            "identify rows, so nothing can be learned from them; exclude them: ",
+        ),
+        ("rowNumber", list(range(1, ROWS + 1)), "identify rows"),
+        ("name", [f"person {row}" for row in range(ROWS)], "identify rows"),
+        ("copy", [size * 2.0 for size in SIZES], "perhaps in another unit or with other class names. Exclude them: "),
+        ("fahrenheit", [size * 3.6 + 32 for size in SIZES], "perhaps in another unit"),
+        ("negative", [-size for size in SIZES], "perhaps in another unit"),
+        ("width", [0.1 * size * size + size for size in SIZES], None),
+        ("year", [1980 + row % 30 for row in range(ROWS)], None),
+        ("large", [1e9 * (row % 7) for row in range(ROWS)], None),  # scaled anyway
+    ],
+)
+def test_columns_that_cannot_be_learned_from_are_named(
+    service: RunningService, name: str, values: list[Any], warning: str | None
+) -> None:
+    table = {name: values, "x": [row % 11 for row in range(ROWS)], "y": [2.0 * size for size in SIZES]}
+    warnings = profile_warnings(service, table, target="y")
+    if warning is None:
+        assert warnings == ""
+    else:
+        assert warning in warnings
+        assert name in warnings
+
+
+@pytest.mark.parametrize(
+    ("values", "leaks"),
+    [
+        (["no", "yes", "maybe"], True),
+        ([7, 3, 5], True),
+        ([0, 0, 1], False),
+    ],
+)
+def test_column_with_other_names_of_the_classes_is_reported_as_leakage(
+    service: RunningService, values: list[Any], leaks: bool
+) -> None:
+    kinds = ["a", "b", "c"] * 15
+    table = {"answer": values * 15, "x": [row * row % 11 for row in range(45)], "kind": kinds}
+    warnings = profile_warnings(service, table, label="kind")
+    assert ("with other class names. Exclude them: answer" in warnings) == leaks
+
+
+def test_classes_without_rows_and_cleaned_cells_are_named(service: RunningService) -> None:
+    table = {"size": ["1.5"] * 10 + ["wet"] + ["2.5", "?"] * 10, "kind": ["a", "b", "a"] * 10 + ["a"]}
+    warnings = profile_warnings(service, table, label="kind", classes=["a", "b", "c"], cleaning="auto")
+    assert "These classes have no row: c." in warnings
+    assert "count as missing: 'wet' (row 11)." in warnings
+    assert "'?' (10)" in warnings
+
+
 def test_rows_are_those_of_the_file(service: RunningService, people: dict[str, Any]) -> None:
     path = f"/v1/datasets/{people['id']}/rows"
     page = service.get(path)

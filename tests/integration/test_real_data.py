@@ -75,13 +75,14 @@ def test_predictions_reject_values_that_training_data_cannot_have(service: Runni
         ({"job": "pilot"}, "rows.0.job"),
         ({"age": "old"}, "rows.0.age"),
         ({"member": "perhaps"}, "rows.0.member"),
-        ({"aeg": 1}, "rows.0.aeg"),
     ):
         rejected = service.post(path, {"rows": [{**row, **change}]}, 422)
         assert rejected["errors"][0]["field"] == field, rejected
     without_city = {name: value for name, value in row.items() if name != "city"}
     assert service.post(path, {"rows": [without_city]}, 422)["errors"][0]["field"] == "rows.0.city"
     assert service.post(path, {"rows": [{**row, "age": None}]})["labels"][0] in ("yes", "no")
+    (warning,) = service.post(path, {"rows": [{**row, "aeg": 1}]})["warnings"]
+    assert "'aeg' is not used" in warning
     by_position = service.post(path, {"inputs": [list(row.values())]})
     assert by_position["outputs"] == service.post(path, {"rows": [row]})["outputs"]
 

@@ -33,16 +33,13 @@ def test_examples_run_and_nothing_loads_from_other_hosts(service: RunningService
     execute(page, "post", "/v1/datasets", "201")
     execute(page, "post", "/v1/jobs", "202")
     assert service.wait_for_job("xor").state == "succeeded"
-    execute(page, "get", "/v1/jobs/{job_id}/history", "200")
     response = execute(page, "post", "/v1/networks/{network_id}/predictions", "200")
     assert re.findall(r'"(no|yes)"', response) == ["no", "yes", "yes", "no"]
-    execute(page, "post", "/v1/networks/{network_id}/batch-predictions", "202")
     response = execute(page, "post", "/v1/networks/{network_id}/evaluations", "200")
     assert re.search(r'"accuracy": 1\b', response)
     assert '"version": 1' in execute(page, "put", "/v1/networks/{network_id}/tags/{tag}", "201")
     response = execute(page, "get", "/v1/networks/{network_id}/versions/{version}", "200")
     assert re.search(r'"tags": \[\s*"production"\s*\]', response)
-    execute(page, "post", "/v1/networks/{network_id}/clones", "201")
     assert {urlsplit(url).netloc for url in urls if not url.startswith("data:")} == {urlsplit(service.url).netloc}
     assert errors == []
     assert "Resolver error" not in page.content()

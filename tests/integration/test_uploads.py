@@ -253,7 +253,10 @@ def test_failed_close_names_the_file_and_leaves_no_files(service: RunningService
     for content in (to_csv(), b"age,job,pays\n1,clerk,2\n3,smith\n"):
         assert service.http.post(f"{path}/rows", content=content, headers={"Content-Type": "text/csv"}).is_success
     rejected = service.post(f"{path}/close", status=422)
-    assert rejected["detail"] == "File 2 of 2: Line 3 has 2 cells; the table has 3 columns."
+    assert (
+        rejected["detail"]
+        == "File 2 of 2: Line 3 has 2 cells; the table has 3 columns. If it is not a row of the table, remove it."
+    )
     failed = service.get(path)
     assert (failed["state"], failed["bytes"], failed["errors"][0]["message"]) == ("failed", 0, rejected["detail"])
     assert list_uploads(service) == []
@@ -463,3 +466,19 @@ def test_close_waiting_for_ingest_responds_unavailable_on_shutdown(start_service
     assert (response.status_code, response.json()["type"]) == (503, "/problems/unavailable")
     assert "shutting down" in response.json()["detail"]
     assert "Traceback" not in service.log.read_text()
+
+
+def test_json_in_gzip(service: RunningService) -> None:
+    rows = {"rows": [{"a": 1, "y": 2}, {"a": 3, "y": 4}], "target": "y"}
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    body = gzip.compress(json.dumps(rows).encode())
+    assert post_dataset(service, content=body, headers=headers)["rows"] == 2
+    for content, detail in ((b"{}", "is not in gzip"), (body[:-9], "ends within its gzip stream")):
+        response = service.http.post("/v1/datasets", content=content, headers=headers)
+        assert (response.status_code, detail in response.json()["detail"]) == (400, True)
+
+
+def test_bomb_in_gzip_is_rejected(service: RunningService) -> None:
+    bomb = gzip.compress(b'{"rows": [' + b" " * 2**30)
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    assert service.http.post("/v1/datasets", content=bomb, headers=headers).status_code == 413

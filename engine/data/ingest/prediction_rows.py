@@ -4,49 +4,49 @@ They are converted by the code that ingests datasets, so that both are preproces
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.types
 
+from nabla.engine.data.ingest.column_names import normalize_columns
 from nabla.engine.data.ingest.formats import arrow
 from nabla.engine.data.ingest.formats.types import is_date, is_number, is_text, list_columns, storage_type
-from nabla.engine.data.ingest.table_schema import ColumnRoles, TableSchema
+from nabla.engine.data.ingest.table_schema import NULL_TYPES, ColumnRoles, TableSchema, TextFormats
 from nabla.engine.data.ingest.validation import RowError, request_row_error
 from nabla.engine.data.ingest_options import ProgressTracker
+from nabla.engine.data.number_text import NumberFormat
 from nabla.engine.data.preview import split_batch
 from nabla.engine.data.request_rows import format_cell
-from nabla.engine.data.schema import Column, ColumnType
+from nabla.engine.data.schema import Column, ColumnType, normalize_name
 from nabla.engine.data.table_features import decode_column
 from nabla.engine.durable_files import Sink
 from nabla.engine.errors import InvalidInput, TooLarge, quote, shorten
 from nabla.engine.typing import Float64Array
 
 _FIELD = "body"
+# Problems of a table that are reported at once.
+_MAX_PROBLEMS = 20
 _ACCEPTED: dict[ColumnType, str] = {
-    "number": "numbers",
-    "boolean": "true and false",
+    "number": "numbers, or text such as 12.5",
+    "boolean": "true and false, or 1 and 0",
     "date": "dates, or text such as 2024-05-31",
     "category": "text, numbers, booleans or dates",
-}
-# Types for columns of nulls, for which Arrow infers none.
-_NULL_TYPES: dict[ColumnType, pa.DataType] = {
-    "number": pa.float64(),
-    "boolean": pa.bool_(),
-    "date": pa.timestamp("us"),
-    "category": pa.string(),
 }
 
 
 def write_prediction_rows(
     path: Path, columns: tuple[Column, ...] | None, inputs: int, max_rows: int, sink: Sink, tracker: ProgressTracker
-) -> None:
+) -> frozenset[str]:
     """Write the rows of the Arrow table at `path` as float64 (rows, columns), row by row.
+
+    Text is read as in a file: as a number, a boolean or a date, depending on the column.
 
     Args:
         path: The table.
-        columns: The columns that the network expects; the table may have them in any order, and they are written in
+        columns: The columns that the network expects; the table may have more, in any order, and these are written in
             this one: categories as codes, and missing values as NaN or `MISSING_CODE` (see `engine.data.features`).
             None expects plain numbers without missing values, as many columns as there are `inputs`, in their order.
         inputs: Inputs of the network.
@@ -54,13 +54,16 @@ def write_prediction_rows(
         sink: Where the rows are written.
         tracker: Counts the rows and limits the bytes.
 
+    Returns:
+        The names of the columns that the network does not expect, which are left out.
+
     Raises:
         InvalidInput: A column or value does not fit; the error names column and row.
         TooLarge: The table has more than `max_rows` rows, or too many bytes.
     """
     decoder: _RowDecoder | None = None
     rows = 0
-    for batch in arrow.read_arrow_batches(path, _FIELD, tracker):
+    for batch in normalize_columns(arrow.read_arrow_batches(path, _FIELD, tracker), _FIELD):
         if decoder is None:
             decoder = _RowDecoder(batch.schema, columns, inputs)
         first_row, rows = rows, rows + len(batch)
@@ -73,6 +76,7 @@ def write_prediction_rows(
             tracker.add_rows(len(block))
     if decoder is None or not rows:
         raise InvalidInput(_FIELD, "There is no data: the table has no rows.")
+    return decoder.unused_columns
 
 
 class _RowDecoder:
@@ -81,11 +85,10 @@ class _RowDecoder:
     def __init__(self, schema: pa.Schema, columns: tuple[Column, ...] | None, inputs: int) -> None:
         """Check the columns. Raises InvalidInput."""
         self._is_plain = columns is None
-        self._columns = _plain_columns(schema.names, inputs) if columns is None else columns
-        if columns is not None:
-            _check_names(schema.names, [column.name for column in columns])
-        for column in self._columns:
-            _check_type(schema.field(column.name), column)
+        self._columns = _plain_columns(schema.names, inputs) if columns is None else _normalize_names(columns)
+        names = [column.name for column in self._columns]
+        self.unused_columns = frozenset(schema.names) - frozenset(names)
+        _check_columns(schema, self._columns)
         # Names of plain columns are arbitrary and of any length, so errors state the position instead.
         self._keys = {
             column.name: str(index) if self._is_plain else column.name for index, column in enumerate(self._columns)
@@ -116,7 +119,13 @@ class _RowDecoder:
         if self._table_schema is None:
             types = {column.name: column.type for column in self._columns}
             roles = ColumnRoles(tuple(self._keys), (), None, None, types)
-            self._table_schema = TableSchema(batch.schema, _FIELD, roles, {}, self._row_error)
+            texts = [column for column in self._columns if is_text(batch.schema.field(column.name).type)]
+            formats = TextFormats(
+                numbers={column.name: NumberFormat(column.decimal) for column in texts if column.type == "number"},
+                dates={column.name: column.date_order for column in texts if column.type == "date"},
+                times=frozenset(column.name for column in texts if column.type == "date"),
+            )
+            self._table_schema = TableSchema(batch.schema, _FIELD, roles, {}, self._row_error, formats=formats)
         return self._table_schema.conform(batch, _FIELD, first_row)
 
     def _row_error(self, column: str) -> RowError:
@@ -132,7 +141,7 @@ class _RowDecoder:
 
 
 def _with_type(values: pa.Array, column: Column) -> pa.Array:
-    return pa.nulls(len(values), _NULL_TYPES[column.type]) if pyarrow.types.is_null(values.type) else values
+    return pa.nulls(len(values), NULL_TYPES[column.type]) if pyarrow.types.is_null(values.type) else values
 
 
 def _plain_columns(names: Sequence[str], inputs: int) -> tuple[Column, ...]:
@@ -146,24 +155,29 @@ def _plain_columns(names: Sequence[str], inputs: int) -> tuple[Column, ...]:
     return tuple(Column(name, "number") for name in names)
 
 
-def _check_names(names: Sequence[str], expected: Sequence[str]) -> None:
-    known, present = set(expected), set(names)
-    for name in names:
-        if name not in known:
-            raise InvalidInput(_FIELD, f"The network has no column {quote(name)}. {list_columns(expected)}")
-    for name in expected:
-        if name not in present:
-            raise InvalidInput(
-                _FIELD, f"The column {quote(name)} is missing; send null for missing values. {list_columns(expected)}"
-            )
+def _normalize_names(columns: Sequence[Column]) -> tuple[Column, ...]:
+    """Return columns with normalized names, which those of models of earlier versions may not have."""
+    return tuple(replace(column, name=normalize_name(column.name)) for column in columns)
 
 
-def _check_type(field: pa.Field, column: Column) -> None:
-    if not _accepts(column.type, field.type):
-        raise InvalidInput(
-            _FIELD,
-            f"The column {quote(column.name)} holds {shorten(str(field.type))}; {_ACCEPTED[column.type]} are expected.",
-        )
+def _check_columns(schema: pa.Schema, columns: Sequence[Column]) -> None:
+    """Raise InvalidInput, with all problems, if a column is missing or holds another type."""
+    present = set(schema.names)
+    problems = []
+    for column in columns:
+        if column.name not in present:
+            problems.append(f"The column {quote(column.name)} is missing; send null for missing values.")
+        elif not _accepts(column.type, schema.field(column.name).type):
+            type_ = shorten(str(schema.field(column.name).type))
+            problems.append(f"The column {quote(column.name)} holds {type_}; {_ACCEPTED[column.type]} are expected.")
+    if problems:
+        problems[-1] = f"{problems[-1]} {list_columns([column.name for column in columns])}"
+        first, *others = problems[:_MAX_PROBLEMS]
+        raise InvalidInput(_FIELD, first, *((_FIELD, problem) for problem in others))
+
+
+def _is_number_like(type_: pa.DataType) -> bool:
+    return is_number(type_) or bool(pyarrow.types.is_boolean(type_))
 
 
 def _accepts(column_type: ColumnType, type_: pa.DataType) -> bool:
@@ -172,9 +186,9 @@ def _accepts(column_type: ColumnType, type_: pa.DataType) -> bool:
         return stored_type is not None
     match column_type:
         case "number":
-            return is_number(stored_type) or bool(pyarrow.types.is_boolean(stored_type))
+            return _is_number_like(stored_type) or is_text(stored_type)
         case "boolean":
-            return bool(pyarrow.types.is_boolean(stored_type))
+            return _is_number_like(stored_type) or is_text(stored_type)
         case "date":
             return is_date(stored_type) or is_text(stored_type)
         case _:

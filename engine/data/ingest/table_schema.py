@@ -1,12 +1,13 @@
 """The roles of a table's columns, the schema in which the table is stored, and the conversion of batches to it."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 import pyarrow.compute
 import pyarrow.types
 
+from nabla.engine.data.date_text import CENTURIES, DATE_PARTS, PADDINGS, DateOrder, parse_date
 from nabla.engine.data.ingest.formats.types import (
     ColumnTypes,
     ColumnTypesChanged,
@@ -17,8 +18,10 @@ from nabla.engine.data.ingest.formats.types import (
     list_columns,
     storage_type,
 )
+from nabla.engine.data.ingest.number_columns import parse_numbers
 from nabla.engine.data.ingest.validation import RowError, table_row_error
 from nabla.engine.data.ingest_options import IngestOptions
+from nabla.engine.data.number_text import MISSING_SPELLINGS, NumberFormat
 from nabla.engine.data.schema import ColumnType, format_category
 from nabla.engine.data.table_features import TICKS_PER_DAY
 from nabla.engine.errors import InvalidInput, quote
@@ -26,6 +29,14 @@ from nabla.engine.errors import InvalidInput, quote
 # Days since 1970-01-01 of the first day of year 1 and of year 10000.
 _FIRST_DAY, _END_DAY = -719_162, 2_932_897
 _TIME_ZONE = r":\d\d(\.\d+)?([Zz]|[+-]\d\d(:?\d\d)?)$"
+
+NULL_TYPES: Mapping[ColumnType, pa.DataType] = {
+    "number": pa.float64(),
+    "boolean": pa.bool_(),
+    "date": pa.timestamp("us"),
+    "category": pa.string(),
+}
+"""Types of columns without any value, for which Arrow infers none."""
 
 _Conversion = Callable[[pa.Array], pa.Array]
 """Raises ArrowInvalid if a value cannot be converted."""
@@ -61,12 +72,6 @@ class ColumnRoles:
         return frozenset((*self.features, *self.required))
 
 
-def text_columns(options: IngestOptions) -> frozenset[str]:
-    """Return the columns whose values are names even if they look like numbers, such as 007."""
-    categories = (name for name, type_ in options.types.items() if type_ == "category")
-    return frozenset((*categories, *(() if options.label is None else (options.label,))))
-
-
 def assign_roles(names: Sequence[str], options: IngestOptions) -> ColumnRoles:
     """Return the roles of the columns with these names. Raises InvalidInput, naming the option that does not fit."""
     if not options.unlabeled and bool(options.target) == (options.label is not None):
@@ -92,6 +97,7 @@ def assign_roles(names: Sequence[str], options: IngestOptions) -> ColumnRoles:
                 f"types.{name}", "Types are for features; this column is a target, the label or the weight."
             )
     features = tuple(name for name in names if name not in required) if options.features is None else options.features
+    features = tuple(name for name in features if name not in options.exclude)
     if not features:
         raise InvalidInput(
             "features" if options.features is not None else "target", "No column is left for the features."
@@ -112,17 +118,54 @@ def _check_names_in_options(names: Sequence[str], options: IngestOptions) -> Non
         "weight": () if options.weight is None else (options.weight,),
         "features": options.features or (),
         "types": tuple(options.types),
+        "exclude": options.exclude,
         "imputation": tuple(options.imputation) if isinstance(options.imputation, dict) else (),
         "constants": tuple(options.constants),
     }
-    for field, option_names in options_names.items():
+    for option, option_names in options_names.items():
         seen: set[str] = set()
         for name in option_names:
             if name not in known:
-                raise InvalidInput(field, f"There is no column {quote(name)}. {list_columns(names)}")
+                raise InvalidInput(option, f"There is no column {quote(name)}. {list_columns(names)}")
             if name in seen:
-                raise InvalidInput(field, f"The column {quote(name)} is named twice.")
+                raise InvalidInput(option, f"The column {quote(name)} is named twice.")
             seen.add(name)
+
+
+@dataclass(frozen=True)
+class TextFormats:
+    """How text columns are read that are not text: as numbers, dates or booleans.
+
+    Attributes:
+        numbers: Columns of numbers, each with their format.
+        dates: Columns of dates, each with the order of their parts.
+        times: Columns of dates that have a time of day.
+        booleans: Columns of booleans.
+        null_values: Texts of single columns that stand for a missing value.
+    """
+
+    numbers: Mapping[str, NumberFormat] = field(default_factory=dict)
+    dates: Mapping[str, DateOrder] = field(default_factory=dict)
+    times: frozenset[str] = frozenset()
+    booleans: frozenset[str] = frozenset()
+    null_values: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    def with_numbers(self, numbers: Mapping[str, NumberFormat]) -> "TextFormats":
+        """Return the same with more columns of numbers."""
+        return replace(self, numbers={**self.numbers, **numbers})
+
+    def with_dates(self, name: str, order: DateOrder, *, has_time: bool) -> "TextFormats":
+        """Return the same with another column of dates."""
+        times = self.times | {name} if has_time else self.times
+        return replace(self, dates={**self.dates, name: order}, times=times)
+
+    def with_booleans(self, name: str) -> "TextFormats":
+        """Return the same with another column of booleans."""
+        return replace(self, booleans=self.booleans | {name})
+
+    def with_null_values(self, name: str, texts: frozenset[str]) -> "TextFormats":
+        """Return the same with texts of a column that stand for a missing value."""
+        return replace(self, null_values={**self.null_values, name: texts})
 
 
 class TableSchema:
@@ -135,6 +178,10 @@ class TableSchema:
         roles: ColumnRoles,
         known_types: ColumnTypes,
         row_error: Callable[[str], RowError] = table_row_error,
+        *,
+        formats: TextFormats = TextFormats(),
+        invalid_is_missing: bool = False,
+        null_values: Sequence[str] = (),
     ) -> None:
         """Derive the schema from that of the first batch.
 
@@ -144,11 +191,16 @@ class TableSchema:
             roles: Roles of the columns.
             known_types: Types that an earlier pass over the table has shown to be necessary.
             row_error: Creates the errors about a row of a column.
+            formats: Text columns that are numbers, dates or booleans.
+            invalid_is_missing: Whether texts that are not numbers or dates are missing where these are expected.
+            null_values: Texts that stand for a missing value, in all columns.
 
         Raises:
             InvalidInput: A column that is used cannot be stored, or not with the type that the roles state.
         """
         self._roles, self._row_error = roles, row_error
+        self._formats, self._invalid_is_missing = formats, invalid_is_missing
+        self._null_values = frozenset(null_values)
         self._read_types: dict[str, pa.DataType] = {}
         fields = []
         for column in source_schema:
@@ -157,9 +209,12 @@ class TableSchema:
                 if name in roles.used:
                     raise _unsupported_column(column, field)
                 continue
+            requested = roles.types.get(name)
+            if pyarrow.types.is_null(column.type) and requested is not None:
+                type_ = NULL_TYPES[requested]
             self._read_types[name] = common_type(known_types[name], type_) if name in known_types else type_
             _check_learnable(self._read_types[name], name, roles)
-            fields.append(pa.field(name, _requested_type(self._read_types[name], roles.types.get(name), name)))
+            fields.append(pa.field(name, self._stored_type(name)))
         self._names = frozenset(source_schema.names)
         self.schema = pa.schema(fields)
 
@@ -170,16 +225,52 @@ class TableSchema:
             InvalidInput: A value cannot be converted; the error names row and column.
             ColumnTypesChanged: The table needs wider types.
         """
-        if not batch.schema.equals(self.schema):
+        if self._null_values or self._formats.null_values or not batch.schema.equals(self.schema):
             self._check_names(batch.schema.names, field)
             self._check_types(batch.schema, field)
             columns = []
             for column in self.schema:
                 values = _widen(batch.column(column.name), self._read_types[column.name], field, column.name)
-                columns.append(_convert(values, column.type, first_row, self._row_error(column.name)))
+                null_values = self._null_values | self._formats.null_values.get(column.name, frozenset())
+                if null_values and is_text(values.type):
+                    values = replace_null_values(values, null_values)
+                convert = self._select_conversion(values.type, column)
+                columns.append(_convert(values, column.type, convert, first_row, self._row_error(column.name)))
             batch = pa.RecordBatch.from_arrays(columns, schema=self.schema)
         self._check_dates(batch, first_row)
         return batch
+
+    def _select_conversion(self, source: pa.DataType, column: pa.Field) -> _Conversion:
+        target = column.type
+        if is_date(target):
+            order = self._formats.dates.get(column.name, "year_first")
+            return lambda values: _to_dates(values, order, invalid_is_missing=self._invalid_is_missing).cast(target)
+        if pyarrow.types.is_boolean(target) and is_number(source):
+            return _to_booleans
+        if pyarrow.types.is_boolean(target) and is_text(source):
+            return _text_to_booleans
+        if is_text(target) and pyarrow.types.is_floating(source):
+            return _to_categories
+        if is_text(source) and pyarrow.types.is_floating(target):
+            format = self._formats.numbers.get(column.name, NumberFormat())
+            return lambda values: parse_numbers(values, format, invalid_is_missing=self._invalid_is_missing)
+        if is_text(source):
+            return lambda values: pa.compute.cast(_blank_to_null(values), target)
+        return lambda values: pa.compute.cast(values, target)
+
+    def _stored_type(self, name: str) -> pa.DataType:
+        """Return the type to store a column as. Raises InvalidInput if a requested type does not fit."""
+        type_, requested = self._read_types[name], self._roles.types.get(name)
+        if is_text(type_):
+            if name in self._formats.numbers:
+                return pa.float64()
+            if name in self._formats.dates:
+                return pa.timestamp("us") if name in self._formats.times else pa.date32()
+            if name in self._formats.booleans:
+                return pa.bool_()
+            if requested in ("number", "date"):  # how they are written is found out first
+                return type_
+        return _requested_type(type_, requested, name)
 
     def _check_names(self, names: list[str], field: str) -> None:
         if frozenset(names) != self._names:
@@ -224,12 +315,10 @@ def _check_learnable(type_: pa.DataType, name: str, roles: ColumnRoles) -> None:
 def _requested_type(type_: pa.DataType, requested: ColumnType | None, name: str) -> pa.DataType:
     """Return the type to store a column as. Raises InvalidInput if the requested type does not fit."""
     match requested:
-        case "number" if is_text(type_) or pyarrow.types.is_boolean(type_):
+        case "number" if pyarrow.types.is_boolean(type_):
             return pa.float64()
         case "boolean" if is_text(type_) or is_number(type_):
             return pa.bool_()
-        case "date" if is_text(type_):
-            return pa.timestamp("us")
         case "category" if is_date(type_) or pyarrow.types.is_floating(type_):
             return pa.string()
         case "number" | "boolean" if is_date(type_):
@@ -266,10 +355,11 @@ def _check_years(values: pa.Array, first_row: int, row_error: RowError) -> None:
         raise row_error(first_row + row, "The date is outside the accepted years 1 to 9999.")
 
 
-def _convert(values: pa.Array, type_: pa.DataType, first_row: int, row_error: RowError) -> pa.Array:
+def _convert(
+    values: pa.Array, type_: pa.DataType, convert: _Conversion, first_row: int, row_error: RowError
+) -> pa.Array:
     if values.type == type_:
         return values
-    convert = _select_conversion(values.type, type_)
     try:
         return convert(values)
     except pa.ArrowInvalid:
@@ -285,16 +375,12 @@ def _describe_type(type_: pa.DataType) -> str:
     return "a date such as 2026-01-31" if is_date(type_) else "a number"
 
 
-def _select_conversion(source: pa.DataType, target: pa.DataType) -> _Conversion:
-    if is_date(target):
-        return _to_dates
-    if pyarrow.types.is_boolean(target) and is_number(source):
-        return _to_booleans
-    if is_text(target) and pyarrow.types.is_floating(source):
-        return _to_categories
-    if is_text(source):
-        return lambda values: pa.compute.cast(_blank_to_null(values), target)
-    return lambda values: pa.compute.cast(values, target)
+def replace_null_values(texts: pa.Array, null_values: Iterable[str]) -> pa.Array:
+    """Return texts with the given ones, in any case and with any blanks around them, missing."""
+    null_texts = pa.array([text.strip().lower() for text in null_values], pa.string())
+    normalized = pa.compute.utf8_lower(pa.compute.utf8_trim_whitespace(texts))
+    is_null = pa.compute.is_in(normalized, null_texts.cast(normalized.type))
+    return pa.compute.if_else(is_null, pa.scalar(None, texts.type), texts)
 
 
 def _blank_to_null(texts: pa.Array) -> pa.Array:
@@ -303,9 +389,28 @@ def _blank_to_null(texts: pa.Array) -> pa.Array:
     return pa.compute.if_else(pa.compute.equal(trimmed, ""), pa.scalar(None, trimmed.type), trimmed)
 
 
-def _to_dates(texts: pa.Array) -> pa.Array:
-    """Return texts as times: those with a time zone in UTC, others unchanged."""
-    texts = _blank_to_null(texts)
+def _to_dates(texts: pa.Array, order: DateOrder, *, invalid_is_missing: bool) -> pa.Array:
+    """Return texts as times, those with a time zone in UTC, and others unchanged.
+
+    Spellings of missing values are missing, and with `invalid_is_missing` all that is not a date, such as 2023-02-30.
+    """
+    texts = pa.compute.utf8_trim_whitespace(replace_null_values(texts, MISSING_SPELLINGS))
+    for known_order in dict.fromkeys((order, "year_first")):
+        texts = pa.compute.replace_substring_regex(texts, *DATE_PARTS[known_order])
+    for pattern, replacement in CENTURIES:
+        texts = pa.compute.replace_substring_regex(texts, pattern, replacement)
+    for pattern, rest in PADDINGS:
+        texts = pa.compute.replace_substring_regex(texts, pattern, rf"\10{rest}")
+    try:
+        return _iso_to_times(texts)
+    except pa.ArrowInvalid:
+        if not invalid_is_missing:
+            raise
+    dates = [None if text is None or parse_date(text) is None else text for text in texts.to_pylist()]
+    return _iso_to_times(pa.array(dates, texts.type))
+
+
+def _iso_to_times(texts: pa.Array) -> pa.Array:
     null = pa.scalar(None, texts.type)
     has_zone = pa.compute.match_substring_regex(texts, _TIME_ZONE)
     with_zone = pa.compute.if_else(has_zone, texts, null).cast(pa.timestamp("us", "UTC")).cast(pa.timestamp("us"))
@@ -326,6 +431,11 @@ def _to_booleans(numbers: pa.Array) -> pa.Array:
     if not pa.compute.all(pa.compute.or_kleene(is_valid, numbers.is_null()), min_count=0).as_py():
         raise pa.ArrowInvalid("neither 0 nor 1")
     return numbers.cast(pa.bool_())
+
+
+def _text_to_booleans(texts: pa.Array) -> pa.Array:
+    digits = pa.compute.replace_substring_regex(_blank_to_null(texts), r"^([01])\.0*$", r"\1")
+    return pa.compute.utf8_lower(digits).cast(pa.bool_())
 
 
 def _find_first_invalid(values: pa.Array, convert: _Conversion) -> int:

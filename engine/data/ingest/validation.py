@@ -14,6 +14,8 @@ from nabla.engine.data.schema import (
     Classes,
     ClassLabel,
     class_names,
+    find_case_variants,
+    find_class_codes,
     format_category,
     format_names,
     infer_class_types,
@@ -118,7 +120,7 @@ class WeightValidator:
 class LabelEncoder:
     """Encodes labels as codes of classes: the first pass over the labels finds the classes, the second encodes them.
 
-    Classes have the type of the labels: whole numbers, booleans or text. Labels that are equal but for their spelling
+    Classes have the type of the labels: whole numbers, booleans or text. Labels that differ in spelling only
     are one class (see `format_category`); `notes` says which.
     """
 
@@ -131,7 +133,7 @@ class LabelEncoder:
             field: Field to name in errors about all labels.
             classes: The classes in their order; None takes the distinct labels, sorted.
             row_error: Creates the errors about a row.
-            has_typed_text: Whether text is known to be text, and no number of a format without types, such as CSV.
+            has_typed_text: Whether text is known to be text; in formats without types, such as CSV, it may be a number.
 
         Raises:
             InvalidInput: The classes are not distinct or too long.
@@ -178,9 +180,12 @@ class LabelEncoder:
         if len(names) < 2:
             raise InvalidInput(self._field, "There is only one class; a classifier needs at least 2.")
         self.classes = names if self._is_text and self._has_typed_text else infer_class_types(names)
-        codes = {name: code for code, name in enumerate(names)}
+        for label in self.classes:
+            if isinstance(label, float) and not label.is_integer() and self._declared_names is None:
+                raise self._invalid_label(f"{label:g}")
         values = [] if self._values is None else self._values.to_pylist()
-        self._codes = np.array([codes.get(self._names[value], -1) for value in values], np.int32)
+        codes = find_class_codes(names, tuple(self._names[value] for value in values))
+        self._codes = np.array([-1 if code is None else code for code in codes], np.int32)
 
     def _merge_spellings(self) -> tuple[str, ...]:
         """Return the names of the classes, and note which spellings they have."""
@@ -192,6 +197,8 @@ class LabelEncoder:
         merged = [f"{' and '.join(sorted(texts))} are {name}" for name, texts in spellings.items() if len(texts) > 1]
         if merged:
             self.notes.append(f"Labels that differ in spelling only are one class: {format_names(merged, 5)}.")
+        if variants := find_case_variants(spellings):
+            self.notes.append(f"Classes that differ in case only are not joined: {format_names(variants, 5)}.")
         return sort_categories(spellings) if self._declared_names is None else self._declared_names
 
     def encode(self, labels: pa.Array, first_row: int) -> ClassCodes:

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from nabla.engine import durable_files
 from nabla.engine.data.dataset import Dataset
-from nabla.engine.data.ingest_options import DatasetContent, IngestOptions, SourceFile, SplitSpec
+from nabla.engine.data.ingest_options import DatasetContent, IngestOptions, SourceFile, SplitSpec, TablePreview
 from nabla.engine.data.schema import Profile
 from nabla.engine.workers.tasks import OnProgress, Role, Task, TaskResult, WritingTask
 
@@ -44,6 +44,36 @@ class IngestDataset(WritingTask[StoredDatasets], frozen=True):
                 for path in source.paths:
                     durable_files.verify(path)
         return StoredDatasets((ingest_files(self.sources, self.reading, Path(self.output_dir), on_progress),))
+
+
+class PreviewResult(TaskResult, frozen=True):
+    """The preview of a table."""
+
+    preview: TablePreview
+
+
+class PreviewTable(WritingTask[PreviewResult], frozen=True):
+    """Read a table, or its beginning, and discard it.
+
+    Attributes:
+        sources: The file.
+        reading: How to read it.
+        output_dir: An empty directory.
+    """
+
+    MEMORY_ERROR: ClassVar[tuple[str, str]] = (
+        "file",
+        "Reading this takes more memory than is available; send only its beginning.",
+    )
+
+    sources: tuple[SourceFile, ...]
+    reading: IngestOptions
+
+    def run(self, on_progress: OnProgress) -> PreviewResult:
+        """Read the table."""
+        from nabla.engine.data.ingest.table_preview import preview_table
+
+        return PreviewResult(preview_table(self.sources, self.reading, Path(self.output_dir), on_progress))
 
 
 class ProfileResult(TaskResult, frozen=True):
@@ -102,6 +132,8 @@ class SplitDataset(Task[StoredDatasets], frozen=True):
 
 
 ROLES = {
-    "ingest": Role((IngestDataset,), ("nabla.engine.data.ingest.ingest",)),
+    "ingest": Role(
+        (IngestDataset, PreviewTable), ("nabla.engine.data.ingest.ingest", "nabla.engine.data.ingest.table_preview")
+    ),
     "profile": Role((ProfileDataset, SplitDataset), ("nabla.engine.data.profiling", "nabla.engine.data.splitting")),
 }

@@ -72,6 +72,7 @@ class PredictDataset(WritingTask[PredictionFile], frozen=True):
         columns = model.preprocessor.columns
         features = open_features(self.dataset, Path(self.dataset_dir), columns, lambda: report(0))
         warnings = InputWarnings()
+        warnings.add_unused(model.preprocessor.list_unused(self.dataset.features))
         path = predict_to_file(
             model, features, self.classes, self.format, self.probabilities, Path(self.output_dir), report, warnings
         )
@@ -79,10 +80,11 @@ class PredictDataset(WritingTask[PredictionFile], frozen=True):
 
 
 class DecodedArrow(TaskResult, frozen=True):
-    """A file of raw rows: float64 (rows, columns), row by row."""
+    """A file of raw rows: float64 (rows, columns), row by row; and columns of the table that are not among these."""
 
     file: str
     rows: int
+    unused_columns: tuple[str, ...]
 
 
 class DecodeArrow(WritingTask[DecodedArrow], frozen=True):
@@ -115,11 +117,13 @@ class DecodeArrow(WritingTask[DecodedArrow], frozen=True):
 
         path = Path(self.path)
         tracker = ProgressTracker((SourceFile((path,)),), self.max_bytes, on_progress)
-        file = durable_files.write_temporary(
-            Path(self.output_dir),
-            lambda sink: write_prediction_rows(path, self.columns, self.inputs, self.max_rows, sink, tracker),
-        )
-        return DecodedArrow(file.name, tracker.rows)
+        unused: set[str] = set()
+
+        def write(sink: durable_files.Sink) -> None:
+            unused.update(write_prediction_rows(path, self.columns, self.inputs, self.max_rows, sink, tracker))
+
+        file = durable_files.write_temporary(Path(self.output_dir), write)
+        return DecodedArrow(file.name, tracker.rows, tuple(sorted(unused)))
 
 
 class EncodedArrow(TaskResult, frozen=True):

@@ -124,15 +124,14 @@ ROW: dict[str, Any] = {"job": "cook", "age": 1, "member": True, "since": "2024-0
 @pytest.mark.parametrize(
     ("change", "field", "message"),
     [
-        ({"age": "31"}, "rows.1.age", "A finite number is expected, not '31'"),
-        ({"age": True}, "rows.1.age", "not true"),
+        ({"age": "young"}, "rows.1.age", "A finite number is expected, not 'young'"),
         ({"age": float("nan")}, "rows.1.age", "not nan"),
         ({"age": 10**400}, "rows.1.age", "A finite number"),
         ({"age": [1]}, "rows.1.age", r"not \[1\]"),
-        ({"member": 1}, "rows.1.member", "true or false is expected, not 1"),
+        ({"member": 2}, "rows.1.member", "true or false is expected, not 2"),
+        ({"member": "maybe"}, "rows.1.member", "true or false is expected, not 'maybe'"),
         ({"since": 3}, "rows.1.since", "2024-05-31"),
         ({"since": "yesterday"}, "rows.1.since", "not 'yesterday'"),
-        ({"size": 3}, "rows.1.size", "no such column. The columns are job, age, member, since"),
         ({"age": ...}, "rows.1.age", "missing; send null"),
     ],
 )
@@ -165,5 +164,5 @@ def test_invalid_rows_are_rejected() -> None:
         parse_rows([["cook", 1, True]], COLUMNS, "inputs")
     assert rejected.value.problems[0][0] == "inputs.0"
     with pytest.raises(InvalidInput) as rejected:
-        parse_rows([["cook", 1, True, None], ["cook", "1", True, None]], COLUMNS, "inputs")
+        parse_rows([["cook", 1, True, None], ["cook", "one", True, None]], COLUMNS, "inputs")
     assert rejected.value.problems[0][0] == "inputs.1.1"

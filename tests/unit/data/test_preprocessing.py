@@ -95,8 +95,8 @@ def test_numbers_far_outside_the_training_rows_are_reported(method: Any) -> None
     assert list(warnings.sentences()) == []
     preprocessor.transform(np.array([[30.5, 0.0], [900.0, 0.0], [15.0, -4.0]]), np.arange(7, 10), field, warnings)
     assert list(warnings.sentences()) == [
-        "2 rows, first row 8, have in input 1 a value far outside those of training (10 to 20), such as 30.5.",
-        "1 row, row 10, has in input 2 a value far outside those of training (-1 to 1), such as -4.",
+        "In input 1, 2 rows (first: row 8) have a value far outside those of training (10 to 20), such as 30.5.",
+        "In input 2, row 10 has a value far outside those of training (-1 to 1), such as -4.",
     ]
 
 
@@ -317,5 +317,13 @@ def test_column_mismatch_is_described(tmp_path: Path) -> None:
         (identity, COLUMNS, "it has columns, and not plain numbers"),
     ):
         with pytest.raises(InvalidInput, match=message) as rejected:
-            preprocessor.check_columns(columns)
+            preprocessor.check_columns(columns, for_training=True)
         assert rejected.value.problems[0][0] == "dataset_id"
+
+
+def test_data_to_predict_may_have_more_columns_and_other_types(tmp_path: Path) -> None:
+    fitted = fit_preprocessor(PreprocessingConfig(), table(tmp_path, houses()), None, TRAINING)
+    fitted.check_columns((Column("size", "boolean"), *COLUMNS[1:], Column("age", "number")))
+    assert fitted.list_unused((*COLUMNS, Column("age", "number"))) == ["age"]
+    with pytest.raises(InvalidInput, match="its column 'size' is a category, and not a number"):
+        fitted.check_columns((Column("size", "category", ("a",)), *COLUMNS[1:]))

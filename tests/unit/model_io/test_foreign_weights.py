@@ -190,6 +190,16 @@ INVALID: dict[str, tuple[Tensors, dict[str, Any], str, str]] = {
     "NaN": ({**MLP, "coefs_0": np.full((4, 6), np.nan)}, {"activations": ACTIVATIONS}, "file", "coefs_0 holds NaN"),
     "one dimension": ({**MLP, "coefs_0": np.ones(4)}, {"activations": ACTIVATIONS}, "file", "two dimensions"),
     "no units": ({**MLP, "coefs_0": np.ones((0, 6))}, {"activations": ACTIVATIONS}, "file", "two dimensions"),
+    "layer norm": (
+        {
+            **{name: array for name, array in sequential().items() if name[0] != "1"},
+            "1.weight": np.ones(6),
+            "1.bias": np.ones(6),
+        },
+        {},
+        "file",
+        r"The module 1 has float64 of shape \[6\] and no running_mean: a LayerNorm",
+    ),
     "batch norm after an activation": (
         {
             **{name: array for name, array in sequential().items() if name[0] != "1"},

@@ -30,6 +30,10 @@ ARRAYS = {
     "shift": SHIFT,
     "means": MEANS,
     "variances": VARIANCES,
+    "b1 row": B1[np.newaxis],
+    "b2 row": B2[np.newaxis],
+    "shape": np.array([-1, 3]),
+    "other shape": np.array([3, -1]),
 }
 
 
@@ -75,6 +79,11 @@ CHAINS: dict[str, list[onnx.NodeProto]] = {
         make_node("Selu", ["b"], ["c"]),
         make_node("Gemm", ["c", "w2", "b2"], ["y"]),
     ],
+    "as scikit-learn's converter writes them": chain(
+        ("Cast", [], {"to": TensorProto.FLOAT}),
+        *(("MatMul", ["w1"]), ("Add", ["b1 row"]), ("Relu", []), ("MatMul", ["w2"]), ("Add", ["b2 row"])),
+        ("Reshape", ["shape"]),
+    ),
     "silu": [
         make_node("Gemm", ["x", "w1", "b1"], ["v0"]),
         make_node("Sigmoid", ["v0"], ["share"]),

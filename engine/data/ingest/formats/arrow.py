@@ -12,6 +12,7 @@ import pyarrow.ipc
 import pyarrow.parquet
 import pyarrow.types
 
+from nabla.engine.data.ingest.formats.categoricals import Categoricals, find_categoricals, mark_categories
 from nabla.engine.data.ingest.formats.decompression import reject_unreadable
 from nabla.engine.data.ingest.formats.types import check_names, is_text, storage_type, to_numpy
 from nabla.engine.data.ingest_options import ProgressTracker
@@ -41,8 +42,9 @@ def read_arrow_batches(path: Path, field: str, tracker: ProgressTracker) -> Iter
         with path.open("rb") as file:
             is_file = file.read(len(FILE_MAGIC)) == FILE_MAGIC
         items = _read_file(path, tracker) if is_file else _read_stream(path, field, tracker)
-        check_names(next(items).names, field)  # raises UnicodeDecodeError for names that are not UTF-8
-    yield from _validate_batches(items, field, _DAMAGED_ARROW, tracker)
+        schema = next(items)
+        check_names(schema.names, field)  # raises UnicodeDecodeError for names that are not UTF-8
+    yield from _validate_batches(items, field, _DAMAGED_ARROW, tracker, find_categoricals(schema))
 
 
 def read_parquet_batches(path: Path, field: str, tracker: ProgressTracker) -> Iterator[pa.RecordBatch]:
@@ -54,7 +56,8 @@ def read_parquet_batches(path: Path, field: str, tracker: ProgressTracker) -> It
         text = [column.name for column in schema if is_text(column.type)]
         if text:  # a short file may repeat a long text many times; as a dictionary it stays short
             file = _open_parquet(path, text)
-    yield from _validate_batches(_read_parquet(path, file, tracker), field, _DAMAGED_PARQUET, tracker)
+    batches = _read_parquet(path, file, tracker)
+    yield from _validate_batches(batches, field, _DAMAGED_PARQUET, tracker, find_categoricals(schema))
 
 
 def iter_mapped_batches(path: Path, columns: Sequence[int] = ()) -> Iterator[pa.RecordBatch]:
@@ -146,7 +149,7 @@ def _read_parquet(path: Path, file: Any, tracker: ProgressTracker) -> Iterator[p
 
 
 def _validate_batches(
-    batches: Iterator[pa.RecordBatch], field: str, message: str, tracker: ProgressTracker
+    batches: Iterator[pa.RecordBatch], field: str, message: str, tracker: ProgressTracker, categoricals: Categoricals
 ) -> Iterator[pa.RecordBatch]:
     while True:
         with reject_unreadable(field, message):
@@ -155,6 +158,7 @@ def _validate_batches(
                 batch.validate(full=True)
         if batch is None:
             return
+        batch = mark_categories(batch, categoricals, _direct_value_bytes)
         for expanded in _expand_batch(batch, field):
             tracker.add_decompressed(expanded.nbytes, field)
             yield expanded
@@ -224,7 +228,9 @@ def _lengths_to_numpy(lengths: pa.Array) -> npt.NDArray[np.int64]:
 
 
 def _expand_columns(batch: pa.RecordBatch) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays([_expand_column(column) for column in batch.columns], names=batch.schema.names)
+    columns = [_expand_column(column) for column in batch.columns]
+    fields = [field.with_type(column.type) for field, column in zip(batch.schema, columns, strict=True)]
+    return pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields))
 
 
 def _expand_column(column: pa.Array) -> pa.Array:

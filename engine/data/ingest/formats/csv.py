@@ -1,90 +1,95 @@
-"""CSV and its variants with other delimiters, parsed by Arrow in blocks, in several threads.
+"""CSV and its variants with other delimiters, parsed by Arrow in blocks, in several threads."""
 
-A quotation mark opens a quoted cell only at the beginning of a cell; delimiters and line ends then belong to the cell
-until it is closed. Any other quotation mark is a plain character, as in 5" pipe. Arrow and Python's csv module agree.
-"""
-
-import codecs
 import csv
 import io
 import re
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-from functools import cache
-from itertools import chain
+from dataclasses import replace
+from itertools import chain, islice
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute
 import pyarrow.csv
 import pyarrow.types
 
 from nabla.engine.data.ingest.formats.byte_stream import (
-    MAX_LINE_BYTES,
     ByteStream,
     LineBlock,
-    end_of_last_line,
     read_line_blocks,
+)
+from nabla.engine.data.ingest.formats.csv_dialect import (
+    LineFilter,
+    are_row_numbers,
+    count_cells,
+    detect_delimiter,
+    detect_header,
+    find_last_row_end,
+    find_unclosed_row,
+    has_padded_number,
+    split_first_line,
+    split_separator_line,
 )
 from nabla.engine.data.ingest.formats.decompression import transcode_to_utf8
 from nabla.engine.data.ingest.formats.types import (
     ColumnTypes,
     ColumnTypesChanged,
+    ReadHints,
     check_names,
     check_width,
     common_type,
     is_date,
+    not_utf8,
 )
 from nabla.engine.data.ingest.prefetch import MAX_THREADS, map_ordered
+from nabla.engine.data.ingest_options import CsvFormat
 from nabla.engine.errors import InvalidInput
 
 _NEWLINE, _QUOTE = b"\n", b'"'
-_DELIMITERS = b",;\t|"
 _NON_EMPTY = re.compile(rb"[^\r\n]")
-_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
+# Rows that tell whether the first line names the columns.
+_SNIFFED_ROWS = 50
+_SNIFFED_BYTES = 2**16
+# The beginning of a block, in which codes such as 007 are looked for.
+_EXAMINED_BYTES = 2**20
+# A code that Arrow reads as a missing value.
+_CODE_THAT_IS_MISSING = b"NA"
+# Codes such as those of countries, among which NA is one too (Namibia).
+_TWO_LETTER_CODE = r"^[A-Z]{2}$"
 _NULL_TEXTS = pa.array(sorted({"", *pa.csv.ConvertOptions().null_values}), pa.string())
+_NULL_TEXTS_OF_CODES = [text for text in pa.csv.ConvertOptions().null_values if text != "NA"]
 # Columns that are parsed at once: Arrow needs some 10 kB for each.
 _COLUMN_GROUP = 5000
-# Bytes that are searched for quotation marks at once, so that they stay in the CPU cache.
-_SCAN_BYTES = 2**16
 # The beginning of Arrow's messages: a number of the row within the block.
 _ARROW_ROW = re.compile(r"Row #\d+: ")
-# A last row that Python's csv module returns on its own only if all cells before it are closed.
-_SENTINEL = "end"
-# No cell is longer than the longest row. This limit of the csv module is global.
-csv.field_size_limit(MAX_LINE_BYTES + len(_SENTINEL))
+
+
+def detect_csv_format(
+    stream: ByteStream, field: str, *, format: CsvFormat, hints: ReadHints, named_columns: frozenset[str]
+) -> CsvFormat:
+    """Return the format with what was to be detected. Arguments and errors are those of `read_csv_batches`."""
+    parser, _ = _open_blocks(stream, field, format, hints, named_columns)
+    return replace(format, delimiter=parser.delimiter, header=parser.has_header)
 
 
 def read_csv_batches(
-    stream: ByteStream,
-    field: str,
-    *,
-    delimiter: str | None,
-    header: bool | None,
-    types: ColumnTypes,
-    text_columns: frozenset[str],
+    stream: ByteStream, field: str, *, format: CsvFormat, hints: ReadHints, named_columns: frozenset[str]
 ) -> Iterator[pa.RecordBatch]:
     """Yield the rows of a table.
 
     Args:
         stream: The text, in UTF-8 or UTF-16.
         field: Field to name in errors.
-        delimiter: None detects it from the first line.
-        header: Whether the first line names the columns; None detects it.
-        types: Types of columns, as far as they are known; the others are inferred from the first block.
-        text_columns: Columns that are read as text even if all values are numbers.
+        format: How it is divided into cells.
+        hints: What is known of the table; types that are not are inferred from the first block.
+        named_columns: Columns that are known to exist.
 
     Raises:
         InvalidInput: The text is not a table.
         ColumnTypesChanged: A later block has other types.
     """
-    dialect = _Dialect(delimiter)
-    blocks = read_line_blocks(transcode_to_utf8(stream, field), field, dialect.find_last_row_end)
-    first = next(blocks, None)
-    if first is None:
-        raise InvalidInput(field, "There is no data: the file is empty.")
-    parser = _BlockParser(first, field, dialect.detect_delimiter(first.content), header, types, text_columns)
+    parser, blocks = _open_blocks(stream, field, format, hints, named_columns)
     row_blocks = (block for block in chain((parser.first_rows,), blocks) if _NON_EMPTY.search(block.content))
     if (first_rows := next(row_blocks, None)) is None:
         return
@@ -92,6 +97,22 @@ def read_csv_batches(
     with closing(map_ordered(parser.parse, chain((first_rows,), row_blocks), MAX_THREADS)) as parsed:
         for batches in parsed:
             yield from batches
+
+
+def _open_blocks(
+    stream: ByteStream, field: str, format: CsvFormat, hints: ReadHints, named_columns: frozenset[str]
+) -> "tuple[_BlockParser, Iterator[LineBlock]]":
+    """Return a parser that has seen the first block, and the blocks after it."""
+    dialect = _Dialect(format.delimiter)
+    text = transcode_to_utf8(stream, field, hints.encoding)
+    if format.skip_rows or format.comment is not None:
+        text = LineFilter(text, format.skip_rows, format.comment)
+    blocks = read_line_blocks(text, field, dialect.find_last_row_end)
+    first = next(blocks, None)
+    if first is None:
+        raise InvalidInput(field, "There is no data: the file is empty.")
+    delimiter = dialect.detect_delimiter(first.content)
+    return _BlockParser(first, field, delimiter, format.header, hints, named_columns), blocks
 
 
 class _Dialect:
@@ -103,7 +124,8 @@ class _Dialect:
     def detect_delimiter(self, content: bytes) -> str:
         """Return the delimiter; `content` is the beginning of the text, the first time."""
         if self._delimiter is None:
-            self._delimiter = detect_delimiter(split_first_line(content)[0])
+            stated, rest = split_separator_line(content)
+            self._delimiter = stated or detect_delimiter(rest)
         return self._delimiter
 
     def find_last_row_end(self, content: bytes) -> int:
@@ -119,22 +141,34 @@ class _BlockParser:
         field: str,
         delimiter: str,
         header: bool | None,
-        types: ColumnTypes,
-        text_columns: frozenset[str],
+        hints: ReadHints,
+        named_columns: frozenset[str],
     ) -> None:
         """Read the names of the columns from the first line; `first_rows` is the rest of the block."""
         self._field = field
-        self._delimiter = delimiter
+        self.delimiter = delimiter
         self._check_text(first)
-        line, rest = split_first_line(first.content)
+        _, content = split_separator_line(first.content)
+        line, rest = split_first_line(content)
         cells = self._parse_first_line(line, first)
         if not any(cells):
             raise InvalidInput(field, "There is no data: the first line names the columns.")
-        has_header = header if header is not None else not any(_NUMBER.fullmatch(cell) for cell in cells)
-        self._names = cells if has_header else [f"column_{number}" for number in range(1, len(cells) + 1)]
+        columns = self._sniff_columns(rest)
+        self.has_header = detect_header(cells, columns, named_columns) if header is None else header
+        self._names = cells if self.has_header else [f"column_{number}" for number in range(1, len(cells) + 1)]
+        # pandas and R write row numbers as a first column without a name.
+        self._row_number_columns: frozenset[str] = frozenset()
+        if not self._names[0]:
+            self._names = [_unused_name("column_1", self._names), *self._names[1:]]
+            if len(cells) > 1 and columns and are_row_numbers(columns[0]):
+                self._row_number_columns = frozenset(self._names[:1])
         check_names(self._names, field)
-        self._types: dict[str, pa.DataType] = {**dict.fromkeys(text_columns, pa.string()), **types}
-        content = rest if has_header else line + rest
+        self._decimal = hints.decimal
+        known_types = {**dict.fromkeys(hints.text_columns, pa.string()), **hints.types}
+        self._types = {name: known_types[name] for name in self._names if name in known_types}
+        self._code_columns: frozenset[str] = frozenset()
+        self._number_columns, self._known_code_columns = hints.number_columns, hints.code_columns
+        content = rest if self.has_header else line + rest
         skipped = len(first.content) - len(content)
         self.first_rows = LineBlock(content, skipped, 1 + first.content.count(_NEWLINE, 0, skipped), first.is_last)
 
@@ -149,6 +183,38 @@ class _BlockParser:
             if pyarrow.types.is_binary(type_):
                 raise self._not_utf8(block)
             self._types.setdefault(name, _column_type(type_))
+        self._types |= dict.fromkeys(self._find_padded_columns(block.content), pa.string())
+        self._code_columns = self._find_code_columns(block.content)
+
+    def _find_padded_columns(self, content: bytes) -> list[str]:
+        """Return the columns of digits of which some begin with a superfluous 0: codes such as 007."""
+        names = [
+            name for name in self._names if self._types.get(name) == pa.float64() and name not in self._number_columns
+        ]
+        if not names or not has_padded_number(content[:_EXAMINED_BYTES], self.delimiter):
+            return []
+        texts = self._read_columns(content, dict.fromkeys(names, pa.string()), names)
+        return [
+            name
+            for name, column in zip(names, texts.columns, strict=True)
+            if _are_padded(pa.compute.utf8_trim_whitespace(column.drop_null()))
+        ]
+
+    def _find_code_columns(self, content: bytes) -> frozenset[str]:
+        """Return the text columns whose values are two-letter codes, so that NA among them is not a missing value."""
+        texts = [name for name, type_ in self._types.items() if type_ == pa.string() and name in self._names]
+        codes: list[str] = []
+        if not texts or _CODE_THAT_IS_MISSING not in content:
+            return frozenset()
+        if self._known_code_columns is not None:
+            return self._known_code_columns.intersection(texts)
+        for name, column in zip(texts, self._read_columns(content, self._types, texts).columns, strict=True):
+            values = column.drop_null()
+            if column.null_count and len(values):
+                are_codes = pa.compute.match_substring_regex(pa.compute.unique(values), _TWO_LETTER_CODE)
+                if pa.compute.all(are_codes).as_py():
+                    codes.append(name)
+        return frozenset(codes)
 
     def parse(self, block: LineBlock) -> list[pa.RecordBatch]:
         """Return the rows of a block. Raises InvalidInput, ColumnTypesChanged."""
@@ -164,23 +230,34 @@ class _BlockParser:
         return batches
 
     def _read(self, content: bytes, types: ColumnTypes) -> pa.Table:
-        groups = [self._names[start : start + _COLUMN_GROUP] for start in range(0, len(self._names), _COLUMN_GROUP)]
+        kept = [name for name in self._names if name not in self._row_number_columns]
+        groups = [kept[start : start + _COLUMN_GROUP] for start in range(0, len(kept), _COLUMN_GROUP)]
         tables = [self._read_columns(content, types, names) for names in groups]
-        if len(tables) == 1:
+        if len(tables) == 1 and not self._code_columns:
             return tables[0]
-        return pa.table([column for table in tables for column in table.columns], self._names)
+        columns = dict(zip(kept, (column for table in tables for column in table.columns), strict=True))
+        if self._code_columns:
+            codes = [*self._code_columns]
+            columns |= dict(
+                zip(codes, self._read_columns(content, types, codes, _NULL_TEXTS_OF_CODES).columns, strict=True)
+            )
+        return pa.table(columns)
 
-    def _read_columns(self, content: bytes, types: ColumnTypes, names: list[str]) -> pa.Table:
+    def _read_columns(
+        self, content: bytes, types: ColumnTypes, names: list[str], null_values: list[str] | None = None
+    ) -> pa.Table:
         """Parse some columns in this thread alone; other threads parse other blocks."""
         return pa.csv.read_csv(
             pa.BufferReader(content),
             read_options=pa.csv.ReadOptions(column_names=self._names, block_size=len(content) + 1, use_threads=False),
-            parse_options=pa.csv.ParseOptions(delimiter=self._delimiter, newlines_in_values=_QUOTE in content),
+            parse_options=pa.csv.ParseOptions(delimiter=self.delimiter, newlines_in_values=_QUOTE in content),
             convert_options=pa.csv.ConvertOptions(
                 include_columns=names,
                 column_types={name: types[name] for name in names if name in types},
                 strings_can_be_null=True,
                 quoted_strings_can_be_null=False,
+                decimal_point=self._decimal,
+                null_values=null_values,
             ),
         )
 
@@ -192,7 +269,7 @@ class _BlockParser:
         numeric = {name for name, type_ in self._types.items() if type_ == pa.float64()}
         table = self._read(content, {**self._types, **dict.fromkeys(numeric, pa.string())})
         columns = [
-            _parse_numbers(column) if name in numeric else column
+            _parse_numbers(column, self._decimal) if name in numeric else column
             for name, column in zip(table.column_names, table.columns, strict=True)
         ]
         return pa.table(columns, table.column_names)
@@ -202,20 +279,32 @@ class _BlockParser:
         table = self._read(content, types)
         return {
             name: pa.float64()
-            if name not in types and pyarrow.types.is_string(column.type) and _is_numeric(column)
+            if name not in types and pyarrow.types.is_string(column.type) and _is_numeric(column, self._decimal)
             else column.type
             for name, column in zip(table.column_names, table.columns, strict=True)
         }
 
     def _parse_first_line(self, line: bytes, first: LineBlock) -> list[str]:
-        check_width(_count_cells(line, self._delimiter), self._field)
+        check_width(count_cells(line, self.delimiter), self._field)
         try:
-            row = next(csv.reader(io.StringIO(line.decode(), newline=""), delimiter=self._delimiter), [])
+            row = next(csv.reader(io.StringIO(line.decode(), newline=""), delimiter=self.delimiter), [])
         except UnicodeDecodeError:
             raise self._not_utf8(first) from None
         except csv.Error as error:
             raise InvalidInput(self._field, f"The first line does not name columns: {error}.") from error
-        return [cell.strip() for cell in row]
+        return [unicodedata.normalize("NFC", cell).strip() for cell in row]
+
+    def _sniff_columns(self, rest: bytes) -> list[tuple[str, ...]]:
+        """Return the cells of the first rows after the first line, by column; none if the rows cannot be parsed."""
+        start = rest[:_SNIFFED_BYTES]
+        end = find_last_row_end(start, self.delimiter)
+        text = (start[:end] or rest).decode("utf-8", "replace")
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=self.delimiter)
+        try:
+            rows = [row for row in islice(reader, _SNIFFED_ROWS) if row]
+        except csv.Error:
+            return []
+        return [tuple(cell.strip() for cell in column) for column in zip(*rows, strict=False)]
 
     def _check(self, block: LineBlock) -> None:
         self._check_text(block)
@@ -230,7 +319,7 @@ class _BlockParser:
 
     def _check_last_row(self, block: LineBlock) -> None:
         """Reject an unclosed quotation mark, which would make one cell of all rows after it."""
-        if block.is_last and (line := find_unclosed_row(block.content, self._delimiter)) is not None:
+        if block.is_last and (line := find_unclosed_row(block.content, self.delimiter)) is not None:
             raise InvalidInput(
                 self._field,
                 f"The row in line {block.line + line - 1} holds a quotation mark that opens a cell and is not closed.",
@@ -255,7 +344,16 @@ class _BlockParser:
             if name in detected
         }
         changed = {name: type_ for name, type_ in wider.items() if type_ != self._types[name]}
+        if not changed:  # Arrow infers a number that it cannot read as one, such as 0x1F
+            changed = {name: pa.string() for name in self._types if not self._is_readable(block.content, name)}
         return ColumnTypesChanged(changed) if changed else self._unreadable(block, error)
+
+    def _is_readable(self, content: bytes, name: str) -> bool:
+        try:
+            self._read_columns(content, self._types, [name])
+        except pa.ArrowInvalid:
+            return False
+        return True
 
     def _find_ragged_row(self, text: str, first_line: int) -> InvalidInput | None:
         """Return the error for the first row that does not have a cell for each column.
@@ -263,13 +361,17 @@ class _BlockParser:
         Arrow's `invalid_row_handler` counts rows, but errors name lines; these differ with blank lines and with line
         breaks in cells (`test_tables.test_rejected_tables`).
         """
-        rows = csv.reader(io.StringIO(text, newline=""), delimiter=self._delimiter)
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=self.delimiter)
         line = first_line
         try:
             for row in rows:
                 if row and len(row) != len(self._names):
+                    remedy = " If it is not a row of the table, remove it."
+                    if len(row) > len(self._names):
+                        remedy = " If lines precede the table, set skip_rows; every column needs a name."
                     return InvalidInput(
-                        self._field, f"Line {line} has {len(row)} cells; the table has {len(self._names)} columns."
+                        self._field,
+                        f"Line {line} has {len(row)} cells; the table has {len(self._names)} columns.{remedy}",
                     )
                 line = first_line + rows.line_num
         except csv.Error:
@@ -286,9 +388,18 @@ class _BlockParser:
             block.content.decode()
         except UnicodeDecodeError as error:
             byte += error.start
-        return InvalidInput(
-            self._field, f"The file is not UTF-8 text (byte {byte}); UTF-16 needs a byte order mark at its beginning."
-        )
+        return not_utf8(self._field, byte)
+
+
+def _are_padded(texts: pa.ChunkedArray) -> bool:
+    is_padded = pa.compute.any(pa.compute.match_substring_regex(texts, r"^0\d+$"), min_count=0)
+    return bool(is_padded.as_py() and pa.compute.all(pa.compute.match_substring_regex(texts, r"^\d+$")).as_py())
+
+
+def _unused_name(name: str, names: Sequence[str]) -> str:
+    while name in names:
+        name += "_"
+    return name
 
 
 def _column_type(type_: pa.DataType) -> pa.DataType:
@@ -299,102 +410,21 @@ def _column_type(type_: pa.DataType) -> pa.DataType:
     return type_ if types.is_boolean(type_) or is_date(type_) else pa.string()
 
 
-def _parse_numbers(texts: pa.ChunkedArray) -> pa.ChunkedArray:
+def _parse_numbers(texts: pa.ChunkedArray, decimal: str) -> pa.ChunkedArray:
     """Return texts as numbers; blank cells and the spellings of null are missing. Raises ArrowInvalid."""
     trimmed = pa.compute.utf8_trim_whitespace(texts)
     is_null = pa.compute.is_in(trimmed, _NULL_TEXTS)
-    return pa.compute.if_else(is_null, pa.scalar(None, trimmed.type), trimmed).cast(pa.float64())
+    numbers = pa.compute.if_else(is_null, pa.scalar(None, trimmed.type), trimmed)
+    if decimal != ".":
+        # A point must not become the decimal separator: 1.5 is then not a number.
+        numbers = pa.compute.replace_substring(pa.compute.replace_substring(numbers, ".", "?"), decimal, ".")
+    return numbers.cast(pa.float64())
 
 
-def _is_numeric(texts: pa.ChunkedArray) -> bool:
+def _is_numeric(texts: pa.ChunkedArray, decimal: str) -> bool:
     """Return whether there are numbers, and otherwise only blank cells."""
     try:
-        numbers = _parse_numbers(texts)
+        numbers = _parse_numbers(texts, decimal)
     except pa.ArrowInvalid:
         return False
     return bool(numbers.null_count < len(numbers))
-
-
-def split_first_line(text: bytes) -> tuple[bytes, bytes]:
-    """Return the first line that is not empty, whose quoted cells may span several, and the rest of the text."""
-    text = text.removeprefix(codecs.BOM_UTF8).lstrip(b"\r\n")
-    newline = _NEWLINE if _NEWLINE in text else b"\r"
-    for match in re.finditer(rb"%s|%s" % (_quoted_cells(_DELIMITERS).pattern, newline), text):
-        if match[0] == newline:
-            return text[: match.end()], text[match.end() :]
-    return text, b""
-
-
-def detect_delimiter(line: bytes) -> str:
-    """Return the delimiter that occurs most often outside the quoted cells of a line."""
-    unquoted = _quoted_cells(_DELIMITERS).sub(b"", line)
-    return max(_DELIMITERS.decode(), key=lambda delimiter: unquoted.count(delimiter.encode()))
-
-
-def _count_cells(line: bytes, delimiter: str) -> int:
-    return 1 + _quoted_cells(delimiter.encode()).sub(b"", line).count(delimiter.encode())
-
-
-@cache
-def _quoted_cells(delimiters: bytes) -> re.Pattern[bytes]:
-    return re.compile(rb'(?<![^%s\r\n])"(?:[^"]|"")*+"?' % re.escape(delimiters))
-
-
-def find_last_row_end(content: bytes, delimiter: str) -> int:
-    """Return the offset after the last newline outside a quoted cell; 0 if there is none.
-
-    The content begins where a row does. It is searched in windows for quotation marks, every second of which opens a
-    cell; if one of them does not stand where a cell begins, all rows are parsed instead.
-    """
-    if _QUOTE not in content:
-        return end_of_last_line(content)
-    begin = len(codecs.BOM_UTF8) if content.startswith(codecs.BOM_UTF8) else 0
-    values = np.frombuffer(content, np.uint8)
-    windows = range(begin, len(content), _SCAN_BYTES)
-    may_precede_cell = np.zeros(256, bool)
-    may_precede_cell[[ord(delimiter), *b'\n\r"']] = True  # a quotation mark: an escaped one within the cell
-    is_open = [0]  # whether a cell is open at the beginning of each window
-    for start in windows:
-        quotes = _find_byte(values, _QUOTE, start)
-        opening = quotes[is_open[-1] :: 2]
-        if not may_precede_cell[values[opening[opening > begin] - 1]].all():
-            return _find_last_row_end_by_parsing(content, begin, delimiter)
-        is_open.append((is_open[-1] + len(quotes)) % 2)
-    for start, is_open_at_start in zip(reversed(windows), is_open[-2::-1], strict=True):
-        newlines = _find_byte(values, _NEWLINE, start)
-        quotes_before = is_open_at_start + np.searchsorted(_find_byte(values, _QUOTE, start), newlines)
-        if (row_ends := newlines[quotes_before % 2 == 0]).size:
-            return int(row_ends[-1]) + 1
-    return 0
-
-
-def _find_byte(values: npt.NDArray[np.uint8], byte: bytes, start: int) -> npt.NDArray[np.intp]:
-    """Return the offsets of a byte in the window that begins at `start`."""
-    return start + np.flatnonzero(values[start : start + _SCAN_BYTES] == ord(byte))
-
-
-def _find_last_row_end_by_parsing(content: bytes, begin: int, delimiter: str) -> int:
-    offset = begin
-    ends_line = True
-
-    def lines() -> Iterator[str]:
-        nonlocal offset, ends_line
-        for line in io.StringIO(content[begin : content.rfind(_NEWLINE) + 1].decode("latin-1"), newline=""):
-            offset += len(line)
-            ends_line = line.endswith("\n")
-            yield line
-        yield _SENTINEL
-
-    previous_end = end = 0
-    for _ in csv.reader(lines(), delimiter=delimiter):
-        if ends_line:
-            previous_end, end = end, offset
-    return previous_end  # the last row is the sentinel, or an unclosed cell that swallowed it
-
-
-def find_unclosed_row(content: bytes, delimiter: str) -> int | None:
-    """Return the number of the line, from 1, in which the last row begins if it has an unclosed cell; else None."""
-    if not content.endswith(_NEWLINE):
-        content += _NEWLINE
-    end = find_last_row_end(content, delimiter)
-    return None if end == len(content) else 1 + content.count(_NEWLINE, 0, end)

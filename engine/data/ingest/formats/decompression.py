@@ -2,17 +2,25 @@
 
 import codecs
 import io
+import lzma
+import zipfile
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import ExitStack, contextmanager
+from typing import IO, Any, cast
 
 import pyarrow as pa
 
 from nabla.engine.data.ingest.formats.byte_stream import ByteStream, read_exactly
 from nabla.engine.data.ingest_options import ProgressTracker, SourceFile
+from nabla.engine.data.schema import format_names
 from nabla.engine.errors import InvalidInput
 
-_COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+_COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2", b"\xfd7zXZ\0": "xz"}
+_ZIP_MAGIC = b"PK\x03\x04"
+_MAGIC_BYTES = 6
+# Added to archives by macOS.
+_MACOS_DIRECTORY, _MACOS_FILE = "__MACOSX/", ".DS_Store"
 _UTF16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 _READ_BYTES = 2**20
 
@@ -89,8 +97,8 @@ class ChunkedFile(io.RawIOBase):
 class _DecompressedStream:
     """The content of a compressed file, counted against the size limit."""
 
-    def __init__(self, file: ChunkedFile, compression: str, tracker: ProgressTracker, field: str) -> None:
-        self._stream = pa.CompressedInputStream(pa.PythonFile(file, "r"), compression)
+    def __init__(self, stream: ByteStream, compression: str, tracker: ProgressTracker, field: str) -> None:
+        self._stream = stream
         self._compression, self._tracker, self._field = compression, tracker, field
 
     def read(self, size: int, /) -> bytes:
@@ -100,11 +108,11 @@ class _DecompressedStream:
         return content
 
 
-class _Utf16Stream:
-    """UTF-16 text as UTF-8."""
+class _TranscodedStream:
+    """Text in another encoding as UTF-8."""
 
     def __init__(self, source: "_CountedStream", encoding: str, field: str) -> None:
-        self._source, self._field = source, field
+        self._source, self._encoding, self._field = source, encoding, field
         self._stream = pa.transcoding_input_stream(pa.PythonFile(source, "r"), encoding, "utf-8")
 
     def read(self, size: int, /) -> bytes:
@@ -112,7 +120,10 @@ class _Utf16Stream:
             content: bytes = self._stream.read(min(size, _READ_BYTES))
         except UnicodeDecodeError as error:
             byte = self._source.bytes_read - len(error.object) + error.start
-            raise InvalidInput(self._field, f"The file is not UTF-16 text (byte {byte}).") from error
+            name = self._encoding.upper().removesuffix("-LE").removesuffix("-BE")
+            raise InvalidInput(self._field, f"The file is not {name} text (byte {byte}).") from error
+        except (UnicodeError, pa.ArrowException) as error:  # such as UTF-16 without a byte order mark
+            raise InvalidInput(self._field, f"The file is not {self._encoding} text: {error}.") from error
         return content
 
 
@@ -147,22 +158,62 @@ class _PrefixedStream:
 
 @contextmanager
 def open_source(source: SourceFile, tracker: ProgressTracker) -> Iterator[ByteStream]:
-    """Open a source, decompressed if it is compressed with gzip or zstd."""
-    with ChunkedFile(source, tracker) as file:
-        start = file.read(4)
+    """Open a source, decompressed if it is compressed with gzip, zstd, bz2 or xz, or a zip archive of one file.
+
+    Raises:
+        InvalidInput: An archive has several files, or cannot be read. Archives of arrays (.npz) are left as they are.
+    """
+    with ChunkedFile(source, tracker) as file, ExitStack() as stack:
+        start = file.read(_MAGIC_BYTES)
         file.seek(0)
         tracker.bytes_read -= len(start)
         compression = next((name for magic, name in _COMPRESSIONS.items() if start.startswith(magic)), None)
-        yield file if compression is None else _DecompressedStream(file, compression, tracker, source.field)
+        stream: ByteStream | None = None
+        if compression == "xz":
+            stream = stack.enter_context(lzma.LZMAFile(cast("IO[bytes]", file)))
+        elif compression is not None:
+            stream = pa.CompressedInputStream(pa.PythonFile(file, "r"), compression)
+        elif start.startswith(_ZIP_MAGIC):
+            compression, stream = "zip", _open_zip_member(file, source.field, stack)
+        yield (
+            file
+            if stream is None or compression is None
+            else _DecompressedStream(stream, compression, tracker, source.field)
+        )
 
 
-def transcode_to_utf8(stream: ByteStream, field: str) -> ByteStream:
-    """Return a text as UTF-8 if it begins with the byte order mark of UTF-16, otherwise unchanged."""
+def _open_zip_member(file: ChunkedFile, field: str, stack: ExitStack) -> ByteStream | None:
+    """Return the only file of an archive; None for an archive of arrays and a spreadsheet, which is one too."""
+    with reject_unreadable(field, "The zip archive is damaged, or its end is missing."):
+        try:
+            archive = stack.enter_context(zipfile.ZipFile(file))
+            names = [info.filename for info in archive.infolist() if not info.is_dir()]
+        except zipfile.BadZipFile as error:
+            raise ValueError from error
+    names = [name for name in names if not name.startswith(_MACOS_DIRECTORY) and not name.endswith(_MACOS_FILE)]
+    is_spreadsheet = any(name in ("[Content_Types].xml", "mimetype") or name.startswith("xl/") for name in names)
+    if is_spreadsheet or all(name.endswith(".npy") for name in names):
+        file.seek(0)
+        return None
+    if len(names) != 1:
+        raise InvalidInput(
+            field, f"The zip archive has {len(names)} files: {format_names(names, 5)}. Send one with a single file."
+        )
+    try:
+        return stack.enter_context(archive.open(names[0]))
+    except (RuntimeError, NotImplementedError) as error:
+        raise InvalidInput(field, f"The zip archive cannot be read: {error}.") from error
+
+
+def transcode_to_utf8(stream: ByteStream, field: str, encoding: str | None = None) -> ByteStream:
+    """Return a text as UTF-8, from an encoding or from UTF-16 if it begins with its byte order mark."""
     start = read_exactly(stream, 2)
-    encoding = _UTF16.get(start)
-    if encoding is None:
-        return _PrefixedStream(start, stream)
-    return _Utf16Stream(_CountedStream(stream, len(start)), encoding, field)
+    if start in _UTF16:
+        return _TranscodedStream(_CountedStream(stream, len(start)), _UTF16[start], field)
+    prefixed = _PrefixedStream(start, stream)
+    if encoding is None or codecs.lookup(encoding).name in ("utf-8", "ascii", "utf-8-sig"):
+        return prefixed
+    return _TranscodedStream(_CountedStream(prefixed, 0), encoding, field)
 
 
 @contextmanager
@@ -170,7 +221,7 @@ def reject_unreadable(field: str, message: str) -> Iterator[None]:
     """Raise InvalidInput for content that Arrow cannot read; disk I/O errors and memory errors pass unchanged."""
     try:
         yield
-    except (pa.ArrowException, ValueError, OSError) as error:
+    except (pa.ArrowException, ValueError, OSError, EOFError, lzma.LZMAError, zipfile.BadZipFile, zlib.error) as error:
         if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None):
             raise
         raise InvalidInput(field, message) from error

@@ -45,7 +45,7 @@ _SUFFIXES: dict[str, DataFormat] = {
     ".npy": "npy",
     ".npz": "npz",
 }
-_COMPRESSED_SUFFIXES = (".gz", ".zst", ".zstd")
+_COMPRESSED_SUFFIXES = (".gz", ".zst", ".zstd", ".bz2", ".xz", ".zip")
 
 
 def detect_format(source: SourceFile, start: bytes) -> DataFormat:

@@ -2,6 +2,7 @@
 
 import codecs
 import io
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -17,11 +18,14 @@ from nabla.engine.data.ingest.formats.decompression import transcode_to_utf8
 from nabla.engine.data.ingest.formats.types import (
     ColumnTypes,
     ColumnTypesChanged,
+    ReadHints,
     check_names,
     common_type,
     is_date,
+    not_utf8,
 )
 from nabla.engine.data.ingest.prefetch import prefetch
+from nabla.engine.data.schema import format_category
 from nabla.engine.errors import InvalidInput, TooLarge, quote
 from nabla.engine.typing import AnyArray
 
@@ -29,8 +33,9 @@ MAX_JSON_BYTES = 2**26
 # Arrow parses a block in chunks of this size; a value that is longer than a chunk is an error.
 _ARROW_CHUNK_BYTES = 2**20
 
+_STRING_OR_NAN = re.compile(rb'"(?:[^"\\]|\\.)*"|(?<![A-Za-z0-9_])NaN(?![A-Za-z0-9_])')
 _FIELDS = {"inputs", "targets", "labels", "weights"}
-_VALUE_KINDS = {bool: "a boolean", int: "a number", float: "a number", str: "text"}
+_VALUE_KINDS = {bool: "boolean", int: "number", float: "number", str: "text"}
 
 
 class _AnyObject(msgspec.Struct, gc=False):
@@ -45,9 +50,11 @@ _MATRIX, _VECTOR = msgspec.json.Decoder(list[list[float]]), msgspec.json.Decoder
 _LABELS = msgspec.json.Decoder(list[bool | int | str])
 
 
-def read_json(stream: ByteStream, field: str) -> ByteStream | dict[str, AnyArray | list[Any]]:
+def read_json(
+    stream: ByteStream, field: str, encoding: str | None = None
+) -> ByteStream | dict[str, AnyArray | list[Any]]:
     """Return the rows of a table as NDJSON, or arrays by field; labels are a list. Raises InvalidInput, TooLarge."""
-    text = read_exactly(transcode_to_utf8(stream, field), MAX_JSON_BYTES + 1).removeprefix(codecs.BOM_UTF8)
+    text = read_exactly(transcode_to_utf8(stream, field, encoding), MAX_JSON_BYTES + 1).removeprefix(codecs.BOM_UTF8)
     if len(text) > MAX_JSON_BYTES:
         raise TooLarge(
             field, f"JSON is accepted up to {MAX_JSON_BYTES} bytes; NDJSON, an object per line, may have any size."
@@ -55,6 +62,7 @@ def read_json(stream: ByteStream, field: str) -> ByteStream | dict[str, AnyArray
     try:
         if not text.isascii():
             text.decode()
+        text = _nan_to_null(text)
         if text.lstrip()[:1] == b"[":
             return _to_ndjson(_LIST.decode(text))
         members = _MEMBERS.decode(text)
@@ -62,13 +70,32 @@ def read_json(stream: ByteStream, field: str) -> ByteStream | dict[str, AnyArray
             return {name: _decode_array(raw, name) for name, raw in members.items()}
         return _columns_to_ndjson(members, field)
     except UnicodeDecodeError as error:
-        raise InvalidInput(field, f"The file is not UTF-8 text (byte {error.start}).") from error
+        raise not_utf8(field, error.start) from error
     except (msgspec.MsgspecError, RecursionError) as error:
+        if _begins_with_object(text):
+            return io.BytesIO(text)
         raise InvalidInput(
             field,
             "Expected JSON: a list of objects, an object of columns that are lists, or an object with inputs and "
             f"targets or labels ({error}).",
         ) from error
+
+
+def _begins_with_object(text: bytes) -> bool:
+    """Return whether the first of several lines is an object, as in NDJSON."""
+    first, _, rest = text.lstrip().partition(b"\n")
+    try:
+        _OBJECT.decode(first)
+    except (msgspec.MsgspecError, RecursionError):
+        return False
+    return bool(rest.strip())
+
+
+def _nan_to_null(text: bytes) -> bytes:
+    """Return JSON with null in place of NaN, which Python writes although JSON has no such number."""
+    if b"NaN" not in text:
+        return text
+    return _STRING_OR_NAN.sub(lambda match: b"null" if match[0] == b"NaN" else match[0], text)
 
 
 def _to_ndjson(rows: Iterable[msgspec.Raw | bytes]) -> ByteStream:
@@ -106,32 +133,32 @@ def _decode_array(raw: msgspec.Raw, name: str) -> AnyArray | list[Any]:
         raise InvalidInput(name, f"Expected a list of {expected} ({error}).") from error
 
 
-def read_ndjson_batches(
-    stream: ByteStream, field: str, types: ColumnTypes, text_columns: frozenset[str]
-) -> Iterator[pa.RecordBatch]:
+def read_ndjson_batches(stream: ByteStream, field: str, hints: ReadHints) -> Iterator[pa.RecordBatch]:
     """Yield the rows of a table.
 
     Args:
         stream: The text.
         field: Field to name in errors.
-        types: Types of columns, as far as they are known; the others are inferred from the first block.
-        text_columns: Columns whose values are not interpreted as dates.
+        hints: What is known of the table; types that are not are inferred from the first block.
+
+    Values of different kinds in one column, such as 1 and "a", are text, as in CSV.
 
     Raises:
         InvalidInput: A line is not an object, or the objects do not make a table.
         ColumnTypesChanged: A later block has other types or more columns.
     """
-    known: dict[str, pa.DataType] = dict(types)
+    known: dict[str, pa.DataType] = dict(hints.types)
     is_empty = True
-    for block in prefetch(read_line_blocks(transcode_to_utf8(stream, field), field)):
+    for block in prefetch(read_line_blocks(transcode_to_utf8(stream, field, hints.encoding), field)):
         content = block.content.removeprefix(codecs.BOM_UTF8) if block.line == 1 else block.content
+        content = _nan_to_null(content)
         if not content.strip():
             continue
         parser = _BlockParser(LineBlock(content, block.byte, block.line), field)
         parser.check_objects()
         if is_empty:
             for column in parser.parse({}).schema:
-                known.setdefault(column.name, _inferred_type(column, field, column.name in text_columns))
+                known.setdefault(column.name, _inferred_type(column, field, column.name in hints.text_columns))
             check_names(list(known), field)
             is_empty = False
         yield from parser.parse_as(known).to_batches()
@@ -175,7 +202,7 @@ class _BlockParser:
             changed = {name: type_ for name, type_ in wider.items() if type_ != types[name]}
             if changed:
                 raise ColumnTypesChanged(changed) from error
-            raise self._mixed_kinds() from error
+            raise self._unreadable() from error
         if added := [column for column in table.schema if column.name not in types]:
             new_types = {column.name: _inferred_type(column, self._field, False) for column in added}
             raise ColumnTypesChanged({**types, **new_types})
@@ -189,9 +216,54 @@ class _BlockParser:
             try:
                 return self._read(types, len(self._content) + 1)  # a line may be longer than a chunk
             except pa.ArrowInvalid:
+                if self._write_as_text(types):
+                    return self.parse(types)
                 if types:
                     raise
-            raise self._mixed_kinds() from error
+            raise self._unreadable() from error
+
+    def _write_as_text(self, types: ColumnTypes) -> bool:
+        """Rewrite the values of columns as text that have several kinds, or are to be text; return whether any do.
+
+        Raises InvalidInput for a value that is a list or an object.
+        """
+        rows = list(self._decode_rows())
+        kinds: dict[str, set[str]] = {}
+        for _, row in rows:
+            for name, value in row.items():
+                if value is not None:
+                    kinds.setdefault(name, set()).add(_VALUE_KINDS[type(value)])
+        as_text = {
+            name
+            for name, found in kinds.items()
+            if len(found) > 1 or (types.get(name) == pa.string() and found != {"text"})
+        }
+        if not as_text:
+            return False
+        for _, row in rows:
+            row.update({name: format_category(row[name]) for name in as_text & row.keys() if row[name] is not None})
+        lines = dict(rows)
+        count = self._content.count(b"\n") + 1
+        encode = msgspec.json.Encoder().encode
+        self._content = b"\n".join(
+            encode(lines[number]) if number in lines else b""
+            for number in range(self._first_line, self._first_line + count)
+        )
+        return True
+
+    def _decode_rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yield the rows with their lines. Raises InvalidInput for a value that is a list or an object."""
+        for line, text in self._lines():
+            try:
+                row = msgspec.json.decode(text)
+            except (msgspec.MsgspecError, RecursionError):
+                raise self._not_an_object(line) from None
+            for name, value in row.items():
+                if value is not None and type(value) not in _VALUE_KINDS:
+                    raise self._error(
+                        f"Line {line}, column {quote(name)}: expected a single value, got a list or an object."
+                    )
+            yield line, row
 
     def _read(self, types: ColumnTypes, chunk_bytes: int) -> pa.Table:
         schema = pa.schema(list(types.items())) if types else None
@@ -201,24 +273,7 @@ class _BlockParser:
             parse_options=pa.json.ParseOptions(explicit_schema=schema),
         )
 
-    def _mixed_kinds(self) -> InvalidInput:
-        """Return the error for the first value whose kind differs from those before it in its column."""
-        kinds: dict[str, str] = {}
-        for line, text in self._lines():
-            try:
-                row = msgspec.json.decode(text)
-            except (msgspec.MsgspecError, RecursionError):
-                return self._not_an_object(line)
-            for name, value in row.items():
-                kind = _VALUE_KINDS.get(type(value))
-                if kind is None and value is not None:
-                    return self._error(
-                        f"Line {line}, column {quote(name)}: expected a single value, got a list or an object."
-                    )
-                if kind is not None and kinds.setdefault(name, kind) != kind:
-                    return self._error(
-                        f"Line {line}, column {quote(name)}: got {kind}, but earlier rows have {kinds[name]}."
-                    )
+    def _unreadable(self) -> InvalidInput:
         return self._error(
             f"From line {self._first_line} on the objects do not make a table: a name occurs twice in an object, or a "
             "number is too large."
@@ -240,6 +295,8 @@ def _inferred_type(column: pa.Field, field: str, is_text_column: bool) -> pa.Dat
     types = pyarrow.types
     if types.is_nested(column.type):
         raise InvalidInput(field, f"The column {quote(column.name)} holds lists or objects; expected single values.")
+    if types.is_null(column.type) and is_text_column:
+        return pa.string()
     if types.is_null(column.type) or (types.is_integer(column.type) and not is_text_column):
         return pa.float64()
     if is_text_column and is_date(column.type):

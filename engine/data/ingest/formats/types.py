@@ -1,19 +1,63 @@
 """Types and names of table columns: stored types, common types, and conversion to NumPy."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.types
 
+from nabla.engine.data.ingest_options import Decimal
 from nabla.engine.data.schema import format_names
 from nabla.engine.errors import InvalidInput, quote, shorten
 from nabla.engine.typing import AnyArray
 
 MAX_COLUMNS = 100_000
+MAX_ATTEMPTS = 10
+"""Attempts to read a table, each of which may find wider types."""
+
+Result = TypeVar("Result")
+
+FALLBACK_ENCODING = "cp1252"
+"""Encoding of text that is not in UTF-8, if cleaning is to guess; Windows' for Western Europe."""
 
 ColumnTypes = Mapping[str, pa.DataType]
 """Known types to read columns as, by name."""
+
+
+@dataclass(frozen=True)
+class ReadHints:
+    """What is known about a file before it is read, from the options and from earlier passes over it.
+
+    Attributes:
+        types: Types to read columns as.
+        text_columns: Columns to read as text even if their values look like numbers or dates, such as 007.
+        number_columns: Columns that are known to hold numbers, even if they look like codes, such as 007.
+        code_columns: Columns in which NA is a value; None for those of two-letter codes.
+        decimal: The decimal separator of its numbers.
+        encoding: The encoding of its text; None stands for UTF-8, and for UTF-16 with a byte order mark.
+    """
+
+    types: ColumnTypes = field(default_factory=dict)
+    text_columns: frozenset[str] = frozenset()
+    number_columns: frozenset[str] = frozenset()
+    code_columns: frozenset[str] | None = None
+    decimal: Decimal = "."
+    encoding: str | None = None
+
+
+class NotUtf8(InvalidInput):
+    """Text is not in UTF-8, and its encoding is not known."""
+
+
+def not_utf8(field: str, byte: int) -> NotUtf8:
+    """Return the error for text whose byte `byte` cannot be UTF-8."""
+    return NotUtf8(
+        field,
+        f"The file is not UTF-8 text (byte {byte}). Set encoding, such as cp1252 or latin-1; UTF-16 needs a byte order "
+        "mark at its beginning.",
+    )
 
 
 class ColumnTypesChanged(Exception):
@@ -22,6 +66,40 @@ class ColumnTypesChanged(Exception):
     def __init__(self, types: dict[str, pa.DataType]) -> None:
         super().__init__(", ".join(types))
         self.types = types
+
+
+def read_adaptively(
+    read: Callable[[ReadHints], Result], hints: ReadHints, *, guesses_encoding: bool
+) -> tuple[Result, ReadHints]:
+    """Read a table, again with wider types or another encoding where it needs them.
+
+    Args:
+        read: Reads the table, or its beginning.
+        hints: Hints for the first attempt.
+        guesses_encoding: Whether text that is not in UTF-8 is read in `FALLBACK_ENCODING`.
+
+    Returns:
+        What `read` returned, and the hints with which it succeeded.
+
+    Raises:
+        InvalidInput: The table cannot be read.
+    """
+    for _ in range(MAX_ATTEMPTS):
+        try:
+            return read(hints), hints
+        except ColumnTypesChanged as changed:
+            hints = replace(hints, types={**hints.types, **changed.types})
+        except NotUtf8:
+            if not guesses_encoding or hints.encoding is not None:
+                raise
+            hints = replace(hints, encoding=FALLBACK_ENCODING)
+    raise too_many_attempts(hints)
+
+
+def too_many_attempts(hints: ReadHints) -> InvalidInput:
+    """Return the error for a table whose types change with every attempt to read it."""
+    columns = format_names([shorten(name) for name in hints.types])
+    return InvalidInput("file", f"The types of the columns {columns} change too often; state them with types.")
 
 
 def check_names(names: Sequence[str], field: str) -> None:

@@ -15,7 +15,7 @@ from nabla.engine.data.ingest.formats.byte_stream import (
     end_of_last_line,
     read_line_blocks,
 )
-from nabla.engine.data.ingest.formats.csv import find_last_row_end
+from nabla.engine.data.ingest.formats.csv_dialect import find_last_row_end
 from nabla.engine.data.ingest_options import IngestOptions, SourceFile
 from nabla.engine.errors import InvalidInput
 from tests.support.sandbox import Sandbox

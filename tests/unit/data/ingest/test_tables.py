@@ -111,7 +111,7 @@ def test_encodings(tmp_path: Path, encoding: str) -> None:
     ("content", "header", "names"),
     [
         (b"1,2\n3,4\n", None, ["column_1", "column_2"]),
-        (b"x,2\n3,4\n", None, ["column_1", "column_2"]),
+        (b"x,2\n3,4\n5,6\n", None, ["x", "2"]),
         (b"x,y\n3,4\n5,6\n", None, ["x", "y"]),
         (b"1,2\n3,4\n5,6\n", True, ["1", "2"]),
         (b"x,y\na,b\n", False, ["column_1", "column_2"]),
@@ -341,7 +341,9 @@ def test_ndjson_with_widening_numbers_and_late_columns(tmp_path: Path) -> None:
 
 def test_options_and_content_survive_json(tmp_path: Path) -> None:
     source = SourceFile((tmp_path,), "a.csv", "text/csv", "file")
-    options = IngestOptions("csv", True, ("a",), types={"b": "date"}, imputation={"b": "mean"}, classes=("a", 1, True))
+    options = IngestOptions(
+        "csv", True, target=("a",), types={"b": "date"}, imputation={"b": "mean"}, classes=("a", 1, True)
+    )
     for value in (source, options, ingest(tmp_path, FILES["csv"], target=("quality",)).content):
         text = msgspec.json.encode(value, enc_hook=str)
         assert msgspec.json.decode(text, type=type(value), dec_hook=lambda type, text: type(text)) == value
@@ -356,7 +358,19 @@ def test_options_and_content_survive_json(tmp_path: Path) -> None:
         (b"a,b\n1,2\n3\n", {"target": ("a",)}, "file", "Line 3 has 1 cells; the table has 2"),
         (b"a,b\n1,2\n\n3,4,5\n", {"target": ("a",)}, "file", "Line 4 has 3 cells; the table has 2"),
         (b'a,b\n1,"x\ny"\n3\n', {"target": ("a",)}, "file", "Line 4 has 1 cells"),
-        (b"a,b\n1,2\n3,x\n", {"target": ("b",)}, "file", "Row 2, column 'b': the value is 'x'; a number is expected"),
+        (b"a,b\n1,2\n3,4\n5\n6,7\n8,9\n", {"target": ("a",), "cleaning": "auto"}, "file", "Line 4 has 1 cells"),
+        (
+            b"a,b\n1,2,\n3,4,\n5,6,\n",
+            {"target": ("a",), "cleaning": "auto"},
+            "file",
+            "Line 2 has 3 cells.*needs a name",
+        ),
+        (
+            b"a,b\n1,2\n3,x\n",
+            {"target": ("b",)},
+            "target",
+            r"'b' holds text such as 'x' \(row 2\); numbers are expected",
+        ),
         (b"a,b\n1,2\n3,\n", {"target": ("b",)}, "file", "'b' has no value in row 2. Targets, labels and weights must"),
         (b"a,b\n1,nan\n2,3", {"target": ("b",)}, "file", "'b' has no value in row 1"),
         (b"a,b\n1,\n2,x", {"label": "b"}, "file", "'b' has no value in row 1"),
@@ -400,8 +414,8 @@ def test_options_and_content_survive_json(tmp_path: Path) -> None:
         (
             b"a,b\n1,2\n3,k\n",
             {"target": ("a",), "types": {"b": "number"}},
-            "file",
-            "Row 2, column 'b': the value is 'k'",
+            "types.b",
+            r"'b' holds text such as 'k' \(row 2\); numbers are expected",
         ),
         (b"a,b\n1,2\n", {"target": ("a",), "imputation": {"x": "mean"}}, "imputation", "no column 'x'"),
         (
@@ -437,7 +451,12 @@ def test_options_and_content_survive_json(tmp_path: Path) -> None:
         (b"a\n1\n", {"target": ("a",)}, "target", "No column is left"),
         (b"a,w\n1,1\n", {"target": ("a",), "weight": "w"}, "target", "No column is left"),
         (b"a,b\n1,2\n", {"label": "a", "weight": "a"}, "weight", "'a' is a target or label"),
-        (b"a,b,w\n1,2,x\n", {"target": ("a",), "weight": "w"}, "file", "column 'w': the value is 'x'; a number is"),
+        (
+            b"a,b,w\n1,2,x\n",
+            {"target": ("a",), "weight": "w"},
+            "weight",
+            r"'w' holds text such as 'x' \(row 1\); numbers are expected",
+        ),
         (b"a,b,w\n1,2,-1\n", {"target": ("a",), "weight": "w"}, "file", "column 'w': the weight is -1"),
         (b"a,b,w\n1,2,0\n", {"target": ("a",), "weight": "w"}, "weight", "at least 1 row must count"),
         (b"a,b\n1,x\n2,x\n", {"label": "b"}, "label", "only one class"),
@@ -455,7 +474,12 @@ def test_options_and_content_survive_json(tmp_path: Path) -> None:
         (b'a,b\n5" pipe,"x\ny"\n3,"y\n5,z\n', {"label": "b"}, "file", "row in line 4 .* mark .* not closed"),
         (b"{'a': 1}\n", {"target": ("a",), "format": "ndjson"}, "file", "Line 1 is not a JSON object"),
         (b'{"a": 1}\n[1]\n', {"target": ("a",)}, "file", "Line 2 is not a JSON object"),
-        (b'{"a": 1, "b": 2}\n{"a": "x", "b": 2}\n', {"target": ("b",)}, "file", "Line 2, column 'a': got text"),
+        (
+            b'{"a": 1, "b": 2}\n{"a": ["x"], "b": 2}\n',
+            {"target": ("b",)},
+            "file",
+            "Line 2, column 'a': expected a single",
+        ),
         (b'{"a": 1, "b": [2]}\n', {"target": ("a",), "format": "ndjson"}, "file", "'b' holds lists or objects"),
         (b'{"a": 1, "a": 2}\n', {"target": ("a",)}, "file", "do not make a table"),
         (b'{"a": 1, "b": "\xff"}\n', {"target": ("a",), "format": "ndjson"}, "file", "Line 1 is not UTF-8"),
@@ -495,7 +519,7 @@ def test_first_of_several_invalid_rows_is_reported(tmp_path: Path, stream: bool)
     texts[100:110] = [f"{digit}" * 10_000 for digit in range(10)]
     content = arrow_bytes({"x": numbers, "word": texts, "y": np.zeros(1000)}, stream=stream, batch_rows=10)
     with pytest.raises(InvalidInput, match=r"column 'word' holds texts of up to 10000") as error:
-        ingest(tmp_path, content, target=("y",))
+        ingest(tmp_path, content, target=("y",), exclude=("x",))
     assert error.value.problems[0][0] == "file"
     with pytest.raises(InvalidInput, match="Row 121, column 'x': the value is infinite"):
         ingest(tmp_path, content, target=("y",), features=("x",))
