@@ -1,6 +1,7 @@
 """Fixtures with running services, and the compilation of the engine before parallel test runs."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -29,6 +30,10 @@ def pytest_configure(config: pytest.Config) -> None:
             subprocess.Popen([sys.executable, "-m", "tests.support.precompile", dtype]) for dtype in get_args(DtypeName)
         ]
         assert [process.wait() for process in compilers] == [0] * len(compilers)
+
+
+# What a shell runs in the background ignores Ctrl-C, and so would the commands that tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

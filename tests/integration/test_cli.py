@@ -4,6 +4,7 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import httpx
@@ -41,7 +42,7 @@ def _processes_with_variable(variable: str) -> list[str]:
     return processes
 
 
-def _serve(data_dir: Path) -> subprocess.Popen[str]:
+def _serve(data_dir: Path) -> AbstractContextManager[subprocess.Popen[str]]:
     return start_nabla("serve", "--port", "0", "--data-dir", str(data_dir))
 
 

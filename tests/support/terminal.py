@@ -7,6 +7,8 @@ import select
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -37,16 +39,21 @@ def run_nabla(*arguments: str, **variables: str) -> subprocess.CompletedProcess[
     )
 
 
-def start_nabla(*arguments: str, **variables: str) -> subprocess.Popen[str]:
-    """Start the command without a terminal."""
-    return subprocess.Popen(
+@contextmanager
+def start_nabla(*arguments: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
+    """Start the command without a terminal, and kill it at the end of the block if it still runs."""
+    with subprocess.Popen(
         [NABLA, *arguments],
         env={**ENVIRONMENT, **variables},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 class Terminal:
