@@ -1,7 +1,7 @@
 """`nabla datasets`."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -24,6 +24,7 @@ from nabla.app.cli.options import (
     Types,
     Url,
     Yes,
+    drop_unset,
     parse_read,
     parse_types,
 )
@@ -66,21 +67,21 @@ def upload(
     json: Json = False,
 ) -> None:
     """Upload a file as a dataset. Large files resume when the connection breaks."""
-    options: dict[str, Any] = {
-        "target": target,
-        "label": label,
-        "features": features or None,
-        "exclude": exclude or None,
-        "types": parse_types(types),
-        "cleaning": "auto" if clean else None,
-        "weight": weight,
-        "imputation": imputation,
-        "name": name,
-        "unlabeled": unlabeled or None,
+    options = drop_unset(
+        target=target,
+        label=label,
+        features=features,
+        exclude=exclude,
+        types=parse_types(types),
+        cleaning="auto" if clean else None,
+        weight=weight,
+        imputation=imputation,
+        name=name,
+        unlabeled=unlabeled or None,
         **parse_read(read),
-    }
+    )
     with open_client(url, local) as client:
-        view = client.upload(file, **{option: value for option, value in options.items() if value is not None}).view
+        view = client.upload(file, **options).view
     for note in view.notes or ():
         log(note)
     if json:
@@ -104,18 +105,18 @@ def preview(
     json: Json = False,
 ) -> None:
     """Show how a file would be read, and what would be learned from it."""
-    options: dict[str, Any] = {
-        "target": target,
-        "label": label,
-        "task": "auto" if target else None,
-        "features": features or None,
-        "exclude": exclude or None,
-        "types": parse_types(types),
-        "cleaning": None if strict else "auto",
+    options = drop_unset(
+        target=target,
+        label=label,
+        task="auto" if target else None,
+        features=features,
+        exclude=exclude,
+        types=parse_types(types),
+        cleaning=None if strict else "auto",
         **parse_read(read),
-    }
+    )
     with open_client(url, local) as client:
-        view = client.preview(file, **{option: value for option, value in options.items() if value is not None})
+        view = client.preview(file, **options)
     if json:
         print_json(view)
         return

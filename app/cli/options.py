@@ -110,13 +110,10 @@ def parse_types(values: list[str] | None) -> dict[str, str] | None:
     Raises:
         typer.BadParameter: An option has no `=`.
     """
-    types = {}
     for value in values or ():
-        name, separator, type_ = value.rpartition("=")
-        if not separator:
+        if "=" not in value:
             raise typer.BadParameter(f"{value!r} is not COLUMN=TYPE, such as zip=category.", param_hint="--types")
-        types[name] = type_
-    return types or None
+    return dict(value.rsplit("=", 1) for value in values or ()) or None
 
 
 def parse_read(values: list[str] | None) -> dict[str, str]:
@@ -125,13 +122,16 @@ def parse_read(values: list[str] | None) -> dict[str, str]:
     Raises:
         typer.BadParameter: An option has no `=`.
     """
-    options = {}
     for value in values or ():
-        name, separator, text = value.partition("=")
-        if not separator:
+        if "=" not in value:
             raise typer.BadParameter(f"{value!r} is not NAME=VALUE, such as skip_rows=3.", param_hint="--read")
-        options[name.strip().replace("-", "_")] = text
-    return options
+    pairs = (value.split("=", 1) for value in values or ())
+    return {name.strip().replace("-", "_"): text for name, text in pairs}
+
+
+def drop_unset(**options: Any) -> dict[str, Any]:
+    """Return the options that have a value."""
+    return {name: value for name, value in options.items() if value not in (None, "", [])}
 
 
 def parse_hidden(value: str | None) -> list[int] | None:

@@ -3,7 +3,7 @@
 import shlex
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -23,6 +23,7 @@ from nabla.app.cli.options import (
     Target,
     Types,
     Url,
+    drop_unset,
     parse_hidden,
     parse_read,
     parse_types,
@@ -82,19 +83,19 @@ def train(
             "Name the column to predict: --target COLUMN, or --label COLUMN for classes in any case."
         )
     hidden_units = parse_hidden(hidden)
-    dataset_options = _drop_unset(
+    dataset_options = drop_unset(
         target=target,
         label=label,
         task="auto" if target else None,
-        features=features or None,
-        exclude=exclude or None,
+        features=features,
+        exclude=exclude,
         types=parse_types(types),
         imputation=imputation,
         cleaning=None if strict else "auto",
         name=name,
         **parse_read(read),
     )
-    job_options = _drop_unset(learning_rate=learning_rate, batch_size=batch_size, device=device)
+    job_options = drop_unset(learning_rate=learning_rate, batch_size=batch_size, device=device)
     with open_client(url, local) as client:
         with ExitStack() as cleanup:
             dataset = client.upload(file, **dataset_options)
@@ -122,10 +123,6 @@ def train(
         print_json({"job": job.view, "network": network.view, "evaluation": evaluation, "baselines": baselines})
     else:
         _print_summary(job.view, network, evaluation, baselines, file, test_split, local)
-
-
-def _drop_unset(**options: Any) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value not in (None, "", [])}
 
 
 def _split(dataset: Dataset, name: str, test_share: float, seed: int) -> tuple[Dataset, Dataset | None]:

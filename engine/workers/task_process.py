@@ -167,8 +167,7 @@ class TaskProcess:
                 case TaskFailed() as failure:
                     raise failure.to_error()
                 case result:
-                    # The process replies to a task with that task's type of result.
-                    return result  # type: ignore[return-value]
+                    return result  # type: ignore[return-value]  # of the type that the task has as its result
 
     def _reap(self, process: ChildProcess[_Reply], error: Exception) -> str:
         """End a process that failed with `error`, and return how it ended."""

@@ -259,7 +259,7 @@ def test_missing_categories_are_a_category_of_their_own(network: Network) -> Non
 
 
 def test_exported_network_predicts_the_same_from_dates_and_rare_categories(network: Network, tmp_path: Path) -> None:
-    onnxruntime = pytest.importorskip("onnxruntime")
+    onnxruntime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
     epoch = datetime.datetime(1970, 1, 1)
     moments = [row["day"] and datetime.datetime.fromisoformat(row["day"]) - epoch for row in PREDICTED]
     inputs = {

@@ -199,11 +199,11 @@ class FeatureStats:
 
     def describe_spellings(self) -> list[str]:
         """Return sentences about categories that have several spellings."""
+        if self.has_excess:
+            return []
         merged = [
             f"{' and '.join(sorted(texts))} are {name}" for name, texts in self._spellings.items() if len(texts) > 1
         ]
-        if self.has_excess:
-            return []
         sentences = []
         if merged:
             sentences.append(

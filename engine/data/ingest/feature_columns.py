@@ -160,9 +160,9 @@ def _select_imputation(feature: FeatureStats, options: IngestOptions) -> Imputat
     if options.imputation is None or isinstance(options.imputation, dict):
         if options.cleaning == "none" or options.unlabeled:
             return None
-        # Where all values are the same, only their absence tells rows apart.
-        is_distinct = feature.missing.count and (feature.type == "category" or feature.single_value is not None)
-        return "constant" if is_distinct else _IMPUTATION_BY_TYPE[feature.type]
+        # Categories that are missing are one of their own; of a single value, only its absence tells rows apart.
+        needs_own_value = feature.missing.count and (feature.type == "category" or feature.single_value is not None)
+        return "constant" if needs_own_value else _IMPUTATION_BY_TYPE[feature.type]
     if options.imputation == "constant":
         if feature.name in options.constants:
             return "constant"

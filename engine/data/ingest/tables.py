@@ -55,7 +55,7 @@ from nabla.engine.data.ingest.table_schema import (
 from nabla.engine.data.ingest.table_targets import store_targets
 from nabla.engine.data.ingest.task_detection import detect_task
 from nabla.engine.data.ingest.text_inference import TableFindings, TextCounts, infer_from_texts
-from nabla.engine.data.ingest.text_stats import TextChunk, TextStats, count_texts
+from nabla.engine.data.ingest.text_stats import TextStats, count_texts
 from nabla.engine.data.ingest.validation import (
     LabelEncoder,
     table_row_error,
@@ -186,7 +186,7 @@ class _MeasuredBatch:
     first_row: int
     last_row: int
     features: Sequence[ColumnChunkStats]
-    texts: Mapping[str, TextChunk]
+    texts: Mapping[str, TextStats]
     missing_rows: Mapping[str, RowIndices]
     labels: pa.Array | None
     rows_without_target: int

@@ -3,6 +3,7 @@
 The type of a column is inferred once all batches are counted; see `text_inference`.
 """
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -57,28 +58,25 @@ class TextExample:
         return f"{quote(self.text)} (row {self.first_row}{more})"
 
 
+_SUMS = (
+    "texts",
+    "ambiguous",
+    "leading_zeros",
+    "with_units",
+    "ambiguous_units",
+    "booleans",
+    "boolean_words",
+    "times",
+    "numbers",
+    "certain",
+    "dates",
+    "missing",
+)
+
+
 @dataclass
-class TextChunk:
-    """The texts of a column in one batch, counted by what they may be; see `TextStats`."""
-
-    texts: int = 0
-    numbers: dict[NumberFormat, int] = field(default_factory=dict)
-    certain: dict[NumberFormat, int] = field(default_factory=dict)
-    ambiguous: int = 0
-    leading_zeros: int = 0
-    with_units: int = 0
-    ambiguous_units: int = 0
-    booleans: int = 0
-    boolean_words: int = 0
-    times: int = 0
-    dates: dict[DateOrder, int] = field(default_factory=dict)
-    missing: dict[str, int] = field(default_factory=dict)
-    non_numeric: list[TextExample] = field(default_factory=list)
-    non_dates: list[TextExample] = field(default_factory=list)
-
-
 class TextStats:
-    """Counts of the texts of a column, by what they may be.
+    """Counts of the texts of a column, or of a batch of it, by what they may be.
 
     Attributes:
         texts: Texts that are not spellings of missing values.
@@ -97,37 +95,29 @@ class TextStats:
         is_plain_text: Whether so few texts are anything else that no more batches need to be counted.
     """
 
-    def __init__(self) -> None:
-        self.texts = self.ambiguous = self.leading_zeros = self.with_units = self.ambiguous_units = 0
-        self.booleans = self.boolean_words = self.times = 0
-        self.dates: dict[DateOrder, int] = dict.fromkeys(DATE_PATTERNS, 0)
-        self.numbers = dict.fromkeys(NUMBER_FORMATS, 0)
-        self.certain = dict.fromkeys(NUMBER_FORMATS, 0)
-        self.missing: dict[str, int] = {}
-        self.non_numeric: list[TextExample] = []
-        self.non_dates: list[TextExample] = []
-        self.is_plain_text = False
+    texts: int = 0
+    ambiguous: int = 0
+    leading_zeros: int = 0
+    with_units: int = 0
+    ambiguous_units: int = 0
+    booleans: int = 0
+    boolean_words: int = 0
+    times: int = 0
+    numbers: Counter[NumberFormat] = field(default_factory=Counter)
+    certain: Counter[NumberFormat] = field(default_factory=Counter)
+    dates: Counter[DateOrder] = field(default_factory=Counter)
+    missing: Counter[str] = field(default_factory=Counter)
+    non_numeric: list[TextExample] = field(default_factory=list)
+    non_dates: list[TextExample] = field(default_factory=list)
+    is_plain_text: bool = False
 
-    def add(self, chunk: TextChunk) -> None:
+    def add(self, other: "TextStats") -> None:
         """Add the counts of the next batch."""
-        self.texts += chunk.texts
-        self.ambiguous += chunk.ambiguous
-        self.leading_zeros += chunk.leading_zeros
-        self.with_units += chunk.with_units
-        self.ambiguous_units += chunk.ambiguous_units
-        self.booleans += chunk.booleans
-        self.boolean_words += chunk.boolean_words
-        self.times += chunk.times
-        for order, count in chunk.dates.items():
-            self.dates[order] += count
-        for counts, added in ((self.numbers, chunk.numbers), (self.certain, chunk.certain)):
-            for format, count in added.items():
-                counts[format] += count
-        for spelling, count in chunk.missing.items():
-            self.missing[spelling] = self.missing.get(spelling, 0) + count
-        _add_examples(self.non_numeric, chunk.non_numeric)
-        _add_examples(self.non_dates, chunk.non_dates)
-        recognized = max(self.booleans, *self.dates.values(), *self.numbers.values())
+        for name in _SUMS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        _add_examples(self.non_numeric, other.non_numeric)
+        _add_examples(self.non_dates, other.non_dates)
+        recognized = max((self.booleans, *self.dates.values(), *self.numbers.values()))
         self.is_plain_text = self.texts > 0 and recognized < _MIN_RECOGNIZED_SHARE * self.texts
 
     def are_numbers(self, format: NumberFormat) -> bool:
@@ -149,7 +139,9 @@ class TextStats:
         """The orders in which nearly all texts are dates; dates in ISO 8601 may stand among those of any order."""
         iso = self.dates["year_first"]
         counts = {
-            order: count if order == "year_first" else count + iso for order, count in self.dates.items() if count
+            order: count if order == "year_first" else count + iso
+            for order in DATE_PATTERNS
+            if (count := self.dates[order])
         }
         most = max(counts.values(), default=0)
         return tuple(order for order, count in counts.items() if count == most and self._are_nearly_all(count))
@@ -173,7 +165,7 @@ class TextStats:
 
         Without cleaning and with it, such a column is read as text.
         """
-        numbers = max(self.numbers.values())
+        numbers = max(self.numbers.values(), default=0)
         if self.leading_zeros or self.booleans == self.texts or numbers < _MIN_SHARE_OF_MIXED * self.texts:
             return None
         examples = format_names([example.describe() for example in self.non_numeric])
@@ -188,7 +180,7 @@ class TextStats:
         return f"In the column {quote(name)} these texts count as missing values: {spellings}."
 
 
-def count_texts(values: pa.Array, first_row: int, positions: RowIndices | None = None) -> TextChunk:
+def count_texts(values: pa.Array, first_row: int, positions: RowIndices | None = None) -> TextStats:
     """Count the texts of a batch by what they may be. Thread-safe.
 
     Args:
@@ -212,23 +204,23 @@ def count_texts(values: pa.Array, first_row: int, positions: RowIndices | None =
     with_units = ~_to_mask(pc.equal(stripped, _normalize_minus(trimmed))) & ~is_non_numeric
     dates = {order: _matches(trimmed, pattern) for order, pattern in DATE_PATTERNS.items()}
     is_date = np.logical_or.reduce([*dates.values()])
-    chunk = TextChunk(
+    stats = TextStats(
         texts=total(present),
-        numbers={format: total(mask) for format, mask in numbers.items()},
-        certain={format: total(_matches(stripped, pattern)) for format, pattern in _CERTAIN.items()},
+        numbers=Counter({format: total(mask) for format, mask in numbers.items()}),
+        certain=Counter({format: total(_matches(stripped, pattern)) for format, pattern in _CERTAIN.items()}),
         ambiguous=total(_matches(stripped, _SINGLE_GROUP)),
         leading_zeros=total(_matches(stripped, _LEADING_ZERO)),
         booleans=total(_matches(trimmed, _BOOLEAN)),
         boolean_words=total(_matches(trimmed, _BOOLEAN_WORD)),
         times=total(_matches(trimmed, _TIME_OF_DAY)),
-        dates={order: total(mask) for order, mask in dates.items()},
+        dates=Counter({order: total(mask) for order, mask in dates.items()}),
         with_units=total(with_units),
         ambiguous_units=total(_matches(stripped, _SINGLE_POINT_GROUP) & with_units),
     )
-    chunk.certain[POINT] += total(_matches(stripped, _HAS_POINT))
+    stats.certain[POINT] += total(_matches(stripped, _HAS_POINT))
     for index in np.flatnonzero(is_missing)[:_MAX_SPELLINGS]:
         spelling = trimmed[index].as_py()
-        chunk.missing[spelling] = chunk.missing.get(spelling, 0) + int(counts[index])
+        stats.missing[spelling] += int(counts[index])
 
     def find_examples(mask: npt.NDArray[np.bool_]) -> list[TextExample]:
         examples = []
@@ -239,9 +231,9 @@ def count_texts(values: pa.Array, first_row: int, positions: RowIndices | None =
             examples.append(TextExample(trimmed[index].as_py(), int(counts[index]), first_row + row + 1))
         return examples
 
-    chunk.non_numeric = find_examples(is_non_numeric)
-    chunk.non_dates = find_examples(present & ~is_date)
-    return chunk
+    stats.non_numeric = find_examples(is_non_numeric)
+    stats.non_dates = find_examples(present & ~is_date)
+    return stats
 
 
 def _add_examples(examples: list[TextExample], added: list[TextExample]) -> None:
