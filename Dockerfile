@@ -16,11 +16,9 @@ COPY engine/ engine/
 RUN /packaging/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir wheels . \
  && /nabla/bin/pip install --no-cache-dir --no-deps wheels/*.whl \
  && /nabla/bin/pip uninstall --yes pip
-# Machine code for the processor of the build; on another one the service compiles again into the same directory.
-# The cache is keyed by the path of the source: here and with -P the installed package is compiled, not /build's.
-WORKDIR /
+# With -P, Python imports the installed package, not /build's.
 ENV NUMBA_CACHE_DIR=/compiled
-RUN /nabla/bin/python -P -c "from nabla.engine.training.devices import compile_training; compile_training()"
+RUN /nabla/bin/python -P -m nabla.engine.training.precompile --all-levels
 
 FROM python:3.13-slim-bookworm
 RUN useradd --system --uid 10001 --home-dir /data --shell /usr/sbin/nologin nabla \

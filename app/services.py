@@ -26,7 +26,6 @@ from nabla.engine.services.networks import ModelTransfer, NetworkService
 from nabla.engine.storage.data_dir import DataDir, remove_orphaned_files
 from nabla.engine.storage.journal import Journal
 from nabla.engine.storage.registry import Registry
-from nabla.engine.training.warmup import compile_predictions
 from nabla.engine.workers.task_process import TaskProcess, UnreadableFile
 from nabla.engine.workers.training_pool import Slot
 
@@ -52,7 +51,7 @@ class EngineServices:
         """Start the workers, and resume unfinished ingests, jobs and batch predictions."""
         self.jobs.start()
         self.datasets.recover()
-        threading.Thread(target=self._compile_when_ready, name="warm-up", daemon=True).start()
+        self.batch_predictions.start()
 
     def abort_requests(self) -> None:
         """Fail the requests that are waiting for a task process."""
@@ -68,12 +67,6 @@ class EngineServices:
         self.jobs.stop(shutdown_timeout)
         self.journal.close()
         self.data_dir.close()
-
-    def _compile_when_ready(self) -> None:
-        """Compile once a worker is ready: its cache then serves this process and that of batch predictions."""
-        self.jobs.ready.wait()
-        self.batch_predictions.start()
-        compile_predictions()
 
 
 @dataclass(frozen=True)

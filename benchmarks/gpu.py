@@ -21,9 +21,9 @@ from nabla.engine.data.loading import OpenDataset
 from nabla.engine.literals import Precision
 from nabla.engine.nn.cuda.backend import CudaBackend
 from nabla.engine.nn.cuda.launcher import Launcher
-from nabla.engine.nn.cuda.tracing import StepTrace
 from nabla.engine.nn.matmul import matmul_nn, matmul_nt, matmul_tn
 from nabla.engine.nn.network import Network
+from nabla.engine.nn.tracing import StepTrace
 from nabla.engine.training.config import TrainingSpec
 from nabla.engine.training.trainer import Trainer
 

@@ -24,7 +24,7 @@ from nabla.engine.data.loading import OpenDataset
 from nabla.engine.nn.architecture import Architecture, Layer
 from nabla.engine.nn.network import Network
 from nabla.engine.training.config import TrainingSpec
-from nabla.engine.training.devices import CpuDevice, compile_training
+from nabla.engine.training.devices import CpuDevice
 from nabla.engine.training.shuffling import choose_shuffle_block
 from nabla.engine.training.trainer import Trainer
 
@@ -110,7 +110,6 @@ def train(directory: str, mode: str) -> float:
     x, y = (np.asarray(np.load(Path(directory) / f"{name}.npy", mmap_mode="r")) for name in "xy")
     if mode == "in memory":
         x, y = (np.array(array[:_ROWS_IN_MEMORY]) for array in (x, y))
-    compile_training()
     layers = (Layer(4096, "relu"), Layer(4096, "relu"), Layer(OUTPUTS, "softmax"))
     architecture = Architecture(INPUTS, layers, "categorical_cross_entropy")
     block = choose_shuffle_block(len(x), BYTES_PER_ROW, _DATA_BYTES) if mode == "in blocks" else None

@@ -27,7 +27,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         compilers = [
-            subprocess.Popen([sys.executable, "-m", "tests.support.precompile", dtype]) for dtype in get_args(DtypeName)
+            subprocess.Popen([sys.executable, "-m", "nabla.engine.training.precompile", dtype])
+            for dtype in get_args(DtypeName)
         ]
         assert [process.wait() for process in compilers] == [0] * len(compilers)
 

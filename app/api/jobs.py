@@ -79,7 +79,11 @@ _STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 def _view(services: Services, job: Job) -> JobView:
     registry = services.registry
     return JobView.of(
-        job, registry.jobs.position(job), registry.jobs.unfinished_dependencies(job), services.jobs.is_pausing(job.id)
+        job,
+        registry.jobs.position(job),
+        registry.jobs.unfinished_dependencies(job),
+        services.jobs.is_pausing(job.id),
+        services.jobs.is_compiling(job),
     )
 
 

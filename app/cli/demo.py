@@ -44,7 +44,7 @@ def _run(epochs: int) -> int:
     images, labels = np.asarray(digits.data, np.float64) / 16, np.asarray(digits.target, np.int64)
     order = np.random.default_rng(_SEED).permutation(len(images))
     test, train = np.split(order, [int(_TEST_SHARE * len(order))])
-    console.print("Starting a service (up to a minute the first time, to compile the engine) …")
+    console.print("Starting a service …")
     with tempfile.TemporaryDirectory(prefix="nabla-demo-") as data_dir, local_client(Path(data_dir)) as client:
         console.print(f"The service is running at {client.url}.")
         console.print(f"Training on {len(train)} images of 8 × 8 pixels; {len(test)} are held out for the test.")

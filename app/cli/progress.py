@@ -1,7 +1,9 @@
 """Cost charts for terminals, and the progress of a job: a live display on terminals, occasional lines elsewhere."""
 
+import copy
 import math
 import sys
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -182,6 +184,7 @@ class _LiveDisplay:
         self._job = job
         self._last_epoch: EpochView | None = None
         self._epoch_seconds: deque[float] = deque(maxlen=_PACE_EPOCHS)
+        self._compiling, self._next_refresh = False, 0.0
 
     def update(self, epoch: EpochView | None) -> None:
         if epoch is not None:
@@ -193,13 +196,23 @@ class _LiveDisplay:
         epochs_done = self._last_epoch.epoch if self._last_epoch else job.epoch
         row = Table.grid(padding=(0, 2))
         row.add_row(
-            Text(job.state, style=_STATE_STYLES.get(job.state, "bold")),
+            Text("compiling" if self._is_compiling() else job.state, style=_STATE_STYLES.get(job.state, "bold")),
             ProgressBar(job.view.epochs, epochs_done, width=24),
             f"{epochs_done}/{job.view.epochs} epochs",
             *self._metrics(job.view.epochs - epochs_done),
         )
         costs = [point.cost for point in job.cost_curve.points]
         return Group(row, Text(sparkline(costs, _SPARKLINE_WIDTH), style="cyan"))
+
+    def _is_compiling(self) -> bool:
+        """Return whether code for the network is compiled, which no event tells, before the first epoch."""
+        if self._last_epoch is not None or self._job.state != "running":
+            return False
+        if time.monotonic() >= self._next_refresh:
+            self._next_refresh = time.monotonic() + 1.0
+            # A copy: the job itself is updated by the events.
+            self._compiling = copy.copy(self._job).refresh().view.compiling
+        return self._compiling
 
     def _metrics(self, epochs_left: int) -> list[str]:
         epoch, metrics = self._last_epoch, []

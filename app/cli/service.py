@@ -19,8 +19,7 @@ from nabla.app.schemas.common import DeviceView, SlotView
 
 devices_app = typer.Typer(add_completion=False)
 
-# The first start on a machine compiles the engine.
-_START_TIMEOUT = 300.0
+_START_TIMEOUT = 120.0
 
 
 @contextmanager
@@ -38,7 +37,7 @@ def open_client(url: str, local: bool) -> Iterator[Client]:
     from nabla.app.settings import Settings
 
     data_dir = Settings().data_dir
-    log(f"Starting a service on {data_dir.absolute()} (up to a minute the first time) …")
+    log(f"Starting a service on {data_dir.absolute()} …")
     with local_client(data_dir) as client:
         yield client
 

@@ -141,7 +141,8 @@ class PredictionBatcher:
         if not batch.slices:
             del self._queues[network]
             return
-        if batch.row_count * network.architecture.parameters < _MAX_INLINE_MULTIPLY_ADDS:
+        multiply_adds = batch.row_count * network.architecture.parameters
+        if multiply_adds < _MAX_INLINE_MULTIPLY_ADDS and network.is_compiled:  # compiling takes seconds
             computed: asyncio.Future[Matrix] = loop.create_future()
             try:
                 computed.set_result(_compute(network, batch))

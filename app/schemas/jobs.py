@@ -31,7 +31,7 @@ _EXAMPLE: dict[str, JsonValue] = {
     "device": "auto",
     "checkpoints": {"epochs": 100},
 }
-TRANSIENT_FIELDS = {"queue_position", "blocked_by", "pausing"}
+TRANSIENT_FIELDS = {"queue_position", "blocked_by", "pausing", "compiling"}
 """Fields of `JobView` that depend on other jobs or on pending requests, and so are not part of recorded states."""
 
 
@@ -203,6 +203,13 @@ class JobView(TrainingFields):
     owned_datasets: Annotated[list[str], Field(description="Datasets that are deleted together with the job.")]
     blocked_by: list[str] = Field(default=[], description="The jobs of `depends_on` that are not finished.")
     pausing: Annotated[bool, Field(description="A pause was requested; the job runs until it has been saved.")] = False
+    compiling: Annotated[
+        bool,
+        Field(
+            description="The job runs, and code for its network is being compiled, which takes seconds. That happens "
+            "once on a machine for each activation, cost and optimizer."
+        ),
+    ] = False
     network_id: str
     dataset_id: str
     epoch: Annotated[int, Field(description="Number of finished epochs.")]
@@ -239,7 +246,12 @@ class JobView(TrainingFields):
 
     @classmethod
     def of(
-        cls, job: "Job", queue_position: int | None = None, blocked_by: Sequence[str] = (), pausing: bool = False
+        cls,
+        job: "Job",
+        queue_position: int | None = None,
+        blocked_by: Sequence[str] = (),
+        pausing: bool = False,
+        compiling: bool = False,
     ) -> "JobView":
         """Return the view of a job; the other arguments are its `TRANSIENT_FIELDS`."""
         spec = job.spec
@@ -255,6 +267,7 @@ class JobView(TrainingFields):
             owned_datasets=list(job.owned_datasets),
             blocked_by=list(blocked_by),
             pausing=pausing,
+            compiling=compiling,
             network_id=job.network_id,
             dataset_id=job.dataset_id,
             epoch=job.epoch,

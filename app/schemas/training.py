@@ -84,7 +84,7 @@ class Nadam(RequestModel):
 
 
 class Lbfgs(RequestModel):
-    """SciPy's L-BFGS, for small data. float64 is recommended.
+    """L-BFGS with the line search of Moré and Thuente, for small data. float64 is recommended.
 
     Each epoch is one iteration over all training rows; there are no mini-batches and no learning rate.
     """

@@ -9,10 +9,11 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
-from benchmarks.support.workloads import WORKLOADS, Array, Workload
+from benchmarks.support.workloads import WORKLOADS, Workload
 
 TrainEpoch = Callable[[], float]
 """Trains an epoch and returns its mean cost."""
@@ -46,33 +47,27 @@ def nabla(workload: Workload, cores: int | None = None) -> TrainEpoch:
 
 def gemm(workload: Workload) -> TrainEpoch:
     """Return the matrix products of the steps alone on one thread: the lower bound for an engine on this BLAS."""
-    from numba import njit
+    from nabla.engine.nn.blas import limit_blas_threads
+    from nabla.engine.nn.compiled_step import CompiledStep
+    from nabla.engine.nn.matmul import matmul_nn, matmul_nt, matmul_tn
+    from nabla.engine.nn.tracing import StepTrace
 
-    from nabla.engine.nn.matmul import limit_blas_threads
-
-    architecture = workload.architecture
     limit_blas_threads()
+    generator, trace, m = np.random.default_rng(1), StepTrace(), workload.batch
 
-    @njit(nogil=True)
-    def products(
-        a: Array, w: Array, z: Array, delta: Array, gradient: Array, propagated: Array, has_delta: bool
-    ) -> None:
-        np.dot(a, w.T, z)
-        np.dot(delta.T, a, gradient)
-        if has_delta:  # the first layer propagates none
-            np.dot(delta, w, propagated)
+    def allocate(*shape: int) -> Any:
+        return trace.array(generator.random(shape, np.float32))
 
-    generator = np.random.default_rng(1)
-    buffers = []
-    for layer, (inputs, units) in enumerate(architecture.shapes):
-        shapes = [(workload.batch, inputs), (units, inputs), (workload.batch, units), (workload.batch, units)]
-        a, w, z, delta = (generator.random(shape, np.float32) for shape in shapes)
-        buffers.append((a, w, z, delta, np.empty_like(w), np.empty_like(a), layer > 0))
+    for layer, (inputs, units) in enumerate(workload.architecture.shapes):
+        a, w, z = allocate(m, inputs), allocate(units, inputs), allocate(m, units)
+        matmul_nt(a, w, z)
+        matmul_tn(z, a, allocate(units, inputs))
+        if layer:  # the first layer propagates no deltas
+            matmul_nn(z, w, allocate(m, inputs))
+    step = CompiledStep(trace)
 
     def epoch() -> float:
-        for _ in range(workload.steps):
-            for arrays in buffers:
-                products(*arrays)
+        step.run(workload.steps)
         return 0.0
 
     return epoch

@@ -1,4 +1,4 @@
-"""The architecture of a network: its validation, and its memory layout for compiled code."""
+"""The architecture of a network: its validation, and its memory layout."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,9 +11,8 @@ import numpy.typing as npt
 from nabla.engine.errors import InvalidInput
 from nabla.engine.literals import MAX_SEED, ActivationName, CostName, DtypeName, InitializerName
 from nabla.engine.nn.activations import ACTIVATIONS
-from nabla.engine.nn.compiled_layout import ERRORS, NO_OFFSET, REGRESSION, Buffers, CompiledLayout
 from nabla.engine.nn.initializers import INITIALIZERS
-from nabla.engine.nn.jit import switch_index
+from nabla.engine.nn.layout import ERRORS, REGRESSION, Buffers, LayerLayout, NetworkLayout
 from nabla.engine.nn.losses import COSTS
 from nabla.engine.nn.optimizers import MAX_COEFFICIENTS
 
@@ -130,19 +129,16 @@ class Architecture:
         """Whether the inputs or any layer has dropout."""
         return bool(self.input_dropout) or any(layer.dropout for layer in self.layers)
 
-    def compiled_layout(self, metric_kind: int = REGRESSION) -> CompiledLayout:
-        """Return the layout of the network for compiled code.
+    def layout(self, metric_kind: int = REGRESSION) -> NetworkLayout:
+        """Return the layout of the network.
 
         Args:
             metric_kind: Metrics to accumulate besides the cost: REGRESSION, BINARY_ACCURACY or CATEGORICAL_ACCURACY.
         """
-        layout = _LayoutBuilder(self)
-        return CompiledLayout(
-            layers=np.array(layout.layers, np.int64),
-            dropout=np.array([self.input_dropout, *(layer.dropout for layer in self.layers[:-1])]),
-            cost=switch_index(self.cost, COSTS),
+        return NetworkLayout(
+            layers=tuple(_LayoutBuilder(self).layers),
+            cost=self.cost,
             cost_parameter=self.huber_delta,
-            cost_wrt_input=COSTS[self.cost].wrt_input,
             label_smoothing=self.label_smoothing,
             metric_kind=metric_kind,
         )
@@ -167,54 +163,48 @@ class Architecture:
         ]
 
 
-_ACTIVATION_INDICES = {name: switch_index(name, ACTIVATIONS) for name in ACTIVATIONS}
-
-
 class _LayoutBuilder:
     """Assigns offsets to the parameters and buffers of each layer.
 
     Attributes:
-        layers: The rows of `CompiledLayout.layers`.
+        layers: The layouts of the layers.
         activations: Numbers per row of a mini-batch in the activations buffer.
         deltas: Numbers per row of a mini-batch in the deltas buffer.
     """
 
     def __init__(self, architecture: Architecture) -> None:
-        self.layers: list[tuple[int, ...]] = []
+        self.layers: list[LayerLayout] = []
         self.activations = architecture.inputs
         self.deltas = 0
-        parameters, statistics, previous_outputs, previous_dropout = 0, 0, 0, 0.0
+        parameters, statistics, outputs_offset, dropout = 0, 0, 0, architecture.input_dropout
         for (inputs, units), layer in zip(architecture.shapes, architecture.layers, strict=True):
-            weights_offset = parameters
-            biases_offset = weights_offset + units * inputs
-            parameters = biases_offset + units * (2 if layer.batch_norm else 1)
-            inputs_offset = self._reserve(inputs) if previous_dropout else previous_outputs
-            weighted_sum_offset = self._reserve(units)
-            normalized_offset = weighted_sum_offset
-            if layer.batch_norm:
-                weighted_sum_offset = self._reserve(units)
-            previous_outputs = (
-                self._reserve(units) if ACTIVATIONS[layer.activation].keeps_input else weighted_sum_offset
-            )
+            biases_offset = parameters + units * inputs
+            inputs_offset = self._reserve(inputs) if dropout and self.layers else outputs_offset
+            normalized_offset = self._reserve(units)
+            weighted_sums_offset = self._reserve(units) if layer.batch_norm else normalized_offset
+            keeps_input = ACTIVATIONS[layer.activation].keeps_input
+            outputs_offset = self._reserve(units) if keeps_input else weighted_sums_offset
             self.layers.append(
-                (
-                    inputs,
-                    units,
-                    _ACTIVATION_INDICES[layer.activation],
-                    weights_offset,
-                    biases_offset,
-                    biases_offset + units if layer.batch_norm else NO_OFFSET,
-                    statistics if layer.batch_norm else NO_OFFSET,
-                    inputs_offset,
-                    normalized_offset,
-                    weighted_sum_offset,
-                    previous_outputs,
-                    self.deltas,
+                LayerLayout(
+                    inputs=inputs,
+                    units=units,
+                    activation=layer.activation,
+                    dropout=dropout,
+                    weights_offset=parameters,
+                    biases_offset=biases_offset,
+                    gamma_offset=biases_offset + units if layer.batch_norm else None,
+                    statistics_offset=statistics if layer.batch_norm else None,
+                    inputs_offset=inputs_offset,
+                    normalized_offset=normalized_offset,
+                    weighted_sums_offset=weighted_sums_offset,
+                    outputs_offset=outputs_offset,
+                    deltas_offset=self.deltas,
                 )
             )
+            parameters = biases_offset + units * (2 if layer.batch_norm else 1)
             statistics += units if layer.batch_norm else 0
             self.deltas += units
-            previous_dropout = layer.dropout
+            dropout = layer.dropout
 
     def _reserve(self, size: int) -> int:
         """Reserve `size` numbers per row in the activations buffer and return their offset."""

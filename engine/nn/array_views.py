@@ -1,8 +1,5 @@
 """Views into flat vectors, and allocation of vectors staggered against 4-KByte aliasing.
 
-In compiled code a view is a pointer and sizes: no copy, no bounds check and no reference counting, which NumPy's own
-slices and reshapes cost in every step. The caller keeps the flat vector alive.
-
 An optimizer reads and writes several vectors at the same positions. If these begin at the same offset in a page, as
 large arrays do by default, the processor compares page offsets first, mistakes a load from one vector for a load of
 what has just been stored to another, and stalls: adam then takes three times as long. Source: Intel 64 and IA-32
@@ -14,8 +11,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from numba import types
-from numba.core import cgutils
 from numba.core.errors import TypingError
 from numba.extending import intrinsic, overload
 from numba.np import arrayobj
@@ -25,7 +20,6 @@ from nabla.engine.typing import Matrix, Vector
 Number = TypeVar("Number", bound=np.generic)
 
 # Numba ships no type annotations for these.
-_unpack_tuple: Any = cgutils.unpack_tuple
 _make_array: Any = arrayobj.make_array
 _populate_array: Any = arrayobj.populate_array
 
@@ -45,69 +39,28 @@ def flatten(matrix: npt.NDArray[Number]) -> npt.NDArray[Number]:
     return matrix.reshape(-1)
 
 
-def borrow(array: npt.NDArray[Number]) -> npt.NDArray[Number]:
-    """Return the array without reference counting; the caller keeps it alive.
-
-    Reference counts of arrays passed in from Python take a tenth of a small network's step.
-    """
-    return array
-
-
-def _type_view(flat: Any, offset: Any, shape: Any) -> Any:
-    """Return the type of a view and the generator of its code."""
-    if flat.layout != "C":
-        raise TypingError("views need a contiguous array")
-    view_type = flat.copy(ndim=len(shape))
+def _flatten_in_compiled_code(typing_context: Any, matrix: Any) -> Any:
+    """Return the type of the flat array and the generator of its code: no copy, no reference counting."""
+    if matrix.layout != "C":
+        raise TypingError("flatten needs a contiguous matrix")
+    vector_type = matrix.copy(ndim=1)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        source = _make_array(signature.args[0])(context, builder, arguments[0])
-        view = _make_array(view_type)(context, builder)
-        sizes = _unpack_tuple(builder, arguments[2])
-        strides = [source.itemsize]
-        for size in sizes[:0:-1]:
-            strides.insert(0, builder.mul(strides[0], size))
-        data = builder.gep(source.data, [arguments[1]])
-        _populate_array(view, data, sizes, strides, source.itemsize, meminfo=None)
-        return view._getvalue()
+        source = _make_array(matrix)(context, builder, arguments[0])
+        vector = _make_array(vector_type)(context, builder)
+        _populate_array(vector, source.data, [source.nitems], [source.itemsize], source.itemsize, meminfo=None)
+        return vector._getvalue()
 
-    return view_type(flat, types.intp, shape), generate
+    return vector_type(matrix), generate
 
 
-_compiled_view: Any = intrinsic(lambda typing, flat, offset, shape: _type_view(flat, offset, shape))
-
-
-@overload(vector_view)
-def _compile_vector_view(flat: Any, offset: Any, size: Any) -> Callable[[Any, Any, Any], Any]:
-    def compiled(flat: Any, offset: Any, size: Any) -> Any:
-        return _compiled_view(flat, offset, (size,))
-
-    return compiled
+_compiled_flatten: Any = intrinsic(_flatten_in_compiled_code)
 
 
 @overload(flatten)
 def _compile_flatten(matrix: Any) -> Callable[[Any], Any]:
     def compiled(matrix: Any) -> Any:
-        return _compiled_view(matrix, 0, (matrix.size,))
-
-    return compiled
-
-
-@overload(borrow)
-def _compile_borrow(array: Any) -> Callable[[Any], Any]:
-    def compiled(array: Any) -> Any:
-        return _compiled_view(array, 0, array.shape)
-
-    def unchanged(array: Any) -> Any:
-        return array
-
-    # An array that is not contiguous is returned as it is, with reference counting.
-    return compiled if array.layout == "C" else unchanged
-
-
-@overload(matrix_view)
-def _compile_matrix_view(flat: Any, offset: Any, rows: Any, columns: Any) -> Callable[[Any, Any, Any, Any], Any]:
-    def compiled(flat: Any, offset: Any, rows: Any, columns: Any) -> Any:
-        return _compiled_view(flat, offset, (rows, columns))
+        return _compiled_flatten(matrix)
 
     return compiled
 

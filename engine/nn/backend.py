@@ -7,10 +7,13 @@ import numpy as np
 import numpy.typing as npt
 
 from nabla.engine.nn import array_views
-from nabla.engine.nn.compiled_layout import COST, CompiledLayout
+from nabla.engine.nn.compiled_step import CompiledStep, run_compiled
+from nabla.engine.nn.layout import COST, NEXT_START, NetworkLayout
 from nabla.engine.nn.matmul_threads import MatmulThreads, SharingPolicy
 from nabla.engine.nn.network import Network
-from nabla.engine.nn.training_step import Examples, Optimization, add_penalty, evaluate_rows, train_steps
+from nabla.engine.nn.regularization import penalize
+from nabla.engine.nn.tracing import StepTrace
+from nabla.engine.nn.training_step import Examples, Optimization, evaluate_step, train_step
 from nabla.engine.typing import Float64Array, RowIndices, Vector
 
 
@@ -20,6 +23,9 @@ class TrainingBackend(Protocol):
     Steps update the network and the optimizer's moments and state. The host's arrays of these are current after
     `sync_to_host`; changes to them take effect with `sync_to_device`.
     """
+
+    def compile(self) -> None:
+        """Compile or load the kernels of all steps of the run, so that its first epoch does not wait for them."""
 
     def begin_epoch(self, order: RowIndices, optimization: Optimization) -> None:
         """Set the row order, learning rates and settings of the next epoch.
@@ -73,7 +79,7 @@ class TrainingSetup(NamedTuple):
     """
 
     network: Network
-    layout: CompiledLayout
+    layout: NetworkLayout
     optimization: Optimization
     batch_size: int
     training: tuple[Examples, RowIndices]
@@ -82,6 +88,16 @@ class TrainingSetup(NamedTuple):
 
 BackendFactory = Callable[[TrainingSetup], TrainingBackend]
 """Creates the backend of a training run on a device."""
+
+
+class StepVariant(NamedTuple):
+    """The properties in which the steps of a run differ."""
+
+    rows: int
+    trains: bool
+    tracks_gradient_norm: bool = False
+    l1: float = 0.0
+    l2: float = 0.0
 
 
 class CpuBackend:
@@ -101,13 +117,25 @@ class CpuBackend:
         self._buffers = architecture.allocate_buffers(setup.batch_size)
         self._training, self._order = setup.training
         self._validation = setup.validation
+        self._steps: dict[StepVariant, CompiledStep] = {}
+
+    def compile(self) -> None:
+        """Compile or load the kernels of all steps of the run."""
+        training = self._training_variant
+        variants = [training._replace(tracks_gradient_norm=True)]
+        if self._validation is not None:
+            variants.append(StepVariant(self._buffers.rows, trains=False))
+        for variant in variants:
+            CompiledStep(self._trace_step(variant))
 
     @property
-    def _model(self) -> tuple[Any, Any]:
-        return self._network.parameters, self._network.statistics
+    def _training_variant(self) -> StepVariant:
+        return StepVariant(self._buffers.rows, True, False, self._optimization.l1, self._optimization.l2)
 
     def begin_epoch(self, order: RowIndices, optimization: Optimization) -> None:
         """Set the row order, learning rates and settings of the next epoch."""
+        if order is not self._order:
+            self._steps.clear()
         self._order, self._optimization = order, optimization
 
     def train(self, first: int, last: int) -> None:
@@ -118,23 +146,52 @@ class CpuBackend:
             self._sharing.train(first, last, self._buffers.rows, self._train_steps)
 
     def _train_steps(self, first: int, last: int) -> None:
-        train_steps(
-            *self._model,
-            self._gradient,
-            self._optimization,
-            self._layout,
-            self._buffers,
-            self._training,
-            self._order,
-            first,
-            last,
-        )
+        self._run(first, last, len(self._order), self._training_variant)
 
     def evaluate(self, first: int, last: int) -> None:
         """Evaluate validation rows first to last, adding to the metric sums."""
         assert self._validation is not None
-        examples, rows = self._validation
-        evaluate_rows(*self._model, self._layout, self._buffers, examples, rows, first, last)
+        self._run(first, last, len(self._validation[1]), StepVariant(self._buffers.rows, trains=False))
+
+    def _run(self, first: int, last: int, rows: int, variant: StepVariant) -> None:
+        """Run the steps on rows first to last of `rows`; the last step of all rows is a variant of its own."""
+        self._buffers.cursor[NEXT_START] = first
+        batch_size = self._buffers.rows
+        full_steps = (last - first) // batch_size if last < rows else (last - first - 1) // batch_size
+        if full_steps:
+            self._step(variant).run(full_steps)
+        if (remaining := last - first - full_steps * batch_size) > 0:
+            self._step(variant._replace(rows=remaining, tracks_gradient_norm=variant.trains)).run()
+
+    def _step(self, variant: StepVariant) -> CompiledStep:
+        if variant not in self._steps:
+            self._steps[variant] = CompiledStep(self._trace_step(variant))
+        return self._steps[variant]
+
+    def _trace_step(self, variant: StepVariant) -> StepTrace:
+        trace = StepTrace()
+        parameters, statistics = trace.array(self._network.parameters), trace.array(self._network.statistics)
+        buffers: Any = trace.arrays(self._buffers)
+        if not variant.trains:
+            assert self._validation is not None
+            examples, rows = self._validation
+            evaluate_step(
+                parameters, statistics, self._layout, buffers, trace.arrays(examples), trace.array(rows), variant.rows
+            )
+            return trace
+        train_step(
+            parameters,
+            statistics,
+            trace.array(self._gradient),
+            trace.arrays(self._optimization),
+            self._layout,
+            buffers,
+            trace.arrays(self._training),
+            trace.array(self._order),
+            variant.rows,
+            variant.tracks_gradient_norm,
+        )
+        return trace
 
     def throttle(self) -> None:
         """Do nothing: steps are complete when `train` or `evaluate` returns."""
@@ -158,8 +215,8 @@ class CpuBackend:
     def penalty(self) -> float:
         """Return the l1 and l2 penalties of the current parameters, which are part of the cost."""
         sums = np.zeros_like(self._buffers.metric_sums)
-        optimization = self._optimization
-        add_penalty(self._network.parameters, self._gradient, self._layout, sums, optimization.l1, optimization.l2)
+        l1, l2 = self._optimization.l1, self._optimization.l2
+        run_compiled(penalize, self._network.parameters, self._gradient, self._layout.layers, sums, l1, l2, 1)
         return float(sums[COST])
 
     def sync_to_host(self) -> None:

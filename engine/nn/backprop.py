@@ -11,7 +11,8 @@ Shapes: a mini-batch has m rows; layer l has uˡ units; activations aˡ and delt
 Source: Nielsen, "Neural Networks and Deep Learning", chapter 2, whose column vectors are rows here. A layer with batch
 normalization works with γ x̂ + b instead of W a + b; dropout stands between a layer's outputs and the next one's inputs.
 
-All work happens in buffers allocated once per run: no step allocates memory.
+All work happens in buffers allocated once per run: no step allocates memory. The functions call kernels, so that with
+traced arrays they record a step.
 """
 
 from collections.abc import Callable
@@ -25,38 +26,18 @@ from nabla.engine.nn.batch_norm import (
     scale_by_gamma,
     update_running_stats,
 )
-from nabla.engine.nn.compiled_layout import (
-    ACTIVATION,
-    BIASES_OFFSET,
-    DELTA_OFFSET,
-    GAMMA_OFFSET,
-    INPUT_OFFSET,
-    INPUTS,
-    NORMALIZED_OFFSET,
-    OUTPUT_OFFSET,
-    STATISTICS_OFFSET,
-    UNITS,
-    WEIGHTED_SUM_OFFSET,
-    WEIGHTS_OFFSET,
-    Buffers,
-    CompiledLayout,
-)
-from nabla.engine.nn.jit import build_switch, device_kernel, jit_inline, with_name
+from nabla.engine.nn.jit import device_kernel
+from nabla.engine.nn.layout import Buffers, LayerLayout, NetworkLayout
 from nabla.engine.nn.losses import COSTS
-from nabla.engine.nn.matmul import matmul_batch_invariant, matmul_nn, matmul_nt, matmul_tn
+from nabla.engine.nn.matmul import matmul_nn, matmul_nt, matmul_tn
 from nabla.engine.nn.regularization import apply_dropout
 from nabla.engine.typing import Float64Array, Matrix, Vector
 
-_activate = build_switch("activate", [activation.forward for activation in ACTIVATIONS.values()])
-_activation_backward = build_switch("activation_backward", [activation.backward for activation in ACTIVATIONS.values()])
-_differentiate_cost = build_switch("differentiate_cost", [cost.differentiate for cost in COSTS.values()])
 
-
-@jit_inline
 def train_forward(
     parameters: Vector,
     statistics: Vector,
-    layout: CompiledLayout,
+    layout: NetworkLayout,
     buffers: Buffers,
     optimizer_state: Float64Array,
     seed: int,
@@ -70,95 +51,88 @@ def train_forward(
     Returns:
         aᴸ, shape (m, outputs).
     """
-    a = matrix_view(buffers.activations, 0, m, layout.layers[0, INPUTS])
-    for layer in range(layout.layers.shape[0]):
-        if layout.dropout[layer] > 0.0:
-            offset = layout.layers[layer, INPUT_OFFSET] * buffers.rows
-            masked = matrix_view(buffers.activations, offset, m, layout.layers[layer, INPUTS])
-            apply_dropout(a, optimizer_state, masked, seed, offset, layout.dropout[layer])
+    a = matrix_view(buffers.activations, 0, m, layout.layers[0].inputs)
+    for layer in layout.layers:
+        if layer.dropout > 0.0:
+            offset = layer.inputs_offset * buffers.rows
+            masked = matrix_view(buffers.activations, offset, m, layer.inputs)
+            apply_dropout(a, optimizer_state, masked, seed, offset, layer.dropout)
             a = masked
-        z = _weighted_sums(layout, buffers, layer, m)
-        matmul_nt(a, _weights(parameters, layout, layer), z)
-        statistics_offset = layout.layers[layer, STATISTICS_OFFSET]
-        if statistics_offset >= 0:
-            units = layout.layers[layer, UNITS]
-            mean, scale = (
-                vector_view(buffers.means, statistics_offset, units),
-                vector_view(buffers.scales, statistics_offset, units),
-            )
+        z = _normalized_view(layer, buffers, m)
+        matmul_nt(a, _weights_view(parameters, layer), z)
+        if layer.statistics_offset is not None:
+            mean = vector_view(buffers.means, layer.statistics_offset, layer.units)
+            scale = vector_view(buffers.scales, layer.statistics_offset, layer.units)
             normalize_batch(z, mean, scale)
-            update_running_stats(mean, scale, vector_view(statistics, 2 * statistics_offset, 2 * units), m)
-        a = _finish_layer(parameters, layout, buffers, layer, z)
+            update_running_stats(mean, scale, _statistics_view(statistics, layer, layer.statistics_offset), m)
+        a = _finish_layer(parameters, layer, buffers, z)
     return a
 
 
-Forward = Callable[[Vector, Vector, CompiledLayout, Buffers, int], Matrix]
+def forward(
+    parameters: Vector,
+    statistics: Vector,
+    layout: NetworkLayout,
+    buffers: Buffers,
+    m: int,
+    multiply: Callable[[Matrix, Matrix, Matrix], None] = matmul_nt,
+) -> Matrix:
+    """Run the forward pass of evaluation and prediction: no dropout, batch normalization by running statistics.
+
+    Args:
+        parameters: The parameters.
+        statistics: The running statistics.
+        layout: The layout of the network.
+        buffers: The buffers; that of activations begins with the inputs.
+        m: Number of rows.
+        multiply: Computes W a. With `matmul_batch_invariant`, the outputs of a row do not depend on the others, not
+            even in the last bit; m must then be a multiple of `matmul.ROW_TILE`.
+
+    Returns:
+        aᴸ, shape (m, outputs).
+    """
+    a = matrix_view(buffers.activations, 0, m, layout.layers[0].inputs)
+    for layer in layout.layers:
+        z = _normalized_view(layer, buffers, m)
+        multiply(a, _weights_view(parameters, layer), z)
+        if layer.statistics_offset is not None:
+            mean = vector_view(buffers.means, layer.statistics_offset, layer.units)
+            scale = vector_view(buffers.scales, layer.statistics_offset, layer.units)
+            running = _statistics_view(statistics, layer, layer.statistics_offset)
+            normalize_with_running_stats(z, mean, scale, running)
+        a = _finish_layer(parameters, layer, buffers, z)
+    return a
 
 
-def _build_forward(multiply: Callable[[Matrix, Matrix, Matrix], None]) -> Forward:
-    @jit_inline
-    @with_name(f"forward_by_{multiply.__name__}")
-    def forward(parameters: Vector, statistics: Vector, layout: CompiledLayout, buffers: Buffers, m: int) -> Matrix:
-        a = matrix_view(buffers.activations, 0, m, layout.layers[0, INPUTS])
-        for layer in range(layout.layers.shape[0]):
-            z = _weighted_sums(layout, buffers, layer, m)
-            multiply(a, _weights(parameters, layout, layer), z)
-            statistics_offset = layout.layers[layer, STATISTICS_OFFSET]
-            if statistics_offset >= 0:
-                units = layout.layers[layer, UNITS]
-                mean, scale = (
-                    vector_view(buffers.means, statistics_offset, units),
-                    vector_view(buffers.scales, statistics_offset, units),
-                )
-                normalize_with_running_stats(z, mean, scale, vector_view(statistics, 2 * statistics_offset, 2 * units))
-            a = _finish_layer(parameters, layout, buffers, layer, z)
-        return a
-
-    return forward
+def _weights_view(parameters: Vector, layer: LayerLayout) -> Matrix:
+    return matrix_view(parameters, layer.weights_offset, layer.units, layer.inputs)
 
 
-forward = _build_forward(matmul_nt)
-"""Forward pass of evaluation: no dropout, batch normalization by running statistics."""
-
-forward_batch_invariant = _build_forward(matmul_batch_invariant)
-"""Forward pass of predictions: the outputs of a row do not depend on the rest of the batch, not even in the last bit.
-
-m must be a multiple of `matmul.ROW_TILE`.
-"""
-
-
-@jit_inline
-def _weights(parameters: Vector, layout: CompiledLayout, layer: int) -> Matrix:
-    units, inputs = layout.layers[layer, UNITS], layout.layers[layer, INPUTS]
-    return matrix_view(parameters, layout.layers[layer, WEIGHTS_OFFSET], units, inputs)
-
-
-@jit_inline
-def _weighted_sums(layout: CompiledLayout, buffers: Buffers, layer: int, m: int) -> Matrix:
+def _normalized_view(layer: LayerLayout, buffers: Buffers, m: int) -> Matrix:
     """Return the buffer for W a, shape (m, units)."""
-    return matrix_view(
-        buffers.activations, layout.layers[layer, NORMALIZED_OFFSET] * buffers.rows, m, layout.layers[layer, UNITS]
-    )
+    return matrix_view(buffers.activations, layer.normalized_offset * buffers.rows, m, layer.units)
 
 
-@jit_inline
-def _finish_layer(parameters: Vector, layout: CompiledLayout, buffers: Buffers, layer: int, x: Matrix) -> Matrix:
+def _statistics_view(statistics: Vector, layer: LayerLayout, statistics_offset: int) -> Vector:
+    """Return the running means and variances of a layer."""
+    return vector_view(statistics, 2 * statistics_offset, 2 * layer.units)
+
+
+def _finish_layer(parameters: Vector, layer: LayerLayout, buffers: Buffers, x: Matrix) -> Matrix:
     """Compute a layer's outputs from W a, or from x̂ with batch normalization."""
     m, units = x.shape
-    gamma_offset, b_offset = layout.layers[layer, GAMMA_OFFSET], layout.layers[layer, BIASES_OFFSET]
-    z = matrix_view(buffers.activations, layout.layers[layer, WEIGHTED_SUM_OFFSET] * buffers.rows, m, units)
-    if gamma_offset >= 0:
-        scale_by_gamma(x, vector_view(parameters, gamma_offset, units), z)
-    a = matrix_view(buffers.activations, layout.layers[layer, OUTPUT_OFFSET] * buffers.rows, m, units)
-    _activate(layout.layers[layer, ACTIVATION], z, vector_view(parameters, b_offset, units), a)
+    z = matrix_view(buffers.activations, layer.weighted_sums_offset * buffers.rows, m, units)
+    if layer.gamma_offset is not None:
+        scale_by_gamma(x, vector_view(parameters, layer.gamma_offset, units), z)
+    a = matrix_view(buffers.activations, layer.outputs_offset * buffers.rows, m, units)
+    ACTIVATIONS[layer.activation].forward(z, vector_view(parameters, layer.biases_offset, units), a)
     return a
 
 
-@jit_inline
 def backward(
     parameters: Vector,
     gradient: Vector,
-    layout: CompiledLayout,
+    layout: NetworkLayout,
     buffers: Buffers,
     optimizer_state: Float64Array,
     seed: int,
@@ -168,43 +142,40 @@ def backward(
 
     `buffers.batch_weights` (m) holds the weight of each row in the mean: 1/m without sample weights.
     """
-    last = layout.layers.shape[0] - 1
-    for layer in range(last, -1, -1):
-        units = layout.layers[layer, UNITS]
-        z = matrix_view(buffers.activations, layout.layers[layer, WEIGHTED_SUM_OFFSET] * buffers.rows, m, units)
-        a = matrix_view(buffers.activations, layout.layers[layer, OUTPUT_OFFSET] * buffers.rows, m, units)
-        delta = matrix_view(buffers.deltas, layout.layers[layer, DELTA_OFFSET] * buffers.rows, m, units)
-        if layer == last:
-            _differentiate_cost(layout.cost, a, delta, vector_view(buffers.batch_weights, 0, m), layout.cost_parameter)
-        if layer < last or not layout.cost_wrt_input:
-            _activation_backward(layout.layers[layer, ACTIVATION], z, a, delta)
-        _layer_backward(parameters, gradient, layout, buffers, layer, delta)
-        if layer > 0:
-            _propagate_delta(parameters, layout, buffers, optimizer_state, seed, layer, delta)
+    cost = COSTS[layout.cost]
+    last = len(layout.layers) - 1
+    for index in range(last, -1, -1):
+        layer = layout.layers[index]
+        z = matrix_view(buffers.activations, layer.weighted_sums_offset * buffers.rows, m, layer.units)
+        a = matrix_view(buffers.activations, layer.outputs_offset * buffers.rows, m, layer.units)
+        delta = matrix_view(buffers.deltas, layer.deltas_offset * buffers.rows, m, layer.units)
+        if index == last:
+            cost.differentiate(a, delta, vector_view(buffers.batch_weights, 0, m), layout.cost_parameter)
+        if index < last or not cost.wrt_input:
+            ACTIVATIONS[layer.activation].backward(z, a, delta)
+        _layer_backward(parameters, gradient, layer, buffers, delta)
+        if index > 0:
+            previous_offset = layout.layers[index - 1].deltas_offset * buffers.rows
+            previous = matrix_view(buffers.deltas, previous_offset, m, layer.inputs)
+            matmul_nn(delta, _weights_view(parameters, layer), previous)
+            if layer.dropout > 0.0:  # the mask of the forward pass
+                offset = layer.inputs_offset * buffers.rows
+                apply_dropout(previous, optimizer_state, previous, seed, offset, layer.dropout)
 
 
-@jit_inline
-def _layer_backward(
-    parameters: Vector, gradient: Vector, layout: CompiledLayout, buffers: Buffers, layer: int, delta: Matrix
-) -> None:
+def _layer_backward(parameters: Vector, gradient: Vector, layer: LayerLayout, buffers: Buffers, delta: Matrix) -> None:
     """Compute equations (3) and (4), with the backward pass of batch normalization in between."""
     m, units = delta.shape
-    inputs = layout.layers[layer, INPUTS]
-    b_offset, statistics_offset = layout.layers[layer, BIASES_OFFSET], layout.layers[layer, STATISTICS_OFFSET]
-    b_gradient = vector_view(gradient, b_offset, units)
+    b_gradient = vector_view(gradient, layer.biases_offset, units)
     sum_rows(delta, b_gradient)
-    if statistics_offset >= 0:
-        gamma_offset = layout.layers[layer, GAMMA_OFFSET]
-        x = matrix_view(buffers.activations, layout.layers[layer, NORMALIZED_OFFSET] * buffers.rows, m, units)
-        gamma, gamma_gradient = (
-            vector_view(parameters, gamma_offset, units),
-            vector_view(gradient, gamma_offset, units),
-        )
-        batch_norm_backward(
-            x, gamma, vector_view(buffers.scales, statistics_offset, units), b_gradient, gamma_gradient, delta
-        )
-    previous_a = matrix_view(buffers.activations, layout.layers[layer, INPUT_OFFSET] * buffers.rows, m, inputs)
-    matmul_tn(delta, previous_a, matrix_view(gradient, layout.layers[layer, WEIGHTS_OFFSET], units, inputs))
+    if layer.gamma_offset is not None and layer.statistics_offset is not None:
+        x = _normalized_view(layer, buffers, m)
+        gamma = vector_view(parameters, layer.gamma_offset, units)
+        gamma_gradient = vector_view(gradient, layer.gamma_offset, units)
+        scale = vector_view(buffers.scales, layer.statistics_offset, units)
+        batch_norm_backward(x, gamma, scale, b_gradient, gamma_gradient, delta)
+    previous_a = matrix_view(buffers.activations, layer.inputs_offset * buffers.rows, m, layer.inputs)
+    matmul_tn(delta, previous_a, matrix_view(gradient, layer.weights_offset, units, layer.inputs))
 
 
 @device_kernel("sum_rows")
@@ -219,29 +190,3 @@ def sum_rows(delta: Matrix, out: Vector) -> None:
     for i in range(rows, delta.shape[0]):
         for j in range(out.size):
             out[j] += delta[i, j]
-
-
-@jit_inline
-def _propagate_delta(
-    parameters: Vector,
-    layout: CompiledLayout,
-    buffers: Buffers,
-    optimizer_state: Float64Array,
-    seed: int,
-    layer: int,
-    delta: Matrix,
-) -> None:
-    """Compute the matrix product of equation (2), and apply the dropout mask of the forward pass to it."""
-    m, units = delta.shape
-    inputs = layout.layers[layer, INPUTS]
-    previous = matrix_view(buffers.deltas, layout.layers[layer - 1, DELTA_OFFSET] * buffers.rows, m, inputs)
-    matmul_nn(delta, matrix_view(parameters, layout.layers[layer, WEIGHTS_OFFSET], units, inputs), previous)
-    if layout.dropout[layer] > 0.0:
-        apply_dropout(
-            previous,
-            optimizer_state,
-            previous,
-            seed,
-            layout.layers[layer, INPUT_OFFSET] * buffers.rows,
-            layout.dropout[layer],
-        )

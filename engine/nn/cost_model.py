@@ -6,10 +6,10 @@ import numpy as np
 
 from nabla.engine.literals import Precision
 from nabla.engine.nn.architecture import Architecture
-from nabla.engine.nn.compiled_layout import Buffers
 from nabla.engine.nn.cuda.launcher import MATMULS, operand_sizes
-from nabla.engine.nn.cuda.tracing import StepTrace, TracedArray
+from nabla.engine.nn.layout import Buffers
 from nabla.engine.nn.optimizers import MAX_COEFFICIENTS, OPTIMIZERS
+from nabla.engine.nn.tracing import StepTrace, TracedArray
 from nabla.engine.nn.training_step import Examples, Optimization, train_step
 
 # Approximate GPU memory of CUDA's context, the kernels' code and cuBLAS's workspace, in use before the first array is.
@@ -39,10 +39,10 @@ def estimate_step_work(architecture: Architecture, optimization: Optimization, r
     itemsize = np.dtype(architecture.dtype).itemsize
 
     def placeholder(*shape: int) -> Any:
-        return TracedArray(trace, 0, shape, itemsize)
+        return TracedArray(trace, 0, shape, architecture.dtype)
 
     parameters = placeholder(architecture.parameters)
-    moments = placeholder(list(OPTIMIZERS.values())[optimization.rule].moments, architecture.parameters)
+    moments = placeholder(OPTIMIZERS[optimization.rule].moments, architecture.parameters)
     train_step(
         parameters,
         placeholder(2 * architecture.batch_norm_units),
@@ -53,7 +53,7 @@ def estimate_step_work(architecture: Architecture, optimization: Optimization, r
             optimizer_state=placeholder(2),
             rates=placeholder(1),
         ),
-        architecture.compiled_layout(),
+        architecture.layout(),
         Buffers(rows, *(placeholder(size) for size, _ in architecture.buffer_sizes(rows))),
         Examples(placeholder(rows, architecture.inputs), placeholder(rows, architecture.outputs), placeholder(0)),
         placeholder(rows),

@@ -1,22 +1,26 @@
-"""Compilation with Numba: decorators for formulas, entry points and device kernels, and the compilation cache.
+"""Compilation with Numba: decorators for formulas, kernels and entry points, and the compilation cache.
 
 A function marked `jit_inline` stays an ordinary Python function, so that tests and the GPU's code generator can use
-it, and is compiled into its callers. A `jit_entry` is called from Python: it is compiled once, cached on disk, and runs
-without the GIL. A `device_kernel` is a loop over arrays, compiled into the surrounding step on a CPU, and a kernel of
-its own on a GPU. A training step is thus written once: compiled, it is one piece of machine code; run by Python with
-traced arrays, which stand for GPU memory, it records the kernel calls.
+it, and is compiled into its callers. A `device_kernel` is a loop over arrays, which a CPU and a GPU each compile by
+itself. A training step is written once, in Python: run with traced arrays, which stand for memory, it records its
+calls of kernels, and a device then runs these without Python.
 """
 
 import functools
 import hashlib
 import inspect
-from collections.abc import Callable, Sequence
+import os
+import platform
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
 
+import llvmlite.binding
 import numba
 import numpy as np
 from numba.core import config
+from numba.core.caching import CacheImpl, _CacheLocator
 from numba.extending import overload, register_jitable
 
 Formula = Callable[..., Any]
@@ -29,10 +33,26 @@ _FASTMATH = {"contract", "reassoc", "nsz", "arcp"}
 OPTIONS: Any = {"error_model": "numpy", "fastmath": _FASTMATH}  # Any: Numba expects a TypedDict
 
 
+# The levels of x86-64, the higher one first, and the features that tell them. Code for the processor at hand is at most
+# 6 % faster than code for its level, which all processors of the level can load from one cache, with the same bits.
+LEVELS = {
+    "x86-64-v4": ("avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"),
+    "x86-64-v3": ("avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe"),
+}
+
+
+def _choose_processor() -> str | None:
+    """Return the level of this processor; None if it has none, as those of other architectures."""
+    if platform.machine() != "x86_64":
+        return None
+    features = llvmlite.binding.get_host_cpu_features()
+    return next((level for level, needed in LEVELS.items() if all(map(features.get, needed))), None)
+
+
 def _hash_sources() -> str:
     """Hash every module of this package.
 
-    Numba checks only the entry point's own file for changes; a changed formula in another module would go unnoticed.
+    Numba checks only the file of the function itself for changes; a changed formula in another one would go unnoticed.
     """
     digest = hashlib.sha256(numba.__version__.encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):
@@ -40,19 +60,56 @@ def _hash_sources() -> str:
     return digest.hexdigest()[:16]
 
 
-def _cache_directory() -> str:
-    """Return a directory beside the package, or "" if that is read-only: Numba then uses the user's cache directory."""
-    directory = Path(__file__).parent / "__pycache__" / f"compiled-{_hash_sources()}"
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return ""
-    return str(directory)
+def _find_cache() -> Path | None:
+    """Return the directory for compiled code: beside this package, or the user's. None if neither can be used.
+
+    NUMBA_CACHE_DIR names another one. It may be read-only if it was filled before, as in a container image.
+    """
+    name = f"nabla-{_hash_sources()}"
+    user_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    chosen: str = config.CACHE_DIR  # type: ignore[attr-defined]  # Numba creates these names at import
+    parents = [Path(chosen)] if chosen else [Path(__file__).parent / "__pycache__", user_cache]
+    for parent in parents:
+        directory = parent / name
+        with suppress(OSError):
+            directory.mkdir(parents=True, exist_ok=True)
+            if chosen or os.access(directory, os.W_OK):
+                return directory
+    return None
 
 
-# Unless the user has chosen a directory with NUMBA_CACHE_DIR.
-if not config.CACHE_DIR:  # type: ignore[attr-defined]  # Numba creates these names at import
-    config.CACHE_DIR = _cache_directory()  # type: ignore[attr-defined]  # as above
+class CacheLocator(_CacheLocator):
+    """Tells Numba to keep all compiled code in one directory, whose name says for which sources."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    @classmethod
+    def from_function(cls, py_func: Callable[..., object], py_file: str) -> "CacheLocator | None":
+        """Return a locator for a function of this package, None for any other."""
+        del py_file
+        return cls(CACHE) if CACHE and py_func.__module__.startswith(f"{__package__}.") else None
+
+    def get_cache_path(self) -> str:
+        """Return the directory."""
+        return str(self._directory)
+
+    def get_source_stamp(self) -> str:
+        """Return the version of the sources. File times would differ from one installation to the next."""
+        return self._directory.name
+
+    def get_disambiguator(self) -> str:
+        """Return nothing: names are unique."""
+        return "1"
+
+
+# Before anything is compiled. What the user has set stays.
+if config.CPU_NAME is None and (level := _choose_processor()) is not None:  # type: ignore[attr-defined]  # as above
+    config.CPU_NAME, config.CPU_FEATURES = level, ""  # type: ignore[attr-defined]  # as above
+CACHE = _find_cache()
+_LOCATORS = [f"{__name__}.{CacheLocator.__name__}", *(locator.__name__ for locator in CacheImpl._locator_classes)]
+if not config.CACHE_LOCATOR_CLASSES:  # type: ignore[attr-defined]  # as above
+    config.CACHE_LOCATOR_CLASSES = ",".join(_LOCATORS)  # type: ignore[attr-defined]  # as above
 
 
 # Numba identifies a function by module, name, argument types and a counter that restarts in every process: two
@@ -96,16 +153,6 @@ def jit_inline(function: Function) -> Function:
     return registered
 
 
-def jit_force_inline(function: Function) -> Function:
-    """Mark a function that is always inlined.
-
-    Passing the arrays of a step to a function takes a fifth of a small network's time.
-    """
-    register_name(function)
-    registered: Function = register_jitable(forceinline=True, **OPTIONS)(function)
-    return registered
-
-
 def jit_strict(function: Function) -> Function:
     """Mark a function whose operations must not be reordered, because it compensates rounding errors."""
     register_name(function)
@@ -113,10 +160,33 @@ def jit_strict(function: Function) -> Function:
     return registered
 
 
-def jit_entry(function: Function) -> Function:
-    """Compile a function that Python calls. It runs without the GIL, and is cached on disk per argument types."""
-    compiled: Any = numba.njit(nogil=True, cache=True, **OPTIONS)(function)
-    return cast(Function, compiled)
+def compile_native(function: Callable[..., object], signature: Any) -> Any:
+    """Compile a function for C types, or load it from the cache. Returns Numba's CFunc."""
+    if CACHE is not None:
+        with suppress(OSError):  # the cache cannot be written
+            return numba.cfunc(signature, cache=True, **OPTIONS)(function)
+    return numba.cfunc(signature, **OPTIONS)(function)
+
+
+_loaders: list[Callable[[], Any]] = []
+
+
+def jit_entry(function: Callable[..., object], signature: Any) -> Callable[[], Any]:
+    """Return a loader of a function that Python calls.
+
+    Its first call compiles the function for C types, or loads it from the cache. The compiled function runs without the
+    GIL.
+    """
+    register_name(function)
+    loader = functools.cache(lambda: compile_native(function, signature).ctypes)
+    _loaders.append(loader)
+    return loader
+
+
+def compile_entries() -> None:
+    """Compile the functions that Python calls."""
+    for loader in _loaders:
+        loader()
 
 
 def scalar(value: float, like: float) -> float:
@@ -135,58 +205,40 @@ def _scalar(value: float, like: Any) -> Callable[[float, Any], float]:
     return convert
 
 
-def build_switch(name: str, formulas: Sequence[Formula]) -> Formula:
-    """Build a function `name(index, …)` that calls `formulas[index](…)`.
-
-    Compiled code cannot hold a table of functions of different types, so the function compares its first argument with
-    every index. It is generated as text so that there is one function to compile; nested functions would be one per
-    formula, at 0.3 s each. Indices come from `switch_index`, so none is out of range.
-    """
-    namespace: dict[str, Any] = {f"formula_{index}": function for index, function in enumerate(formulas)}
-    branches = [f"    if index == {index}: return formula_{index}(*arguments)" for index in range(len(formulas) - 1)]
-    namespace["__name__"] = __name__
-    source = [f"def {name}(index, *arguments):", *branches, f"    return formula_{len(formulas) - 1}(*arguments)"]
-    exec("\n".join(source), namespace)
-    switch: Formula = namespace[name]
-    return jit_force_inline(switch)
-
-
-def switch_index(name: str, table: dict[Any, Any]) -> int:
-    """Return the index of `name` in a table passed to `build_switch`."""
-    return list(table).index(name)
-
-
 class Kernel(NamedTuple):
-    """A loop over arrays that is a kernel of its own on a GPU.
+    """A loop over arrays: the unit that is compiled, and called by a step.
 
     Attributes:
         name: Name of the function and of the GPU kernel.
-        template: Name of the C++ template in cuda/kernels that is the kernel's GPU implementation.
+        template: Name of the C++ template in cuda/kernels that is the kernel's GPU implementation; None if only a CPU
+            runs it.
         formulas: Functions that the template is instantiated with.
         argument_types: int, float, or None for an array, for each argument.
-        function: The loop itself on NumPy arrays; on traced arrays, records the call.
+        loop: The loop itself on NumPy arrays.
     """
 
     name: str
-    template: str
-    formulas: tuple[Callable[..., Any], ...]
+    template: str | None
+    formulas: tuple[Formula, ...]
     argument_types: tuple[type[int] | type[float] | None, ...]
-    function: Callable[..., None]
+    loop: Callable[..., None]
 
 
 KERNELS: dict[str, Kernel] = {}
-"""All kernels by name. A GPU runs nothing else but cuBLAS's matrix products."""
+"""All kernels by name. A step runs nothing else, but for a GPU's matrix products, which are cuBLAS's."""
 
 
 def _scalar_type(argument: inspect.Parameter) -> type[int] | type[float] | None:
     return argument.annotation if argument.annotation in (int, float) else None
 
 
-def device_kernel(template: str, *formulas: Callable[..., Any]) -> Callable[[KernelFunction], KernelFunction]:
-    """Mark a loop over arrays as a kernel. Its first argument is an array.
+def device_kernel(template: str | None, *formulas: Formula) -> Callable[[KernelFunction], KernelFunction]:
+    """Mark a loop over arrays as a kernel. Called with traced arrays it records the call, with NumPy's it runs.
+
+    Its first argument is an array.
 
     Args:
-        template: Name of the C++ template in cuda/kernels.
+        template: Name of the C++ template in cuda/kernels; None if only a CPU runs the kernel.
         formulas: Functions that the template is instantiated with.
 
     Raises:
@@ -194,21 +246,20 @@ def device_kernel(template: str, *formulas: Callable[..., Any]) -> Callable[[Ker
     """
 
     def mark(function: KernelFunction) -> KernelFunction:
-        register_name(function)
+        loop = jit_inline(function)
         name = function.__name__.lstrip("_")
         if name in KERNELS:
             raise ValueError(f"A kernel named {name} exists already.")
+        argument_types = tuple(map(_scalar_type, inspect.signature(function).parameters.values()))
+        KERNELS[name] = Kernel(name, template, formulas, argument_types, loop)
 
         @functools.wraps(function)
         def dispatch(*arguments: Any) -> None:
             if isinstance(arguments[0], np.ndarray):
-                function(*arguments)
+                loop(*arguments)
             else:
                 arguments[0].record(name, arguments)
 
-        argument_types = tuple(map(_scalar_type, inspect.signature(function).parameters.values()))
-        KERNELS[name] = Kernel(name, template, formulas, argument_types, dispatch)
-        overload(dispatch, jit_options=OPTIONS, strict=False)(lambda *arguments: function)
         return cast(KernelFunction, dispatch)
 
     return mark

@@ -10,8 +10,8 @@ from typing import get_args
 
 from nabla.engine.literals import ActivationName, CostName
 from nabla.engine.nn.array_views import flatten
-from nabla.engine.nn.compiled_layout import BATCH_START, COST
 from nabla.engine.nn.jit import device_kernel, jit_inline, scalar, with_name
+from nabla.engine.nn.layout import BATCH_START, COST
 from nabla.engine.typing import Float64Array, Matrix, RowIndices, Vector
 
 # Lower bound of arguments of logarithms: a saturated, wrong output has a large cost instead of an infinite one. Only
@@ -109,7 +109,6 @@ class Cost:
     Attributes:
         add: `add(a, y, weights, order, cursor, metric_sums, parameter)` adds the weighted sum over rows and outputs, in
             float64, to the metric sums.
-        total: `total(a, y, parameter)` returns that sum for weights of 1.
         differentiate: `differentiate(a, y, batch_weights, parameter)` replaces y by the derivative of the mean, in
             which row i has the weight `batch_weights[i]`.
         wrt_input: Whether that derivative is ∂C/∂z already; otherwise it is ∂C/∂a, to be multiplied by σ′.
@@ -117,7 +116,6 @@ class Cost:
     """
 
     add: Callable[[Matrix, Matrix, Float64Array, RowIndices, RowIndices, Float64Array, float], None]
-    total: Callable[[Matrix, Matrix, float], float]
     differentiate: Callable[[Matrix, Matrix, Vector, float], None]
     wrt_input: bool
     outputs: tuple[ActivationName, ...]
@@ -166,7 +164,7 @@ def _build_cost(
             for j in range(a.shape[1]):
                 y[i, j] = derivative(a[i, j], y[i, j], parameter) * batch_weights[i]
 
-    return Cost(add, total, differentiate, wrt_input, outputs)
+    return Cost(add, differentiate, wrt_input, outputs)
 
 
 COSTS: dict[CostName, Cost] = {

@@ -1,10 +1,7 @@
 """The three matrix products of a layer: computed by BLAS on a CPU, by cuBLAS or a kernel on a GPU."""
 
-import importlib
-
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import ThreadpoolController
 
 from nabla.engine.nn.architecture import Architecture
 from nabla.engine.nn.jit import device_kernel, jit_inline, scalar
@@ -45,7 +42,7 @@ def matmul_nn(delta: Matrix, w: Matrix, out: Matrix) -> None:
     multiply(delta, w, out)
 
 
-@jit_inline
+@device_kernel(None)
 def matmul_batch_invariant(a: Matrix, w: Matrix, z: Matrix) -> None:
     """Compute z (m, units) = a (m, inputs) wᵀ with operations per row that do not depend on the other rows.
 
@@ -100,18 +97,3 @@ def count_matmul_threads(architecture: Architecture, rows: int, cores: int) -> i
     """Return the number of threads that share the largest product of a step with mini-batches of `rows`."""
     largest = max(inputs * units for inputs, units in architecture.shapes) * rows
     return cores if largest >= MIN_SHARED_MULTIPLY_ADDS else 1
-
-
-def limit_blas_threads() -> None:
-    """Let every BLAS library of this process use one thread: `matmul_threads` shares the products.
-
-    Raises:
-        RuntimeError: A library does not accept it.
-    """
-    # Numba loads SciPy's BLAS with the first product: too late for threadpoolctl to find it.
-    importlib.import_module("scipy.linalg.cython_blas")
-    controller = ThreadpoolController().select(user_api="blas")
-    controller.limit(limits=1)
-    mismatched = [library for library in controller.info() if library["num_threads"] != 1]
-    if mismatched:
-        raise RuntimeError(f"BLAS did not accept one thread: {mismatched}")

@@ -25,6 +25,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload
 
+from nabla.engine.nn import blas
 from nabla.engine.nn.jit import OPTIONS, jit_entry, jit_inline
 from nabla.engine.typing import Matrix
 
@@ -38,17 +39,16 @@ _PARTS, _IS_ACTIVE = 0, 1
 _TICKET = 8  # number of the product · 2^16 + next part
 _FINISHED = 16
 _SLEEPING_HELPERS, _IS_OWNER_SLEEPING = 24, 25
-_COLUMNS, _ROWS, _DEPTH, _SPLITS_ROWS, _KIND = 32, 33, 34, 35, 36
-_A, _A_STEP, _A_WIDTH, _A_TRANSPOSED, _B, _B_STEP, _B_WIDTH, _B_TRANSPOSED, _C, _ITEM_BYTES = range(37, 47)
+_COLUMNS, _ROWS, _DEPTH, _SPLITS_ROWS = 32, 33, 34, 35
+_A, _A_STEP, _A_WIDTH, _A_TRANSPOSE, _B, _B_STEP, _B_WIDTH, _B_TRANSPOSE, _C, _ITEM_BYTES = range(37, 47)
 _OWNER_SEMAPHORE, _HELPER_SEMAPHORE = 48, 52
-_ONE = 56  # 1 and 0 in float64, then in float32: the factors that BLAS reads by address
+_DOUBLE_BYTES = 8
 _PART_BITS = 16
 _PART_MASK = 2**_PART_BITS - 1
 # Rows or columns of a part are a multiple of this, so that vector instructions are full.
 _PART_ALIGNMENT = 8
 # Pauses, of some 15 to 50 ns, before a waiting thread sleeps. Helpers wait longer: the step's next product is near.
 _OWNER_PAUSES, _HELPER_PAUSES = 1_000, 4_000
-_SINGLE, _DOUBLE, _PLAIN, _TRANSPOSED = ord("s"), ord("d"), ord("n"), ord("t")
 # Speedup from which on helpers take part: they occupy cores that other processes may need.
 _MIN_SPEEDUP = 1.25
 # Share of the mini-batches of a call that try the other choice, and the minimum number.
@@ -61,11 +61,7 @@ _PAUSE = "llvm.x86.sse2.pause"
 
 _WORD: Any = ir.IntType(64)
 _POINTER: Any = ir.PointerType(_WORD)
-# Pointers are declared as integers, which are passed alike.
-_gemm: Any = types.ExternalFunction(
-    "numba_xxgemm",
-    types.int32(*[types.uint8] * 3, *[types.intp] * 11),
-)
+# Their pointers are declared as integers, which are passed alike.
 _sem_wait: Any = types.ExternalFunction("sem_wait", types.int32(types.intp))
 _sem_post: Any = types.ExternalFunction("sem_post", types.int32(types.intp))
 
@@ -175,30 +171,47 @@ def multiply(a: Matrix, b: Matrix, out: Matrix) -> None:
 
 @overload(multiply, jit_options=OPTIONS, strict=False)
 def _compile_multiply(a: Any, b: Any, out: Any) -> Callable[[Any, Any, Any], None]:
-    kind = _SINGLE if a.dtype == types.float32 else _DOUBLE
-    a_transposed, b_transposed = a.layout == "F", b.layout == "F"
+    a_transpose = blas.TRANSPOSED if a.layout == "F" else blas.PLAIN
+    b_transpose = blas.TRANSPOSED if b.layout == "F" else blas.PLAIN
+    gemm = blas.sgemm if a.dtype == types.float32 else blas.dgemm
+    number_type = a.dtype
 
     def implement(a: Matrix, b: Matrix, out: Matrix) -> None:
         state = _address()
         m, k = a.shape
         n = b.shape[1]
+        a_width, b_width = (m if a_transpose == blas.TRANSPOSED else k), (k if b_transpose == blas.TRANSPOSED else n)
         if _load(state, _PARTS) < 2 or m * k * n < MIN_SHARED_MULTIPLY_ADDS:
-            np.dot(a, b, out)
+            gemm(
+                blas.ROW_MAJOR,
+                a_transpose,
+                b_transpose,
+                m,
+                n,
+                k,
+                number_type(1),
+                a.ctypes.data,
+                a_width,
+                b.ctypes.data,
+                b_width,
+                number_type(0),
+                out.ctypes.data,
+                n,
+            )
             return
         item = out.itemsize
         _exchange(state, _ROWS, m)
         _exchange(state, _COLUMNS, n)
         _exchange(state, _DEPTH, k)
         _exchange(state, _SPLITS_ROWS, 1 if m >= n else 0)
-        _exchange(state, _KIND, kind)
         _exchange(state, _A, a.ctypes.data)
-        _exchange(state, _A_TRANSPOSED, 1 if a_transposed else 0)
-        _exchange(state, _A_WIDTH, m if a_transposed else k)
-        _exchange(state, _A_STEP, item if a_transposed else k * item)
+        _exchange(state, _A_TRANSPOSE, a_transpose)
+        _exchange(state, _A_WIDTH, a_width)
+        _exchange(state, _A_STEP, item if a_transpose == blas.TRANSPOSED else k * item)
         _exchange(state, _B, b.ctypes.data)
-        _exchange(state, _B_TRANSPOSED, 1 if b_transposed else 0)
-        _exchange(state, _B_WIDTH, k if b_transposed else n)
-        _exchange(state, _B_STEP, k * item if b_transposed else item)
+        _exchange(state, _B_TRANSPOSE, b_transpose)
+        _exchange(state, _B_WIDTH, b_width)
+        _exchange(state, _B_STEP, k * item if b_transpose == blas.TRANSPOSED else item)
         _exchange(state, _C, out.ctypes.data)
         _exchange(state, _ITEM_BYTES, item)
         _share_product(state)
@@ -267,29 +280,16 @@ def _multiply_part(state: int, part: int) -> None:
         n = size
         b += first * _load(state, _B_STEP)
         c += first * _load(state, _ITEM_BYTES)
-    kind = _load(state, _KIND)
-    one = state + (_ONE if kind == _DOUBLE else _ONE + 2) * _WORD_BYTES
-    # BLAS has columns one after the other: for it, these are the transposes, and cᵀ = bᵀ aᵀ.
-    _gemm(
-        kind,
-        _TRANSPOSED if _load(state, _B_TRANSPOSED) else _PLAIN,
-        _TRANSPOSED if _load(state, _A_TRANSPOSED) else _PLAIN,
-        n,
-        m,
-        _load(state, _DEPTH),
-        one,
-        b,
-        _load(state, _B_WIDTH),
-        a,
-        _load(state, _A_WIDTH),
-        one + _WORD_BYTES,
-        c,
-        width,
-    )
+    a_transpose, b_transpose, k = _load(state, _A_TRANSPOSE), _load(state, _B_TRANSPOSE), _load(state, _DEPTH)
+    a_width, b_width = _load(state, _A_WIDTH), _load(state, _B_WIDTH)
+    if _load(state, _ITEM_BYTES) == _DOUBLE_BYTES:
+        blas.dgemm(blas.ROW_MAJOR, a_transpose, b_transpose, m, n, k, 1.0, a, a_width, b, b_width, 0.0, c, width)
+    else:
+        one, zero = np.float32(1.0), np.float32(0.0)
+        blas.sgemm(blas.ROW_MAJOR, a_transpose, b_transpose, m, n, k, one, a, a_width, b, b_width, zero, c, width)
 
 
-@jit_entry
-def run_helper() -> None:
+def _run_helper() -> None:
     """Take parts of products as long as the process lives."""
     state = _address()
     pauses = 0
@@ -307,6 +307,9 @@ def run_helper() -> None:
                 _sem_wait(state + _HELPER_SEMAPHORE * _WORD_BYTES)
 
 
+_load_run_helper = jit_entry(_run_helper, types.void())
+
+
 class MatmulThreads:
     """The helpers of the thread that trains. Helpers and state belong to the process; all instances share them."""
 
@@ -316,8 +319,6 @@ class MatmulThreads:
         """Split large products into `threads` parts; the helpers start with the first product that they may share."""
         _state[_PARTS] = threads if threads > 1 else 0
         _state[_TICKET] = _PART_MASK
-        _state[_ONE : _ONE + 2] = np.array([1.0, 0.0]).view(np.int64)
-        _state[_ONE + 2 : _ONE + 4].view(np.float32)[[0, 2]] = 1.0, 0.0
         self._threads = threads
 
     @property
@@ -329,7 +330,7 @@ class MatmulThreads:
         """Let helpers take part in the next products, or not. Only between products."""
         if is_active:
             for number in range(len(self._helpers) + 1, self._threads):
-                helper = threading.Thread(target=run_helper, name=f"matmul-helper-{number}", daemon=True)
+                helper = threading.Thread(target=_load_run_helper(), name=f"matmul-helper-{number}", daemon=True)
                 helper.start()
                 self._helpers.append(helper)
         _state[_IS_ACTIVE] = int(is_active)

@@ -2,12 +2,11 @@
 
 import numpy as np
 
-from nabla.engine.nn.compiled_layout import BINARY_ACCURACY, CATEGORICAL_ACCURACY, CORRECT, ERRORS
 from nabla.engine.nn.jit import device_kernel, jit_inline
+from nabla.engine.nn.layout import BINARY_ACCURACY, CATEGORICAL_ACCURACY, CORRECT, ERRORS
 from nabla.engine.typing import Float64Array, Matrix
 
 
-@jit_inline
 def accumulate_metrics(metric_kind: int, a: Matrix, y: Matrix, metric_sums: Float64Array) -> None:
     """Add the metrics that `metric_kind` selects to the metric sums."""
     if metric_kind == CATEGORICAL_ACCURACY:

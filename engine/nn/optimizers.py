@@ -241,9 +241,8 @@ def _build_update_two_moments(rule: Callable[..., Any]) -> Update:
     return update
 
 
-@jit_inline
 def noop_update(parameters: Vector, gradient: Vector, moments: Matrix, coefficients: Float64Array) -> None:
-    """Do nothing: with l-bfgs SciPy updates the parameters and needs only the gradient."""
+    """Do nothing: l-bfgs updates the parameters between steps, and needs only their gradient."""
 
 
 _ADAM = {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8}
@@ -258,7 +257,7 @@ OPTIMIZERS: dict[OptimizerName, Optimizer] = {
     "adam": Optimizer(adam_coefficients, _adaptive_update, 2, _ADAM),
     "adamw": Optimizer(adamw_coefficients, _adaptive_update, 2, {**_ADAM, "weight_decay": 0.01}),
     "nadam": Optimizer(nadam_coefficients, _adaptive_update, 2, {**_ADAM, "momentum_decay": 0.004}),
-    # SciPy's names and defaults.
+    # The names and defaults of SciPy.
     "l-bfgs": Optimizer(
         sgd_coefficients, noop_update, 0, {"maxcor": 10.0, "gtol": 1e-5, "ftol": 2.220446049250313e-09}
     ),

@@ -6,16 +6,16 @@ drawn again in the backward pass, so it is never stored, and a resumed run draws
 al., "Dropout: a simple way to prevent neural networks from overfitting", 2014.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from nabla.engine.nn.array_views import matrix_view, vector_view
-from nabla.engine.nn.compiled_layout import COST, INPUTS, UNITS, WEIGHTS_OFFSET
 from nabla.engine.nn.jit import device_kernel, jit_inline, scalar, with_name
+from nabla.engine.nn.layout import COST, LayerLayout
 from nabla.engine.nn.optimizers import STEP
 from nabla.engine.nn.rng import DROPOUT, stream_key, uniform
-from nabla.engine.typing import Float64Array, Matrix, RowIndices, Vector
+from nabla.engine.typing import Float64Array, Matrix, Vector
 
 
 @jit_inline
@@ -65,21 +65,28 @@ penalize_l1 = _build_penalty("l1", l1_derivative, l1_penalty)
 penalize_l2 = _build_penalty("l2", l2_derivative, l2_penalty)
 
 
-@jit_inline
 def penalize(
-    parameters: Vector, gradient: Vector, layers: RowIndices, metric_sums: Float64Array, l1: float, l2: float, m: int
+    parameters: Vector,
+    gradient: Vector,
+    layers: Iterable[LayerLayout],
+    metric_sums: Float64Array,
+    l1: float,
+    l2: float,
+    m: int,
 ) -> None:
     """Add m (l1 Σ|w| + ½ l2 Σw²) to the cost in the metric sums, and the gradient of the parenthesis to `gradient`.
 
     The sums run over all weights, not over biases and scales. l1 and l2 are λ/n.
     Source: Nielsen, "Neural Networks and Deep Learning", chapter 3.
     """
-    for layer in range(layers.shape[0]):
-        offset, size = layers[layer, WEIGHTS_OFFSET], layers[layer, UNITS] * layers[layer, INPUTS]
+    for layer in layers:
+        size = layer.units * layer.inputs
+        weights = vector_view(parameters, layer.weights_offset, size)
+        weight_gradient = vector_view(gradient, layer.weights_offset, size)
         if l1 > 0.0:
-            penalize_l1(vector_view(parameters, offset, size), vector_view(gradient, offset, size), metric_sums, l1, m)
+            penalize_l1(weights, weight_gradient, metric_sums, l1, m)
         if l2 > 0.0:
-            penalize_l2(vector_view(parameters, offset, size), vector_view(gradient, offset, size), metric_sums, l2, m)
+            penalize_l2(weights, weight_gradient, metric_sums, l2, m)
 
 
 @jit_inline
@@ -129,12 +136,10 @@ def clip_by_norm(gradient: Vector, norm: Float64Array, limit: float) -> None:
             gradient[i] *= scale
 
 
-@jit_inline
-def apply_max_norm(parameters: Vector, layers: RowIndices, limit: float) -> None:
+def apply_max_norm(parameters: Vector, layers: Iterable[LayerLayout], limit: float) -> None:
     """Limit the norm of the weights into each unit. Source: Srivastava et al., "Dropout", 2014, section 5.1."""
-    for layer in range(layers.shape[0]):
-        units, inputs = layers[layer, UNITS], layers[layer, INPUTS]
-        clip_row_norms(matrix_view(parameters, layers[layer, WEIGHTS_OFFSET], units, inputs), limit)
+    for layer in layers:
+        clip_row_norms(matrix_view(parameters, layer.weights_offset, layer.units, layer.inputs), limit)
 
 
 @device_kernel("clip_row_norms")

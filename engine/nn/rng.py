@@ -11,7 +11,10 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from nabla.engine.nn.jit import jit_entry, jit_inline
+from nabla.engine.literals import DtypeName
+from nabla.engine.nn.compiled_step import CompiledStep, run_compiled
+from nabla.engine.nn.jit import device_kernel, jit_inline
+from nabla.engine.nn.tracing import StepTrace
 
 # Streams, one per purpose. They never overlap.
 WEIGHTS = 1
@@ -50,26 +53,48 @@ def uniform(key: np.uint64, counter: int) -> float:
     return float(bits >> np.uint64(11)) * _TO_UNIT
 
 
-@jit_entry
 def fill_uniform(out: npt.NDArray[np.floating], seed: int, stream: int, index: int, limit: float) -> None:
     """Fill the vector `out` with numbers uniform in [−limit, limit)."""
+    run_compiled(_fill_uniform, out, seed, stream, index, limit)
+
+
+def fill_normal(out: npt.NDArray[np.floating], seed: int, stream: int, index: int, deviation: float) -> None:
+    """Fill the vector `out` with normally distributed numbers of mean 0. Source: Box and Muller, 1958."""
+    run_compiled(_fill_normal, out, seed, stream, index, deviation)
+
+
+def shuffle(rows: npt.NDArray[np.int64], seed: int, stream: int, index: int) -> None:
+    """Shuffle `rows` in place. Source: Fisher and Yates."""
+    run_compiled(_shuffle, rows, seed, stream, index)
+
+
+def compile_kernels(dtype: DtypeName) -> None:
+    """Compile the functions above for vectors of a dtype."""
+    trace = StepTrace()
+    vector, rows = trace.array(np.empty(1, dtype)), trace.array(np.empty(1, np.int64))
+    _fill_uniform(vector, 0, 0, 0, 0.0)
+    _fill_normal(vector, 0, 0, 0, 0.0)
+    _shuffle(rows, 0, 0, 0)
+    CompiledStep(trace)
+
+
+@device_kernel(None)
+def _fill_uniform(out: npt.NDArray[np.floating], seed: int, stream: int, index: int, limit: float) -> None:
     key = stream_key(seed, stream, index)
     for i in range(out.size):
         out[i] = (2.0 * uniform(key, i) - 1.0) * limit
 
 
-@jit_entry
-def fill_normal(out: npt.NDArray[np.floating], seed: int, stream: int, index: int, deviation: float) -> None:
-    """Fill the vector `out` with normally distributed numbers of mean 0. Source: Box and Muller, 1958."""
+@device_kernel(None)
+def _fill_normal(out: npt.NDArray[np.floating], seed: int, stream: int, index: int, deviation: float) -> None:
     key = stream_key(seed, stream, index)
     for i in range(out.size):
         radius = math.sqrt(-2.0 * math.log(1.0 - uniform(key, 2 * i)))
         out[i] = deviation * radius * math.cos(2.0 * math.pi * uniform(key, 2 * i + 1))
 
 
-@jit_entry
-def shuffle(rows: npt.NDArray[np.int64], seed: int, stream: int, index: int) -> None:
-    """Shuffle `rows` in place. Source: Fisher and Yates."""
+@device_kernel(None)
+def _shuffle(rows: npt.NDArray[np.int64], seed: int, stream: int, index: int) -> None:
     key = stream_key(seed, stream, index)
     for i in range(rows.size - 1, 0, -1):
         j = int(uniform(key, i) * (i + 1))

@@ -26,6 +26,7 @@ class Attempt:
         worker_timeout: Seconds that a worker may go without reporting progress, before its longest step is added.
         last_message_at: When the worker last reported something, on the monotonic clock.
         killed: The service ended the worker on purpose, which does not count as a failure of the job.
+        compiling: The worker compiles kernels, and training has not begun.
     """
 
     network_id: str
@@ -33,6 +34,7 @@ class Attempt:
     worker_timeout: float
     last_message_at: float = field(default_factory=time.monotonic)
     killed: bool = False
+    compiling: bool = False
 
     @property
     def job_id(self) -> str:

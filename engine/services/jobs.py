@@ -34,8 +34,6 @@ class JobService:
         self._limits = limits
         self._finalizer = JobFinalizer(registry, data_dir)
         self._scheduler = Scheduler(registry, data_dir, self._finalizer, slots, worker_timeout)
-        self.ready = self._scheduler.ready
-        """Set when the first worker has become ready."""
         self.snapshots = self._scheduler.snapshots
 
     def recover(self) -> None:
@@ -81,6 +79,10 @@ class JobService:
     def is_pausing(self, job_id: str) -> bool:
         """Return whether a pause of a running job is pending."""
         return self._scheduler.is_pausing(job_id)
+
+    def is_compiling(self, job: Job) -> bool:
+        """Return whether a running job's worker compiles kernels, and training has not begun."""
+        return self._scheduler.is_compiling(job)
 
     def has_pending_change(self, job_id: str) -> bool:
         """Return whether a pause or a learning-rate change of a running job is pending."""

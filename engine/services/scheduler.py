@@ -165,8 +165,6 @@ class Scheduler:
         slots: list[Slot],
         worker_timeout: float,
     ) -> None:
-        self.ready = threading.Event()
-        """Set when the first worker has become ready."""
         self._registry = registry
         self._finalizer = finalizer
         self._pool = WorkerPool(slots, on_message=self._on_message, on_exit=self._on_exit, on_tick=self._on_tick)
@@ -208,6 +206,12 @@ class Scheduler:
     def has_worker(self, job: Job) -> bool:
         """Return whether a worker has the job."""
         return self._runs.find_slot(job) is not None
+
+    def is_compiling(self, job: Job) -> bool:
+        """Return whether the job's worker compiles kernels, and training has not begun."""
+        slot = self._runs.find_slot(job)
+        attempt = None if slot is None else self._runs.get(slot)
+        return attempt is not None and attempt.compiling
 
     def has_pending_change(self, job_id: str) -> bool:
         """Return whether a pause or a learning-rate change of a running job is pending."""
@@ -323,7 +327,6 @@ class Scheduler:
         # Progress that cannot be recorded has to be repeated from the last checkpoint, so the run ends here.
         with self._registry.lock, self._guard.watch(partial(self._kill_worker, slot)):
             if isinstance(message, training_protocol.Ready):
-                self.ready.set()
                 return
             attempt = self._runs.get(slot)
             if attempt is None or not attempt.matches(message):
@@ -332,6 +335,10 @@ class Scheduler:
             if isinstance(message, training_protocol.Released):
                 self._runs.finish(slot)
             job = self._runs.running_job(attempt)
+            compiling = isinstance(message, training_protocol.Compiling)
+            if job is not None and compiling != attempt.compiling:
+                attempt.compiling = compiling
+                self._registry.on_change(job, ())  # nothing is journaled
             if job is not None:
                 self._handler.handle(job, message)
             elif isinstance(

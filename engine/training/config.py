@@ -10,7 +10,6 @@ from nabla.engine.data.schema import Classes, class_names, format_category, form
 from nabla.engine.errors import InvalidInput
 from nabla.engine.literals import MAX_SEED, DeviceChoice, OptimizerName, Precision, ScheduleName
 from nabla.engine.nn.architecture import Architecture
-from nabla.engine.nn.jit import switch_index
 from nabla.engine.nn.optimizers import OPTIMIZERS
 from nabla.engine.nn.schedules import SCHEDULES
 from nabla.engine.nn.training_step import Optimization
@@ -205,7 +204,7 @@ class TrainingSpec:
         """Return the settings of a training step; its arrays are empty."""
         empty = np.zeros(0)
         return Optimization(
-            rule=switch_index(self.optimizer, OPTIMIZERS),
+            rule=self.optimizer,
             settings=empty,
             moments=empty.reshape(0, 0),
             optimizer_state=empty,

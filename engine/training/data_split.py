@@ -9,7 +9,7 @@ from nabla.engine.data.schema import Classes
 from nabla.engine.data.stratify import partition_rows
 from nabla.engine.errors import InvalidInput
 from nabla.engine.nn import rng
-from nabla.engine.nn.compiled_layout import BINARY_ACCURACY, CATEGORICAL_ACCURACY, CORRECT, COST, ERRORS, REGRESSION
+from nabla.engine.nn.layout import BINARY_ACCURACY, CATEGORICAL_ACCURACY, CORRECT, COST, ERRORS, REGRESSION
 from nabla.engine.nn.training_step import Examples
 from nabla.engine.training.config import TrainingSpec
 from nabla.engine.training.metrics import RegressionSums, total_sum_of_squares

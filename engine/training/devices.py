@@ -1,22 +1,22 @@
-"""Devices on which a worker trains: they compile code, create the backend of a run, and free its memory."""
+"""Devices on which a worker trains: they create the backend of a run, and free its memory."""
 
 import functools
 import importlib
-from collections.abc import Sequence
 from typing import Any, Protocol, get_args
 
 import numpy as np
 
 from nabla.engine.data.loading import OpenDataset
 from nabla.engine.literals import DeviceKind, DtypeName
-from nabla.engine.nn.architecture import Architecture
+from nabla.engine.nn.architecture import Architecture, Layer
 from nabla.engine.nn.backend import BackendFactory, CpuBackend
+from nabla.engine.nn.blas import limit_blas_threads
 from nabla.engine.nn.cuda.backend import CudaBackend
-from nabla.engine.nn.matmul import count_matmul_threads, limit_blas_threads
+from nabla.engine.nn.matmul import count_matmul_threads
 from nabla.engine.nn.matmul_threads import MatmulThreads
+from nabla.engine.nn.network import Network
 from nabla.engine.training.config import TrainingSpec
 from nabla.engine.training.trainer import Trainer
-from nabla.engine.training.warmup import compile_predictions, minimal_network
 
 
 class Device(Protocol):
@@ -27,7 +27,7 @@ class Device(Protocol):
         """Whether it is a CPU or a GPU."""
 
     def compile(self) -> None:
-        """Compile or load all machine code, so that no run has to wait for it."""
+        """Compile or load the code that all runs share. `Trainer.compile` does that for a run."""
 
     def backend_for(self, architecture: Architecture, spec: TrainingSpec, rows: int) -> BackendFactory:
         """Return the factory of the backend for a run on a dataset with `rows` rows."""
@@ -50,8 +50,7 @@ class CpuDevice:
         self._threads = MatmulThreads(cores)
 
     def compile(self) -> None:
-        """Compile or load all machine code."""
-        compile_training()
+        """Do nothing: a run compiles the kernels that it needs."""
 
     def backend_for(self, architecture: Architecture, spec: TrainingSpec, rows: int) -> BackendFactory:
         """Return the factory of the backend; its large products are shared by the cores."""
@@ -75,10 +74,15 @@ class CudaDevice:
         self._cupy: Any = importlib.import_module("cupy")
 
     def compile(self) -> None:
-        """Compile or load all machine code, for the CPU and for both ways to launch kernels."""
-        compile_training()
-        for single_block in (False, True):
-            compile_training(functools.partial(CudaBackend, cupy=self._cupy, single_block=single_block))
+        """Compile all kernels, for both ways to launch them, by training minimal networks."""
+        spec = TrainingSpec(epochs=1, batch_size=1, learning_rate=0.1)
+        for dtype in get_args(DtypeName):
+            data = OpenDataset(np.zeros((2, 1), dtype), np.zeros((2, 1), dtype))
+            architecture = Architecture(1, (Layer(1, "identity"),), "quadratic", dtype=dtype)
+            for single_block in (False, True):
+                make_backend = functools.partial(CudaBackend, cupy=self._cupy, single_block=single_block)
+                for _ in Trainer(Network.blank(architecture), data, spec, make_backend=make_backend).run():
+                    pass
         self.release_memory()
 
     def backend_for(self, architecture: Architecture, spec: TrainingSpec, rows: int) -> BackendFactory:
@@ -95,16 +99,3 @@ class CudaDevice:
     def free_memory_bytes(self) -> int:
         """Return the free memory of the GPU."""
         return int(self._cupy.cuda.runtime.memGetInfo()[0])
-
-
-def compile_training(
-    make_backend: BackendFactory = CpuBackend, dtypes: Sequence[DtypeName] = get_args(DtypeName)
-) -> None:
-    """Compile the code for training on a device, and for predictions."""
-    compile_predictions(dtypes)
-    spec = TrainingSpec(epochs=1, batch_size=1, learning_rate=0.1, validation_fraction=0.5, l2=1.0)
-    for dtype in dtypes:
-        rows = np.zeros((3, 1), dtype)
-        network, dataset = minimal_network(dtype), OpenDataset(rows, rows)
-        for _ in Trainer(network, dataset, spec, make_backend=make_backend).run():
-            pass

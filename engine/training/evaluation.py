@@ -13,7 +13,6 @@ from nabla.engine.data.loading import OpenDataset
 from nabla.engine.errors import InvalidInput
 from nabla.engine.literals import MAX_CONFUSION_CLASSES
 from nabla.engine.nn.network import Network
-from nabla.engine.nn.training_step import sum_costs
 from nabla.engine.training.metrics import (
     RegressionMetrics,
     RegressionSums,
@@ -95,7 +94,6 @@ def evaluate(network: Network, data: OpenDataset) -> Evaluation:
         InvalidInput: Outputs or errors are not finite (field `dataset_id`).
     """
     rows = len(data.x)
-    plan = network.architecture.compiled_layout()
     total_weight = rows if data.weights is None else data.weights.sum()
     cost = 0.0
     with np.errstate(over="ignore"):  # overflows are reported by _check_finite
@@ -108,8 +106,8 @@ def evaluate(network: Network, data: OpenDataset) -> Evaluation:
             outputs = network.predict(data.x[block])
             _check_finite(outputs)
             # Divided before they are summed: weights may be up to the largest float64.
-            weights = np.empty(0) if data.weights is None else data.weights[block] / total_weight
-            cost += sum_costs(plan, outputs, data.y[block], weights)
+            weights = None if data.weights is None else data.weights[block] / total_weight
+            cost += network.sum_costs(outputs, data.y[block], weights)
             accumulator.add(outputs, block)
     evaluation = accumulator.build_evaluation(rows, cost / rows if data.weights is None else cost)
     _check_finite(np.array([evaluation.cost]))

@@ -12,11 +12,11 @@ from nabla.engine.data.schema import Classes
 from nabla.engine.errors import Damaged, Diverged, OutOfTime
 from nabla.engine.nn import array_views
 from nabla.engine.nn.backend import BackendFactory, CpuBackend, TrainingSetup
-from nabla.engine.nn.compiled_layout import COST, GRADIENT_NORM
+from nabla.engine.nn.layout import COST, GRADIENT_NORM
 from nabla.engine.nn.network import Network
 from nabla.engine.nn.optimizers import OPTIMIZERS, init_optimizer_state
 from nabla.engine.nn.schedules import SCHEDULES, SchedulePoint
-from nabla.engine.nn.training_step import Optimization, sum_costs
+from nabla.engine.nn.training_step import Optimization
 from nabla.engine.training.config import TrainingSpec
 from nabla.engine.training.data_split import DataSplit, choose_metric, split_data
 from nabla.engine.training.lbfgs import Lbfgs, LbfgsAction
@@ -78,10 +78,10 @@ class Trainer:
         self._backend = make_backend(
             TrainingSetup(
                 network,
-                architecture.compiled_layout(self._metric),
+                architecture.layout(self._metric),
                 self._optimization,
                 self._batch_size,
-                (self._training.examples, self._training.rows),
+                (self._training.examples, self._order),
                 (self._validation.examples, self._validation.rows) if self._validation else None,
             )
         )
@@ -188,6 +188,11 @@ class Trainer:
         self.spec = self.spec.with_learning_rate(learning_rate, epoch)
         return epoch
 
+    def compile(self) -> None:
+        """Compile or load the code of the run, and that for predictions with its result, without running it."""
+        self._backend.compile()
+        self.network.compile()
+
     def run(self) -> Iterator[Epoch | None]:
         """Train until the last epoch, or until a stopping criterion is met; `position.stop_reason` tells which.
 
@@ -240,10 +245,10 @@ class Trainer:
         split = self._validation or self._training
         rows = split.rows[:: -(-len(split.rows) // _SAMPLE_ROWS)]
         examples = split.examples
-        weights = examples.weights[rows] if examples.weights.size else np.zeros(0)
+        weights = examples.weights[rows] if examples.weights.size else None
         outputs = self.current_network.outputs(examples.x[rows])
-        layout = self.network.architecture.compiled_layout(self._metric)
-        return float(sum_costs(layout, outputs, examples.y[rows], weights)) / (weights.sum() or len(rows))
+        total = len(rows) if weights is None else weights.sum() or len(rows)
+        return self.network.sum_costs(outputs, examples.y[rows], weights) / total
 
     def _begin_epoch(self) -> None:
         """Set the order of the rows, learning rates, penalty and momentum of the epoch."""
@@ -297,6 +302,7 @@ class Trainer:
             self._read_metric_sums()
             self._position = replace(self._position, row=0)
             cost = self._position.metric_sums[COST] / self._training.total_weight
+            self._check_finite(cost)
             lbfgs.set_evaluation(cost, self._backend.gradient())
             yield None
         self._set_parameters(lbfgs)

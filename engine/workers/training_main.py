@@ -1,9 +1,8 @@
 """Main program of a training worker, which trains one job at a time on the device of its slot.
 
-Started by the pool as `python -m nabla.engine.workers.training_main cpu|cuda CORES DESCRIPTOR`.
+Started by the pool as `python -m nabla.engine.workers.training_main cpu|cuda CORES SERVICE DESCRIPTOR`.
 """
 
-import os
 import queue
 import signal
 import sys
@@ -17,6 +16,7 @@ from nabla.engine.data.loading import OpenDataset, open_for_training, open_raw
 from nabla.engine.data.preprocessing import Preprocessor, fit_preprocessor
 from nabla.engine.errors import Damaged, Diverged, InvalidInput, OutOfTime, StorageFailed
 from nabla.engine.literals import ErrorKind
+from nabla.engine.nn.compiled_step import add_compilation_listener
 from nabla.engine.nn.cuda.devices import is_out_of_memory
 from nabla.engine.training.checkpoint import (
     Checkpoint,
@@ -39,6 +39,7 @@ from nabla.engine.workers.training_protocol import (
     Cancel,
     CheckpointDamaged,
     CheckpointSaved,
+    Compiling,
     Done,
     EpochsTrained,
     Heartbeat,
@@ -163,6 +164,9 @@ class TrainingWorker:
         self._inputs: queue.SimpleQueue[TrainingInput | Shutdown] = queue.SimpleQueue()
         self._shutting_down = threading.Event()
         self._requests: queue.SimpleQueue[SetLearningRate | TakeSnapshot] = queue.SimpleQueue()
+        self._in_background = False
+        self._compiling: TrainingInput | None = None
+        add_compilation_listener(self._report_compiling)
         # The newest command to end an attempt.
         self._end_command: Pause | Cancel | None = None
         self._connection: ServiceConnection[WorkerCommand] = ServiceConnection(
@@ -172,7 +176,6 @@ class TrainingWorker:
     def run(self) -> None:
         """Train until the service sends Shutdown."""
         self._device.compile()
-        prioritize_as_background()  # not before: nothing can be trained until this is compiled
         self._send(Ready(self._device.free_memory_bytes()))
         while isinstance(training_input := self._inputs.get(), TrainingInput):
             outcome = self._run_attempt(training_input)
@@ -183,6 +186,10 @@ class TrainingWorker:
                 return  # exiting frees its memory, and the next worker starts on a GPU in a known state
             self._device.release_memory()
             self._send(Released(training_input.job_id, training_input.attempt, self._device.free_memory_bytes()))
+
+    def _report_compiling(self) -> None:
+        if self._compiling is not None:
+            self._send(Compiling(self._compiling.job_id, self._compiling.attempt))
 
     def _on_command(self, command: WorkerCommand) -> None:
         match command:
@@ -235,6 +242,13 @@ class TrainingWorker:
     def _train(self, training_input: TrainingInput) -> Done | None:
         run = prepare_run(training_input, self._device)
         trainer = run.trainer
+        self._compiling = training_input
+        trainer.compile()
+        self._compiling = None
+        if not self._in_background:
+            # Only now: beside a busy neighbour, the first job would compile for minutes.
+            prioritize_as_background()
+            self._in_background = True
         reporter = _RunReporter(training_input, run, self._send)
         try:
             for epoch in trainer.run():
@@ -340,11 +354,11 @@ class _RunReporter:
 
 def main(arguments: list[str]) -> None:
     """Run a worker as the command line says."""
-    kind, cores, descriptor = arguments
+    kind, cores, service, descriptor = arguments
     ignore_interrupts()
     # A worker that is stopped does not notice a closed channel. The thread of the pool, its parent, lives as long as
     # the service.
-    die_with_parent(os.getppid(), signal.SIGKILL)
+    die_with_parent(int(service), signal.SIGKILL)
     TrainingWorker(int(descriptor), CudaDevice() if kind == "cuda" else CpuDevice(int(cores))).run()
 
 

@@ -24,7 +24,7 @@ SlotState = Literal["starting", "ready", "lost"]
 
 # Delays before a worker is restarted, by the number of starts that failed in a row; the last one repeats.
 _RESTART_DELAYS_SECONDS = (0.0, 0.5, 2.0, 10.0)
-# The first start on a machine compiles for up to a minute.
+# A GPU's kernels are compiled before a worker is ready.
 _START_TIMEOUT = 600.0
 _SEND_TIMEOUT = 5.0
 _TICK_INTERVAL = 0.5
@@ -200,7 +200,7 @@ class WorkerPool:
             if not slot.connected and not self._stopping and slot.restart_at <= time.monotonic():
                 slot.process = ChildProcess(
                     "nabla.engine.workers.training_main",
-                    (slot.kind, slot.cores),
+                    (slot.kind, slot.cores, os.getpid()),
                     WorkerEvent,
                     environment=_environment(slot),
                     timeout=_SEND_TIMEOUT,

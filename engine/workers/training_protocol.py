@@ -90,9 +90,13 @@ WorkerCommand = TrainingInput | Pause | Cancel | SetLearningRate | TakeSnapshot 
 
 
 class Ready(_Message, frozen=True):
-    """The engine is compiled, and the worker is idle. `memory_free`: bytes of its GPU, None on the CPU."""
+    """The worker is idle. `memory_free`: bytes of its GPU, None on the CPU."""
 
     memory_free: int | None = None
+
+
+class Compiling(AttemptMessage, frozen=True):
+    """A kernel has been compiled, and more may follow before training begins."""
 
 
 class Heartbeat(AttemptMessage, frozen=True):
@@ -161,6 +165,7 @@ class Released(AttemptMessage, frozen=True):
 
 WorkerEvent = (
     Ready
+    | Compiling
     | Heartbeat
     | EpochsTrained
     | LearningRateSet

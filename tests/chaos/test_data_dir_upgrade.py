@@ -126,7 +126,7 @@ def test_paused_job_resumes_to_the_weights_of_an_uninterrupted_one(own_upgraded:
     history = own_upgraded.get(f"/v1/jobs/{paused}/history?limit=1000")["data"]
     costs = [epoch["cost"] for epoch in history]
     uninterrupted = [cost for cost, _ in EXPECTED["costs"][EXPECTED["uninterrupted"]]]
-    assert costs == pytest.approx(uninterrupted, rel=1e-3)
+    assert costs == pytest.approx(uninterrupted, rel=1e-3, abs=1e-7)
     after = own_upgraded.wait_for_job(waiting)
     assert (after.state, after.epoch) == ("succeeded", 5)
 

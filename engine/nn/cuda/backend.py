@@ -12,11 +12,11 @@ import numpy.typing as npt
 
 from nabla.engine.literals import Precision
 from nabla.engine.nn.backend import TrainingSetup
-from nabla.engine.nn.compiled_layout import COST, Buffers
 from nabla.engine.nn.cuda.data_transfer import CHUNK_BYTES, DataSource, DeviceDataset, StreamedDataset, device_bytes
 from nabla.engine.nn.cuda.launcher import CompiledStep, Launcher
-from nabla.engine.nn.cuda.tracing import StepTrace
+from nabla.engine.nn.layout import COST, Buffers
 from nabla.engine.nn.regularization import penalize
+from nabla.engine.nn.tracing import StepTrace
 from nabla.engine.nn.training_step import Examples, Optimization, evaluate_step, train_step
 from nabla.engine.typing import Float64Array, RowIndices, Vector
 
@@ -107,6 +107,9 @@ class CudaBackend:
         self._data_bytes_left -= 2 * chunk * (step_bytes // self._batch_size)
         return StreamedDataset(self._cupy, examples, rows, chunk)
 
+    def compile(self) -> None:
+        """Do nothing: the kernels were compiled when the device was opened."""
+
     def begin_epoch(self, order: RowIndices, optimization: Optimization) -> None:
         """Upload order, rates and settings of the next epoch, and trace the steps that have not been traced."""
         self._optimization = optimization
@@ -147,26 +150,22 @@ class CudaBackend:
 
     def _trace_step(self, variant: StepVariant, source: DataSource) -> StepTrace:
         trace = StepTrace()
-
-        def traced(array: Any) -> Any:
-            return trace.array(array)
-
-        parameters, statistics, moments, optimizer_state = map(traced, self._state)
-        buffers = Buffers(self._batch_size, *map(traced, self._buffers[1:]))
+        parameters, statistics, moments, optimizer_state = map(trace.array, self._state)
+        buffers: Any = trace.arrays(self._buffers)
         slot = source.slots[variant.slot]
-        examples, order = Examples(*map(traced, slot.examples)), traced(slot.order)
+        examples, order = trace.arrays(Examples(*slot.examples)), trace.array(slot.order)
         if not variant.trains:
             evaluate_step(parameters, statistics, self._layout, buffers, examples, order, variant.rows)
             return trace
         train_step(
             parameters,
             statistics,
-            traced(self._gradient),
+            trace.array(self._gradient),
             self._optimization._replace(
-                settings=traced(self._settings),
+                settings=trace.array(self._settings),
                 moments=moments,
                 optimizer_state=optimizer_state,
-                rates=traced(self._rates),
+                rates=trace.array(self._rates),
             ),
             self._layout,
             buffers,
@@ -246,7 +245,7 @@ class CudaBackend:
         trace = StepTrace()
         parameters, gradient, metric_sums = map(trace.array, (self._state[0], self._gradient, self._penalties))
         l1, l2 = self._optimization.l1, self._optimization.l2
-        penalize(parameters, gradient, self._layout.layers, metric_sums, l1, l2, 1)  # type: ignore[arg-type]  # traced
+        penalize(parameters, gradient, self._layout.layers, metric_sums, l1, l2, 1)
         with self.stream:
             self._penalties.fill(0)
             self._launcher.run(self._launcher.compile(trace), 1)

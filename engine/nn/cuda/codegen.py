@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from nabla.engine.literals import DtypeName
-from nabla.engine.nn import compiled_layout, optimizers, rng, training_step, vector_math
+from nabla.engine.nn import layout, optimizers, rng, training_step, vector_math
 from nabla.engine.nn.jit import KERNELS, Formula, Kernel, find_function, scalar
 
 _OPERATORS: dict[type[ast.AST], str] = {
@@ -200,7 +200,8 @@ def _literal(value: Any) -> str:
 # Imported because it registers every kernel that a step can call.
 assert training_step
 
-KERNEL_CODES = {name: code for code, name in enumerate(KERNELS)}
+_GPU_KERNELS = [kernel for kernel in KERNELS.values() if kernel.template is not None]
+KERNEL_CODES = {kernel.name: code for code, kernel in enumerate(_GPU_KERNELS)}
 """The number by which a Call names its kernel."""
 RUN_STEPS = "run_steps"
 """The kernel that runs whole steps in one block."""
@@ -223,11 +224,11 @@ _HEADERS = ("types", "parallel_primitives")
 _TEMPLATES = ("activations", "losses", "batching", "layers", "matmul", "regularization", "optimizers")
 _NUMBER_TYPES: dict[DtypeName, str] = {"float32": "float", "float64": "double"}
 _CONSTANTS = {
-    "COST": compiled_layout.COST,
-    "CORRECT": compiled_layout.CORRECT,
-    "ERRORS": compiled_layout.ERRORS,
-    "BATCH_START": compiled_layout.BATCH_START,
-    "NEXT_START": compiled_layout.NEXT_START,
+    "COST": layout.COST,
+    "CORRECT": layout.CORRECT,
+    "ERRORS": layout.ERRORS,
+    "BATCH_START": layout.BATCH_START,
+    "NEXT_START": layout.NEXT_START,
     "STEP": optimizers.STEP,
     "MAX_COEFFICIENTS": optimizers.MAX_COEFFICIENTS,
     "DROPOUT": rng.DROPOUT,
@@ -242,7 +243,7 @@ _CONSTANTS = {
 def source(dtype: DtypeName) -> str:
     """Return the CUDA C++ of all kernels for a dtype."""
     formulas = Formulas()
-    kernels = [_kernel_source(kernel, formulas) for kernel in KERNELS.values()]
+    kernels = [_kernel_source(kernel, formulas) for kernel in _GPU_KERNELS]
     types, primitives = (_read_kernel_file(f"{name}.cuh") for name in _HEADERS)
     templates = (
         "namespace kernel_template {\n\n"

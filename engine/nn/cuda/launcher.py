@@ -1,14 +1,116 @@
 """Runs traced steps on a GPU: kernel by kernel with cuBLAS for matrix products, or many steps in one kernel."""
 
 import itertools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from nabla.engine.literals import DtypeName, Precision
 from nabla.engine.nn.architecture import Architecture
-from nabla.engine.nn.cuda.codegen import RUN_STEPS, STEP_THREADS, THREADS, source
-from nabla.engine.nn.cuda.tracing import SCRATCH_BYTES, Call, StepTrace, TracedArray
+from nabla.engine.nn.cuda.codegen import (
+    KERNEL_CODES,
+    MAX_ARRAYS,
+    MAX_BLOCKS,
+    MAX_SCALARS,
+    RUN_STEPS,
+    STEP_THREADS,
+    THREADS,
+    WIDTH,
+    source,
+)
+from nabla.engine.nn.tracing import Call, StepTrace, TracedArray
+
+# Layouts of the structs in kernels/types.cuh.
+_ARRAY = np.dtype([("data", np.uint64), ("rows", np.int64), ("columns", np.int64)])
+CALL = np.dtype(
+    [
+        ("code", np.int64),
+        ("arrays", _ARRAY, (MAX_ARRAYS,)),
+        ("integers", np.int64, (MAX_SCALARS,)),
+        ("floats", np.float64, (MAX_SCALARS,)),
+    ]
+)
+SCRATCH_BYTES = 8 * MAX_BLOCKS + 8
+
+
+def _per_element(array_index: int) -> Callable[[Call], int]:
+    """Return a function for the number of blocks with a thread per element of one of the call's arrays."""
+    return lambda call: -(-call.arrays[array_index].size // THREADS)
+
+
+def _per_column(array_index: int) -> Callable[[Call], int]:
+    return lambda call: -(-call.arrays[array_index].shape[1] // WIDTH)
+
+
+def _per_row(array_index: int) -> Callable[[Call], int]:
+    return lambda call: -(-call.arrays[array_index].shape[0] // (THREADS // WIDTH))
+
+
+def _single(call: Call) -> int:
+    return 1
+
+
+# Number of blocks to launch, by template.
+_BLOCKS: dict[str, Callable[[Call], int]] = {
+    "forward_from_output": _per_element(0),
+    "backward_from_output": _per_element(1),
+    "forward_from_input": _per_element(0),
+    "backward_from_input": _per_element(0),
+    "softmax_forward": _per_row(0),
+    "softmax_backward": _per_row(1),
+    "add_cost": _per_element(0),
+    "differentiate_cost": _per_element(0),
+    "count_categorical_correct": _per_element(0),
+    "count_binary_correct": _per_element(0),
+    "add_absolute_errors": _per_element(0),
+    "add_squared_errors": _per_column(0),
+    "advance_cursor": _single,
+    "gather_rows": _per_element(3),
+    "smooth_labels": _per_element(0),
+    "compute_batch_weights": _per_element(0),
+    "apply_dropout": _per_element(2),
+    "sum_rows": _per_column(0),
+    "normalize_batch": _per_column(0),
+    "update_running_stats": _per_element(0),
+    "normalize_with_running_stats": _per_element(0),
+    "scale_by_gamma": _per_element(0),
+    "batch_norm_backward": _per_column(0),
+    "matmul_nt": _per_element(2),
+    "matmul_tn": _per_element(2),
+    "matmul_nn": _per_element(2),
+    "penalize": _per_element(0),
+    "compute_norm": _per_element(0),
+    "clip_by_value": _per_element(0),
+    "clip_by_norm": _per_element(0),
+    "clip_row_norms": _per_row(0),
+    "prepare": _single,
+    "update_without_moments": _per_element(0),
+    "update_with_one_moment": _per_element(0),
+    "update_with_two_moments": _per_element(0),
+    "round_to_half": _per_element(0),
+}
+
+
+def count_blocks(call: Call) -> int:
+    """Return the number of blocks to launch for a call."""
+    assert call.kernel.template is not None
+    return max(1, min(_BLOCKS[call.kernel.template](call), MAX_BLOCKS))
+
+
+def encode_calls(calls: list[Call]) -> npt.NDArray[np.void]:
+    """Return calls as an array of the structs that kernels read."""
+    encoded = np.zeros(len(calls), CALL)
+    for entry, call in zip(encoded, calls, strict=True):
+        entry["code"] = KERNEL_CODES[call.kernel.name]
+        for index, array in enumerate(call.arrays):
+            rows, columns = array.shape if len(array.shape) == 2 else (1, array.size)
+            entry["arrays"][index] = (array.pointer, rows, columns)
+        entry["integers"][: len(call.integers)] = call.integers
+        entry["floats"][: len(call.floats)] = call.floats
+    return encoded
+
 
 # For each kernel and operand of outᵀ: the index of its array, and whether cuBLAS transposes it.
 MATMULS = {
@@ -134,7 +236,7 @@ class Launcher:
         """Upload a traced step, and prepare the launches of its kernels."""
         if self._half_precision:
             trace = self._with_half_operands(trace)
-        encoded = trace.encode()
+        encoded = encode_calls(trace.calls)
         calls = self._cupy.empty(encoded.nbytes, np.uint8)
         calls.set(encoded.view(np.uint8))
         launches = tuple(self._build_launch(call, calls, index) for index, call in enumerate(trace.calls))
@@ -154,7 +256,7 @@ class Launcher:
     def _build_launch(self, call: Call, calls: Any, index: int) -> tuple[Any, tuple[Any, ...]]:
         if call.kernel.name not in MATMULS:
             kernel = self._module.get_function(call.kernel.name)
-            return kernel, ((call.blocks,), (THREADS,), (calls, index, self._scratch))
+            return kernel, ((count_blocks(call),), (THREADS,), (calls, index, self._scratch))
         operands, scale = (call.arrays[0], call.arrays[1]), 1.0
         if self._half_precision:
             operands = self._half_operand(operands[0], 0), self._half_operand(operands[1], 1)
@@ -164,7 +266,8 @@ class Launcher:
     def _half_operand(self, operand: TracedArray, index: int) -> TracedArray:
         """Return the buffer for an operand's half-precision copy, in the operand's shape."""
         buffer = self._half_buffers[index]
-        return StepTrace().array(buffer)[0 : operand.size].reshape(*operand.shape)
+        traced: TracedArray = StepTrace().array(buffer)
+        return traced[0 : operand.size].reshape(*operand.shape)
 
     def _with_half_operands(self, trace: StepTrace) -> StepTrace:
         """Return a trace in which calls that round the operands precede each matrix product."""

@@ -17,12 +17,11 @@ from nabla.engine.errors import InvalidInput
 from nabla.engine.literals import ActivationName, CostName
 from nabla.engine.nn.activations import ACTIVATIONS
 from nabla.engine.nn.architecture import Architecture, Layer
-from nabla.engine.nn.compiled_layout import COST
-from nabla.engine.nn.jit import switch_index
+from nabla.engine.nn.backend import CpuBackend, TrainingSetup
 from nabla.engine.nn.losses import COSTS
 from nabla.engine.nn.network import Network
-from nabla.engine.nn.optimizers import OPTIMIZERS, init_optimizer_state
-from nabla.engine.nn.training_step import Examples, Optimization, train_steps
+from nabla.engine.nn.optimizers import init_optimizer_state
+from nabla.engine.nn.training_step import Examples, Optimization
 
 ROWS = 7
 Array = npt.NDArray[np.float64]
@@ -52,7 +51,7 @@ VARIANTS = {
 def gradient_only(variant: Variant) -> Optimization:
     """Return settings of a step without an update, with the dropout mask of the first step."""
     return Optimization(
-        rule=switch_index("l-bfgs", OPTIMIZERS),
+        rule="l-bfgs",
         settings=np.zeros(0),
         moments=np.zeros((0, 0)),
         optimizer_state=init_optimizer_state(),
@@ -73,24 +72,22 @@ def create_targets(cost: str) -> Array:
     return generator.uniform(0, 1, (ROWS, 3))
 
 
-def cost_and_gradient(network: Network, examples: Examples, variant: Variant, rows: int = ROWS) -> tuple[float, Array]:
-    """Return cost and gradient of a training step on the first `rows` rows."""
-    data = OpenDataset(examples.x, examples.y)  # converts the arrays as a training run does
-    gradient = np.zeros_like(network.parameters)
-    buffers = network.architecture.allocate_buffers(rows)
-    train_steps(
-        network.parameters,
-        network.statistics,
-        gradient,
-        gradient_only(variant),
-        network.architecture.compiled_layout(),
-        buffers,
-        Examples(data.x, data.y, examples.weights),
-        np.arange(rows),
-        0,
-        rows,
-    )
-    return float(buffers.metric_sums[COST]) / rows, np.asarray(gradient, np.float64)
+class Step:
+    """A training step without an update, on all rows or the first `rows`."""
+
+    def __init__(self, network: Network, examples: Examples, variant: Variant, rows: int = ROWS) -> None:
+        data = OpenDataset(examples.x, examples.y)  # converts the arrays as a training run does
+        self._rows, self._optimization = rows, gradient_only(variant)
+        order, layout = np.arange(rows), network.architecture.layout()
+        training = Examples(data.x, data.y, examples.weights), order
+        self._backend = CpuBackend(TrainingSetup(network, layout, self._optimization, rows, training, validation=None))
+
+    def cost_and_gradient(self) -> tuple[float, Array]:
+        """Return cost and gradient with the current parameters and the dropout mask of the first step."""
+        self._optimization.optimizer_state[:] = init_optimizer_state()
+        self._backend.write_metric_sums(0.0)
+        self._backend.train(0, self._rows)
+        return self._backend.running_cost() / self._rows, np.asarray(self._backend.gradient(), np.float64)
 
 
 def central_differences(cost: Callable[[], float], parameters: npt.NDArray[np.floating], step: float) -> Array:
@@ -127,10 +124,10 @@ def test_gradient_matches_central_differences(
     weights = generator.uniform(0, 2, ROWS) if variant.weighted else np.zeros(0)
     examples = Examples(x, y, weights)
 
-    _, gradient = cost_and_gradient(network, examples, variant)
-    numeric = central_differences(
-        lambda: cost_and_gradient(network, examples, variant)[0], network.parameters, step=1e-5
-    )
+    step = Step(network, examples, variant)
+    _, gradient = step.cost_and_gradient()
+    gradient = gradient.copy()
+    numeric = central_differences(lambda: step.cost_and_gradient()[0], network.parameters, step=1e-5)
     error = np.linalg.norm(gradient - numeric) / (np.linalg.norm(gradient) + np.linalg.norm(numeric))
     assert error < 1e-6
     assert np.linalg.norm(gradient) > 1e-4  # the error of vanishing gradients says nothing
@@ -148,8 +145,8 @@ def test_gradient_of_equal_rows_is_that_of_one_row() -> None:
     x, y = np.random.default_rng(5).normal(size=(ROWS, 4)), create_targets("quadratic")
     x[:], y[:] = x[0], y[0]
     examples = Examples(x, y, np.zeros(0))
-    _, expected = cost_and_gradient(network, examples, Variant(), rows=1)
-    _, gradient = cost_and_gradient(network, examples, Variant())
+    _, expected = Step(network, examples, Variant(), rows=1).cost_and_gradient()
+    _, gradient = Step(network, examples, Variant()).cost_and_gradient()
     np.testing.assert_allclose(gradient, expected, rtol=1e-13)
 
 
@@ -159,8 +156,8 @@ def test_sample_weight_of_two_equals_two_rows() -> None:
     x, y = np.random.default_rng(5).normal(size=(ROWS, 4)), create_targets("quadratic")
     weights = np.ones(ROWS)
     weights[2], weights[4] = 2.0, 0.0
-    weighted = cost_and_gradient(network, Examples(x, y, weights), Variant())
+    weighted = Step(network, Examples(x, y, weights), Variant()).cost_and_gradient()
     x[4], y[4] = x[2], y[2]
-    duplicated = cost_and_gradient(network, Examples(x, y, np.zeros(0)), Variant())
+    duplicated = Step(network, Examples(x, y, np.zeros(0)), Variant()).cost_and_gradient()
     assert weighted[0] == pytest.approx(duplicated[0], rel=1e-13)
     np.testing.assert_allclose(weighted[1], duplicated[1], rtol=1e-12)

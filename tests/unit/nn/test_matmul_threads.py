@@ -9,7 +9,7 @@ import pytest
 
 from nabla.engine.data.loading import OpenDataset
 from nabla.engine.nn.architecture import Architecture, Layer
-from nabla.engine.nn.jit import jit_entry
+from nabla.engine.nn.compiled_step import run_compiled
 from nabla.engine.nn.matmul import matmul_nn, matmul_nt, matmul_tn
 from nabla.engine.nn.matmul_threads import MIN_SHARED_MULTIPLY_ADDS, MatmulThreads, SharingPolicy
 from nabla.engine.nn.network import Network
@@ -30,7 +30,6 @@ def threads(request: pytest.FixtureRequest) -> Iterator[MatmulThreads]:
     MatmulThreads(1)
 
 
-@jit_entry
 def multiply_all(a: Matrix, w: Matrix, delta: Matrix, z: Matrix, gradient: Matrix, propagated: Matrix) -> None:
     matmul_nt(a, w, z)
     matmul_tn(delta, a, gradient)
@@ -43,7 +42,7 @@ def _multiply(shape: tuple[int, int, int], dtype: str) -> tuple[list[Matrix], li
     generator = np.random.default_rng(0)
     a, w, delta = (generator.normal(size=size).astype(dtype) for size in ((m, inputs), (units, inputs), (m, units)))
     products: list[Matrix] = [np.full(size, np.nan, dtype) for size in ((m, units), (units, inputs), (m, inputs))]
-    multiply_all(a, w, delta, *products)
+    run_compiled(multiply_all, a, w, delta, *products)
     exact: list[Matrix] = [x.astype(np.float64) @ y.astype(np.float64) for x, y in ((a, w.T), (delta.T, a), (delta, w))]
     return products, exact
 

@@ -12,11 +12,10 @@ from nabla.engine.data.loading import open_for_training
 from nabla.engine.errors import InvalidInput
 from nabla.engine.literals import ActivationName, CostName, DtypeName
 from nabla.engine.nn.architecture import Architecture, Layer
+from nabla.engine.nn.jit import KERNELS
 from nabla.engine.nn.losses import COSTS
 from nabla.engine.nn.network import Network
-from nabla.engine.nn.training_step import sum_costs
 from nabla.engine.training.evaluation import Evaluation, evaluate
-from nabla.engine.training.warmup import compile_predictions
 from tests.unit.data.test_dataset import store_dataset
 
 Array = npt.NDArray[Any]
@@ -171,7 +170,8 @@ def test_cost_is_weighted_mean_over_rows(tmp_path: Path, cost: CostName, weights
     )
 
     outputs, smooth = network.predict(inputs), (1 - smoothing) * targets + smoothing / 3
-    costs = [COSTS[cost].total(outputs[i : i + 1], smooth[i : i + 1], 1.0) for i in range(rows)]
+    formula = KERNELS[f"add_{cost}"].formulas[0]
+    costs = [sum(map(formula, outputs[i], smooth[i], [1.0] * 3)) for i in range(rows)]
     shares = None if weights is None else values[weights] / values[weights].max()
     assert evaluation.cost == pytest.approx(np.average(costs, weights=shares), rel=1e-9)
     assert (evaluation.accuracy, evaluation.regression) == (plain.accuracy, plain.regression)
@@ -185,16 +185,3 @@ def test_infinite_outputs_and_errors_are_rejected(tmp_path: Path, inputs: Any, a
     with pytest.raises(InvalidInput, match="not finite numbers") as rejected:
         evaluate_stored(tmp_path, network, np.array(inputs), **arrays)
     assert rejected.value.problems[0][0] == "dataset_id"
-
-
-def test_warmup_compiles_everything_for_evaluation(tmp_path: Path) -> None:
-    compile_predictions()
-    compiled: Any = sum_costs  # its static type is the function, at run time it is a Numba dispatcher
-    before = list(compiled.signatures)
-    for dtype in get_args(DtypeName):
-        for number, weights in enumerate((None, np.ones(5000))):
-            directory = tmp_path / f"{dtype}-{number}"
-            evaluate_stored(
-                directory, passthrough(1, dtype=dtype), np.ones((5000, 1)), targets=np.ones(5000), weights=weights
-            )
-    assert compiled.signatures == before

@@ -28,6 +28,7 @@ export function describeState(job) {
     );
   if (job.blocked_by?.length)
     sentences.push(`Waiting for ${formatCount(job.blocked_by.length, "other job")} to succeed.`);
+  if (job.compiling) sentences.push("Compiling code for this network: a few seconds, once on a machine.");
   if (job.pausing) sentences.push("Pausing: saving a checkpoint.");
   if (job.stop_reason) sentences.push(STOP_REASONS[job.stop_reason] ?? `Stopped: ${job.stop_reason}.`);
   if (job.stop_reason && job.best_epoch) sentences.push(`Best epoch: ${job.best_epoch}.`);

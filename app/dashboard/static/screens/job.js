@@ -77,6 +77,8 @@ export async function loadJobScreen({ params: [id = ""], signal }) {
     controls.update(job);
     replaceContent(result, renderResult(job));
     showProgress();
+    // No event tells that code is compiled, which can precede the first epoch.
+    if (job.state === "running" && job.epoch === 0) setTimeout(() => signal.aborted || void refresh(), 1000);
   };
   const refresh = createRefresh(
     async () => {

@@ -8,7 +8,7 @@ import pytest
 from nabla.engine.literals import ActivationName
 from nabla.engine.nn.architecture import Architecture, Layer
 from nabla.engine.nn.backend import TrainingSetup
-from nabla.engine.nn.compiled_layout import COST
+from nabla.engine.nn.layout import COST
 from nabla.engine.nn.network import Network
 from nabla.engine.nn.training_step import Examples
 from tests.unit.nn.cuda.devices import DEVICES, cuda_backend
@@ -16,7 +16,7 @@ from tests.unit.nn.test_gradients import (
     ACCEPTED_PAIRS,
     ROWS,
     VARIANTS,
-    cost_and_gradient,
+    Step,
     create_targets,
     gradient_only,
 )
@@ -40,14 +40,12 @@ def test_gpu_gradient_matches_cpu(
     generator = np.random.default_rng(5)
     x, y = generator.normal(size=(ROWS, 4)), create_targets(cost)
     examples = Examples(x, y, generator.uniform(0, 2, ROWS) if variant.weighted else np.zeros(0))
-    expected = cost_and_gradient(Network(architecture), examples, variant)
+    expected = Step(Network(architecture), examples, variant).cost_and_gradient()
 
     order = np.arange(ROWS)
     optimization = gradient_only(variant)
     backend = cuda_backend(device)(
-        TrainingSetup(
-            Network(architecture), architecture.compiled_layout(), optimization, ROWS, (examples, order), None
-        )
+        TrainingSetup(Network(architecture), architecture.layout(), optimization, ROWS, (examples, order), None)
     )
     backend.begin_epoch(order, optimization)
     backend.train(0, ROWS)
@@ -77,7 +75,7 @@ def test_half_precision_neither_underflows_nor_overflows_deltas(
 
     def compute_gradient(**settings: Any) -> Any:
         setup = TrainingSetup(
-            create_network(), architecture.compiled_layout(), optimization, batch_size, (examples, order), None
+            create_network(), architecture.layout(), optimization, batch_size, (examples, order), None
         )
         backend = cuda_backend(device, **settings)(setup)
         backend.begin_epoch(order, optimization)

@@ -48,7 +48,7 @@ def start_epoch(**settings: Any) -> tuple[CudaBackend, Any, Any]:
         )
     )
     setup = TrainingSetup(
-        network, ARCHITECTURE.compiled_layout(), optimization, BATCH_SIZE, (Examples(x, y, np.zeros(0)), order), None
+        network, ARCHITECTURE.layout(), optimization, BATCH_SIZE, (Examples(x, y, np.zeros(0)), order), None
     )
     backend = CudaBackend(setup, cupy=cupy, **settings)
     backend.begin_epoch(order, optimization)

@@ -1,55 +1,68 @@
-"""The layout of a network for compiled code, and the buffers of a mini-batch."""
+"""The layout of a network in flat vectors, and the buffers of a mini-batch."""
 
 from typing import NamedTuple
 
+from nabla.engine.literals import ActivationName, CostName
 from nabla.engine.typing import Float64Array, RowIndices, Vector
 
-# Columns of CompiledLayout.layers.
-(
-    INPUTS,
-    UNITS,
-    ACTIVATION,
-    WEIGHTS_OFFSET,
-    BIASES_OFFSET,
-    GAMMA_OFFSET,
-    STATISTICS_OFFSET,
-    INPUT_OFFSET,
-    NORMALIZED_OFFSET,
-    WEIGHTED_SUM_OFFSET,
-    OUTPUT_OFFSET,
-    DELTA_OFFSET,
-) = range(12)
-NO_OFFSET = -1
 # Indices into Buffers.metric_sums; the absolute errors of each output follow, then the squared ones.
 COST, CORRECT, GRADIENT_NORM, ERRORS = range(4)
-# Values of CompiledLayout.metric_kind: absolute and squared errors; outputs on the same side of ½ as their targets;
+# Values of NetworkLayout.metric_kind: absolute and squared errors; outputs on the same side of ½ as their targets;
 # rows whose largest output is that of the largest target.
 REGRESSION, BINARY_ACCURACY, CATEGORICAL_ACCURACY = range(3)
 # Indices into Buffers.cursor: the positions in the epoch's order where this mini-batch and the next one begin.
 BATCH_START, NEXT_START = range(2)
 
 
-class CompiledLayout(NamedTuple):
-    """The layout of a network, as numbers that compiled code can read.
+class LayerLayout(NamedTuple):
+    """Where a layer keeps its parameters and what it computes.
 
     Attributes:
-        layers: A row per layer, with the columns named above. Offsets of W, b and γ are into the
-            flat parameter vector, those of statistics into the vector of means and variances; without batch
-            normalization both are NO_OFFSET. Offsets of inputs, normalized sums, weighted sums z, outputs a and
-            deltas are per row of a mini-batch.
-        dropout: Dropout probability of each layer's inputs.
-        cost: Index of the cost in `COSTS`.
+        inputs: Number of inputs.
+        units: Number of units.
+        activation: Name of the activation.
+        dropout: Dropout probability of the layer's inputs.
+        weights_offset: Offset of W (units, inputs) in the flat parameter vector.
+        biases_offset: Offset of b (units) in it.
+        gamma_offset: Offset of γ (units) in it; None without batch normalization.
+        statistics_offset: Offset of the means, and of the variances, among those of all units with batch
+            normalization; None without it.
+        inputs_offset: Offset of the inputs in the buffer of activations, per row of a mini-batch like all that follow.
+        normalized_offset: Offset of W a, which batch normalization replaces by x̂.
+        weighted_sums_offset: Offset of z.
+        outputs_offset: Offset of a.
+        deltas_offset: Offset in the buffer of deltas.
+    """
+
+    inputs: int
+    units: int
+    activation: ActivationName
+    dropout: float
+    weights_offset: int
+    biases_offset: int
+    gamma_offset: int | None
+    statistics_offset: int | None
+    inputs_offset: int
+    normalized_offset: int
+    weighted_sums_offset: int
+    outputs_offset: int
+    deltas_offset: int
+
+
+class NetworkLayout(NamedTuple):
+    """Where a network keeps its parameters and what it computes, and its cost.
+
+    Attributes:
+        layers: The layers.
+        cost: Name of the cost.
         cost_parameter: The δ of the huber cost.
-        cost_wrt_input: Whether `Cost.differentiate` computes ∂C/∂z instead of ∂C/∂a.
         label_smoothing: Fraction of a target that is spread over all classes.
         metric_kind: REGRESSION, BINARY_ACCURACY or CATEGORICAL_ACCURACY.
     """
 
-    layers: RowIndices
-    dropout: Float64Array
-    cost: int
+    layers: tuple[LayerLayout, ...]
+    cost: CostName
     cost_parameter: float
-    cost_wrt_input: bool
     label_smoothing: float
     metric_kind: int
 
