@@ -96,7 +96,7 @@ def select_device(
         _reject_reduced_precision(spec, "The CPU computes with full precision")
         return DeviceDecision("cpu", "Requested.")
     if spec.optimizer == "l-bfgs":
-        return _require_cpu(spec, "l-bfgs runs on the CPU, in SciPy")
+        return _require_cpu(spec, "l-bfgs runs on the CPU")
     if not inventory.gpus:
         return _require_cpu(spec, f"No GPU is available: {inventory.unavailable_reason}")
     # Any GPU may get the job, so the decision is made for the weakest one.
