@@ -1,6 +1,6 @@
 # The CPU image by default; with --build-arg EXTRA=cuda12 (or cuda13) with CuPy and the CUDA libraries.
 FROM python:3.13-slim-bookworm AS build
-ARG EXTRA=run
+ARG EXTRA=onnx
 WORKDIR /build
 RUN python -m venv /nabla
 COPY requirements/ requirements/

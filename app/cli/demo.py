@@ -9,16 +9,20 @@ import numpy as np
 import numpy.typing as npt
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from nabla.app.cli.options import EXIT_FAILED, CliCommand
-from nabla.app.cli.progress import cost_chart
+from nabla.app.cli.options import CliCommand
+from nabla.app.cli.output import log
+from nabla.app.cli.progress import cost_chart, follow_job
 from nabla.app.cli.service import local_client
 from nabla.app.client import Client, Job
 
 demo_app = typer.Typer(add_completion=False)
 
+# 1,797 digits with brightnesses from 0 to 16. Source: Alpaydin and Kaynak, "Optical Recognition of Handwritten Digits",
+# test data, UCI Machine Learning Repository, doi:10.24432/C50P49, 1998; CC BY 4.0.
+_DIGITS = Path(__file__).with_name("digits.npz")
+_PIXELS, _BRIGHTEST = 64, 16
 _TEST_SHARE = 0.2
 _SHOWN_IMAGES = 5
 _SEED = 7
@@ -27,39 +31,41 @@ _DRAW_THRESHOLD = 0.4
 
 
 @demo_app.command(cls=CliCommand)
-def demo(epochs: Annotated[int, typer.Option(min=1, help="Number of epochs.")] = 60) -> None:
+def demo(
+    epochs: Annotated[int, typer.Option(min=1, help="Number of epochs.")] = 60,
+    csv: Annotated[
+        Path | None, typer.Option(help="Only write the digits to this CSV file, to try the commands and the page with.")
+    ] = None,
+) -> None:
     """Train a network on handwritten digits, in a temporary service that ends with the command."""
-    raise typer.Exit(_run(epochs))
+    with np.load(_DIGITS) as digits:
+        images, labels = digits["images"].reshape(-1, _PIXELS), digits["labels"].astype(np.int64)
+    if csv is None:
+        _run(images / _BRIGHTEST, labels, epochs)
+    else:
+        header = ",".join([*(f"pixel_{row}_{column}" for row in range(8) for column in range(8)), "digit"])
+        np.savetxt(csv, np.c_[images, labels], "%d", ",", header=header, comments="")
+        log(f"Wrote {len(labels)} digits to {csv}.")
 
 
-def _run(epochs: int) -> int:
-    """Run the demo and return the exit code."""
+def _run(images: npt.NDArray[np.float64], labels: npt.NDArray[np.int64], epochs: int) -> None:
+    """Train and test; print what happens."""
     console = Console(highlight=False)
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError:
-        console.print("The demo needs scikit-learn: pip install 'nabla-train[demo]'")
-        return EXIT_FAILED
-    digits = load_digits()
-    images, labels = np.asarray(digits.data, np.float64) / 16, np.asarray(digits.target, np.int64)
     order = np.random.default_rng(_SEED).permutation(len(images))
     test, train = np.split(order, [int(_TEST_SHARE * len(order))])
-    console.print("Starting a service …")
     with tempfile.TemporaryDirectory(prefix="nabla-demo-") as data_dir, local_client(Path(data_dir)) as client:
+        with console.status("Starting a service …"):
+            client.get_devices()  # is answered as soon as it has started
         console.print(f"The service is running at {client.url}.")
         console.print(f"Training on {len(train)} images of 8 × 8 pixels; {len(test)} are held out for the test.")
         job = _train(client, images[train], labels[train], epochs)
-        _show_progress(console, job)
-        if job.state != "succeeded":
-            console.print(f"The job {job.state}: {job.view.error.message if job.view.error else ''}")
-            return EXIT_FAILED
+        follow_job(job, local=True)
         console.print(cost_chart(job.history()))
         predicted = [*map(str, job.get_network().predict(images[test].tolist()).labels or [])]
     expected = [str(label) for label in labels[test]]
     accuracy = sum(a == b for a, b in zip(predicted, expected, strict=True)) / len(expected)
     _show_images(console, images[test], predicted, expected)
     console.print(f"Test accuracy: {accuracy:.4f} on {len(expected)} images that the network has not seen.")
-    return 0
 
 
 def _train(client: Client, images: npt.NDArray[np.float64], labels: npt.NDArray[np.int64], epochs: int) -> Job:
@@ -75,22 +81,6 @@ def _train(client: Client, images: npt.NDArray[np.float64], labels: npt.NDArray[
     return client.create_job(
         network, dataset, name="digits", epochs=epochs, batch_size=16, learning_rate=0.1, seed=_SEED
     )
-
-
-def _show_progress(console: Console, job: Job) -> None:
-    """Follow the job with a live progress bar."""
-    columns = (
-        TextColumn("training"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("epochs   cost {task.fields[cost]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
-        bar = progress.add_task("training", total=job.view.epochs, cost="…")
-        for _ in job.follow():
-            for point in job.cost_curve.points[-1:]:
-                progress.update(bar, completed=point.epoch, cost=f"{point.cost:.4f}")
 
 
 def _show_images(console: Console, images: npt.NDArray[np.float64], predicted: list[str], expected: list[str]) -> None:

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
@@ -185,6 +186,7 @@ class _LiveDisplay:
         self._last_epoch: EpochView | None = None
         self._epoch_seconds: deque[float] = deque(maxlen=_PACE_EPOCHS)
         self._compiling, self._next_refresh = False, 0.0
+        self._spinner = Spinner("dots")
 
     def update(self, epoch: EpochView | None) -> None:
         if epoch is not None:
@@ -196,13 +198,21 @@ class _LiveDisplay:
         epochs_done = self._last_epoch.epoch if self._last_epoch else job.epoch
         row = Table.grid(padding=(0, 2))
         row.add_row(
-            Text("compiling" if self._is_compiling() else job.state, style=_STATE_STYLES.get(job.state, "bold")),
+            self._render_state(),
             ProgressBar(job.view.epochs, epochs_done, width=24),
             f"{epochs_done}/{job.view.epochs} epochs",
             *self._metrics(job.view.epochs - epochs_done),
         )
         costs = [point.cost for point in job.cost_curve.points]
         return Group(row, Text(sparkline(costs, _SPARKLINE_WIDTH), style="cyan"))
+
+    def _render_state(self) -> Spinner | Text:
+        state = Text("compiling" if self._is_compiling() else self._job.state)
+        state.stylize(_STATE_STYLES.get(self._job.state, "bold"))
+        if self._job.is_finished or self._last_epoch is not None:
+            return state
+        self._spinner.update(text=state)  # something moves while nothing else does
+        return self._spinner
 
     def _is_compiling(self) -> bool:
         """Return whether code for the network is compiled, which no event tells, before the first epoch."""

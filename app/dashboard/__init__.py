@@ -4,7 +4,6 @@ Wheels contain the built documentation. In a checkout `scripts/docs build` build
 """
 
 from collections.abc import Mapping
-from importlib.metadata import distribution
 from pathlib import Path
 
 from fastapi import APIRouter, FastAPI
@@ -53,10 +52,8 @@ _IMMUTABLE = "max-age=31536000, immutable"
 _FILE_CHUNK_BYTES = 64 * 1024
 
 _DASHBOARD_DIR = Path(__file__).parent / "static"
-# Located through its metadata: only one file of the package is needed, and importing it is slow.
-_PLOTLY = distribution("plotly")
-_PLOTLY_FILE = Path(str(_PLOTLY.locate_file("plotly/package_data/plotly.min.js")))
-_PLOTLY_NAME = f"plotly-{_PLOTLY.version}.js"
+# plotly.js as npm's plotly.js-cartesian-dist-min has it, under the MIT license: the Python package takes 61 MB for it.
+_PLOTLY_FILE = next((Path(__file__).parent / "vendor").glob("plotly-*.min.js"))
 
 GUIDE_PATH = "/docs/guide"
 GUIDE_SITE = Path(__file__).parent.parent / "guide"
@@ -113,15 +110,15 @@ router = APIRouter(
     routes=[
         Route("/", _add_middleware(StaticFile(_DASHBOARD_DIR / "index.html"), _REVALIDATE)),
         # The version in the URL lets browsers cache the file indefinitely.
-        Route(f"/dashboard/{_PLOTLY_NAME}", _add_middleware(StaticFile(_PLOTLY_FILE), _IMMUTABLE)),
+        Route(f"/dashboard/{_PLOTLY_FILE.name}", _add_middleware(StaticFile(_PLOTLY_FILE), _IMMUTABLE)),
     ],
 )
 
 
 @router.get("/dashboard/plotly.js")
 async def redirect_to_plotly() -> RedirectResponse:
-    """Redirect to the installed version of plotly.js."""
-    return RedirectResponse(_PLOTLY_NAME, headers={"Cache-Control": _REVALIDATE})
+    """Redirect to the version of plotly.js that the package has."""
+    return RedirectResponse(_PLOTLY_FILE.name, headers={"Cache-Control": _REVALIDATE})
 
 
 # Last, because it matches every path below /dashboard.

@@ -1,5 +1,7 @@
 """Import and export of networks as files: safetensors, npz and ONNX."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from nabla.engine import durable_files
@@ -32,9 +34,23 @@ def export_model(path: Path, bundle: ModelBundle, format: NetworkFormat) -> None
                 npz_format.write_npz(file, bundle)
             case "onnx":
                 # onnx takes time and memory to load, and most processes never need it.
-                from nabla.engine.model_io import onnx_export
+                with _requires_onnx("format"):
+                    from nabla.engine.model_io import onnx_export
 
                 onnx_export.write_onnx(file, bundle)
+
+
+@contextmanager
+def _requires_onnx(field: str) -> Iterator[None]:
+    """Turn the error of an import into one that says what to install. Raises InvalidInput."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name != "onnx":
+            raise
+        raise InvalidInput(
+            field, "ONNX files need a package that is not installed here: pip install 'nabla-train[onnx]'."
+        ) from error
 
 
 def import_model(path: Path, hints: ImportHints, max_parameters: int) -> tuple[NetworkFormat, ModelBundle]:
@@ -97,7 +113,8 @@ def _import_tensors(file: TensorFile, hints: ImportHints, max_parameters: int) -
 
 
 def _import_onnx(path: Path, hints: ImportHints, max_parameters: int) -> ModelBundle:
-    from nabla.engine.model_io import onnx_import
+    with _requires_onnx("file"):
+        from nabla.engine.model_io import onnx_import
 
     model = onnx_import.parse_model(path)
     file = onnx_import.read_tensors(model)

@@ -1,13 +1,17 @@
 """The page's files over HTTP: security headers, caching and compression."""
 
-from importlib.metadata import version
+import json
+from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.support.service import RunningService
 
-PLOTLY = f"/dashboard/plotly-{version('plotly')}.js"
+ROOT = Path(__file__).parents[2]
+PLOTLY_PACKAGE = "plotly.js-cartesian-dist-min"
+PLOTLY_VERSION = json.loads((ROOT / "package.json").read_text())["devDependencies"][PLOTLY_PACKAGE]
+PLOTLY = f"/dashboard/plotly-cartesian-{PLOTLY_VERSION}.min.js"
 PAGE_FILES = (
     "/",
     "/dashboard/main.js",
@@ -69,6 +73,13 @@ def test_plotly_is_cached_for_ever_under_its_version(service: RunningService) ->
     assert len(response.content) > 1_000_000
     assert service.http.get(PLOTLY, headers={"if-none-match": response.headers["etag"]}).status_code == 304
     assert service.http.get("/dashboard/plotly-0.0.0.js").status_code == 404
+
+
+def test_plotly_is_that_of_its_package(service: RunningService) -> None:
+    package = ROOT / "node_modules" / PLOTLY_PACKAGE
+    if not package.exists():
+        pytest.skip("needs npm ci")
+    assert get(service, PLOTLY).content == (package / "plotly-cartesian.min.js").read_bytes()
 
 
 @pytest.mark.parametrize("path", ["/", "/dashboard/main.js", "/dashboard/style.css", PLOTLY])

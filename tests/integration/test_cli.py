@@ -18,11 +18,10 @@ def test_demo_recognizes_digits_and_leaves_no_process(tmp_path: Path) -> None:
     marker = f"TMPDIR={tmp_path}"
     done = run_nabla("demo", TMPDIR=str(tmp_path))
     assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
     accuracy = re.search(r"Test accuracy: (0\.\d+)", done.stdout)
     assert accuracy, done.stdout
     assert float(accuracy[1]) >= 0.97
-    assert "60/60" in done.stdout
+    assert "epoch 55 of 60: cost" in done.stderr
     assert "(cost" in done.stdout
     assert re.search(r"predicted +\d", done.stdout)
     assert list(tmp_path.iterdir()) == []

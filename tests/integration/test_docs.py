@@ -15,7 +15,7 @@ DOCS = ROOT / "docs"
 README = (ROOT / "README.md").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # The peers are not locked.
-LOCKS = ["run", "demo", "test", "cuda12", "cuda13"]
+LOCKS = ["run", "onnx", "test", "cuda12", "cuda13"]
 SCRIPTS = {path.name for path in (ROOT / "scripts").iterdir() if path.is_file() and path.suffix != ".py"}
 
 
