@@ -1,15 +1,14 @@
 """Settings of the service. No other module reads them from the environment."""
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from nabla.engine.machine import available_cores, available_memory
+
 MiB = 2**20
-_CGROUP_ROOT = Path("/sys/fs/cgroup")
 
 
 class Settings(BaseSettings):
@@ -25,7 +24,11 @@ class Settings(BaseSettings):
     ] = 1
     cores_per_cpu_slot: Annotated[
         int | None,
-        Field(ge=1, description="CPU cores of each CPU slot. Default: the available cores divided by the CPU slots."),
+        Field(
+            ge=1,
+            description="CPU cores of each CPU slot. Default: the available cores divided by the CPU slots; a "
+            "CPU quota of the container limits the available cores.",
+        ),
     ] = None
     gpus: Annotated[
         Literal["auto", "none"], Field(description="auto: one slot for each GPU that CUDA lists; none: CPU only.")
@@ -137,7 +140,7 @@ class Settings(BaseSettings):
     @property
     def resolved_cores_per_cpu_slot(self) -> int:
         """Cores of each CPU slot, as configured or as available."""
-        return self.cores_per_cpu_slot or max(1, len(os.sched_getaffinity(0)) // self.cpu_slots)
+        return self.cores_per_cpu_slot or max(1, available_cores() // self.cpu_slots)
 
     @property
     def resolved_job_memory_limit(self) -> int:
@@ -155,37 +158,3 @@ class Settings(BaseSettings):
     def memory_per_slot(self, slots: int) -> int:
         """Return the share of one of `slots` slots in the available memory, in bytes."""
         return available_memory() // slots
-
-
-def available_memory() -> int:
-    """Return the memory of the machine in bytes, or the lowest limit of the process's control groups."""
-    return min([os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), *_cgroup_limits()])
-
-
-def _cgroup_limits() -> Iterator[int]:
-    """Yield the memory limits of the control groups (version 1 and 2), from the process's own up to the root."""
-    try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            root, file_name = _CGROUP_ROOT, "memory.max"
-        elif "memory" in controllers.split(","):
-            root, file_name = _CGROUP_ROOT / "memory", "memory.limit_in_bytes"
-        else:
-            continue
-        group = Path(path.lstrip("/"))
-        for directory in (group, *group.parents):
-            limit = _read_limit(root / directory / file_name)
-            if limit is not None:
-                yield limit
-
-
-def _read_limit(file: Path) -> int | None:
-    """Return the limit in a file; None if the file is missing or says `max`."""
-    try:
-        return int(file.read_text())
-    except (OSError, ValueError):
-        return None

@@ -1,6 +1,7 @@
 """`nabla serve`."""
 
 import gc
+import os
 import signal
 import socket
 import sys
@@ -35,6 +36,8 @@ def serve(
     """Start the service. It is configured by environment variables NABLA_…; options override them."""
     # Imports create little garbage, so collecting it would only delay the start. The server enables collection again.
     gc.disable()
+    # This process multiplies no large matrices, but OpenBLAS would start a thread for each core of the machine.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from nabla.app import server
 
     if parent is not None:

@@ -1,7 +1,6 @@
 """Adaptive batching: pending requests for the same network are computed together."""
 
 import asyncio
-import os
 from collections import deque
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +10,7 @@ from functools import partial
 import numpy as np
 
 from nabla.engine.errors import Busy
+from nabla.engine.machine import available_cores
 from nabla.engine.nn.network import Network
 from nabla.engine.training.model import Model, Predictions
 from nabla.engine.typing import Matrix
@@ -61,7 +61,7 @@ class PredictionBatcher:
         self._max_pending, self._max_bytes = max_pending, max_bytes
         self._pending = self._pending_bytes = 0
         self._queues: dict[Network, deque[_PendingRequest]] = {}
-        self._threads = ThreadPoolExecutor(len(os.sched_getaffinity(0)), "predict")
+        self._threads = ThreadPoolExecutor(available_cores(), "predict")
 
     async def predict(self, network: Network, rows: Matrix) -> Matrix:
         """Return the outputs of a network for preprocessed rows, as `Model.preprocess` returns them.

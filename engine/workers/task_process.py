@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 
 from nabla.engine.errors import Conflict, InvalidInput, NablaError, Unavailable
+from nabla.engine.machine import available_cores
 from nabla.engine.workers.os_process import ChildProcess, describe_exit
 from nabla.engine.workers.tasks import OnProgress, ResultT, Task, TaskFailed, TaskProgress
 from nabla.engine.workers.tasks.datasets import PreviewResult, ProfileResult, StoredDatasets
@@ -15,6 +16,8 @@ log = logging.getLogger(__name__)
 
 # A task that crashes its process runs once more: the cause may be elsewhere, such as the kernel's OOM killer.
 _MAX_ATTEMPTS = 2
+# Arrow would start a thread for each core of the machine, and eight more for files.
+_ARROW_THREADS = {"OMP_NUM_THREADS": str(available_cores()), "ARROW_IO_THREADS": str(available_cores())}
 # RLIMIT_DATA counts memory that is only reserved. Arrow's own allocator reserves 128 MiB at its start, and that of the
 # C library an arena for every thread.
 _SMALL_RESERVE = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "2"}
@@ -147,7 +150,7 @@ class TaskProcess:
                     "nabla.engine.workers.task_main",
                     (self._role, self._memory_limit),
                     _Reply,
-                    environment={"OPENBLAS_NUM_THREADS": "1", **_SMALL_RESERVE},
+                    environment={**_ARROW_THREADS, **_SMALL_RESERVE, "OPENBLAS_NUM_THREADS": "1"},
                     timeout=self._timeout,
                 )
             return self._process

@@ -10,6 +10,7 @@ import pytest
 
 from tests.conftest import StartService
 from tests.fakes.load import FAKES_DIRECTORY
+from tests.support.cpu_quota import cpu_quota
 from tests.support.service import RunningService
 from tests.unit.nn.cuda.devices import GPU_UNAVAILABLE_REASON
 
@@ -204,3 +205,14 @@ def test_worker_sees_only_its_own_gpu(start_service: StartService, monkeypatch: 
         line for environment in environments for line in environment if line.startswith("CUDA_VISIBLE_DEVICES=")
     }
     assert variables == {"CUDA_VISIBLE_DEVICES=", "CUDA_VISIBLE_DEVICES=GPU-b7"}
+
+
+def test_cpu_quota_decides_the_cores_of_a_slot(start_service: StartService) -> None:
+    try:
+        with cpu_quota(1.5):
+            service = start_service()
+            service.wait_until_ready()
+    except PermissionError:
+        pytest.skip("needs the right to create control groups")
+    (device,) = service.get("/v1/devices")["data"]
+    assert [slot["cores"] for slot in device["slots"]] == [1]

@@ -1,6 +1,5 @@
 """Pipelining of ingest stages: prefetching in one thread, and ordered parallel mapping in several."""
 
-import os
 import threading
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,11 +7,13 @@ from contextlib import closing, suppress
 from queue import Full, Queue
 from typing import TypeVar
 
+from nabla.engine.machine import available_cores
+
 T = TypeVar("T")
 U = TypeVar("U")
 
 # Threads of a parallel stage. They run in Arrow and NumPy, without the interpreter lock.
-MAX_THREADS = min(4, len(os.sched_getaffinity(0)))
+MAX_THREADS = min(4, available_cores())
 
 # How often a blocked producer checks whether its consumer is gone.
 _POLL_SECONDS = 0.1
