@@ -32,6 +32,6 @@ ENV NUMBA_CACHE_DIR=/compiled NABLA_HOST=0.0.0.0 NABLA_PORT=8000 NABLA_DATA_DIR=
 WORKDIR /data
 VOLUME /data
 EXPOSE 8000
-HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 \
-  CMD ["/nabla/bin/python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health/live', timeout=2)"]
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 \
+  CMD ["/nabla/bin/python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health/ready', timeout=2)"]
 CMD ["/nabla/bin/nabla", "serve"]

@@ -47,6 +47,16 @@ class EngineServices:
     jobs: JobService
     checkpoints: Checkpoints
 
+    @property
+    def unready_reason(self) -> str | None:
+        """Why no job would start now, as a sentence; None if one would."""
+        if self.jobs.failure is not None:
+            return self.jobs.failure
+        if any(slot.state == "ready" for slot in self.jobs.slots):
+            return None
+        states = ", ".join(f"{slot.name} is {slot.state}" for slot in self.jobs.slots)
+        return f"No slot has a ready worker: {states}."
+
     def start(self) -> None:
         """Start the workers, and resume unfinished ingests, jobs and batch predictions."""
         self.jobs.start()

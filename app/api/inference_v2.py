@@ -85,10 +85,12 @@ async def live() -> LiveView:
     return LiveView(live=True)
 
 
-@router.get("/v2/health/ready", summary="Is the server ready?")
-async def ready() -> ReadyView:
-    """Return true: inference does not depend on the training workers."""
-    return ReadyView(ready=True)
+@router.get("/v2/health/ready", summary="Is the server ready?", responses={503: {"model": ReadyView}})
+async def ready(services: ServicesDep, response: Response) -> ReadyView:
+    """Return what `/health/ready` says: true, or false with the status 503."""
+    is_ready = services.unready_reason is None
+    response.status_code = 200 if is_ready else 503
+    return ReadyView(ready=is_ready)
 
 
 @router.get("/v2/models/{model_name}", summary="Get a model", responses=_error_responses(404, 409))

@@ -45,11 +45,8 @@ async def live() -> Health:
 @router.get("/health/ready", summary="Check readiness to train", response_model=Health, responses=error_responses(503))
 async def ready(services: ServicesDep) -> Health | JSONResponse:
     """Return 200 if at least one slot has a ready worker and the journal can be written, else 503 with the reason."""
-    if services.jobs.failure is not None:
-        return problem_response("not-ready", "Not ready", 503, services.jobs.failure)
-    if not any(slot.state == "ready" for slot in services.jobs.slots):
-        states = ", ".join(f"{slot.name} is {slot.state}" for slot in services.jobs.slots)
-        return problem_response("not-ready", "Not ready", 503, f"No slot has a ready worker: {states}.")
+    if services.unready_reason is not None:
+        return problem_response("not-ready", "Not ready", 503, services.unready_reason)
     return Health(status="ready")
 
 

@@ -58,26 +58,38 @@ class StepTrace:
         self.calls.append(
             Call(
                 kernel,
-                tuple(argument for argument, type_ in typed_arguments if type_ is None),
+                # Not the traced arrays: these refer to the trace, and the cycle would keep all arrays for a while.
+                tuple(
+                    ArrayReference(argument.pointer, argument.shape, argument.dtype)
+                    for argument, type_ in typed_arguments
+                    if type_ is None
+                ),
                 tuple(int(argument) for argument, type_ in typed_arguments if type_ is int),
                 tuple(float(argument) for argument, type_ in typed_arguments if type_ is float),
             )
         )
 
 
-class TracedArray:
-    """Represents an array in memory by its address, shape and dtype; views are traced arrays too."""
+class ArrayReference:
+    """The address, shape and dtype of an array."""
 
-    def __init__(self, trace: StepTrace, pointer: int, shape: tuple[int, ...], dtype: npt.DTypeLike) -> None:
+    def __init__(self, pointer: int, shape: tuple[int, ...], dtype: npt.DTypeLike) -> None:
         self.pointer = pointer
         self.shape = shape
         self.dtype = np.dtype(dtype)
-        self._trace = trace
 
     @property
     def size(self) -> int:
         """Number of elements."""
         return math.prod(self.shape)
+
+
+class TracedArray(ArrayReference):
+    """Represents an array in memory: kernels that are called with it record the call. Views are traced arrays too."""
+
+    def __init__(self, trace: StepTrace, pointer: int, shape: tuple[int, ...], dtype: npt.DTypeLike) -> None:
+        super().__init__(pointer, shape, dtype)
+        self._trace = trace
 
     def __getitem__(self, index: slice) -> "TracedArray":
         """Return a view of adjacent elements of a vector."""
@@ -104,6 +116,6 @@ class Call(NamedTuple):
     """A kernel and its arguments: arrays, integers and floats, each in the order of the arguments."""
 
     kernel: Kernel
-    arrays: tuple[TracedArray, ...]
+    arrays: tuple[ArrayReference, ...]
     integers: tuple[int, ...]
     floats: tuple[float, ...]

@@ -8,9 +8,21 @@ from playwright.sync_api import Page, expect
 from tests.conftest import StartService
 from tests.dashboard import flows
 from tests.support.browser import launch_chromium, requires_chromium
+from tests.support.faulty_workers import broken_workers
 from tests.support.service import TIMEOUT_SECONDS
 
 pytestmark = requires_chromium
+
+
+def test_banner_says_that_the_service_is_not_ready(start_service: StartService, tmp_path: Path) -> None:
+    with launch_chromium() as browser:
+        page = browser.new_page()
+        with broken_workers(tmp_path) as environment:
+            service = start_service(environment=environment)
+            page.goto(service.url)
+            banner = page.locator("#connection-banner")
+            expect(banner).to_contain_text("Not ready to train. No slot has a ready worker: cpu-0 is")
+        expect(banner).to_be_empty(timeout=1000 * TIMEOUT_SECONDS)
 
 
 def test_job_screen_survives_service_crash_and_controls_the_job(start_service: StartService, tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """Health checks, metrics, and an API that stays responsive while a job trains."""
 
 import time
+from pathlib import Path
 
 from tests.conftest import StartService
 from tests.support import scenarios
+from tests.support.faulty_workers import broken_workers
 from tests.support.service import TIMEOUT_SECONDS, RunningService
 
 
@@ -41,3 +43,14 @@ def test_api_responds_while_a_job_trains(service: RunningService) -> None:
     service.post(f"/v1/jobs/{job['id']}/cancel")
     assert epochs == sorted(epochs)
     assert epochs[0] > 0
+
+
+def test_all_say_that_no_worker_can_start(start_service: StartService, tmp_path: Path) -> None:
+    with broken_workers(tmp_path) as environment:
+        service = start_service(environment=environment)
+        response = service.http.get("/health/ready")
+        assert (response.status_code, response.json()["type"]) == (503, "/problems/not-ready")
+        inference = service.http.get("/v2/health/ready")
+        assert (inference.status_code, inference.json()) == (503, {"ready": False})
+    service.wait_until_ready()
+    assert service.get("/v2/health/ready") == {"ready": True}

@@ -20,7 +20,7 @@ from nabla.engine.nn.cuda.codegen import (
     WIDTH,
     source,
 )
-from nabla.engine.nn.tracing import Call, StepTrace, TracedArray
+from nabla.engine.nn.tracing import ArrayReference, Call, StepTrace, TracedArray
 
 # Layouts of the structs in kernels/types.cuh.
 _ARRAY = np.dtype([("data", np.uint64), ("rows", np.int64), ("columns", np.int64)])
@@ -143,7 +143,7 @@ class CublasMatmul:
         self._zero = np.zeros(1, dtype)
         self._factors: dict[float, Any] = {}
 
-    def arguments(self, call: Call, operands: tuple[TracedArray, TracedArray], scale: float) -> tuple[Any, ...]:
+    def arguments(self, call: Call, operands: tuple[ArrayReference, ArrayReference], scale: float) -> tuple[Any, ...]:
         """Return the arguments of `run` for a traced product.
 
         Args:
@@ -263,7 +263,7 @@ class Launcher:
             scale = _scale(call, 0)
         return self._matmul.run, (self._matmul.arguments(call, operands, scale),)
 
-    def _half_operand(self, operand: TracedArray, index: int) -> TracedArray:
+    def _half_operand(self, operand: ArrayReference, index: int) -> TracedArray:
         """Return the buffer for an operand's half-precision copy, in the operand's shape."""
         buffer = self._half_buffers[index]
         traced: TracedArray = StepTrace().array(buffer)
