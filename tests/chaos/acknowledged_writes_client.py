@@ -252,9 +252,9 @@ class ChaosClient(threading.Thread):
         assert answer.status_code == 200, f"{path} is lost"
         expected, now = dict(self.facts.created[path]), answer.json()
         # Jobs publish versions, and other networks take and lose the same name.
-        for field in ("version", "shadows"):
-            expected.pop(field, None)
-            now.pop(field, None)
+        for name in ("version", "shadows"):
+            expected.pop(name, None)
+            now.pop(name, None)
         assert now == expected
 
     def _check_batch(self, batch: str) -> None:
