@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.service import RunningService
+
 ROOT = Path(__file__).parents[2]
 SOURCES = ("app", "engine")
 
@@ -74,6 +76,60 @@ def test_wheel_of_an_sdist_has_the_same_files(wheel: Path, tmp_path: Path) -> No
         archive.extractall(tmp_path, filter="data")
     (source,) = tmp_path.glob("nabla_train-*")
     assert names(build(source, "wheel", tmp_path / "wheel")) == names(wheel)
+
+
+# What the client may import besides the standard library: its dependencies, and theirs.
+CLIENT_PACKAGES = {
+    "nabla",
+    *("httpx", "httpx_sse", "numpy", "pydantic"),
+    *("annotated_types", "anyio", "certifi", "h11", "httpcore", "idna", "pydantic_core", "sniffio", "socks"),
+    *("typing_extensions", "typing_inspection"),
+}
+CLIENT_PROGRAM = f"""
+import sys
+from importlib.abc import MetaPathFinder
+
+class OnlyDependencies(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        top = name.partition(".")[0]
+        if top not in {CLIENT_PACKAGES} and top not in sys.stdlib_module_names and not top.startswith("_"):
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, OnlyDependencies())
+import numpy as np
+import nabla
+from nabla import Client
+
+with Client(sys.argv[1]) as client:
+    x = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.float32)
+    dataset = client.upload_arrays(inputs=x, labels=["no", "yes", "yes", "no"])
+    network = client.create_network(
+        inputs=2,
+        layers=[{{"units": 8, "activation": "tanh"}}, {{"units": 1, "activation": "sigmoid"}}],
+        cost="binary_cross_entropy",
+        seed=7,
+    )
+    job = client.create_job(network, dataset, epochs=500, batch_size=4, learning_rate=1.0, seed=7)
+    epochs = [event.epoch for event in job.follow() if hasattr(event, "rows_per_second")]
+    assert epochs == list(range(1, 501))
+    print(nabla.__file__, network.predict(x.tolist()).labels, len(job.history()))
+"""
+
+
+def test_client_of_its_own_distribution_needs_nothing_of_the_service(
+    service: RunningService, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    directory = tmp_path_factory.mktemp("client")
+    client = build(ROOT / "packaging" / "client", "wheel", directory / "wheel")
+    with zipfile.ZipFile(client) as archive:
+        archive.extractall(directory / "unpacked")
+    unpacked = directory / "unpacked"
+    assert [path.name for path in unpacked.iterdir() if path.suffix != ".dist-info"] == ["nabla"]
+    environment = {**os.environ, "PYTHONPATH": str(unpacked)}
+    command = [sys.executable, "-c", CLIENT_PROGRAM, service.url]
+    result = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == f"{unpacked}/nabla/__init__.py ['no', 'yes', 'yes', 'no'] 500\n"
 
 
 def test_project_with_its_own_app_package_uses_the_client(unpacked: Path, tmp_path: Path) -> None:
