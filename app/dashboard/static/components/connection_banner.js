@@ -4,6 +4,8 @@ import { ApiError, buildGet, sendRequest, sleep } from "../lib/api.js";
 import { connection } from "../lib/connection.js";
 import { replaceContent } from "../lib/dom.js";
 
+/** A service that has just started is not ready for a moment, which needs no banner. */
+const START_DELAY_SECONDS = 3;
 const CHECK_INTERVAL_SECONDS = 10;
 const CHECK_INTERVAL_SECONDS_UNREADY = 1;
 
@@ -21,6 +23,7 @@ connection.addEventListener("restored", () => {
 void checkReadiness();
 
 async function checkReadiness() {
+  await sleep(START_DELAY_SECONDS);
   for (;;) {
     try {
       if (!document.hidden) await sendRequest(buildGet("/health/ready"));
