@@ -32,7 +32,6 @@ KernelFunction = TypeVar("KernelFunction", bound=Callable[..., None])
 _FASTMATH = {"contract", "reassoc", "nsz", "arcp"}
 OPTIONS: Any = {"error_model": "numpy", "fastmath": _FASTMATH}  # Any: Numba expects a TypedDict
 
-
 # The levels of x86-64, the higher one first, and the features that tell them. Code for the processor at hand is at most
 # 6 % faster than code for its level, which all processors of the level can load from one cache, with the same bits.
 LEVELS = {
@@ -65,12 +64,12 @@ def _find_cache() -> Path | None:
 
     NUMBA_CACHE_DIR names another one. It may be read-only if it was filled before, as in a container image.
     """
-    name = f"nabla-{_hash_sources()}"
-    user_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     chosen: str = config.CACHE_DIR  # type: ignore[attr-defined]  # Numba creates these names at import
-    parents = [Path(chosen)] if chosen else [Path(__file__).parent / "__pycache__", user_cache]
+    parents = [Path(chosen)] if chosen else [Path(__file__).parent / "__pycache__"]
+    with suppress(RuntimeError):  # a user without a home directory
+        parents += [] if chosen else [Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")]
     for parent in parents:
-        directory = parent / name
+        directory = parent / f"nabla-{_hash_sources()}"
         with suppress(OSError):
             directory.mkdir(parents=True, exist_ok=True)
             if chosen or os.access(directory, os.W_OK):
