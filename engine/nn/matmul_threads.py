@@ -346,6 +346,7 @@ class SharingPolicy:
         self._seconds_per_row = {False: 0.0, True: 0.0}
         self._interval = _FIRST_TRIAL_SECONDS
         self._next_trial = 0.0
+        self._is_trial_next = False
 
     def train(self, first: int, last: int, batch_rows: int, train: Callable[[int, int], None]) -> None:
         """Train on the rows from `first` to `last`.
@@ -358,19 +359,34 @@ class SharingPolicy:
         """
         batches = (last - first) // batch_rows
         trial_batches = max(_MIN_TRIAL_BATCHES, int(batches * _TRIAL_SHARE))
-        if time.monotonic() < self._next_trial or batches < 2 * trial_batches:
+        started_at = time.monotonic()
+        if started_at < self._next_trial:
             self._measure(self._shares, first, last, train)
             return
-        middle = first + trial_batches * batch_rows
-        self._measure(not self._shares, first, middle, train)
-        self._measure(self._shares, middle, last, train)
+        if batches >= 2 * trial_batches:
+            middle = first + trial_batches * batch_rows
+            self._measure(not self._shares, first, middle, train)
+            trial_seconds = time.monotonic() - started_at
+            self._measure(self._shares, middle, last, train)
+        elif not self._is_trial_next:  # a call that is too short to be divided: the next one tries the other choice
+            self._measure(self._shares, first, last, train)
+            self._is_trial_next = True
+            return
+        else:
+            self._measure(not self._shares, first, last, train)
+            trial_seconds = time.monotonic() - started_at
+            self._is_trial_next = False
+        self._choose(trial_seconds)
+
+    def _choose(self, trial_seconds: float) -> None:
+        """Choose what was faster, and the time of the next trial, so that trials take a small share of it."""
         speedup = self._seconds_per_row[False] / self._seconds_per_row[True]
         if (speedup >= _MIN_SPEEDUP) == self._shares:
             self._interval = min(2 * self._interval, _LAST_TRIAL_SECONDS)
         else:
             self._shares = not self._shares
             self._interval = _FIRST_TRIAL_SECONDS
-        self._next_trial = time.monotonic() + self._interval
+        self._next_trial = time.monotonic() + max(self._interval, trial_seconds / _TRIAL_SHARE)
 
     def _measure(self, shares: bool, first: int, last: int, train: Callable[[int, int], None]) -> None:
         self._threads.set_active(shares)

@@ -114,10 +114,10 @@ class _Clock:
         self.now += (last - first) * self.seconds_per_row[self._threads.is_active]
         self.rows[self._threads.is_active] += last - first
 
-    def share_of_helped_rows(self, policy: SharingPolicy, chunks: int) -> float:
+    def share_of_helped_rows(self, policy: SharingPolicy, chunks: int, batches: int = 100) -> float:
         self.rows = {False: 0, True: 0}
         for _ in range(chunks):
-            policy.train(0, 1000, 10, self.train)
+            policy.train(0, 10 * batches, 10, self.train)
         return self.rows[True] / sum(self.rows.values())
 
 
@@ -134,4 +134,16 @@ def test_policy_follows_the_pace(monkeypatch: pytest.MonkeyPatch) -> None:
     clock.seconds_per_row[True] = 0.9e-3  # faster, but not by enough to take a second core for it
     clock.share_of_helped_rows(policy, 40)
     assert clock.share_of_helped_rows(policy, 100) < 0.1
+    MatmulThreads(1)
+
+
+def test_policy_chooses_helpers_for_steps_that_each_take_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = MatmulThreads(2)
+    clock, policy = _Clock(monkeypatch, threads), SharingPolicy(threads)
+    clock.seconds_per_row = {False: 0.1, True: 0.05}
+    clock.share_of_helped_rows(policy, 3, batches=1)
+    assert clock.share_of_helped_rows(policy, 200, batches=1) > 0.9
+    clock.seconds_per_row[True] = 2.0  # another program has taken a core
+    clock.share_of_helped_rows(policy, 4, batches=1)
+    assert clock.share_of_helped_rows(policy, 200, batches=1) < 0.1
     MatmulThreads(1)
