@@ -119,7 +119,7 @@ async def read_events(address: str, readers: int = READERS) -> None:
     async def read() -> None:
         stream, sink = await asyncio.open_connection(url.host, url.port)
         sink.write(request)
-        await stream.readuntil(b"following")
+        await stream.readuntil(b"\r\n\r\n")  # the headers
         connected.release()
         while await stream.read(2**20):
             pass
