@@ -27,6 +27,7 @@ from nabla.app.cli.options import (
     drop_unset,
     parse_read,
     parse_types,
+    table_options,
 )
 from nabla.app.cli.output import confirm_deletion, echo, log, print_deleted, print_json, print_list, print_table
 from nabla.app.cli.service import open_client
@@ -105,15 +106,8 @@ def preview(
     json: Json = False,
 ) -> None:
     """Show how a file would be read, and what would be learned from it."""
-    options = drop_unset(
-        target=target,
-        label=label,
-        task="auto" if target else None,
-        features=features,
-        exclude=exclude,
-        types=parse_types(types),
-        cleaning=None if strict else "auto",
-        **parse_read(read),
+    options = table_options(
+        target=target, label=label, features=features, exclude=exclude, types=types, strict=strict, read=read
     )
     with open_client(url, local) as client:
         view = client.preview(file, **options)

@@ -129,6 +129,20 @@ def parse_read(values: list[str] | None) -> dict[str, str]:
     return {name.strip().replace("-", "_"): text for name, text in pairs}
 
 
+def table_options(
+    *, target: list[str] | None, types: list[str] | None, strict: bool, read: list[str] | None, **others: Any
+) -> dict[str, Any]:
+    """Return the options with which a table to learn from is read: cleaned, unless strict, and with a detected task."""
+    return drop_unset(
+        target=target,
+        task="auto" if target else None,
+        types=parse_types(types),
+        cleaning=None if strict else "auto",
+        **others,
+        **parse_read(read),
+    )
+
+
 def drop_unset(**options: Any) -> dict[str, Any]:
     """Return the options that have a value."""
     return {name: value for name, value in options.items() if value not in (None, "", [])}

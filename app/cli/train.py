@@ -25,8 +25,7 @@ from nabla.app.cli.options import (
     Url,
     drop_unset,
     parse_hidden,
-    parse_read,
-    parse_types,
+    table_options,
 )
 from nabla.app.cli.output import echo, log, print_json
 from nabla.app.cli.predict import summarize_evaluation
@@ -83,17 +82,16 @@ def train(
             "Name the column to predict: --target COLUMN, or --label COLUMN for classes in any case."
         )
     hidden_units = parse_hidden(hidden)
-    dataset_options = drop_unset(
+    dataset_options = table_options(
         target=target,
         label=label,
-        task="auto" if target else None,
         features=features,
         exclude=exclude,
-        types=parse_types(types),
+        types=types,
         imputation=imputation,
-        cleaning=None if strict else "auto",
+        strict=strict,
         name=name,
-        **parse_read(read),
+        read=read,
     )
     job_options = drop_unset(learning_rate=learning_rate, batch_size=batch_size, device=device)
     with open_client(url, local) as client:

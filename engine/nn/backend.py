@@ -1,7 +1,7 @@
 """The protocol between a trainer and the device it trains on, and its implementation for the CPU."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +12,7 @@ from nabla.engine.nn.layout import COST, NEXT_START, NetworkLayout
 from nabla.engine.nn.matmul_threads import MatmulThreads, SharingPolicy
 from nabla.engine.nn.network import Network
 from nabla.engine.nn.regularization import penalize
-from nabla.engine.nn.tracing import StepTrace
-from nabla.engine.nn.training_step import Examples, Optimization, evaluate_step, train_step
+from nabla.engine.nn.training_step import Examples, Optimization, StepArrays, StepVariant, trace_step
 from nabla.engine.typing import Float64Array, RowIndices, Vector
 
 
@@ -90,16 +89,6 @@ BackendFactory = Callable[[TrainingSetup], TrainingBackend]
 """Creates the backend of a training run on a device."""
 
 
-class StepVariant(NamedTuple):
-    """The properties in which the steps of a run differ."""
-
-    rows: int
-    trains: bool
-    tracks_gradient_norm: bool = False
-    l1: float = 0.0
-    l2: float = 0.0
-
-
 class CpuBackend:
     """Runs compiled steps in place, in the arrays of the network and of the optimizer."""
 
@@ -126,7 +115,7 @@ class CpuBackend:
         if self._validation is not None:
             variants.append(StepVariant(self._buffers.rows, trains=False))
         for variant in variants:
-            CompiledStep(self._trace_step(variant))
+            self._compile_step(variant)
 
     @property
     def _training_variant(self) -> StepVariant:
@@ -165,33 +154,17 @@ class CpuBackend:
 
     def _step(self, variant: StepVariant) -> CompiledStep:
         if variant not in self._steps:
-            self._steps[variant] = CompiledStep(self._trace_step(variant))
+            self._steps[variant] = self._compile_step(variant)
         return self._steps[variant]
 
-    def _trace_step(self, variant: StepVariant) -> StepTrace:
-        trace = StepTrace()
-        parameters, statistics = trace.array(self._network.parameters), trace.array(self._network.statistics)
-        buffers: Any = trace.arrays(self._buffers)
+    def _compile_step(self, variant: StepVariant) -> CompiledStep:
+        network = self._network
+        arrays = StepArrays(network.parameters, network.statistics, self._gradient, self._optimization, self._buffers)
+        examples, order = self._training, self._order
         if not variant.trains:
             assert self._validation is not None
-            examples, rows = self._validation
-            evaluate_step(
-                parameters, statistics, self._layout, buffers, trace.arrays(examples), trace.array(rows), variant.rows
-            )
-            return trace
-        train_step(
-            parameters,
-            statistics,
-            trace.array(self._gradient),
-            trace.arrays(self._optimization),
-            self._layout,
-            buffers,
-            trace.arrays(self._training),
-            trace.array(self._order),
-            variant.rows,
-            variant.tracks_gradient_norm,
-        )
-        return trace
+            examples, order = self._validation
+        return CompiledStep(trace_step(variant, arrays, self._layout, examples, order))
 
     def throttle(self) -> None:
         """Do nothing: steps are complete when `train` or `evaluate` returns."""

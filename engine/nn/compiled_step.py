@@ -23,7 +23,7 @@ from nabla.engine.nn.jit import Kernel, compile_native, jit_entry
 from nabla.engine.nn.tracing import Call, StepTrace
 
 # Arguments are 64-bit words: an array is its address and sizes, a float its bits.
-_WORDS: Any = types.CPointer(types.int64)  # type: ignore[no-untyped-call]  # Numba's
+_WORDS: Any = types.CPointer(types.int64)  # type: ignore[no-untyped-call]  # Numba declares no type for it
 _SIGNATURE = types.void(_WORDS)
 _WORD: Any = ir.IntType(64)
 _FUNCTION: Any = ir.FunctionType(ir.VoidType(), [_WORD.as_pointer()]).as_pointer()

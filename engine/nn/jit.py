@@ -98,7 +98,7 @@ class CacheLocator(_CacheLocator):
         return self._directory.name
 
     def get_disambiguator(self) -> str:
-        """Return nothing: names are unique."""
+        """Return the same for all functions, whose names are unique."""
         return "1"
 
 
@@ -106,6 +106,7 @@ class CacheLocator(_CacheLocator):
 if config.CPU_NAME is None and (level := _choose_processor()) is not None:  # type: ignore[attr-defined]  # as above
     config.CPU_NAME, config.CPU_FEATURES = level, ""  # type: ignore[attr-defined]  # as above
 CACHE = _find_cache()
+# Numba's own locators, for other packages; the list has no public name.
 _LOCATORS = [f"{__name__}.{CacheLocator.__name__}", *(locator.__name__ for locator in CacheImpl._locator_classes)]
 if not config.CACHE_LOCATOR_CLASSES:  # type: ignore[attr-defined]  # as above
     config.CACHE_LOCATOR_CLASSES = ",".join(_LOCATORS)  # type: ignore[attr-defined]  # as above

@@ -18,6 +18,7 @@ from nabla.engine.nn.matmul import matmul_batch_invariant
 from nabla.engine.nn.metrics import accumulate_metrics
 from nabla.engine.nn.optimizers import OPTIMIZERS, STEP
 from nabla.engine.nn.regularization import apply_max_norm, clip_by_norm, clip_by_value, compute_norm, penalize
+from nabla.engine.nn.tracing import StepTrace
 from nabla.engine.typing import Float64Array, Matrix, RowIndices, Vector
 
 
@@ -49,6 +50,26 @@ class Optimization(NamedTuple):
     clip_norm: float
     max_norm: float
     seed: int
+
+
+class StepVariant(NamedTuple):
+    """The properties in which the traced steps of a run differ.
+
+    Attributes:
+        rows: Number of rows.
+        trains: Whether the step trains; otherwise it evaluates.
+        tracks_gradient_norm: Whether the metric sums get the norm of the gradient.
+        l1: λ/n of the l1 penalty.
+        l2: λ/n of the l2 penalty.
+        slot: Index of the buffers with the rows, where data are streamed to a device.
+    """
+
+    rows: int
+    trains: bool
+    tracks_gradient_norm: bool = False
+    l1: float = 0.0
+    l2: float = 0.0
+    slot: int = 0
 
 
 class Examples(NamedTuple):
@@ -195,6 +216,49 @@ def evaluate_step(
     targets = _load_batch(layout, buffers, examples, order, m)
     outputs = forward(parameters, statistics, layout, buffers, m)
     _accumulate_cost_and_metrics(layout, buffers, outputs, targets, examples.weights, order)
+
+
+class StepArrays(NamedTuple):
+    """The arrays that the steps of a run work in, of NumPy or CuPy, with its settings.
+
+    Attributes:
+        parameters: The parameters.
+        statistics: The running statistics of batch normalization.
+        gradient: The gradient.
+        optimization: Settings of the optimizer, and its arrays.
+        buffers: The buffers of a mini-batch.
+    """
+
+    parameters: Vector
+    statistics: Vector
+    gradient: Vector
+    optimization: Optimization
+    buffers: Buffers
+
+
+def trace_step(
+    variant: StepVariant, arrays: StepArrays, layout: NetworkLayout, examples: Examples, order: RowIndices
+) -> StepTrace:
+    """Return the calls of a step of training or evaluation, on rows of `examples` that `order` lists."""
+    trace = StepTrace()
+    traced, examples, order = trace.arrays((arrays, examples, order))
+    if variant.trains:
+        optimization = traced.optimization._replace(l1=variant.l1, l2=variant.l2)
+        train_step(
+            traced.parameters,
+            traced.statistics,
+            traced.gradient,
+            optimization,
+            layout,
+            traced.buffers,
+            examples,
+            order,
+            variant.rows,
+            variant.tracks_gradient_norm,
+        )
+    else:
+        evaluate_step(traced.parameters, traced.statistics, layout, traced.buffers, examples, order, variant.rows)
+    return trace
 
 
 def predict_step(parameters: Vector, statistics: Vector, layout: NetworkLayout, buffers: Buffers, m: int) -> None:

@@ -26,6 +26,39 @@ _MAX_EXTRA_EVALUATIONS = 20
 _EPSILON = float(np.finfo(np.float64).eps)
 
 
+# The scalars of the state, all in float64. The line search keeps an interval: `best_…` is its end with the lowest cost,
+# `other_…` the other one, and the next step lies between `min_step` and `max_step`.
+_SCALARS = np.dtype(
+    [
+        (name, np.float64)
+        for name in (
+            "phase",
+            "iterations",
+            "corrections",
+            "next_row",
+            "cost",
+            "previous_cost",
+            "slope",
+            "last_slope",
+            "extra_evaluations",
+            "step",
+            "is_bracketed",
+            "is_second_stage",
+            "width",
+            "previous_width",
+            "best_step",
+            "best_cost",
+            "best_slope",
+            "other_step",
+            "other_cost",
+            "other_slope",
+            "min_step",
+            "max_step",
+        )
+    ]
+)
+
+
 class LbfgsAction(Enum):
     """The next action that L-BFGS requires."""
 
@@ -179,39 +212,6 @@ class Lbfgs:
             direction *= (steps[rows[0]] @ change) / (change @ change)
         for row in reversed(rows):
             direction += (factors[row] - (changes[row] @ direction) / (steps[row] @ changes[row])) * steps[row]
-
-
-# The scalars of the state, all in float64. The line search keeps an interval: `best_…` is its end with the lowest cost,
-# `other_…` the other one, and the next step lies between `min_step` and `max_step`.
-_SCALARS = np.dtype(
-    [
-        (name, np.float64)
-        for name in (
-            "phase",
-            "iterations",
-            "corrections",
-            "next_row",
-            "cost",
-            "previous_cost",
-            "slope",
-            "last_slope",
-            "extra_evaluations",
-            "step",
-            "is_bracketed",
-            "is_second_stage",
-            "width",
-            "previous_width",
-            "best_step",
-            "best_cost",
-            "best_slope",
-            "other_step",
-            "other_cost",
-            "other_slope",
-            "min_step",
-            "max_step",
-        )
-    ]
-)
 
 
 def _begin_search(scalars: Any, step: float) -> None:

@@ -57,7 +57,7 @@ def test_service_answers_while_the_first_prediction_compiles(cold_service: Runni
         while not prediction.done():
             answers += cold_service.get("/health/live") == {"status": "live"}
     assert len(prediction.result()["outputs"]) == 1
-    assert answers > 10
+    assert answers > 3  # one before the event loop would block, and one that would wait
 
 
 def test_trains_where_no_compiled_code_can_be_kept() -> None:

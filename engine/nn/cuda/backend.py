@@ -5,7 +5,7 @@ host would have to wait for. The host synchronizes with the device to read an ep
 in between it only limits how far it runs ahead, so that the run can be paused.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,22 +17,11 @@ from nabla.engine.nn.cuda.launcher import CompiledStep, Launcher
 from nabla.engine.nn.layout import COST, Buffers
 from nabla.engine.nn.regularization import penalize
 from nabla.engine.nn.tracing import StepTrace
-from nabla.engine.nn.training_step import Examples, Optimization, evaluate_step, train_step
+from nabla.engine.nn.training_step import Examples, Optimization, StepArrays, StepVariant, trace_step
 from nabla.engine.typing import Float64Array, RowIndices, Vector
 
 # Fraction of the free memory, once the buffers are allocated, that data may take.
 _DATA_MEMORY_FRACTION = 0.8
-
-
-class StepVariant(NamedTuple):
-    """The properties in which a run's traced steps differ; `slot` is the index of the device buffers they read."""
-
-    rows: int
-    slot: int
-    trains: bool
-    tracks_gradient_norm: bool = False
-    l1: float = 0.0
-    l2: float = 0.0
 
 
 class CudaBackend:
@@ -140,41 +129,22 @@ class CudaBackend:
         remaining = source.rows - first
         rows = min(remaining, self._batch_size)
         if not trains:
-            return StepVariant(rows, slot, trains=False)
+            return StepVariant(rows, trains=False, slot=slot)
         is_last = remaining <= self._batch_size
-        return StepVariant(rows, slot, True, is_last, self._optimization.l1, self._optimization.l2)
+        return StepVariant(rows, True, is_last, self._optimization.l1, self._optimization.l2, slot)
 
     def _ensure_compiled(self, variant: StepVariant, source: DataSource) -> None:
         if variant not in self._compiled:
             self._compiled[variant] = self._launcher.compile(self._trace_step(variant, source))
 
     def _trace_step(self, variant: StepVariant, source: DataSource) -> StepTrace:
-        trace = StepTrace()
-        parameters, statistics, moments, optimizer_state = map(trace.array, self._state)
-        buffers: Any = trace.arrays(self._buffers)
-        slot = source.slots[variant.slot]
-        examples, order = trace.arrays(Examples(*slot.examples)), trace.array(slot.order)
-        if not variant.trains:
-            evaluate_step(parameters, statistics, self._layout, buffers, examples, order, variant.rows)
-            return trace
-        train_step(
-            parameters,
-            statistics,
-            trace.array(self._gradient),
-            self._optimization._replace(
-                settings=trace.array(self._settings),
-                moments=moments,
-                optimizer_state=optimizer_state,
-                rates=trace.array(self._rates),
-            ),
-            self._layout,
-            buffers,
-            examples,
-            order,
-            variant.rows,
-            variant.tracks_gradient_norm,
+        parameters, statistics, moments, optimizer_state = self._state
+        optimization = self._optimization._replace(
+            settings=self._settings, moments=moments, optimizer_state=optimizer_state, rates=self._rates
         )
-        return trace
+        arrays = StepArrays(parameters, statistics, self._gradient, optimization, self._buffers)
+        slot = source.slots[variant.slot]
+        return trace_step(variant, arrays, self._layout, Examples(*slot.examples), slot.order)
 
     def train(self, first: int, last: int) -> None:
         """Launch the steps on rows order[first:last]."""

@@ -73,12 +73,15 @@ export async function loadJobScreen({ params: [id = ""], signal }) {
     costChart.redraw();
     qualityChart.redraw();
   };
+  let compilationTimer = 0;
   const show = () => {
     controls.update(job);
     replaceContent(result, renderResult(job));
     showProgress();
     // No event tells that code is compiled, which can precede the first epoch.
-    if (job.state === "running" && job.epoch === 0) setTimeout(() => signal.aborted || void refresh(), 1000);
+    clearTimeout(compilationTimer);
+    if (job.state === "running" && job.epoch === 0)
+      compilationTimer = setTimeout(() => signal.aborted || void refresh(), 1000);
   };
   const refresh = createRefresh(
     async () => {
