@@ -1,6 +1,7 @@
-# The CPU image by default; with --build-arg EXTRA=cuda12 (or cuda13) with CuPy and the CUDA libraries.
+# The CPU image by default; with --build-arg EXTRA=cuda12 (or cuda13) with CuPy and the CUDA libraries, with EXTRA=base without
+# tables and ONNX.
 FROM python:3.13-slim-bookworm AS build
-ARG EXTRA=onnx
+ARG EXTRA=all
 WORKDIR /build
 RUN python -m venv /nabla
 COPY requirements/ requirements/

@@ -34,6 +34,12 @@ def serve(
     ] = None,
 ) -> None:
     """Start the service. It is configured by environment variables NABLA_…; options override them."""
+    if sys.platform != "linux":
+        _print_error(
+            "the service needs Linux (prctl, O_TMPFILE, /proc). Run it in Docker: docker compose up; "
+            "the Python client and the commands with --url run on this system."
+        )
+        raise typer.Exit(_EXIT_FAILED)
     # Imports create little garbage, so collecting it would only delay the start. The server enables collection again.
     gc.disable()
     # This process multiplies no large matrices, but OpenBLAS would start a thread for each core of the machine.

@@ -37,8 +37,12 @@ def encode_arrow_stream(frame: Frame) -> Iterator[bytes]:
 
     Raises:
         InvalidArgument: A column has values that Arrow does not support.
+        ModuleNotFoundError: PyArrow is not installed.
     """
-    import pyarrow as pa
+    try:
+        import pyarrow as pa
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("Frames are sent as Arrow tables: pip install pyarrow", name=error.name) from error
 
     schema, batches = _open_reader(frame)
     buffer = _ChunkBuffer()

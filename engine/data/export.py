@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from nabla.engine import durable_files
 from nabla.engine.data.dataset import write_npy
+from nabla.engine.extras import requires_extra
 from nabla.engine.literals import FileFormat
 
 T = TypeVar("T")
@@ -39,8 +40,9 @@ def export_table(path: Path, format: FileFormat, blocks: Iterator[TableBlock]) -
     Raises:
         StorageFailed: The file cannot be written.
     """
-    # Imported late: processes that only need the names of the formats do not load PyArrow.
-    from nabla.engine.data.arrow_io import write_arrow_file, write_csv, write_parquet
+    # Processes that only need the names of the formats do not load PyArrow.
+    with requires_extra("format", "Tables"):
+        from nabla.engine.data.arrow_io import write_arrow_file, write_csv, write_parquet
 
     write = {"csv": write_csv, "parquet": write_parquet, "arrow": write_arrow_file}[format]
     first, batches = _to_batches(blocks)
@@ -56,7 +58,8 @@ def export_temporary_table(directory: Path, ipc_format: ArrowIpcFormat, blocks: 
     Raises:
         StorageFailed: The file cannot be written.
     """
-    from nabla.engine.data.arrow_io import write_arrow_file, write_arrow_stream
+    with requires_extra("body", "Arrow tables"):
+        from nabla.engine.data.arrow_io import write_arrow_file, write_arrow_stream
 
     write = {"file": write_arrow_file, "stream": write_arrow_stream}[ipc_format]
     first, batches = _to_batches(blocks)

@@ -19,6 +19,7 @@ from nabla.engine.data.input_warnings import InputWarnings
 from nabla.engine.data.preprocessing import Preprocessor, dataset_field
 from nabla.engine.data.schema import Classes, Column, find_class_codes
 from nabla.engine.errors import Damaged, InvalidInput
+from nabla.engine.extras import requires_extra
 from nabla.engine.typing import ClassCodes, Float64Array, FloatArray
 
 # Maximum numbers of a block that is preprocessed at a time.
@@ -202,8 +203,9 @@ def open_features(
         return ArrayFeatures(_load_matrix(directory, "inputs", on_tick))
     table = find_stored_file(directory, "table")
     durable_files.verify(table, on_tick)
-    # Imported late: processes that only see numeric matrices do not load PyArrow.
-    from nabla.engine.data.table_features import TableFeatures
+    # Processes that only see arrays do not load PyArrow.
+    with requires_extra("dataset_id", "Tables"):
+        from nabla.engine.data.table_features import TableFeatures
 
     return TableFeatures(table, columns or dataset.features)
 

@@ -1,23 +1,25 @@
 """Reading all columns of a stored dataset as they were uploaded, in blocks or as rows."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.ipc
 
 from nabla.engine import durable_files
+from nabla.engine.data.column_values import ColumnValues
 from nabla.engine.data.dataset import Dataset, find_stored_file, rows_per_block
 from nabla.engine.data.schema import Cell, ColumnHeader, Role
 from nabla.engine.errors import Damaged
+from nabla.engine.extras import requires_extra
+from nabla.engine.typing import AnyArray, Float64Array
 
-# Maximum bytes of a block of a table, whose rows may be few and whose texts long.
-_BLOCK_BYTES = 2**25
+if TYPE_CHECKING:
+    from nabla.engine.data.stored_table import StoredTable
 
 
 class DatasetReader(ABC):
@@ -26,8 +28,8 @@ class DatasetReader(ABC):
     columns: tuple[ColumnHeader, ...]
 
     @abstractmethod
-    def iter_blocks(self, first: int, last: int) -> Iterator[list[pa.Array]]:
-        """Yield the rows from `first` up to, not including, `last` in blocks of bounded size: one array per column."""
+    def iter_blocks(self, first: int, last: int) -> Iterator[list[ColumnValues]]:
+        """Yield the rows from `first` up to, not including, `last` in blocks of bounded size, column by column."""
 
     def read_rows(self, first: int, last: int) -> list[list[Cell]]:
         """Return the rows from `first` up to, not including, `last` as JSON represents them.
@@ -36,7 +38,7 @@ class DatasetReader(ABC):
         """
         rows: list[list[Cell]] = []
         for block in self.iter_blocks(first, last):
-            rows += map(list, zip(*(map(to_cell, column.to_pylist()) for column in block), strict=True))
+            rows += map(list, zip(*(map(to_cell, column.to_list()) for column in block), strict=True))
         return rows
 
 
@@ -46,50 +48,34 @@ def open_reader(dataset: Dataset, directory: Path) -> Iterator[DatasetReader]:
 
     Raises:
         Damaged: A stored file does not match its digest.
+        InvalidInput: The dataset is a table, and PyArrow is not installed.
     """
     for file in directory.iterdir():
         durable_files.verify(file)
     with ExitStack() as stack:
-        try:
-            reader: DatasetReader
-            if dataset.features is None:
+        reader: DatasetReader
+        if dataset.features is None:
+            try:
                 reader = _ArrayReader(dataset, directory)
-            else:
-                reader = _TableReader(
-                    dataset, stack.enter_context(pa.memory_map(str(find_stored_file(directory, "table"))))
-                )
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise Damaged(f"The stored dataset {dataset.id} cannot be read.") from error
-        yield reader  # outside of `try`: an error of the caller is not a damaged dataset
+            except (OSError, ValueError) as error:
+                raise Damaged(f"The stored dataset {dataset.id} cannot be read.") from error
+        else:
+            # PyArrow takes time and memory to load, which arrays do not need.
+            with requires_extra("dataset_id", "Tables"):
+                from nabla.engine.data.stored_table import open_table
 
-
-def split_batch(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of a batch in batches of bounded size.
-
-    A file that was stored as it was uploaded may consist of a single batch.
-    """
-    if len(batch) > 1 and (len(batch) > rows_per_block(batch.num_columns) or batch.nbytes > _BLOCK_BYTES):
-        half = len(batch) // 2
-        yield from split_batch(batch.slice(0, half))
-        yield from split_batch(batch.slice(half))
-    else:
-        yield batch
+            reader = _TableReader(dataset, stack.enter_context(open_table(find_stored_file(directory, "table"))))
+        yield reader
 
 
 class _TableReader(DatasetReader):
-    def __init__(self, dataset: Dataset, source: pa.MemoryMappedFile) -> None:
-        file = pa.ipc.open_file(source)
+    def __init__(self, dataset: Dataset, table: "StoredTable") -> None:
         roles = _column_roles(dataset)
-        self.columns = tuple(ColumnHeader(name, roles.get(name, "unused")) for name in file.schema.names)
-        self._batches = [file.get_batch(number) for number in range(file.num_record_batches)]
+        self.columns = tuple(ColumnHeader(name, roles.get(name, "unused")) for name in table.names)
+        self._table = table
 
-    def iter_blocks(self, first: int, last: int) -> Iterator[list[pa.Array]]:
-        batch_start = 0
-        for batch in self._batches:
-            low, high = max(first - batch_start, 0), min(last - batch_start, len(batch))
-            if low < high:
-                yield from (block.columns for block in split_batch(batch.slice(low, high - low)))
-            batch_start += len(batch)
+    def iter_blocks(self, first: int, last: int) -> Iterator[list[ColumnValues]]:
+        return self._table.iter_blocks(first, last)
 
 
 def _column_roles(dataset: Dataset) -> dict[str, Role]:
@@ -117,17 +103,53 @@ class _ArrayReader(DatasetReader):
         self.columns = tuple(columns)
         self._arrays = arrays
 
-    def iter_blocks(self, first: int, last: int) -> Iterator[list[pa.Array]]:
+    def iter_blocks(self, first: int, last: int) -> Iterator[list[ColumnValues]]:
         block_rows = rows_per_block(len(self.columns))
         for start in range(first, last, block_rows):
             yield self._read_block(start, min(start + block_rows, last))
 
-    def _read_block(self, first: int, last: int) -> list[pa.Array]:
-        columns: list[pa.Array] = []
+    def _read_block(self, first: int, last: int) -> list[ColumnValues]:
+        columns: list[ColumnValues] = []
         for array in self._arrays:
             block = array[first:last]
-            columns += map(pa.array, np.ascontiguousarray(block.T) if block.ndim == 2 else (block,))
+            columns += map(_ArrayValues, np.ascontiguousarray(block.T) if block.ndim == 2 else (block,))
         return columns
+
+
+class _ArrayValues(ColumnValues):
+    """Values of an array, of which none is missing: numbers, booleans, or the labels of a row as objects."""
+
+    def __init__(self, values: AnyArray) -> None:
+        is_text = values.dtype == object and isinstance(values[0], str)
+        # Labels that are no text are all whole numbers, or all booleans.
+        self._values = np.array(values.tolist()) if values.dtype == object and not is_text else values
+        self.type = "text" if is_text else "boolean" if self._values.dtype == bool else "number"
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def to_list(self) -> list[Any]:
+        values: list[Any] = self._values.tolist()
+        return values
+
+    def to_float64(self) -> Float64Array:
+        return self._values.astype(np.float64)
+
+    def present_numbers(self) -> AnyArray:
+        return self._values
+
+    def count_texts(self) -> Iterable[tuple[str, int]]:
+        return Counter(self.to_list()).items()
+
+    def count_missing_texts(self) -> int:
+        return 0
+
+    def text_buffers(self) -> Iterable[bytes | memoryview]:
+        texts = [text.encode() for text in self.to_list()]
+        return np.array([len(text) for text in texts], np.int64).data, b"".join(texts)
+
+    def distinct_pairs(self, others: ColumnValues) -> Iterable[tuple[Any, Any]]:
+        return set(zip(self.to_list(), others.to_list(), strict=True))
 
 
 class _LabelArray:

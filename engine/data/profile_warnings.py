@@ -3,13 +3,11 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-import pyarrow as pa
 
+from nabla.engine.data.column_values import ColumnValues
 from nabla.engine.data.dataset import Dataset
-from nabla.engine.data.ingest.column_stats import MIN_IDENTIFIER_SHARE, MIN_ROWS_OF_IDENTIFIERS, is_identifier_name
-from nabla.engine.data.ingest.formats.types import is_date
+from nabla.engine.data.identifiers import MIN_IDENTIFIER_SHARE, MIN_ROWS_OF_IDENTIFIERS, is_identifier_name
 from nabla.engine.data.schema import ColumnProfile, format_names
-from nabla.engine.data.table_features import epoch_days
 from nabla.engine.typing import Float64Array
 
 _MAX_LISTED = 10
@@ -34,7 +32,7 @@ class LeakageDetector:
         self._columns = {column.name: column for column in columns}
         self._target = targets[0] if len(targets) == 1 else None
         self._features: dict[str, _Correlation | _ClassMapping] = {}
-        self._block: dict[str, pa.Array] = {}
+        self._block: dict[str, ColumnValues] = {}
         if self._target is None:
             return
         for column in columns:
@@ -51,7 +49,7 @@ class LeakageDetector:
         """The features that determine the target in all rows."""
         return [name for name, relation in self._features.items() if relation.holds]
 
-    def add(self, name: str, values: pa.Array) -> None:
+    def add(self, name: str, values: ColumnValues) -> None:
         """Add the values of a column in a block; all columns of a block are added before those of the next one."""
         if not self._features:
             return
@@ -101,11 +99,10 @@ class _ClassMapping:
         """Whether values and classes correspond one to one."""
         return self._is_consistent and len(set(self._class_of.values())) == len(self._class_of)
 
-    def add(self, values: pa.Array, classes: pa.Array) -> None:
+    def add(self, values: ColumnValues, classes: ColumnValues) -> None:
         if not self._is_consistent:
             return
-        pairs = pa.table({"value": values, "class": classes}).group_by(["value", "class"]).aggregate([])
-        for value, label in zip(pairs["value"].to_pylist(), pairs["class"].to_pylist(), strict=True):
+        for value, label in values.distinct_pairs(classes):
             if value is None or self._class_of.setdefault(value, label) != label:
                 self._is_consistent = False
 
@@ -174,18 +171,12 @@ def _is_identifier(column: ColumnProfile, rows: int) -> bool:
     return is_different and is_identifier_name(column.name) and column.smallest % 1 == 0 and spread >= present
 
 
-def _scale(values: pa.Array, column: ColumnProfile) -> Float64Array:
+def _scale(values: ColumnValues, column: ColumnProfile) -> Float64Array:
     """Return numbers, booleans or dates of a column in the range 0 to 1."""
-    numbers = np.asarray(to_float64(values))
+    numbers = values.to_float64()
     smallest, largest = column.smallest or 0.0, column.largest or 0.0
     with np.errstate(over="ignore", invalid="ignore"):
         return (numbers / 2 - smallest / 2) / ((largest / 2 - smallest / 2) or 1.0)
-
-
-def to_float64(values: pa.Array) -> Float64Array:
-    """Return numbers, booleans or dates as float64, with NaN for missing values."""
-    numbers = epoch_days(values) if is_date(values.type) else values.cast(pa.float64(), safe=False)
-    return np.asarray(numbers.to_numpy(zero_copy_only=False))
 
 
 def _format(names: Sequence[str]) -> str:

@@ -9,14 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
 
+from nabla.engine.data.column_values import ColumnValues
 from nabla.engine.data.dataset import Dataset, find_stored_file
-from nabla.engine.data.ingest.formats.types import is_date, is_text
 from nabla.engine.data.ingest_options import Progress
 from nabla.engine.data.preview import open_reader
-from nabla.engine.data.profile_warnings import LeakageDetector, iter_warnings, to_float64
+from nabla.engine.data.profile_warnings import LeakageDetector, iter_warnings
 from nabla.engine.data.schema import (
     HISTOGRAM_BINS,
     MAX_DISTINCT,
@@ -58,7 +56,7 @@ def profile_dataset(dataset: Dataset, directory: Path, on_progress: Callable[[Pr
         max_distinct = min(MAX_DISTINCT, MAX_DISTINCT_TOTAL // width)
         profilers = [_ColumnProfiler(column, max_distinct) for column in reader.columns]
 
-        def iter_columns(rows_before: int) -> Iterator[tuple[_ColumnProfiler, pa.Array]]:
+        def iter_columns(rows_before: int) -> Iterator[tuple[_ColumnProfiler, ColumnValues]]:
             rows = 0
             for block in reader.iter_blocks(0, dataset.rows):
                 rows += len(block[0])
@@ -91,25 +89,26 @@ class _ColumnProfiler:
         self._distribution = Distribution()
         self._hash = hashlib.blake2b()
 
-    def scan(self, values: pa.Array) -> None:
+    def scan(self, values: ColumnValues) -> None:
         """Count missing and distinct values, and find the range."""
-        self._type = _stored_type(values.type)
+        self._type = values.type
         if self._type == "text":
-            self._missing += values.null_count
-            _hash_texts(self._hash, values)
-            self._texts.add(values.drop_null())
+            self._missing += values.count_missing_texts()
+            for buffer in values.text_buffers():
+                self._hash.update(buffer)
+            self._texts.add(values)
             return
-        numbers = to_float64(values)
+        numbers = values.to_float64()
         self._missing += int(np.count_nonzero(np.isnan(numbers)))
         self._hash.update(numbers.data)
         if not self._numbers.overflowed:
-            self._numbers.add(_present_values(values))
+            self._numbers.add(values.present_numbers())
         self._distribution.scan(numbers)
 
-    def measure(self, values: pa.Array) -> None:
+    def measure(self, values: ColumnValues) -> None:
         """Accumulate the moments and the histogram."""
         if not self._distribution.is_empty:
-            self._distribution.measure(to_float64(values))
+            self._distribution.measure(values.to_float64())
 
     @property
     def name(self) -> str:
@@ -254,12 +253,11 @@ class _DistinctTexts:
         """Number of distinct texts; None above the limit."""
         return None if self._counts is None else len(self._counts)
 
-    def add(self, values: pa.Array) -> None:
-        """Add a block without nulls."""
+    def add(self, values: ColumnValues) -> None:
+        """Add the texts of a block."""
         if self._counts is None:
             return
-        counted = pc.value_counts(values)
-        for text, count in zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True):
+        for text, count in values.count_texts():
             self._counts[_abbreviate(text)] += count
         if len(self._counts) > self._limit:
             self._counts = None
@@ -278,32 +276,6 @@ def _abbreviate(text: str) -> tuple[str, bytes]:
     if len(text) <= _MAX_TEXT_LENGTH:
         return text, b""
     return text[:_MAX_TEXT_LENGTH], hashlib.blake2b(text.encode(), digest_size=16).digest()
-
-
-def _stored_type(arrow_type: pa.DataType) -> StoredType:
-    if is_text(arrow_type):
-        return "text"
-    if is_date(arrow_type):
-        return "date"
-    return "boolean" if pa.types.is_boolean(arrow_type) else "number"
-
-
-def _hash_texts(digest: "hashlib.blake2b", values: pa.Array) -> None:
-    """Hash the lengths, with -1 for nulls, and then the texts."""
-    digest.update(pc.fill_null(pc.binary_length(values).cast(pa.int64()), -1).to_numpy(zero_copy_only=False))
-    filled = values.fill_null("").cast(pa.large_string())
-    offsets = np.frombuffer(filled.buffers()[1], np.int64)[filled.offset : filled.offset + len(filled) + 1]
-    if offsets[-1] > offsets[0]:
-        digest.update(memoryview(filled.buffers()[2])[offsets[0] : offsets[-1]])
-
-
-def _present_values(values: pa.Array) -> npt.NDArray[np.generic]:
-    """Return the values that are not missing, in the precision in which they are stored."""
-    present = values.drop_null()
-    if is_date(present.type):
-        present = present.cast(pa.int32() if pa.types.is_date32(present.type) else pa.int64())
-    array: npt.NDArray[np.generic] = present.to_numpy(zero_copy_only=False)
-    return array[~np.isnan(array)] if pa.types.is_floating(present.type) else array
 
 
 def _mark_duplicates(columns: Sequence[tuple[ColumnProfile, bytes]]) -> tuple[ColumnProfile, ...]:

@@ -1,24 +1,17 @@
 """Random split of a stored dataset into new datasets, reproducible by a seed."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.ipc
 
 from nabla.engine import durable_files
-from nabla.engine.data.arrow_io import write_arrow_file
 from nabla.engine.data.dataset import Dataset, find_stored_file, rows_per_block, write_npy
 from nabla.engine.data.ingest_options import DatasetContent, Progress, SplitSpec
-from nabla.engine.data.preview import split_batch
-from nabla.engine.data.schema import Column
 from nabla.engine.data.stratify import partition_rows
-from nabla.engine.errors import Damaged, InvalidInput
+from nabla.engine.errors import InvalidInput
+from nabla.engine.extras import requires_extra
 from nabla.engine.typing import ClassCodes, RowIndices
 
 _ARRAY_NAMES = ("inputs", "targets", "codes", "weights")
@@ -99,7 +92,10 @@ def _store_split(
     """Store the given rows; `count_written` gets the number of rows of each block written to a file."""
     features = dataset.features
     if features is not None:
-        features = _store_table(files["table"], rows, directory, features, count_written)
+        with requires_extra("dataset_id", "Tables"):
+            from nabla.engine.data.stored_table import store_rows
+
+        features = store_rows(files["table"], rows, directory, features, count_written)
     for name in _ARRAY_NAMES:
         if name in files:
             _store_array(files[name], rows, directory / f"{name}.npy", count_written)
@@ -135,37 +131,3 @@ def _store_array(file: Path, rows: RowIndices, path: Path, count_written: Callab
             count_written(len(block))
 
     write_npy(path, array.dtype, (len(rows), *array.shape[1:]), iter_blocks())
-
-
-def _store_table(
-    file: Path,
-    rows: RowIndices,
-    directory: Path,
-    features: tuple[Column, ...],
-    count_written: Callable[[int], None],
-) -> tuple[Column, ...]:
-    """Store the given rows of a table and return its columns with their missing values counted again."""
-    missing = dict.fromkeys((column.name for column in features), 0)
-    try:
-        with pa.memory_map(str(file)) as source:
-            reader = pa.ipc.open_file(source)
-
-            def iter_batches() -> Iterator[pa.RecordBatch]:
-                first = 0
-                stored_batches = (reader.get_batch(number) for number in range(reader.num_record_batches))
-                for batch in chain.from_iterable(map(split_batch, stored_batches)):
-                    low, high = np.searchsorted(rows, (first, first + len(batch)))
-                    if low < high:
-                        selected = batch.take(pa.array(rows[low:high] - first))
-                        for name in missing:
-                            missing[name] += pc.sum(pc.is_null(selected.column(name), nan_is_null=True)).as_py()
-                        yield selected
-                        count_written(len(selected))
-                    first += len(batch)
-
-            durable_files.write_file(
-                directory / "table.arrow", lambda sink: write_arrow_file(sink, reader.schema, iter_batches())
-            )
-    except (pa.ArrowException, LookupError) as error:
-        raise Damaged(f"The stored file {file.name} cannot be read.") from error
-    return tuple(replace(column, missing=missing[column.name]) for column in features)

@@ -1,12 +1,11 @@
 """Import and export of networks as files: safetensors, npz and ONNX."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from nabla.engine import durable_files
 from nabla.engine.data.preprocessing import PreprocessingConfig
 from nabla.engine.errors import Damaged, InvalidInput
+from nabla.engine.extras import requires_extra
 from nabla.engine.literals import NetworkFormat
 from nabla.engine.model_io import foreign_weights, npz_format, safetensors_format
 from nabla.engine.model_io.bundle import ImportHints, ModelBundle, decode_bundle, decode_weights, is_bundle
@@ -34,23 +33,10 @@ def export_model(path: Path, bundle: ModelBundle, format: NetworkFormat) -> None
                 npz_format.write_npz(file, bundle)
             case "onnx":
                 # onnx takes time and memory to load, and most processes never need it.
-                with _requires_onnx("format"):
+                with requires_extra("format", "ONNX files"):
                     from nabla.engine.model_io import onnx_export
 
                 onnx_export.write_onnx(file, bundle)
-
-
-@contextmanager
-def _requires_onnx(field: str) -> Iterator[None]:
-    """Turn the error of an import into one that says what to install. Raises InvalidInput."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if error.name != "onnx":
-            raise
-        raise InvalidInput(
-            field, "ONNX files need a package that is not installed here: pip install 'nabla-train[onnx]'."
-        ) from error
 
 
 def import_model(path: Path, hints: ImportHints, max_parameters: int) -> tuple[NetworkFormat, ModelBundle]:
@@ -113,7 +99,7 @@ def _import_tensors(file: TensorFile, hints: ImportHints, max_parameters: int) -
 
 
 def _import_onnx(path: Path, hints: ImportHints, max_parameters: int) -> ModelBundle:
-    with _requires_onnx("file"):
+    with requires_extra("file", "ONNX files"):
         from nabla.engine.model_io import onnx_import
 
     model = onnx_import.parse_model(path)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from nabla.engine import durable_files
 from nabla.engine.data.dataset import Dataset
 from nabla.engine.data.ingest_options import SplitSpec
+from nabla.engine.data.preview import open_reader
 from nabla.engine.data.schema import Cell, ColumnHeader, Profile
 from nabla.engine.errors import StorageFailed
 from nabla.engine.records import ids
@@ -63,9 +64,6 @@ class DatasetAnalysis:
             Damaged: A file does not match its digest.
             NotFound: The dataset was deleted meanwhile.
         """
-        # PyArrow takes time and memory to load, and only this function of the API process needs it.
-        from nabla.engine.data.preview import open_reader
-
         try:
             with open_reader(dataset, self._data_dir.dataset_dir(dataset.id)) as view:
                 return view.columns, view.read_rows(first, min(first + limit, dataset.rows))

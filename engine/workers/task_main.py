@@ -18,6 +18,7 @@ from typing import Any
 from nabla.engine import durable_files
 from nabla.engine.data.ingest_options import Progress
 from nabla.engine.errors import NablaError, TooLarge
+from nabla.engine.extras import is_optional
 from nabla.engine.workers.ipc import ServiceConnection
 from nabla.engine.workers.os_process import (
     ignore_interrupts,
@@ -42,7 +43,11 @@ def load_role(name: str) -> Role:
     module = importlib.import_module(f"nabla.engine.workers.tasks.{_MODULES[name]}")
     role: Role = module.ROLES[name]
     for required in role.imports:
-        importlib.import_module(required)
+        try:
+            importlib.import_module(required)
+        except ModuleNotFoundError as error:
+            if not is_optional(error.name):  # what is optional is reported by the tasks that need it
+                raise
     return role
 
 

@@ -1,5 +1,6 @@
 """`nabla demo`, `nabla serve`, the help, and what is drawn in terminals."""
 
+import json
 import re
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import httpx
 
 from nabla.app.cli.progress import cost_chart, sparkline
 from nabla.app.schemas.jobs import EpochView
+from tests.support.service import RunningService
 from tests.support.terminal import run_nabla, start_nabla
 
 
@@ -73,6 +75,23 @@ def test_serve_reports_address_in_use(tmp_path: Path) -> None:
         assert done.returncode == 1
         assert "cannot listen on 127.0.0.1" in done.stderr
         first.terminate()
+
+
+def test_only_the_service_needs_linux(service: RunningService, tmp_path: Path) -> None:
+    missing = "sched_getaffinity", "fdatasync", "posix_fadvise", "O_TMPFILE"
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys, sysconfig\n"
+        "sysconfig.get_config_vars()  # cached: its file is named after the platform\n"
+        "sys.platform = 'freebsd14'\n"
+        f"for name in {missing}: delattr(os, name)\n"
+    )
+    served = run_nabla("serve", "--data-dir", str(tmp_path / "data"), PYTHONPATH=str(tmp_path))
+    assert (served.returncode, served.stdout) == (1, "")
+    assert served.stderr.startswith("nabla: the service needs Linux")
+    assert not (tmp_path / "data").exists()
+    listed = run_nabla("devices", "--url", service.url, "--json", PYTHONPATH=str(tmp_path))
+    assert (listed.returncode, listed.stderr) == (0, "")
+    assert json.loads(listed.stdout)["data"][0]["id"] == "cpu"
 
 
 def test_help_lists_commands_and_exit_codes() -> None:

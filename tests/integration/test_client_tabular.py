@@ -1,5 +1,6 @@
 """Uploading tables, arrays and files with both clients."""
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -258,3 +259,9 @@ def test_dataset_is_profiled_and_split(client: Any) -> None:
     network = client.create_network(inputs=3, layers=[{"units": 1, "activation": "sigmoid"}])
     job = client.create_job(network, splits[0], epochs=1, batch_size=2, learning_rate=0.1)
     assert job.wait().state == "succeeded"
+
+
+def test_frame_without_pyarrow_says_what_to_install(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ModuleNotFoundError, match="pip install pyarrow"):
+        client.upload(CapsuleOnly(), label="pays")

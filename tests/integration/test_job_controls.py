@@ -188,7 +188,7 @@ def test_late_pause_requests_do_not_stop_a_resumed_job(service: RunningService) 
 
 def test_hung_worker_is_replaced(start_service: StartService, uninterrupted: TrainingResult) -> None:
     """It is detected because it reports no progress; when it continues, it has no effect on the job."""
-    service = start_service(worker_timeout="1", checkpoint_interval="0.05")
+    service = start_service(worker_timeout="3", checkpoint_interval="0.05")
     job = submit_long_job(service)
     service.wait_for_epoch(job["id"], 200)
     (worker,) = service.worker_pids()

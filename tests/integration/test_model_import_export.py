@@ -177,19 +177,6 @@ def test_imported_network_can_be_evaluated(service: RunningService, xor: str) ->
     assert {**evaluation, **differing} == {**expected, **differing}
 
 
-def test_onnx_without_its_package_names_the_extra(start_service: StartService, tmp_path: Path) -> None:
-    (tmp_path / "onnx.py").write_text("raise ModuleNotFoundError(\"No module named 'onnx'\", name='onnx')")
-    service = start_service(environment={"PYTHONPATH": str(tmp_path)})
-    network = scenarios.create_network(service)["id"]
-    path, upload = f"/v1/networks/{network}/versions/0/file", {"file": ("network.onnx", b"not safetensors, not npz")}
-    rejected = [service.http.get(path, params={"format": "onnx"}), service.http.post("/v1/networks", files=upload)]
-    for response, field in zip(rejected, ("format", "file"), strict=True):
-        assert response.status_code == 422, response.text
-        (problem,) = response.json()["errors"]
-        assert (problem["field"], "pip install 'nabla-train[onnx]'" in problem["message"]) == (field, True)
-    export(service, network, 0, "npz")
-
-
 def test_onnxruntime_predicts_as_the_service(service: RunningService, xor: str, people: str) -> None:
     def run(network: str, inputs: dict[str, Any]) -> Any:
         content = export(service, network, format="onnx").content

@@ -35,6 +35,16 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(ROOT, "sdist", tmp_path_factory.mktemp("sdist"))
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(ROOT / "packaging" / "client", "wheel", tmp_path_factory.mktemp("client-wheel"))
+
+
+@pytest.fixture(scope="module")
 def unpacked(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("unpacked")
     with zipfile.ZipFile(wheel) as archive:
@@ -71,8 +81,20 @@ def test_wheel_has_the_documentation(wheel: Path) -> None:
     assert not any(name.endswith(".map") for name in names(wheel))
 
 
-def test_wheel_of_an_sdist_has_the_same_files(wheel: Path, tmp_path: Path) -> None:
-    with tarfile.open(build(ROOT, "sdist", tmp_path / "sdist")) as archive:
+def test_distributions_are_as_an_index_accepts_them(
+    wheel: Path, sdist: Path, client: Path, subtests: pytest.Subtests
+) -> None:
+    for command in (
+        ["-m", "twine", "check", "--strict", str(wheel), str(sdist), str(client)],
+        ["-m", "check_wheel_contents", "--config", str(ROOT / "pyproject.toml"), str(wheel), str(client)],
+    ):
+        with subtests.test(command[1]):
+            result = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
+            assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_wheel_of_an_sdist_has_the_same_files(wheel: Path, sdist: Path, tmp_path: Path) -> None:
+    with tarfile.open(sdist) as archive:
         archive.extractall(tmp_path, filter="data")
     (source,) = tmp_path.glob("nabla_train-*")
     assert names(build(source, "wheel", tmp_path / "wheel")) == names(wheel)
@@ -117,17 +139,15 @@ with Client(sys.argv[1]) as client:
 
 
 def test_client_of_its_own_distribution_needs_nothing_of_the_service(
-    service: RunningService, tmp_path_factory: pytest.TempPathFactory
+    service: RunningService, client: Path, tmp_path: Path
 ) -> None:
-    directory = tmp_path_factory.mktemp("client")
-    client = build(ROOT / "packaging" / "client", "wheel", directory / "wheel")
+    unpacked = tmp_path / "unpacked"
     with zipfile.ZipFile(client) as archive:
-        archive.extractall(directory / "unpacked")
-    unpacked = directory / "unpacked"
+        archive.extractall(unpacked)
     assert [path.name for path in unpacked.iterdir() if path.suffix != ".dist-info"] == ["nabla"]
     environment = {**os.environ, "PYTHONPATH": str(unpacked)}
     command = [sys.executable, "-c", CLIENT_PROGRAM, service.url]
-    result = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, check=False)
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert result.stdout == f"{unpacked}/nabla/__init__.py ['no', 'yes', 'yes', 'no'] 500\n"
 

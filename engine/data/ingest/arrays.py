@@ -2,11 +2,11 @@
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
 from nabla.engine import durable_files
 from nabla.engine.data.dataset import write_npy
@@ -15,6 +15,7 @@ from nabla.engine.data.ingest.formats.npy import ArrayHeader
 from nabla.engine.data.ingest.prefetch import prefetch
 from nabla.engine.data.ingest.validation import (
     DistributionDetector,
+    LabelBlock,
     LabelEncoder,
     NumberValidator,
     WeightValidator,
@@ -31,13 +32,13 @@ class ArraySource:
     """An array to store.
 
     Attributes:
-        read_blocks: Yields the rows from the first on, each time it is called; labels may be Arrow arrays.
+        read_blocks: Yields the rows from the first on, each time it is called; labels may be lists.
         zero_copy_path: A .npy file that can be linked instead of copied.
         has_typed_text: Whether labels that are text are known to be text, and not the names of numbers.
     """
 
     header: ArrayHeader
-    read_blocks: Callable[[], Iterator[AnyArray | pa.Array]]
+    read_blocks: Callable[[], Iterator[AnyArray | list[str]]]
     zero_copy_path: Path | None = None
     has_typed_text: bool = True
 
@@ -130,7 +131,8 @@ def _store_numbers(
 
     path = directory / f"{field}.npy"
     if array.zero_copy_path is None:
-        write_npy(path, dtype, (header.rows, header.columns or 1), track(prefetch(iter_blocks())))
+        with closing(prefetch(iter_blocks())) as blocks:
+            write_npy(path, dtype, (header.rows, header.columns or 1), track(blocks))
     else:
         for _ in track(iter_blocks()):  # nothing is written meanwhile, so there is nothing to read ahead of
             pass
@@ -141,36 +143,44 @@ def _store_numbers(
 def _store_codes(array: ArraySource, options: IngestOptions, directory: Path) -> Classes:
     encoder = LabelEncoder("labels", options.classes, array_row_error("labels"), has_typed_text=array.has_typed_text)
     for _, labels in _iter_labels(array):
-        encoder.add(encoder.distinct_labels(labels))
+        encoder.add(labels)
     encoder.finish()
     codes = (encoder.encode(labels, first_row) for first_row, labels in _iter_labels(array))
     write_npy(directory / "codes.npy", np.dtype(np.int32), (array.header.rows,), codes)
     return encoder.classes
 
 
-def _iter_labels(array: ArraySource) -> Iterator[tuple[int, pa.Array]]:
+def _iter_labels(array: ArraySource) -> Iterator[tuple[int, LabelBlock]]:
     """Yield the labels in blocks, each with the number of its first row."""
     first_row = 0
     for block in array.read_blocks():
-        yield first_row, _labels_to_arrow(block, first_row)
+        yield first_row, _read_labels(block, first_row)
         first_row += len(block)
 
 
-def _labels_to_arrow(block: AnyArray | pa.Array, first_row: int) -> pa.Array:
-    """Return labels as an Arrow array. Raises InvalidInput, naming the first row whose text is not valid Unicode."""
-    if isinstance(block, pa.Array):
-        return block
+def _read_labels(block: AnyArray | list[str], first_row: int) -> LabelBlock:
+    """Return labels. Raises InvalidInput, naming the first row whose text is not valid Unicode."""
+    if isinstance(block, list):
+        return _read_texts(block)
     column = block.reshape(-1)
-    column = column.astype(column.dtype.newbyteorder("="), copy=False)
     if column.dtype.kind == "S":
         column = np.char.decode(column, "utf-8", "replace")
-    if column.dtype.kind == "U":
-        code_points = np.ascontiguousarray(column).view(np.uint32).reshape(len(column), -1)
-        is_surrogate = (code_points >= 0xD800) & (code_points <= 0xDFFF)
-        invalid = np.flatnonzero(((code_points > sys.maxunicode) | is_surrogate).any(axis=1))
-        if invalid.size:
-            raise array_row_error("labels")(first_row + int(invalid[0]), "The text is not valid Unicode.")
-    return pa.array(column.astype(np.float32) if column.dtype == np.float16 else column)
+    if column.dtype.kind != "U":
+        values = np.unique(column)
+        return LabelBlock(values.tolist(), np.searchsorted(values, column), is_text=False)
+    code_points = np.ascontiguousarray(column, column.dtype.newbyteorder("=")).view(np.uint32).reshape(len(column), -1)
+    is_surrogate = (code_points >= 0xD800) & (code_points <= 0xDFFF)
+    invalid = np.flatnonzero(((code_points > sys.maxunicode) | is_surrogate).any(axis=1))
+    if invalid.size:
+        raise array_row_error("labels")(first_row + int(invalid[0]), "The text is not valid Unicode.")
+    return _read_texts(column.tolist())
+
+
+def _read_texts(labels: list[str]) -> LabelBlock:
+    # np.unique sorts, which takes ten times as long for text.
+    index: dict[str, int] = {}
+    indices = np.fromiter((index.setdefault(label, len(index)) for label in labels), np.int64, len(labels))
+    return LabelBlock(list(index), indices, is_text=True)
 
 
 def _store_weights(array: ArraySource, directory: Path) -> None:

@@ -3,18 +3,46 @@
 import csv
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
-from nabla.engine.data.ingest.formats.types import check_names
 from nabla.engine.data.ingest_options import IngestOptions
-from nabla.engine.data.schema import normalize_name
+from nabla.engine.data.schema import format_names, normalize_name
+from nabla.engine.errors import InvalidInput, quote, shorten
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_MAX_COLUMNS = 100_000
 _NA = "NA"
 _TABLE_OPTIONS = ("types", "imputation", "constants")
 
 
-def normalize_columns(batches: Iterable[pa.RecordBatch], field: str) -> Iterator[pa.RecordBatch]:
+def check_names(names: Sequence[str], field: str) -> None:
+    """Raise InvalidInput if these cannot be the column names of a table."""
+    check_width(len(names), field)
+    if not names:
+        raise InvalidInput(field, "There is no data: the table has no columns.")
+    seen: set[str] = set()
+    for number, name in enumerate(names, start=1):
+        if not name:
+            raise InvalidInput(field, f"Column {number} has no name; every column needs one.")
+        if name in seen:
+            raise InvalidInput(field, f"There is more than one column {quote(name)}. {list_columns(names)}")
+        seen.add(name)
+
+
+def check_width(width: int, field: str) -> None:
+    """Raise InvalidInput if a table has too many columns."""
+    if width > _MAX_COLUMNS:
+        raise InvalidInput(field, f"The table has {width} columns; at most {_MAX_COLUMNS} are accepted.")
+
+
+def list_columns(names: Sequence[str]) -> str:
+    """Return a sentence that lists the columns of a table."""
+    return f"The columns are: {format_names([shorten(name) for name in names])}."
+
+
+def normalize_columns(batches: Iterable["pa.RecordBatch"], field: str) -> Iterator["pa.RecordBatch"]:
     """Yield batches whose columns have normalized names. Raises InvalidInput if two of them are the same."""
     for batch in batches:
         names = batch.schema.names

@@ -1,6 +1,5 @@
 """Statistics of a table's columns, collected batch by batch: missing values, magnitude and categories."""
 
-import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import pyarrow.compute
 import pyarrow.types
 
 from nabla.engine.data.date_text import DateOrder
+from nabla.engine.data.identifiers import is_identifier_name
 from nabla.engine.data.ingest.formats.types import is_date, is_number, is_text, to_numpy
 from nabla.engine.data.ingest.validation import table_row_error
 from nabla.engine.data.ingest_options import Decimal
@@ -30,14 +30,7 @@ MAX_CATEGORIES = 1_000
 """Categories of a text column whose type is inferred."""
 MAX_REQUESTED_CATEGORIES = 10_000
 """Categories of a column for which the type category is requested."""
-MIN_ROWS_OF_IDENTIFIERS = 20
-"""In a smaller table, consecutive numbers or a different text in each row may be a coincidence."""
-MIN_IDENTIFIER_SHARE = 0.9
-"""Share of different texts among the present ones from which on a column identifies the rows."""
 
-_IDENTIFIER_WORDS = frozenset(
-    {"id", "idx", "index", "key", "row", "rownames", "rowname", "rownum", "number", "no", "nr", "num", "#"}
-)
 _NO_ROWS: RowIndices = np.zeros(0, np.int64)
 _MAX_ROWS_LISTED = 5
 
@@ -294,14 +287,6 @@ def infer_type(column: pa.Field) -> ColumnType:
     if is_number(column.type):
         return "number"
     return "date" if is_date(column.type) else "boolean"
-
-
-def is_identifier_name(name: str) -> bool:
-    """Return whether the last word of a column's name is one for identifiers, as in PassengerId and row_number."""
-    if re.fullmatch(r"Unnamed: \d+", name):  # a row index, as pandas names it
-        return True
-    *_, last = re.findall(r"[A-Z]?[a-z]+|[A-Z]+|\d+|#", name) or [""]
-    return last.lower() in _IDENTIFIER_WORDS
 
 
 def _count_values(values: pa.Array) -> list[tuple[object, int]]:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 
-from nabla.engine.data.ingest.column_stats import MIN_IDENTIFIER_SHARE, MIN_ROWS_OF_IDENTIFIERS, FeatureStats
+from nabla.engine.data.identifiers import MIN_IDENTIFIER_SHARE, MIN_ROWS_OF_IDENTIFIERS
+from nabla.engine.data.ingest.column_stats import FeatureStats
 from nabla.engine.data.ingest_options import IngestOptions
 from nabla.engine.data.schema import (
     Column,

@@ -9,13 +9,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from nabla.engine.data.ingest.column_names import has_name_lists, normalize_options, resolve_names
+from nabla.engine.data.ingest.formats.detection import detect_formats, known_encoding
+from nabla.engine.data.ingest.formats.json import read_json
 from nabla.engine.data.ingest.formats.types import ReadHints, read_adaptively
-from nabla.engine.data.ingest.ingest import (
-    describe_csv,
-    detect_formats,
-    holds_json_arrays,
-    open_tables,
-)
+from nabla.engine.data.ingest.table_files import describe_csv, open_tables
 from nabla.engine.data.ingest.tables import store_table
 from nabla.engine.data.ingest_options import IngestOptions, Progress, ProgressTracker, SourceFile, TablePreview
 from nabla.engine.data.preview import to_cell
@@ -49,8 +46,10 @@ def preview_table(
     tracker = ProgressTracker(sources, options.largest, on_progress)
     detected = detect_formats(sources, options, tracker)
     format, _ = detected[0]
-    if format not in _TABLE_FORMATS or (format == "json" and holds_json_arrays(sources[0], options, tracker)):
+    if format not in _TABLE_FORMATS:
         return TablePreview(format)
+    if format == "json" and isinstance(read_json(sources[0], tracker, known_encoding(sources[0], options)), dict):
+        return TablePreview(format)  # arrays
     tables, options, notes = open_tables(sources, detected, options, directory, tracker)
     hints = ReadHints(encoding=options.encoding, text_columns=frozenset(options.target))
     first, hints = read_adaptively(

@@ -8,6 +8,7 @@ import pyarrow.compute
 import pyarrow.types
 
 from nabla.engine.data.date_text import CENTURIES, DATE_PARTS, PADDINGS, DateOrder, parse_date
+from nabla.engine.data.ingest.column_names import list_columns
 from nabla.engine.data.ingest.formats.types import (
     ColumnTypes,
     ColumnTypesChanged,
@@ -15,7 +16,6 @@ from nabla.engine.data.ingest.formats.types import (
     is_date,
     is_number,
     is_text,
-    list_columns,
     storage_type,
 )
 from nabla.engine.data.ingest.number_columns import parse_numbers

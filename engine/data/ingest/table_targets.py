@@ -7,16 +7,19 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.ipc
+import pyarrow.types
 
 from nabla.engine.data.dataset import write_npy
 from nabla.engine.data.ingest.formats.arrow import iter_mapped_batches
-from nabla.engine.data.ingest.formats.types import to_numpy
+from nabla.engine.data.ingest.formats.types import is_number, is_text, to_numpy
 from nabla.engine.data.ingest.table_schema import ColumnRoles
 from nabla.engine.data.ingest.validation import (
     DistributionDetector,
+    LabelBlock,
     LabelEncoder,
     NumberValidator,
     WeightValidator,
+    invalid_label,
     table_row_error,
 )
 from nabla.engine.data.ingest_options import NO_TARGETS, TargetSummary
@@ -55,6 +58,15 @@ def store_targets(table: Path, rows: int, roles: ColumnRoles, encoder: LabelEnco
     return _store_target_numbers(directory, rows, roles.targets, iter_batches)
 
 
+def read_labels(labels: pa.Array) -> LabelBlock:
+    """Return labels of a table, of which none is missing. Raises InvalidInput if their type is not that of labels."""
+    type_ = labels.type
+    if not (is_text(type_) or is_number(type_) or pyarrow.types.is_boolean(type_)):
+        raise invalid_label("label", str(type_))
+    encoded = labels.dictionary_encode()
+    return LabelBlock(encoded.dictionary.to_pylist(), to_numpy(encoded.indices), is_text(type_))
+
+
 def _iter_numbered_batches(table: Path, columns: Sequence[int]) -> Iterator[tuple[int, pa.RecordBatch]]:
     """Yield some columns of a stored table, each batch with the number of its first row."""
     first_row = 0
@@ -84,7 +96,7 @@ def _store_codes(
     directory: Path, rows: int, name: str, encoder: LabelEncoder, iter_batches: _IterBatches
 ) -> TargetSummary:
     encoder.finish()
-    codes = (encoder.encode(batch.column(name), first_row) for first_row, batch in iter_batches())
+    codes = (encoder.encode(read_labels(batch.column(name)), first_row) for first_row, batch in iter_batches())
     write_npy(directory / "codes.npy", np.dtype(np.int32), (rows,), codes)
     return TargetSummary.from_classes(encoder.classes)
 

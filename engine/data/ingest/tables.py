@@ -17,6 +17,7 @@ import pyarrow.types
 
 from nabla.engine import durable_files
 from nabla.engine.data.arrow_io import write_arrow_file
+from nabla.engine.data.encodings import FALLBACK_ENCODING, NotUtf8
 from nabla.engine.data.ingest.batch_cleaning import clean_batch, find_repeated_names
 from nabla.engine.data.ingest.column_names import (
     has_name_lists,
@@ -36,10 +37,8 @@ from nabla.engine.data.ingest.column_stats import (
 from nabla.engine.data.ingest.feature_columns import build_columns, clean_columns, find_problems
 from nabla.engine.data.ingest.formats.categoricals import declared_categories
 from nabla.engine.data.ingest.formats.types import (
-    FALLBACK_ENCODING,
     MAX_ATTEMPTS,
     ColumnTypesChanged,
-    NotUtf8,
     ReadHints,
     is_text,
     read_adaptively,
@@ -52,11 +51,12 @@ from nabla.engine.data.ingest.table_schema import (
     TableSchema,
     assign_roles,
 )
-from nabla.engine.data.ingest.table_targets import store_targets
+from nabla.engine.data.ingest.table_targets import read_labels, store_targets
 from nabla.engine.data.ingest.task_detection import detect_task
 from nabla.engine.data.ingest.text_inference import TableFindings, TextCounts, infer_from_texts
 from nabla.engine.data.ingest.text_stats import TextStats, count_texts
 from nabla.engine.data.ingest.validation import (
+    LabelBlock,
     LabelEncoder,
     table_row_error,
 )
@@ -188,7 +188,7 @@ class _MeasuredBatch:
     features: Sequence[ColumnChunkStats]
     texts: Mapping[str, TextStats]
     missing_rows: Mapping[str, RowIndices]
-    labels: pa.Array | None
+    labels: LabelBlock | None
     rows_without_target: int
     infinite: Mapping[str, int]
     repeated_names: Sequence[int]
@@ -448,9 +448,9 @@ class _IngestAttempt:
         }
         missing_rows = {name: to_source_rows(find_missing_rows(batch.column(name))) for name in self._missing}
         labels = None
-        if self._label_encoder is not None and not any(map(len, missing_rows.values())):
+        if self._roles.label is not None and not any(map(len, missing_rows.values())):
             # Otherwise the missing value is reported, not the labels.
-            labels = self._label_encoder.distinct_labels(batch.column(self._roles.label))
+            labels = read_labels(batch.column(self._roles.label))
         last_row = source.first_row + (len(batch) if positions is None else int(positions[-1:].sum()) + 1)
         return _MeasuredBatch(
             batch,

@@ -1,14 +1,13 @@
 """Validation of targets, labels and weights, block by block, and errors that name the row of a value."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute
-import pyarrow.types
+import numpy.typing as npt
 
 from nabla.engine.data.examples import are_distributions
-from nabla.engine.data.ingest.formats.types import is_number, is_text, to_numpy
 from nabla.engine.data.schema import (
     MAX_CATEGORY_LENGTH,
     Classes,
@@ -117,6 +116,28 @@ class WeightValidator:
             raise InvalidInput(self._field, "The sum of the weights is not a finite number; use smaller weights.")
 
 
+@dataclass(frozen=True)
+class LabelBlock:
+    """The labels of a block of rows.
+
+    Attributes:
+        values: The distinct labels: text, numbers or booleans.
+        indices: (rows) Index of the label of each row in `values`.
+        is_text: Whether they are text.
+    """
+
+    values: Sequence[Any]
+    indices: npt.NDArray[np.integer]
+    is_text: bool
+
+
+def invalid_label(field: str, description: str) -> InvalidInput:
+    """Return the error for labels that cannot be classes."""
+    return InvalidInput(
+        field, f"Labels must be whole numbers or text, got {description}; numbers to predict go into targets."
+    )
+
+
 class LabelEncoder:
     """Encodes labels as codes of classes: the first pass over the labels finds the classes, the second encodes them.
 
@@ -142,8 +163,7 @@ class LabelEncoder:
         self._declared_names = None if classes is None else class_names(classes)
         self._has_typed_text, self._is_text = has_typed_text, False
         self._names: dict[object, str] = {}
-        self._values: pa.Array | None = None
-        self._codes: ClassCodes = np.zeros(0, np.int32)
+        self._codes: dict[object, int] = {}
         self.classes: Classes = ()
         self.notes: list[str] = []
         if self._declared_names is not None:
@@ -152,20 +172,12 @@ class LabelEncoder:
             if max(map(len, self._declared_names), default=0) > MAX_CATEGORY_LENGTH:
                 raise InvalidInput("classes", f"Classes have at most {MAX_CATEGORY_LENGTH} characters.")
 
-    def distinct_labels(self, labels: pa.Array) -> pa.Array:
-        """Return the distinct labels. Thread-safe. Raises InvalidInput if their type is not that of labels."""
-        type_ = labels.type
-        if not (is_text(type_) or is_number(type_) or pyarrow.types.is_boolean(type_)):
-            raise self._invalid_label(str(type_))
-        return pa.compute.unique(_without_negative_zero(labels))
-
-    def add(self, labels: pa.Array) -> None:
-        """Add distinct labels to the classes. Raises InvalidInput if one cannot be a class, or there are too many."""
-        self._is_text = is_text(labels.type)
-        self._values = labels if self._values is None else pa.compute.unique(pa.concat_arrays((self._values, labels)))
-        for value in labels.to_pylist():
+    def add(self, labels: LabelBlock) -> None:
+        """Add labels to the classes. Raises InvalidInput if one cannot be a class, or there are too many."""
+        self._is_text = labels.is_text
+        for value in labels.values:
             if isinstance(value, float) and not (value.is_integer() and abs(value) < 2**53):
-                raise self._invalid_label(f"{value:g}")
+                raise invalid_label(self._field, f"{value:g}")
             name = self._names.setdefault(value, format_category(value))
             if len(name) > MAX_CATEGORY_LENGTH:
                 raise InvalidInput(
@@ -182,10 +194,9 @@ class LabelEncoder:
         self.classes = names if self._is_text and self._has_typed_text else infer_class_types(names)
         for label in self.classes:
             if isinstance(label, float) and not label.is_integer() and self._declared_names is None:
-                raise self._invalid_label(f"{label:g}")
-        values = [] if self._values is None else self._values.to_pylist()
-        codes = find_class_codes(names, tuple(self._names[value] for value in values))
-        self._codes = np.array([-1 if code is None else code for code in codes], np.int32)
+                raise invalid_label(self._field, f"{label:g}")
+        codes = find_class_codes(names, tuple(self._names.values()))
+        self._codes = {value: -1 if code is None else code for value, code in zip(self._names, codes, strict=True)}
 
     def _merge_spellings(self) -> tuple[str, ...]:
         """Return the names of the classes, and note which spellings they have."""
@@ -201,28 +212,15 @@ class LabelEncoder:
             self.notes.append(f"Classes that differ in case only are not joined: {format_names(variants, 5)}.")
         return sort_categories(spellings) if self._declared_names is None else self._declared_names
 
-    def encode(self, labels: pa.Array, first_row: int) -> ClassCodes:
+    def encode(self, labels: LabelBlock, first_row: int) -> ClassCodes:
         """Return the codes of labels. Raises InvalidInput, naming the first row whose label is not a class."""
-        labels = _without_negative_zero(labels)
-        indices = pa.compute.index_in(labels, value_set=self._values)
-        codes: ClassCodes = self._codes[to_numpy(indices)]
+        codes: ClassCodes = np.array([self._codes[value] for value in labels.values], np.int32)[labels.indices]
         unknown = np.flatnonzero(codes < 0)
         if unknown.size:
             row = int(unknown[0])
             raise self._row_error(
                 first_row + row,
-                f"The label {quote(self._names[labels[row].as_py()])} is not one of the classes "
+                f"The label {quote(self._names[labels.values[labels.indices[row]]])} is not one of the classes "
                 f"{format_names([shorten(name) for name in class_names(self.classes)])}.",
             )
         return codes
-
-    def _invalid_label(self, description: str) -> InvalidInput:
-        return InvalidInput(
-            self._field, f"Labels must be whole numbers or text, got {description}; numbers to predict go into targets."
-        )
-
-
-def _without_negative_zero(labels: pa.Array) -> pa.Array:
-    """Return labels with -0 replaced by 0, which Arrow distinguishes."""
-    is_float = pyarrow.types.is_floating(labels.type)
-    return pa.compute.add(labels, pa.scalar(0, labels.type)) if is_float else labels

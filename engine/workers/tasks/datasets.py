@@ -7,6 +7,7 @@ from nabla.engine import durable_files
 from nabla.engine.data.dataset import Dataset
 from nabla.engine.data.ingest_options import DatasetContent, IngestOptions, SourceFile, SplitSpec, TablePreview
 from nabla.engine.data.schema import Profile
+from nabla.engine.extras import requires_extra
 from nabla.engine.workers.tasks import OnProgress, Role, Task, TaskResult, WritingTask
 
 
@@ -71,7 +72,8 @@ class PreviewTable(WritingTask[PreviewResult], frozen=True):
 
     def run(self, on_progress: OnProgress) -> PreviewResult:
         """Read the table."""
-        from nabla.engine.data.ingest.table_preview import preview_table
+        with requires_extra("file", "Tables"):
+            from nabla.engine.data.ingest.table_preview import preview_table
 
         return PreviewResult(preview_table(self.sources, self.reading, Path(self.output_dir), on_progress))
 

@@ -12,6 +12,7 @@ from nabla.engine.data.ingest_options import Progress, SourceFile
 from nabla.engine.data.input_warnings import InputWarnings
 from nabla.engine.data.preprocessing import PreprocessingConfig, Preprocessor
 from nabla.engine.data.schema import Classes, Column
+from nabla.engine.extras import requires_extra
 from nabla.engine.literals import FileFormat
 from nabla.engine.nn.architecture import Architecture
 from nabla.engine.workers.tasks import OnProgress, Role, TaskResult, WritingTask
@@ -112,7 +113,8 @@ class DecodeArrow(WritingTask[DecodedArrow], frozen=True):
 
     def run(self, on_progress: OnProgress) -> DecodedArrow:
         """Check the table against the columns, and write its rows."""
-        from nabla.engine.data.ingest.prediction_rows import write_prediction_rows
+        with requires_extra("body", "Arrow tables"):
+            from nabla.engine.data.ingest.prediction_rows import write_prediction_rows
         from nabla.engine.data.ingest_options import ProgressTracker
 
         path = Path(self.path)

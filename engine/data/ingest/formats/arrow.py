@@ -12,14 +12,14 @@ import pyarrow.ipc
 import pyarrow.parquet
 import pyarrow.types
 
+from nabla.engine.data.ingest.column_names import check_names
 from nabla.engine.data.ingest.formats.categoricals import Categoricals, find_categoricals, mark_categories
 from nabla.engine.data.ingest.formats.decompression import reject_unreadable
-from nabla.engine.data.ingest.formats.types import check_names, is_text, storage_type, to_numpy
+from nabla.engine.data.ingest.formats.detection import ARROW_MAGIC
+from nabla.engine.data.ingest.formats.types import is_text, storage_type, to_numpy
 from nabla.engine.data.ingest_options import ProgressTracker
 from nabla.engine.durable_files import digest_in_name
 from nabla.engine.errors import InvalidInput, TooLarge
-
-FILE_MAGIC = b"ARROW1"
 
 _DAMAGED_ARROW = "The Arrow file is damaged, or uses an unsupported feature."
 _DAMAGED_PARQUET = "The Parquet file is damaged, or uses an unsupported feature."
@@ -38,9 +38,9 @@ _FOOTER_LIMITS = {"thrift_string_size_limit": 2**26, "thrift_container_size_limi
 
 def read_arrow_batches(path: Path, field: str, tracker: ProgressTracker) -> Iterator[pa.RecordBatch]:
     """Yield the rows of an IPC file or stream; every offset is validated. Raises InvalidInput, TooLarge."""
-    with reject_unreadable(field, _DAMAGED_ARROW):
+    with reject_unreadable(field, _DAMAGED_ARROW, pa.ArrowException):
         with path.open("rb") as file:
-            is_file = file.read(len(FILE_MAGIC)) == FILE_MAGIC
+            is_file = file.read(len(ARROW_MAGIC)) == ARROW_MAGIC
         items = _read_file(path, tracker) if is_file else _read_stream(path, field, tracker)
         schema = next(items)
         check_names(schema.names, field)  # raises UnicodeDecodeError for names that are not UTF-8
@@ -49,7 +49,7 @@ def read_arrow_batches(path: Path, field: str, tracker: ProgressTracker) -> Iter
 
 def read_parquet_batches(path: Path, field: str, tracker: ProgressTracker) -> Iterator[pa.RecordBatch]:
     """Yield the rows of a Parquet file. Raises InvalidInput, TooLarge."""
-    with reject_unreadable(field, _DAMAGED_PARQUET):
+    with reject_unreadable(field, _DAMAGED_PARQUET, pa.ArrowException):
         file = _open_parquet(path, [])
         schema = file.schema_arrow
         check_names(schema.names, field)
@@ -84,10 +84,10 @@ def read_adoptable_schema(path: Path, field: str) -> pa.Schema | None:
     its digest is in its name. Raises InvalidInput.
     """
     with path.open("rb") as file:
-        if digest_in_name(path.name) is None or file.read(len(FILE_MAGIC)) != FILE_MAGIC:
+        if digest_in_name(path.name) is None or file.read(len(ARROW_MAGIC)) != ARROW_MAGIC:
             return None
     with (
-        reject_unreadable(field, _DAMAGED_ARROW),
+        reject_unreadable(field, _DAMAGED_ARROW, pa.ArrowException),
         pa.memory_map(str(path)) as source,
         pa.ipc.open_file(source) as reader,
     ):
@@ -152,7 +152,7 @@ def _validate_batches(
     batches: Iterator[pa.RecordBatch], field: str, message: str, tracker: ProgressTracker, categoricals: Categoricals
 ) -> Iterator[pa.RecordBatch]:
     while True:
-        with reject_unreadable(field, message):
+        with reject_unreadable(field, message, pa.ArrowException):
             batch = next(batches, None)
             if batch is not None:
                 batch.validate(full=True)

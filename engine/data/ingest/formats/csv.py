@@ -14,6 +14,8 @@ import pyarrow.compute
 import pyarrow.csv
 import pyarrow.types
 
+from nabla.engine.data.encodings import not_utf8
+from nabla.engine.data.ingest.column_names import check_names, check_width
 from nabla.engine.data.ingest.formats.byte_stream import (
     ByteStream,
     LineBlock,
@@ -36,11 +38,8 @@ from nabla.engine.data.ingest.formats.types import (
     ColumnTypes,
     ColumnTypesChanged,
     ReadHints,
-    check_names,
-    check_width,
     common_type,
     is_date,
-    not_utf8,
 )
 from nabla.engine.data.ingest.prefetch import MAX_THREADS, map_ordered
 from nabla.engine.data.ingest_options import CsvFormat

@@ -1,6 +1,8 @@
 """The bytes of a source: its chunks read as one file, decompressed and transcoded to UTF-8."""
 
+import bz2
 import codecs
+import gzip
 import io
 import lzma
 import zipfile
@@ -9,12 +11,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import IO, Any, cast
 
-import pyarrow as pa
-
 from nabla.engine.data.ingest.formats.byte_stream import ByteStream, read_exactly
 from nabla.engine.data.ingest_options import ProgressTracker, SourceFile
 from nabla.engine.data.schema import format_names
 from nabla.engine.errors import InvalidInput
+from nabla.engine.extras import requires_extra
 
 _COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2", b"\xfd7zXZ\0": "xz"}
 _ZIP_MAGIC = b"PK\x03\x04"
@@ -23,6 +24,7 @@ _MAGIC_BYTES = 6
 _MACOS_DIRECTORY, _MACOS_FILE = "__MACOSX/", ".DS_Store"
 _UTF16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 _READ_BYTES = 2**20
+_DAMAGED: tuple[type[Exception], ...] = (ValueError, OSError, EOFError, lzma.LZMAError, zipfile.BadZipFile, zlib.error)
 
 
 class ChunkedFile(io.RawIOBase):
@@ -111,36 +113,31 @@ class _DecompressedStream:
 class _TranscodedStream:
     """Text in another encoding as UTF-8."""
 
-    def __init__(self, source: "_CountedStream", encoding: str, field: str) -> None:
-        self._source, self._encoding, self._field = source, encoding, field
-        self._stream = pa.transcoding_input_stream(pa.PythonFile(source, "r"), encoding, "utf-8")
+    def __init__(self, stream: ByteStream, bytes_read: int, encoding: str, field: str) -> None:
+        self._stream, self._bytes_read = stream, bytes_read
+        self._encoding, self._field = encoding, field
+        self._decoder = codecs.getincrementaldecoder(encoding)()
+        self._pending = b""
 
     def read(self, size: int, /) -> bytes:
+        while not self._pending:
+            content = self._stream.read(_READ_BYTES)
+            self._bytes_read += len(content)
+            self._pending = self._transcode(content)
+            if not content:
+                break
+        content, self._pending = self._pending[:size], self._pending[size:]
+        return content
+
+    def _transcode(self, content: bytes) -> bytes:
         try:
-            content: bytes = self._stream.read(min(size, _READ_BYTES))
+            return self._decoder.decode(content, final=not content).encode()
         except UnicodeDecodeError as error:
-            byte = self._source.bytes_read - len(error.object) + error.start
+            byte = self._bytes_read - len(error.object) + error.start
             name = self._encoding.upper().removesuffix("-LE").removesuffix("-BE")
             raise InvalidInput(self._field, f"The file is not {name} text (byte {byte}).") from error
-        except (UnicodeError, pa.ArrowException) as error:  # such as UTF-16 without a byte order mark
+        except UnicodeError as error:  # such as UTF-16 without a byte order mark
             raise InvalidInput(self._field, f"The file is not {self._encoding} text: {error}.") from error
-        return content
-
-
-class _CountedStream(io.RawIOBase):
-    """A stream as a file object, with the number of bytes that were read."""
-
-    def __init__(self, stream: ByteStream, bytes_read: int) -> None:
-        super().__init__()
-        self._stream, self.bytes_read = stream, bytes_read
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1, /) -> bytes:
-        content = self._stream.read(size)
-        self.bytes_read += len(content)
-        return content
 
 
 class _PrefixedStream:
@@ -169,10 +166,8 @@ def open_source(source: SourceFile, tracker: ProgressTracker) -> Iterator[ByteSt
         tracker.bytes_read -= len(start)
         compression = next((name for magic, name in _COMPRESSIONS.items() if start.startswith(magic)), None)
         stream: ByteStream | None = None
-        if compression == "xz":
-            stream = stack.enter_context(lzma.LZMAFile(cast("IO[bytes]", file)))
-        elif compression is not None:
-            stream = pa.CompressedInputStream(pa.PythonFile(file, "r"), compression)
+        if compression is not None:
+            stream = _open_compressed(file, compression, source.field, stack)
         elif start.startswith(_ZIP_MAGIC):
             compression, stream = "zip", _open_zip_member(file, source.field, stack)
         yield (
@@ -180,6 +175,23 @@ def open_source(source: SourceFile, tracker: ProgressTracker) -> Iterator[ByteSt
             if stream is None or compression is None
             else _DecompressedStream(stream, compression, tracker, source.field)
         )
+
+
+def _open_compressed(file: ChunkedFile, compression: str, field: str, stack: ExitStack) -> ByteStream:
+    if compression == "zstd":
+        with requires_extra(field, "Files compressed with zstd"):
+            import pyarrow as pa
+
+        decompressed: ByteStream = pa.CompressedInputStream(pa.PythonFile(file, "r"), compression)
+        return decompressed
+    raw = cast("IO[bytes]", io.BufferedReader(file, _READ_BYTES))
+    match compression:
+        case "gzip":
+            return stack.enter_context(gzip.GzipFile(fileobj=raw))
+        case "bz2":
+            return stack.enter_context(bz2.BZ2File(raw))
+        case _:
+            return stack.enter_context(lzma.LZMAFile(raw))
 
 
 def _open_zip_member(file: ChunkedFile, field: str, stack: ExitStack) -> ByteStream | None:
@@ -209,19 +221,22 @@ def transcode_to_utf8(stream: ByteStream, field: str, encoding: str | None = Non
     """Return a text as UTF-8, from an encoding or from UTF-16 if it begins with its byte order mark."""
     start = read_exactly(stream, 2)
     if start in _UTF16:
-        return _TranscodedStream(_CountedStream(stream, len(start)), _UTF16[start], field)
+        return _TranscodedStream(stream, len(start), _UTF16[start], field)
     prefixed = _PrefixedStream(start, stream)
     if encoding is None or codecs.lookup(encoding).name in ("utf-8", "ascii", "utf-8-sig"):
         return prefixed
-    return _TranscodedStream(_CountedStream(prefixed, 0), encoding, field)
+    return _TranscodedStream(prefixed, 0, encoding, field)
 
 
 @contextmanager
-def reject_unreadable(field: str, message: str) -> Iterator[None]:
-    """Raise InvalidInput for content that Arrow cannot read; disk I/O errors and memory errors pass unchanged."""
+def reject_unreadable(field: str, message: str, *others: type[Exception]) -> Iterator[None]:
+    """Raise InvalidInput for content that cannot be read; disk I/O errors and memory errors pass unchanged.
+
+    `others`: errors for such content besides those of Python's own modules.
+    """
     try:
         yield
-    except (pa.ArrowException, ValueError, OSError, EOFError, lzma.LZMAError, zipfile.BadZipFile, zlib.error) as error:
+    except _DAMAGED + others as error:
         if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None):
             raise
         raise InvalidInput(field, message) from error

@@ -1,19 +1,27 @@
-"""Detection of a file's format: by its first bytes, then by its content type, then by its name."""
+"""Detection of the formats of files: by their first bytes, then by their content type, then by their name."""
 
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import PurePath
 
 import msgspec
 
-from nabla.engine.data.ingest.formats import arrow, npy
-from nabla.engine.data.ingest_options import SourceFile
-from nabla.engine.errors import InvalidInput
+from nabla.engine.data.encodings import is_text_encoding
+from nabla.engine.data.ingest.formats import npy
+from nabla.engine.data.ingest.formats.byte_stream import read_exactly
+from nabla.engine.data.ingest.formats.decompression import ChunkedFile, open_source
+from nabla.engine.data.ingest_options import IngestOptions, ProgressTracker, SourceFile
+from nabla.engine.errors import InvalidInput, quote
 from nabla.engine.literals import DataFormat
 
-SNIFF_BYTES = 4096
+_SNIFF_BYTES = 4096
+ARROW_MAGIC = b"ARROW1"
+"""The beginning of an Arrow IPC file; streams have none of their own."""
 
 _MAGIC: dict[bytes, DataFormat] = {
     b"PAR1": "parquet",
-    arrow.FILE_MAGIC: "arrow",
+    ARROW_MAGIC: "arrow",
     b"\xff\xff\xff\xff": "arrow",
     npy.MAGIC: "npy",
     b"PK\x03\x04": "npz",
@@ -45,15 +53,73 @@ _SUFFIXES: dict[str, DataFormat] = {
     ".npy": "npy",
     ".npz": "npz",
 }
+_CHARSET = re.compile(r"charset=\"?([A-Za-z0-9._:-]+)", re.IGNORECASE)
 _COMPRESSED_SUFFIXES = (".gz", ".zst", ".zstd", ".bz2", ".xz", ".zip")
 
 
-def detect_format(source: SourceFile, start: bytes) -> DataFormat:
+DetectedFormat = tuple[DataFormat, bytes]
+"""The format of a source, and its first `_SNIFF_BYTES` bytes, decompressed."""
+
+
+def detect_formats(
+    sources: Sequence[SourceFile], options: IngestOptions, tracker: ProgressTracker
+) -> list[DetectedFormat]:
+    """Return the format of each source, and its first bytes, decompressed. Raises InvalidInput."""
+    detected = []
+    for source, label in zip(sources, label_sources(sources), strict=True):
+        with label_errors(label):
+            detected.append(_detect(source, options, tracker))
+    return detected
+
+
+def label_sources(sources: Sequence[SourceFile]) -> list[str]:
+    """Return the prefix of errors about each file; an empty one for a single file."""
+    if len(sources) == 1:
+        return [""]
+    names = (f" ({quote(source.name)})" if source.name else "" for source in sources)
+    return [f"File {number} of {len(sources)}{name}: " for number, name in enumerate(names, start=1)]
+
+
+@contextmanager
+def label_errors(label: str) -> Iterator[None]:
+    """Prepend the label of a file to the messages of errors about it."""
+    try:
+        yield
+    except InvalidInput as error:
+        if not label:
+            raise
+        (field, message), *others = error.problems
+        raise type(error)(field, label + message, *others) from error
+
+
+def known_encoding(source: SourceFile, options: IngestOptions) -> str | None:
+    """Return the encoding that is requested, or that the media type of the source states."""
+    match = _CHARSET.search(source.content_type)
+    return options.encoding or (match[1] if match and is_text_encoding(match[1]) else None)
+
+
+def _detect(source: SourceFile, options: IngestOptions, tracker: ProgressTracker) -> DetectedFormat:
+    """Return the format of a source, and its first bytes, decompressed."""
+    with open_source(source, tracker) as stream:
+        start = read_exactly(stream, _SNIFF_BYTES)
+        encoding = known_encoding(source, options)
+        if encoding is not None:
+            with suppress(UnicodeError):  # reported when the file is read
+                start = start.decode(encoding, "replace").encode()
+        format = options.format or _detect_format(source, start)
+        if not start:
+            raise InvalidInput(source.field, "There is no data: the file is empty.")
+        if format in ("parquet", "arrow", "npz") and not isinstance(stream, ChunkedFile):
+            raise InvalidInput(source.field, f"The {format} file is compressed as a whole; send it as it is.")
+    return format, start
+
+
+def _detect_format(source: SourceFile, start: bytes) -> DataFormat:
     """Return the format of a source.
 
     Args:
         source: The source, for its content type and its name.
-        start: Its first `SNIFF_BYTES` bytes, decompressed.
+        start: Its first `_SNIFF_BYTES` bytes, decompressed.
 
     Raises:
         InvalidInput: The file is empty or of an unsupported format.
@@ -113,6 +179,6 @@ def _is_text(start: bytes) -> bool:
     try:
         start.decode()
     except UnicodeDecodeError as error:
-        is_cut = len(start) == SNIFF_BYTES and error.start > SNIFF_BYTES - 4  # within a character
+        is_cut = len(start) == _SNIFF_BYTES and error.start > _SNIFF_BYTES - 4  # within a character
         return is_cut and b"\0" not in start
     return b"\0" not in start

@@ -1,41 +1,27 @@
-"""JSON (a list of objects, columns of values, or arrays of numbers) and NDJSON (an object per line)."""
+"""JSON: a list of objects or columns of values, which become NDJSON, or arrays."""
 
 import codecs
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 import numpy as np
-import pyarrow as pa
-import pyarrow.json
-import pyarrow.types
 
+from nabla.engine.data.encodings import not_utf8
 from nabla.engine.data.examples import matrix_from_rows
-from nabla.engine.data.ingest.formats.byte_stream import ByteStream, LineBlock, read_exactly, read_line_blocks
-from nabla.engine.data.ingest.formats.decompression import transcode_to_utf8
-from nabla.engine.data.ingest.formats.types import (
-    ColumnTypes,
-    ColumnTypesChanged,
-    ReadHints,
-    check_names,
-    common_type,
-    is_date,
-    not_utf8,
-)
-from nabla.engine.data.ingest.prefetch import prefetch
-from nabla.engine.data.schema import format_category
+from nabla.engine.data.ingest.column_names import check_names
+from nabla.engine.data.ingest.formats.byte_stream import ByteStream, read_exactly
+from nabla.engine.data.ingest.formats.decompression import open_source, transcode_to_utf8
+from nabla.engine.data.ingest_options import ProgressTracker, SourceFile
 from nabla.engine.errors import InvalidInput, TooLarge, quote
 from nabla.engine.typing import AnyArray
 
 MAX_JSON_BYTES = 2**26
-# Arrow parses a block in chunks of this size; a value that is longer than a chunk is an error.
-_ARROW_CHUNK_BYTES = 2**20
 
 _STRING_OR_NAN = re.compile(rb'"(?:[^"\\]|\\.)*"|(?<![A-Za-z0-9_])NaN(?![A-Za-z0-9_])')
 _FIELDS = {"inputs", "targets", "labels", "weights"}
-_VALUE_KINDS = {bool: "boolean", int: "number", float: "number", str: "text"}
 
 
 class _AnyObject(msgspec.Struct, gc=False):
@@ -43,7 +29,7 @@ class _AnyObject(msgspec.Struct, gc=False):
 
 
 # Limits the depth of nesting, which Arrow does not: it parses a value recursively until the stack overflows.
-_OBJECT = msgspec.json.Decoder(_AnyObject)
+OBJECT = msgspec.json.Decoder(_AnyObject)
 _LIST = msgspec.json.Decoder(list[msgspec.Raw])
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _MATRIX, _VECTOR = msgspec.json.Decoder(list[list[float]]), msgspec.json.Decoder(list[float])
@@ -51,10 +37,13 @@ _LABELS = msgspec.json.Decoder(list[bool | int | str])
 
 
 def read_json(
-    stream: ByteStream, field: str, encoding: str | None = None
+    source: SourceFile, tracker: ProgressTracker, encoding: str | None
 ) -> ByteStream | dict[str, AnyArray | list[Any]]:
     """Return the rows of a table as NDJSON, or arrays by field; labels are a list. Raises InvalidInput, TooLarge."""
-    text = read_exactly(transcode_to_utf8(stream, field, encoding), MAX_JSON_BYTES + 1).removeprefix(codecs.BOM_UTF8)
+    field = source.field
+    with open_source(source, tracker) as stream:
+        text = read_exactly(transcode_to_utf8(stream, field, encoding), MAX_JSON_BYTES + 1)
+    text = text.removeprefix(codecs.BOM_UTF8)
     if len(text) > MAX_JSON_BYTES:
         raise TooLarge(
             field, f"JSON is accepted up to {MAX_JSON_BYTES} bytes; NDJSON, an object per line, may have any size."
@@ -62,7 +51,7 @@ def read_json(
     try:
         if not text.isascii():
             text.decode()
-        text = _nan_to_null(text)
+        text = nan_to_null(text)
         if text.lstrip()[:1] == b"[":
             return _to_ndjson(_LIST.decode(text))
         members = _MEMBERS.decode(text)
@@ -85,13 +74,13 @@ def _begins_with_object(text: bytes) -> bool:
     """Return whether the first of several lines is an object, as in NDJSON."""
     first, _, rest = text.lstrip().partition(b"\n")
     try:
-        _OBJECT.decode(first)
+        OBJECT.decode(first)
     except (msgspec.MsgspecError, RecursionError):
         return False
     return bool(rest.strip())
 
 
-def _nan_to_null(text: bytes) -> bytes:
+def nan_to_null(text: bytes) -> bytes:
     """Return JSON with null in place of NaN, which Python writes although JSON has no such number."""
     if b"NaN" not in text:
         return text
@@ -131,174 +120,3 @@ def _decode_array(raw: msgspec.Raw, name: str) -> AnyArray | list[Any]:
     except msgspec.ValidationError as error:
         expected = "whole numbers, booleans or text" if name == "labels" else "numbers, or of rows of numbers"
         raise InvalidInput(name, f"Expected a list of {expected} ({error}).") from error
-
-
-def read_ndjson_batches(stream: ByteStream, field: str, hints: ReadHints) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of a table.
-
-    Args:
-        stream: The text.
-        field: Field to name in errors.
-        hints: What is known of the table; types that are not are inferred from the first block.
-
-    Values of different kinds in one column, such as 1 and "a", are text, as in CSV.
-
-    Raises:
-        InvalidInput: A line is not an object, or the objects do not make a table.
-        ColumnTypesChanged: A later block has other types or more columns.
-    """
-    known: dict[str, pa.DataType] = dict(hints.types)
-    is_empty = True
-    for block in prefetch(read_line_blocks(transcode_to_utf8(stream, field, hints.encoding), field)):
-        content = block.content.removeprefix(codecs.BOM_UTF8) if block.line == 1 else block.content
-        content = _nan_to_null(content)
-        if not content.strip():
-            continue
-        parser = _BlockParser(LineBlock(content, block.byte, block.line), field)
-        parser.check_objects()
-        if is_empty:
-            for column in parser.parse({}).schema:
-                known.setdefault(column.name, _inferred_type(column, field, column.name in hints.text_columns))
-            check_names(list(known), field)
-            is_empty = False
-        yield from parser.parse_as(known).to_batches()
-    if is_empty:
-        raise InvalidInput(field, "There is no data: the file is empty.")
-
-
-class _BlockParser:
-    """Parses a block of lines, each of which is an object."""
-
-    def __init__(self, block: LineBlock, field: str) -> None:
-        self._content, self._first_line, self._field = block.content, block.line, field
-
-    def check_objects(self) -> None:
-        """Raise InvalidInput unless every line is an object in UTF-8 that is not nested too deeply."""
-        try:
-            if not self._content.isascii():
-                self._content.decode()
-            _OBJECT.decode_lines(self._content)
-        except UnicodeDecodeError as error:
-            line = self._first_line + self._content.count(b"\n", 0, error.start)
-            raise self._error(f"Line {line} is not UTF-8 text.") from error
-        except (msgspec.MsgspecError, RecursionError) as error:
-            for line, text in self._lines():
-                try:
-                    _OBJECT.decode(text)
-                except (msgspec.MsgspecError, RecursionError):
-                    raise self._not_an_object(line) from error
-            raise self._error(f"From line {self._first_line} on this is not NDJSON: one object per line.") from error
-
-    def parse_as(self, types: ColumnTypes) -> pa.Table:
-        """Return the rows as columns of these types. Raises InvalidInput; ColumnTypesChanged if others are needed."""
-        try:
-            table = self.parse(types)
-        except pa.ArrowInvalid as error:
-            wider = {
-                column.name: common_type(types[column.name], _inferred_type(column, self._field, False))
-                for column in self.parse({}).schema
-                if column.name in types
-            }
-            changed = {name: type_ for name, type_ in wider.items() if type_ != types[name]}
-            if changed:
-                raise ColumnTypesChanged(changed) from error
-            raise self._unreadable() from error
-        if added := [column for column in table.schema if column.name not in types]:
-            new_types = {column.name: _inferred_type(column, self._field, False) for column in added}
-            raise ColumnTypesChanged({**types, **new_types})
-        return table
-
-    def parse(self, types: ColumnTypes) -> pa.Table:
-        """Return the rows. Raises InvalidInput; ArrowInvalid if the given types do not fit."""
-        try:
-            return self._read(types, max(_ARROW_CHUNK_BYTES, self._content.find(b"\n") + 1))
-        except pa.ArrowInvalid as error:
-            try:
-                return self._read(types, len(self._content) + 1)  # a line may be longer than a chunk
-            except pa.ArrowInvalid:
-                if self._write_as_text(types):
-                    return self.parse(types)
-                if types:
-                    raise
-            raise self._unreadable() from error
-
-    def _write_as_text(self, types: ColumnTypes) -> bool:
-        """Rewrite the values of columns as text that have several kinds, or are to be text; return whether any do.
-
-        Raises InvalidInput for a value that is a list or an object.
-        """
-        rows = list(self._decode_rows())
-        kinds: dict[str, set[str]] = {}
-        for _, row in rows:
-            for name, value in row.items():
-                if value is not None:
-                    kinds.setdefault(name, set()).add(_VALUE_KINDS[type(value)])
-        as_text = {
-            name
-            for name, found in kinds.items()
-            if len(found) > 1 or (types.get(name) == pa.string() and found != {"text"})
-        }
-        if not as_text:
-            return False
-        for _, row in rows:
-            row.update({name: format_category(row[name]) for name in as_text & row.keys() if row[name] is not None})
-        lines = dict(rows)
-        count = self._content.count(b"\n") + 1
-        encode = msgspec.json.Encoder().encode
-        self._content = b"\n".join(
-            encode(lines[number]) if number in lines else b""
-            for number in range(self._first_line, self._first_line + count)
-        )
-        return True
-
-    def _decode_rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Yield the rows with their lines. Raises InvalidInput for a value that is a list or an object."""
-        for line, text in self._lines():
-            try:
-                row = msgspec.json.decode(text)
-            except (msgspec.MsgspecError, RecursionError):
-                raise self._not_an_object(line) from None
-            for name, value in row.items():
-                if value is not None and type(value) not in _VALUE_KINDS:
-                    raise self._error(
-                        f"Line {line}, column {quote(name)}: expected a single value, got a list or an object."
-                    )
-            yield line, row
-
-    def _read(self, types: ColumnTypes, chunk_bytes: int) -> pa.Table:
-        schema = pa.schema(list(types.items())) if types else None
-        return pa.json.read_json(
-            pa.BufferReader(self._content),
-            read_options=pa.json.ReadOptions(block_size=chunk_bytes),
-            parse_options=pa.json.ParseOptions(explicit_schema=schema),
-        )
-
-    def _unreadable(self) -> InvalidInput:
-        return self._error(
-            f"From line {self._first_line} on the objects do not make a table: a name occurs twice in an object, or a "
-            "number is too large."
-        )
-
-    def _lines(self) -> Iterator[tuple[int, bytes]]:
-        lines = enumerate(self._content.split(b"\n"), start=self._first_line)
-        return ((number, text) for number, text in lines if text.strip())
-
-    def _not_an_object(self, line: int) -> InvalidInput:
-        return self._error(f"Line {line} is not a JSON object; expected one per line.")
-
-    def _error(self, message: str) -> InvalidInput:
-        return InvalidInput(self._field, message)
-
-
-def _inferred_type(column: pa.Field, field: str, is_text_column: bool) -> pa.DataType:
-    """Return the type to read a column as; one without any value is numeric."""
-    types = pyarrow.types
-    if types.is_nested(column.type):
-        raise InvalidInput(field, f"The column {quote(column.name)} holds lists or objects; expected single values.")
-    if types.is_null(column.type) and is_text_column:
-        return pa.string()
-    if types.is_null(column.type) or (types.is_integer(column.type) and not is_text_column):
-        return pa.float64()
-    if is_text_column and is_date(column.type):
-        return pa.string()
-    return column.type

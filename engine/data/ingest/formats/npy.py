@@ -14,7 +14,7 @@ from nabla.engine.errors import InvalidInput
 from nabla.engine.typing import AnyArray
 
 MAGIC = b"\x93NUMPY"
-MAX_COLUMNS = 1_000_000
+_MAX_COLUMNS = 1_000_000
 _MAX_TEXT_BYTES = 4000
 _BLOCK_BYTES = 2**23
 # Bytes that are mapped at once.
@@ -88,8 +88,8 @@ def validate_header(
     if 0 in shape:
         raise InvalidInput(field, "There is no data: at least 1 row with at least 1 number is needed.")
     columns = shape[1] if len(shape) == 2 else None
-    if columns is not None and columns > MAX_COLUMNS:
-        raise InvalidInput(field, f"The array has {columns} columns; at most {MAX_COLUMNS} are accepted.")
+    if columns is not None and columns > _MAX_COLUMNS:
+        raise InvalidInput(field, f"The array has {columns} columns; at most {_MAX_COLUMNS} are accepted.")
     return ArrayHeader(shape[0], columns, dtype, fortran_order)
 
 

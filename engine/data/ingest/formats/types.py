@@ -1,6 +1,6 @@
-"""Types and names of table columns: stored types, common types, and conversion to NumPy."""
+"""Types of table columns: stored types, common types, and conversion to NumPy."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -8,19 +8,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types
 
+from nabla.engine.data.encodings import FALLBACK_ENCODING, NotUtf8
 from nabla.engine.data.ingest_options import Decimal
 from nabla.engine.data.schema import format_names
-from nabla.engine.errors import InvalidInput, quote, shorten
+from nabla.engine.errors import InvalidInput, shorten
 from nabla.engine.typing import AnyArray
 
-MAX_COLUMNS = 100_000
 MAX_ATTEMPTS = 10
 """Attempts to read a table, each of which may find wider types."""
 
 Result = TypeVar("Result")
-
-FALLBACK_ENCODING = "cp1252"
-"""Encoding of text that is not in UTF-8, if cleaning is to guess; Windows' for Western Europe."""
 
 ColumnTypes = Mapping[str, pa.DataType]
 """Known types to read columns as, by name."""
@@ -45,19 +42,6 @@ class ReadHints:
     code_columns: frozenset[str] | None = None
     decimal: Decimal = "."
     encoding: str | None = None
-
-
-class NotUtf8(InvalidInput):
-    """Text is not in UTF-8, and its encoding is not known."""
-
-
-def not_utf8(field: str, byte: int) -> NotUtf8:
-    """Return the error for text whose byte `byte` cannot be UTF-8."""
-    return NotUtf8(
-        field,
-        f"The file is not UTF-8 text (byte {byte}). Set encoding, such as cp1252 or latin-1; UTF-16 needs a byte order "
-        "mark at its beginning.",
-    )
 
 
 class ColumnTypesChanged(Exception):
@@ -100,31 +84,6 @@ def too_many_attempts(hints: ReadHints) -> InvalidInput:
     """Return the error for a table whose types change with every attempt to read it."""
     columns = format_names([shorten(name) for name in hints.types])
     return InvalidInput("file", f"The types of the columns {columns} change too often; state them with types.")
-
-
-def check_names(names: Sequence[str], field: str) -> None:
-    """Raise InvalidInput if these cannot be the column names of a table."""
-    check_width(len(names), field)
-    if not names:
-        raise InvalidInput(field, "There is no data: the table has no columns.")
-    seen: set[str] = set()
-    for number, name in enumerate(names, start=1):
-        if not name:
-            raise InvalidInput(field, f"Column {number} has no name; every column needs one.")
-        if name in seen:
-            raise InvalidInput(field, f"There is more than one column {quote(name)}. {list_columns(names)}")
-        seen.add(name)
-
-
-def check_width(width: int, field: str) -> None:
-    """Raise InvalidInput if a table has too many columns."""
-    if width > MAX_COLUMNS:
-        raise InvalidInput(field, f"The table has {width} columns; at most {MAX_COLUMNS} are accepted.")
-
-
-def list_columns(names: Sequence[str]) -> str:
-    """Return a sentence that lists the columns of a table."""
-    return f"The columns are: {format_names([shorten(name) for name in names])}."
 
 
 def storage_type(type_: pa.DataType) -> pa.DataType | None:
