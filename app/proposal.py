@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from nabla.app.schemas.proposals import ProposalView, Reason
+from nabla.app.schemas.datasets import ProposalView, Reason
 from nabla.engine.data.dataset import Dataset
 from nabla.engine.data.schema import may_be_image
 from nabla.engine.errors import InvalidInput

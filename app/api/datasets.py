@@ -15,7 +15,6 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.openapi.constants import REF_TEMPLATE
 from pydantic import BaseModel, ValidationError
 from pydantic_core import InitErrorDetails
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from nabla.app.dependencies import After, DatasetId, IdempotentDep, Limit, ServicesDep, error_field
@@ -38,10 +37,17 @@ from nabla.app.http.headers import ContentDigest, Prefer, parse_prefer_wait
 from nabla.app.http.idempotency import IdempotentRequest
 from nabla.app.proposal import propose_training
 from nabla.app.schemas.common import Page
-from nabla.app.schemas.datasets import DatasetView, NewSplit, ProfileView, RowsView, SplitsView
+from nabla.app.schemas.datasets import (
+    DatasetView,
+    NewProposal,
+    NewSplit,
+    PreviewView,
+    ProfileView,
+    ProposalView,
+    RowsView,
+    SplitsView,
+)
 from nabla.app.schemas.ingest import EXAMPLE, DatasetFile, IngestFields, NewDataset, NewTable, NewUpload
-from nabla.app.schemas.previews import PreviewView
-from nabla.app.schemas.proposals import NewProposal, ProposalView
 from nabla.app.services import Services
 from nabla.engine.data.dataset import Dataset
 from nabla.engine.data.examples import Examples, build_examples, matrix_from_rows
@@ -64,13 +70,11 @@ def _schema(model: type[BaseModel]) -> dict[str, Any]:
     return model.model_json_schema(ref_template=REF_TEMPLATE)
 
 
+_NEW_SCHEMA = {"oneOf": [_schema(model) for model in (NewDataset, NewTable, NewUpload)]}
 _BODY = {
     "required": True,
     "content": {
-        JSON: {
-            "schema": {"oneOf": [_schema(model) for model in (NewDataset, NewTable, NewUpload)]},
-            "example": EXAMPLE,
-        },
+        JSON: {"schema": _NEW_SCHEMA, "example": EXAMPLE},
         MULTIPART_FORM: {"schema": _schema(DatasetFile)},
         **FILE_CONTENT,
     },
@@ -122,13 +126,12 @@ async def _create_from_json(
     body = await request.body()
     await digest.update(body)
     digest.verify()
-    keys = await run_in_threadpool(_object_keys, body)
+    keys = await to_thread.run_sync(_object_keys, body)
     if "upload" in keys:
         return await _open_upload(await parse_json_body(request, NewUpload), body, services, idempotent)
     if "rows" in keys:
-        return await _create_from_rows(
-            await parse_json_body(request, NewTable), body, services, idempotent, wait_seconds
-        )
+        table = await parse_json_body(request, NewTable)
+        return await _create_from_rows(table, body, services, idempotent, wait_seconds)
     data = await parse_json_body(request, NewDataset)
 
     def create(key: IdempotencyKey | None) -> Dataset:
@@ -177,8 +180,10 @@ async def _create_from_rows(
 ) -> Response:
     async with open_upload(services.datasets, "fields") as upload:
         with closing(services.datasets.create_chunk_file(upload)) as file:
-            await run_in_threadpool(lambda: file.write(msgspec.json.encode(new.rows)))
-            chunk = await run_in_threadpool(services.datasets.store_chunk, upload, file, UploadChunk(content_type=JSON))
+            await to_thread.run_sync(lambda: file.write(msgspec.json.encode(new.rows)))
+            chunk = await to_thread.run_sync(
+                services.datasets.store_chunk, upload, file, UploadChunk(content_type=JSON)
+            )
         return await _ingest(services, idempotent, replace(upload, chunks=(chunk,)), new, body, wait_seconds)
 
 
@@ -243,11 +248,8 @@ async def _ingest(
     content: bytes,
     wait_seconds: float,
 ) -> Response:
-    upload = replace(
-        upload,
-        name=resolve_name(fields.name, upload.chunks),
-        reading=await _ingest_options(fields, services),
-    )
+    name, reading = resolve_name(fields.name, upload.chunks), await _ingest_options(fields, services)
+    upload = replace(upload, name=name, reading=reading)
     return await _create(
         services, idempotent, content, lambda key: services.datasets.ingest_upload(upload, wait_seconds, key)
     )
@@ -264,7 +266,7 @@ async def _ingest_options(fields: IngestFields, services: Services) -> IngestOpt
     if fields.network_id is not None:
         with error_field("network_id"):
             network = services.registry.networks.resolve(fields.network_id)
-            _, model = await run_in_threadpool(services.networks.load_model, network, fields.version)
+            _, model = await to_thread.run_sync(services.networks.load_model, network, fields.version)
         columns = model.preprocessor.columns or ()
     return fields.ingest_options(services.settings.max_upload_bytes, columns)
 
@@ -404,7 +406,7 @@ async def put_chunk(
     if request.headers.get("content-type", "").lower().startswith(MULTIPART_FORM):
         raise HTTPException(415, "The body is a form; a chunk is the body itself, as application/octet-stream.")
     async with _received_chunk(request, services, upload) as chunk:
-        changed = await run_in_threadpool(services.datasets.put_chunk, upload, replace(chunk, number=number))
+        changed = await to_thread.run_sync(services.datasets.put_chunk, upload, replace(chunk, number=number))
         return _view(services, changed)
 
 
@@ -415,7 +417,7 @@ async def _received_chunk(request: Request, services: Services, upload: Upload) 
     try:
         yield chunk
     finally:
-        await run_in_threadpool(services.datasets.discard_chunk, upload, chunk)
+        await to_thread.run_sync(services.datasets.discard_chunk, upload, chunk)
 
 
 @router.post(
@@ -489,9 +491,8 @@ async def split_dataset(
             datasets = idempotent.replay(lambda *ids: tuple(map(services.registry.datasets.get, ids)))
             if datasets is None:
                 dataset = services.datasets.resolve_ready(dataset_id)
-                datasets = services.dataset_analysis.split(
-                    dataset, shares, new.seed, new.stratified, idempotent.key(201)
-                )
+                key = idempotent.key(201)
+                datasets = services.dataset_analysis.split(dataset, shares, new.seed, new.stratified, key)
             view = SplitsView(data=[_view(services, dataset) for dataset in datasets])
             return idempotent.response(201, view, f"/v1/datasets/{datasets[0].id}")
 

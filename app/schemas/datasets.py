@@ -1,4 +1,4 @@
-"""Responses about datasets: their columns, state, profiles, rows and splits; and requests to split them."""
+"""Requests and responses about datasets: columns, state, previews, profiles, rows, splits and proposals."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -25,6 +25,15 @@ if TYPE_CHECKING:
     from nabla.engine.data.dataset import Dataset
     from nabla.engine.data.ingest_options import Progress
     from nabla.engine.records.upload import Upload
+
+from typing import TYPE_CHECKING
+
+from nabla.engine.literals import DataFormat
+
+if TYPE_CHECKING:
+    from nabla.engine.data.ingest_options import TablePreview
+
+from typing import Any
 
 
 class ColumnView(BaseModel):
@@ -322,3 +331,82 @@ class SplitsView(BaseModel):
     """The new datasets, in the order of the request."""
 
     data: list[DatasetView]
+
+
+class PreviewOptions(BaseModel):
+    """Options with which the table is read, as POST /v1/datasets accepts them: those that were sent or detected."""
+
+    format: DataFormat
+    delimiter: str | None
+    header: bool | None
+    skip_rows: int | None
+    comment: str | None
+    encoding: str | None
+    target: str | None
+    task: Literal["regression", "classification"] | None
+
+
+class PreviewView(BaseModel):
+    """How a table would be read, and what a dataset of it would be."""
+
+    options: PreviewOptions
+    names: Annotated[list[str], Field(description="Names of all columns; none for arrays.")]
+    rows: Annotated[list[list[Cell]], Field(description="The first rows, at most 10.")]
+    columns: Annotated[
+        list[ColumnView] | None, Field(description="The columns to learn from; null if the table would be rejected.")
+    ]
+    classes: Annotated[list[ClassLabel] | None, Field(description="The classes of the target, if it has any.")]
+    notes: Annotated[list[str], Field(description="What was recognized or cleaned, as sentences.")]
+    errors: Annotated[list[DatasetError], Field(description="Why the table would be rejected; none if it would not.")]
+
+    @classmethod
+    def of(cls, preview: "TablePreview") -> Self:
+        """Return the view of a preview."""
+        csv, content = preview.csv, preview.content
+        task: Literal["regression", "classification"] | None = None
+        if content is not None and preview.target is not None:
+            task = "regression" if content.classes is None else "classification"
+        return cls(
+            options=PreviewOptions(
+                format=preview.format,
+                delimiter=None if csv is None else csv.delimiter,
+                header=None if csv is None else csv.header,
+                skip_rows=None if csv is None else csv.skip_rows,
+                comment=None if csv is None else csv.comment,
+                encoding=preview.encoding,
+                target=preview.target,
+                task=task,
+            ),
+            names=list(preview.names),
+            rows=[list(row) for row in preview.rows],
+            columns=None if content is None else [ColumnView.of(column) for column in content.features or ()],
+            classes=None if content is None or content.classes is None else list(content.classes),
+            notes=[] if content is None else list(content.notes),
+            errors=[DatasetError(field=field, message=message) for field, message in preview.problems],
+        )
+
+
+class NewProposal(RequestModel):
+    """Settings that are fixed; all others are proposed."""
+
+    hidden_units: Annotated[
+        list[Annotated[int, Field(ge=1)]] | None,
+        Field(max_length=100, description="Units of each hidden layer; an empty list for a linear network."),
+    ] = None
+    epochs: Annotated[int | None, Field(ge=1, description="Maximum number of epochs.")] = None
+
+
+class Reason(BaseModel):
+    """Why a setting is proposed."""
+
+    setting: Annotated[str, Field(description="Path of the setting, such as `network.cost`.")]
+    reason: str
+
+
+class ProposalView(BaseModel):
+    """A network for a dataset, and settings of a job that trains it."""
+
+    dataset_id: str
+    network: Annotated[dict[str, Any], Field(description="Fields of POST /v1/networks.")]
+    job: Annotated[dict[str, Any], Field(description="Fields of POST /v1/jobs, without network and dataset.")]
+    reasons: list[Reason]

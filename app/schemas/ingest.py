@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from nabla.app.schemas.common import Name, Reference, RequestModel, VersionReference
-from nabla.engine.data.encodings import is_text_encoding
 from nabla.engine.data.schema import Column, ColumnType, ImputationStrategy
+from nabla.engine.data.text_formats import is_text_encoding
 from nabla.engine.errors import InvalidInput
 from nabla.engine.literals import DataFormat
 

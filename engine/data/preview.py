@@ -19,7 +19,7 @@ from nabla.engine.extras import requires_extra
 from nabla.engine.typing import AnyArray, Float64Array
 
 if TYPE_CHECKING:
-    from nabla.engine.data.stored_table import StoredTable
+    from nabla.engine.data.arrow_io import StoredTable
 
 
 class DatasetReader(ABC):
@@ -62,7 +62,7 @@ def open_reader(dataset: Dataset, directory: Path) -> Iterator[DatasetReader]:
         else:
             # PyArrow takes time and memory to load, which arrays do not need.
             with requires_extra("dataset_id", "Tables"):
-                from nabla.engine.data.stored_table import open_table
+                from nabla.engine.data.arrow_io import open_table
 
             reader = _TableReader(dataset, stack.enter_context(open_table(find_stored_file(directory, "table"))))
         yield reader

@@ -6,8 +6,13 @@ import numpy as np
 
 from nabla.engine.data.column_values import ColumnValues
 from nabla.engine.data.dataset import Dataset
-from nabla.engine.data.identifiers import MIN_IDENTIFIER_SHARE, MIN_ROWS_OF_IDENTIFIERS, is_identifier_name
-from nabla.engine.data.schema import ColumnProfile, format_names
+from nabla.engine.data.schema import (
+    MIN_IDENTIFIER_SHARE,
+    MIN_ROWS_OF_IDENTIFIERS,
+    ColumnProfile,
+    format_names,
+    is_identifier_name,
+)
 from nabla.engine.typing import Float64Array
 
 _MAX_LISTED = 10

@@ -5,11 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from nabla.engine.data.date_text import parse_date
 from nabla.engine.data.features import MISSING_CODE, UNKNOWN_CODE
 from nabla.engine.data.input_warnings import InputWarnings
-from nabla.engine.data.number_text import NumberFormat, parse_number
 from nabla.engine.data.schema import Cell, Column, ColumnType, format_category, format_names, normalize_name
+from nabla.engine.data.text_formats import NumberFormat, parse_date, parse_number
 from nabla.engine.errors import InvalidInput
 from nabla.engine.typing import AnyArray, Float64Array
 

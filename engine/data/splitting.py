@@ -1,4 +1,4 @@
-"""Random split of a stored dataset into new datasets, reproducible by a seed."""
+"""Random split of a stored dataset into new datasets, reproducible by a seed, optionally stratified by class."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -9,7 +9,6 @@ import numpy.typing as npt
 from nabla.engine import durable_files
 from nabla.engine.data.dataset import Dataset, find_stored_file, rows_per_block, write_npy
 from nabla.engine.data.ingest_options import DatasetContent, Progress, SplitSpec
-from nabla.engine.data.stratify import partition_rows
 from nabla.engine.errors import InvalidInput
 from nabla.engine.extras import requires_extra
 from nabla.engine.typing import ClassCodes, RowIndices
@@ -93,7 +92,7 @@ def _store_split(
     features = dataset.features
     if features is not None:
         with requires_extra("dataset_id", "Tables"):
-            from nabla.engine.data.stored_table import store_rows
+            from nabla.engine.data.arrow_io import store_rows
 
         features = store_rows(files["table"], rows, directory, features, count_written)
     for name in _ARRAY_NAMES:
@@ -131,3 +130,32 @@ def _store_array(file: Path, rows: RowIndices, path: Path, count_written: Callab
             count_written(len(block))
 
     write_npy(path, array.dtype, (len(rows), *array.shape[1:]), iter_blocks())
+
+
+def partition_rows(order: RowIndices, ends: Sequence[int], codes: ClassCodes | None = None) -> list[RowIndices]:
+    """Cut shuffled rows into splits at these positions, and sort each split.
+
+    Args:
+        order: Rows in random order.
+        ends: Ascending positions in `order` at which the splits end; rows behind the last end are in no split.
+        codes: Class of each row of the dataset; if not None, each split has its share of each class, to within a row.
+
+    Returns:
+        The rows of each split, ascending.
+    """
+    if codes is not None:
+        order = _spread_classes(order, codes)
+    return [np.sort(order[start:end]) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+
+
+def _spread_classes(rows: RowIndices, codes: ClassCodes) -> RowIndices:
+    """Reorder rows so that every prefix has its share of each class, to within a row.
+
+    The k-th of the n rows of a class is placed at (k + ½) / n of the whole.
+    """
+    classes = codes[rows]
+    position = np.empty(len(rows))
+    for code in np.unique(classes):
+        members = np.flatnonzero(classes == code)
+        position[members] = (np.arange(len(members)) + 0.5) / len(members)
+    return rows[np.argsort(position, kind="stable")]

@@ -9,10 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types
 
-from nabla.engine.data.date_text import parse_date
 from nabla.engine.data.features import MISSING_CODE, UNKNOWN_CODE
-from nabla.engine.data.number_text import MISSING_SPELLINGS
 from nabla.engine.data.schema import Column, format_category
+from nabla.engine.data.text_formats import MISSING_SPELLINGS, parse_date
 from nabla.engine.errors import Damaged, InvalidInput, quote
 from nabla.engine.typing import AnyArray, RowIndices
 

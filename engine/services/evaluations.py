@@ -7,8 +7,7 @@ import numpy.typing as npt
 
 from nabla.engine.data.dataset import Dataset
 from nabla.engine.data.input_warnings import InputWarnings
-from nabla.engine.data.loading import OpenDataset, RawDataset, open_raw
-from nabla.engine.data.row_hashes import hash_rows
+from nabla.engine.data.loading import OpenDataset, RawDataset, hash_rows, open_raw
 from nabla.engine.errors import InvalidInput, StorageFailed
 from nabla.engine.literals import RowSelection, VersionReference
 from nabla.engine.records.job import Job

@@ -6,7 +6,7 @@ import numpy as np
 
 from nabla.engine.data.loading import OpenDataset
 from nabla.engine.data.schema import Classes
-from nabla.engine.data.stratify import partition_rows
+from nabla.engine.data.splitting import partition_rows
 from nabla.engine.errors import InvalidInput
 from nabla.engine.nn import rng
 from nabla.engine.nn.layout import BINARY_ACCURACY, CATEGORICAL_ACCURACY, CORRECT, COST, ERRORS, REGRESSION

@@ -22,9 +22,7 @@ from nabla.app.client.request_encoding import (
     open_npy,
 )
 from nabla.app.client.retries import idempotency_key
-from nabla.app.schemas.datasets import DatasetView, ProfileView, RowsView, SplitsView
-from nabla.app.schemas.previews import PreviewView
-from nabla.app.schemas.proposals import ProposalView
+from nabla.app.schemas.datasets import DatasetView, PreviewView, ProfileView, ProposalView, RowsView, SplitsView
 from nabla.engine.data.schema import ClassLabel
 
 if TYPE_CHECKING:

@@ -9,8 +9,6 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.types
 
-from nabla.engine.data.date_text import DateOrder
-from nabla.engine.data.identifiers import is_identifier_name
 from nabla.engine.data.ingest.formats.types import is_date, is_number, is_text, to_numpy
 from nabla.engine.data.ingest.validation import table_row_error
 from nabla.engine.data.ingest_options import Decimal
@@ -20,9 +18,11 @@ from nabla.engine.data.schema import (
     find_case_variants,
     format_category,
     format_names,
+    is_identifier_name,
     sort_categories,
 )
 from nabla.engine.data.table_features import epoch_days
+from nabla.engine.data.text_formats import DateOrder
 from nabla.engine.errors import quote
 from nabla.engine.typing import AnyArray, RowIndices
 

@@ -1,7 +1,8 @@
 """Text columns that are numbers: which columns of a table they are, and their conversion.
 
 Text is read as numbers if nearly all of it is numbers in one of two formats, with or without thousands separators,
-units and spellings of missing values (`engine.data.number_text`). What is not a number is reported, or read as missing.
+units and spellings of missing values (`engine.data.text_formats`). What is not a number is reported, or read as
+missing.
 """
 
 import re
@@ -21,8 +22,8 @@ from nabla.engine.data.ingest.text_stats import (
     strip_unit_signs,
 )
 from nabla.engine.data.ingest_options import Decimal
-from nabla.engine.data.number_text import SPACES, NumberFormat
 from nabla.engine.data.schema import format_names
+from nabla.engine.data.text_formats import SPACES, NumberFormat
 from nabla.engine.errors import quote
 
 

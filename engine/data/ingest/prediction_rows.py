@@ -11,17 +11,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types
 
+from nabla.engine.data.arrow_io import split_batch
 from nabla.engine.data.ingest.column_names import list_columns, normalize_columns
 from nabla.engine.data.ingest.formats import arrow
 from nabla.engine.data.ingest.formats.types import is_date, is_number, is_text, storage_type
 from nabla.engine.data.ingest.table_schema import NULL_TYPES, ColumnRoles, TableSchema, TextFormats
 from nabla.engine.data.ingest.validation import RowError, request_row_error
 from nabla.engine.data.ingest_options import ProgressTracker
-from nabla.engine.data.number_text import NumberFormat
 from nabla.engine.data.request_rows import format_cell
 from nabla.engine.data.schema import Column, ColumnType, normalize_name
-from nabla.engine.data.stored_table import split_batch
 from nabla.engine.data.table_features import decode_column
+from nabla.engine.data.text_formats import NumberFormat
 from nabla.engine.durable_files import Sink
 from nabla.engine.errors import InvalidInput, TooLarge, quote, shorten
 from nabla.engine.typing import Float64Array

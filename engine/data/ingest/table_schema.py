@@ -7,7 +7,6 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.types
 
-from nabla.engine.data.date_text import CENTURIES, DATE_PARTS, PADDINGS, DateOrder, parse_date
 from nabla.engine.data.ingest.column_names import list_columns
 from nabla.engine.data.ingest.formats.types import (
     ColumnTypes,
@@ -21,9 +20,17 @@ from nabla.engine.data.ingest.formats.types import (
 from nabla.engine.data.ingest.number_columns import parse_numbers
 from nabla.engine.data.ingest.validation import RowError, table_row_error
 from nabla.engine.data.ingest_options import IngestOptions
-from nabla.engine.data.number_text import MISSING_SPELLINGS, NumberFormat
 from nabla.engine.data.schema import ColumnType, format_category
 from nabla.engine.data.table_features import TICKS_PER_DAY
+from nabla.engine.data.text_formats import (
+    CENTURIES,
+    DATE_PARTS,
+    MISSING_SPELLINGS,
+    PADDINGS,
+    DateOrder,
+    NumberFormat,
+    parse_date,
+)
 from nabla.engine.errors import InvalidInput, quote
 
 # Days since 1970-01-01 of the first day of year 1 and of year 10000.

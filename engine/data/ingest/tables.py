@@ -17,8 +17,6 @@ import pyarrow.types
 
 from nabla.engine import durable_files
 from nabla.engine.data.arrow_io import write_arrow_file
-from nabla.engine.data.encodings import FALLBACK_ENCODING, NotUtf8
-from nabla.engine.data.ingest.batch_cleaning import clean_batch, find_repeated_names
 from nabla.engine.data.ingest.column_names import (
     has_name_lists,
     list_code_columns,
@@ -34,23 +32,25 @@ from nabla.engine.data.ingest.column_stats import (
     MissingValues,
     find_missing_rows,
 )
-from nabla.engine.data.ingest.feature_columns import build_columns, clean_columns, find_problems
-from nabla.engine.data.ingest.formats.categoricals import declared_categories
+from nabla.engine.data.ingest.feature_columns import (
+    build_columns,
+    clean_batch,
+    clean_columns,
+    find_problems,
+    find_repeated_names,
+)
 from nabla.engine.data.ingest.formats.types import (
     MAX_ATTEMPTS,
     ColumnTypesChanged,
     ReadHints,
+    declared_categories,
     is_text,
     read_adaptively,
     storage_type,
     too_many_attempts,
 )
 from nabla.engine.data.ingest.prefetch import MAX_THREADS, map_ordered
-from nabla.engine.data.ingest.table_schema import (
-    ColumnRoles,
-    TableSchema,
-    assign_roles,
-)
+from nabla.engine.data.ingest.table_schema import ColumnRoles, TableSchema, assign_roles
 from nabla.engine.data.ingest.table_targets import read_labels, store_targets
 from nabla.engine.data.ingest.task_detection import detect_task
 from nabla.engine.data.ingest.text_inference import TableFindings, TextCounts, infer_from_texts
@@ -61,8 +61,8 @@ from nabla.engine.data.ingest.validation import (
     table_row_error,
 )
 from nabla.engine.data.ingest_options import DatasetContent, IngestOptions, ProgressTracker
-from nabla.engine.data.number_text import NumberFormat
 from nabla.engine.data.schema import Column, ColumnType, format_category, format_names
+from nabla.engine.data.text_formats import FALLBACK_ENCODING, NotUtf8, NumberFormat
 from nabla.engine.errors import InvalidInput, quote, shorten
 from nabla.engine.typing import RowIndices
 

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.types
 
-from nabla.engine.data.ingest.formats.categoricals import declared_categories
 from nabla.engine.data.ingest.formats.types import (
     ReadHints,
+    declared_categories,
     is_date,
     is_number,
     is_text,
@@ -19,8 +19,8 @@ from nabla.engine.data.ingest.formats.types import (
 from nabla.engine.data.ingest.table_schema import replace_null_values
 from nabla.engine.data.ingest.text_stats import COMMA, POINT, TextStats, count_texts
 from nabla.engine.data.ingest_options import IngestOptions
-from nabla.engine.data.number_text import parse_number
 from nabla.engine.data.schema import format_category
+from nabla.engine.data.text_formats import parse_number
 from nabla.engine.errors import InvalidInput, quote
 
 # Whole numbers with at most this many different values, each in this many rows on average, are classes.

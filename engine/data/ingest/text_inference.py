@@ -7,14 +7,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from nabla.engine.data.date_text import DateOrder
 from nabla.engine.data.ingest.formats.types import ReadHints
 from nabla.engine.data.ingest.number_columns import find_number_columns
 from nabla.engine.data.ingest.table_schema import ColumnRoles, TextFormats
 from nabla.engine.data.ingest.text_stats import COMMA, NUMBER_FORMATS, POINT, TextExample, TextStats
 from nabla.engine.data.ingest_options import IngestOptions
-from nabla.engine.data.number_text import MISSING_SPELLINGS, NumberFormat
 from nabla.engine.data.schema import format_names
+from nabla.engine.data.text_formats import MISSING_SPELLINGS, DateOrder, NumberFormat
 from nabla.engine.errors import quote
 
 # In a table with more rows than this, a last row with one of these texts holds totals.

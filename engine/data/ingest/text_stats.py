@@ -11,9 +11,16 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nabla.engine.data.date_text import DATE_PATTERNS, DateOrder
-from nabla.engine.data.number_text import CURRENCY_SIGNS, MINUS_SIGN, MISSING_SPELLINGS, SPACES, NumberFormat
 from nabla.engine.data.schema import format_names
+from nabla.engine.data.text_formats import (
+    CURRENCY_SIGNS,
+    DATE_PATTERNS,
+    MINUS_SIGN,
+    MISSING_SPELLINGS,
+    SPACES,
+    DateOrder,
+    NumberFormat,
+)
 from nabla.engine.errors import quote
 from nabla.engine.typing import RowIndices
 

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from nabla.engine.data.splitting import assign_rows
-from nabla.engine.data.stratify import partition_rows
+from nabla.engine.data.splitting import assign_rows, partition_rows
 from nabla.engine.errors import InvalidInput
 from nabla.engine.typing import ClassCodes
 

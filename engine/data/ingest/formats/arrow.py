@@ -13,10 +13,16 @@ import pyarrow.parquet
 import pyarrow.types
 
 from nabla.engine.data.ingest.column_names import check_names
-from nabla.engine.data.ingest.formats.categoricals import Categoricals, find_categoricals, mark_categories
 from nabla.engine.data.ingest.formats.decompression import reject_unreadable
 from nabla.engine.data.ingest.formats.detection import ARROW_MAGIC
-from nabla.engine.data.ingest.formats.types import is_text, storage_type, to_numpy
+from nabla.engine.data.ingest.formats.types import (
+    Categoricals,
+    find_categoricals,
+    is_text,
+    mark_categories,
+    storage_type,
+    to_numpy,
+)
 from nabla.engine.data.ingest_options import ProgressTracker
 from nabla.engine.durable_files import digest_in_name
 from nabla.engine.errors import InvalidInput, TooLarge

@@ -14,7 +14,6 @@ import pyarrow.compute
 import pyarrow.csv
 import pyarrow.types
 
-from nabla.engine.data.encodings import not_utf8
 from nabla.engine.data.ingest.column_names import check_names, check_width
 from nabla.engine.data.ingest.formats.byte_stream import (
     ByteStream,
@@ -43,6 +42,7 @@ from nabla.engine.data.ingest.formats.types import (
 )
 from nabla.engine.data.ingest.prefetch import MAX_THREADS, map_ordered
 from nabla.engine.data.ingest_options import CsvFormat
+from nabla.engine.data.text_formats import not_utf8
 from nabla.engine.errors import InvalidInput
 
 _NEWLINE, _QUOTE = b"\n", b'"'

@@ -7,11 +7,11 @@ from pathlib import PurePath
 
 import msgspec
 
-from nabla.engine.data.encodings import is_text_encoding
 from nabla.engine.data.ingest.formats import npy
 from nabla.engine.data.ingest.formats.byte_stream import read_exactly
 from nabla.engine.data.ingest.formats.decompression import ChunkedFile, open_source
 from nabla.engine.data.ingest_options import IngestOptions, ProgressTracker, SourceFile
+from nabla.engine.data.text_formats import is_text_encoding
 from nabla.engine.errors import InvalidInput, quote
 from nabla.engine.literals import DataFormat
 

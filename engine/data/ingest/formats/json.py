@@ -9,12 +9,12 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from nabla.engine.data.encodings import not_utf8
 from nabla.engine.data.examples import matrix_from_rows
 from nabla.engine.data.ingest.column_names import check_names
 from nabla.engine.data.ingest.formats.byte_stream import ByteStream, read_exactly
 from nabla.engine.data.ingest.formats.decompression import open_source, transcode_to_utf8
 from nabla.engine.data.ingest_options import ProgressTracker, SourceFile
+from nabla.engine.data.text_formats import not_utf8
 from nabla.engine.errors import InvalidInput, TooLarge, quote
 from nabla.engine.typing import AnyArray
 
