@@ -74,6 +74,7 @@ def create_app(settings: Settings) -> FastAPI:
     prioritise_raw_routes(app, routers)
     app.include_router(dashboard.router)
     dashboard.mount_guide(app)
+    dashboard.protect_swagger_ui(app)
     errors.install_error_handlers(app)
     app.add_middleware(
         BodyLimitMiddleware,

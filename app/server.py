@@ -14,6 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from nabla.app.http.browser_protection import BrowserProtection
 from nabla.app.main import create_app
 from nabla.app.settings import Settings
 
@@ -51,7 +52,7 @@ def serve(settings: Settings, listener: socket.socket) -> bool:
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     app = create_app(settings)
     config = uvicorn.Config(
-        app,
+        BrowserProtection(app, settings.allowed_hosts),
         http=type("HttpProtocol", (LimitedHttpProtocol,), {"client_idle_timeout": settings.client_idle_timeout}),
         log_config=None,
         access_log=settings.log_level == "debug",

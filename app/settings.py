@@ -3,12 +3,16 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from nabla.engine.machine import available_cores, available_memory
 
 MiB = 2**20
+
+
+def _split_names(value: object) -> object:
+    return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
 
 
 class Settings(BaseSettings):
@@ -18,6 +22,16 @@ class Settings(BaseSettings):
 
     host: Annotated[str, Field(description="Address to listen on.")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535, description="Port to listen on; 0 picks a free port.")] = 8000
+    allowed_hosts: Annotated[
+        tuple[str, ...],
+        NoDecode,
+        BeforeValidator(_split_names),
+        Field(
+            description="Names, separated by commas, by which the service is reached, besides localhost and IP "
+            "addresses; *.example.com stands for all names below example.com, * for every name. Requests with another "
+            "Host are rejected."
+        ),
+    ] = ()
     data_dir: Annotated[Path, Field(description="Directory for persistent data.")] = Path("data")
     cpu_slots: Annotated[
         int, Field(ge=1, le=256, description="Number of CPU slots, each of which trains one job at a time.")

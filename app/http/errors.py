@@ -37,10 +37,12 @@ log = logging.getLogger(__name__)
 
 STATUS_DESCRIPTIONS = {
     400: "The body is not valid JSON.",
+    403: "The request comes from a page of another origin.",
     404: "No resource has this id or name.",
     409: "The request conflicts with the current state.",
     413: "The body or the requested result exceeds a limit of the service.",
     415: "The media type of the body is not accepted.",
+    421: "The service does not have this name; see NABLA_ALLOWED_HOSTS.",
     422: "A field is missing, unknown or out of range.",
     429: "A queue is full; retry later.",
     500: "Stored data is damaged, or an internal error occurred; see the service log.",
@@ -48,7 +50,7 @@ STATUS_DESCRIPTIONS = {
     507: "The disk of the data directory is full. Nothing was stored.",
 }
 _BODY_STATUSES = (400, 413, 415)
-_WRITE_STATUSES = (500, 503, 507)
+_WRITE_STATUSES = (403, 500, 503, 507)
 
 _MAX_FIELD_ERRORS = 20
 # Tags of unions, which pydantic inserts into the location of an error behind the name of the field.
@@ -238,15 +240,19 @@ def _adapt_to_protocol(handler: Handler) -> Handler:
     """Return a handler that responds in the format of the Open Inference Protocol below its prefix."""
 
     async def handle(request: Request, error: Exception) -> JSONResponse:
-        response = await handler(request, error)
-        if not request.url.path.startswith(_INFERENCE_PREFIX):
-            return response
-        problem = Problem.model_validate_json(bytes(response.body))
-        messages = [f"{field.field}: {field.message}" for field in problem.errors]
-        headers = {"Retry-After": response.headers["Retry-After"]} if "Retry-After" in response.headers else None
-        return JSONResponse({"error": "; ".join(messages) or problem.detail}, problem.status, headers)
+        return format_for_protocol(await handler(request, error), request.url.path)
 
     return handle
+
+
+def format_for_protocol(response: JSONResponse, path: str) -> JSONResponse:
+    """Return a problem in the format of the protocol that the path belongs to."""
+    if not path.startswith(_INFERENCE_PREFIX):
+        return response
+    problem = Problem.model_validate_json(bytes(response.body))
+    messages = [f"{field.field}: {field.message}" for field in problem.errors]
+    headers = {"Retry-After": response.headers["Retry-After"]} if "Retry-After" in response.headers else None
+    return JSONResponse({"error": "; ".join(messages) or problem.detail}, problem.status, headers)
 
 
 def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -256,10 +262,11 @@ def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def document_errors(routes: Iterable[BaseRoute]) -> None:
-    """Document the errors that every operation with a body, and every operation that writes, can return."""
+    """Document the errors that every operation, every one with a body, and every one that writes, can return."""
     for route in routes:
         if not isinstance(route, APIRoute):
             continue
+        route.responses = {**error_responses(421), **route.responses}
         if route.methods != {"GET"}:
             route.responses = {**error_responses(*_WRITE_STATUSES), **route.responses}
         if route.body_field is not None:

@@ -24,11 +24,11 @@ _FLAGS = [
 
 
 @contextmanager
-def launch_chromium() -> Iterator[Browser]:
-    """Launch a browser. Expectations get a timeout that a busy machine needs."""
+def launch_chromium(*flags: str) -> Iterator[Browser]:
+    """Launch a browser with additional flags. Expectations get a timeout that a busy machine needs."""
     expect.set_options(timeout=1000 * TIMEOUT_SECONDS)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_FLAGS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*_FLAGS, *flags])
         try:
             yield browser
         finally:
