@@ -146,7 +146,7 @@ def test_only_the_newest_preview_is_shown(service: RunningService, page: Page) -
 
 def test_upload_shows_progress_and_is_cancelled(service: RunningService, page: Page) -> None:
     page.goto(f"{service.url}/#/datasets")
-    page.get_by_label("Drop a file here").set_input_files(csv_payload("large.csv", _LARGE_CSV))
+    page.get_by_label("Drop a file here").set_input_files(csv_payload("cancelled.csv", _LARGE_CSV))
     expect(page.get_by_label("Target column")).to_have_value("y")
     expect(find_preview(page)).to_contain_text("This is a preview of its first lines, 1.05 MB of 6.00 MB.")
     page.context.new_cdp_session(page).send("Network.emulateNetworkConditions", _SLOW_NETWORK)
@@ -162,7 +162,7 @@ def test_upload_shows_progress_and_is_cancelled(service: RunningService, page: P
         with page.expect_event("requestfailed", lambda request: request.method == "POST"):
             element.click()
     flows.expect_heading(page, "Overview")
-    assert "large" not in [dataset["name"] for dataset in service.get("/v1/datasets")["data"]]
+    assert "cancelled" not in [dataset["name"] for dataset in service.get("/v1/datasets")["data"]]
 
 
 def test_open_dataset_shows_received_chunks_until_deleted(service: RunningService, page: Page) -> None:
