@@ -59,6 +59,7 @@ from nabla.engine.storage.registry import IdempotencyKey
 
 router = APIRouter(tags=["2 datasets"])
 
+_MAX_KEYS = 1000
 _ROWS_KEY = re.compile(rb'"rows"\s*:')
 _ROWS_CONTENT = {**FILE_CONTENT, JSON: FILE_CONTENT["application/octet-stream"]}
 _ACCEPTED_RESPONSE: dict[int | str, dict[str, Any]] = {
@@ -127,17 +128,17 @@ async def _create_from_json(
     await digest.update(body)
     digest.verify()
     keys = await to_thread.run_sync(_object_keys, body)
+    if len(keys) > _MAX_KEYS:  # an error for each of them would take minutes and gigabytes
+        raise InvalidInput("body", f"The object has {len(keys)} members; fields of a dataset are expected.")
     if "upload" in keys:
         return await _open_upload(await parse_json_body(request, NewUpload), body, services, idempotent)
     if "rows" in keys:
         table = await parse_json_body(request, NewTable)
         return await _create_from_rows(table, body, services, idempotent, wait_seconds)
     data = await parse_json_body(request, NewDataset)
-
-    def create(key: IdempotencyKey | None) -> Dataset:
-        return services.datasets.create_dataset(_examples(data), data.name, key)
-
-    return await _create(services, idempotent, body, create)
+    return await _create(
+        services, idempotent, body, lambda key: services.datasets.create_dataset(_examples(data), data.name, key)
+    )
 
 
 def _object_keys(body: bytes) -> frozenset[str]:

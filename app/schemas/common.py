@@ -19,6 +19,10 @@ class RequestModel(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
+# Validates a list of data, which may be long, up to its first invalid item. Otherwise an error object is made for each
+# of millions of items, of which twenty are reported.
+FIRST_ERROR = Field(fail_fast=True)
+
 _NAME_PATTERN = "[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}"
 _NAME = re.compile(_NAME_PATTERN)
 

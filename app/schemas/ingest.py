@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
-from nabla.app.schemas.common import Name, Reference, RequestModel, VersionReference
+from nabla.app.schemas.common import FIRST_ERROR, Name, Reference, RequestModel, VersionReference
 from nabla.engine.data.schema import Column, ColumnType, ImputationStrategy
 from nabla.engine.data.text_formats import is_text_encoding
 from nabla.engine.errors import InvalidInput
@@ -84,7 +84,7 @@ def _check_encoding(name: str) -> str:
 
 Encoding = Annotated[str, AfterValidator(_check_encoding)]
 Label = Annotated[bool | int | str, Field(union_mode="left_to_right"), BeforeValidator(_check_label)]
-Rows = Annotated[list[Annotated[list[float], Field(min_length=1)]], Field(min_length=1)]
+Rows = Annotated[list[Annotated[list[float], Field(min_length=1), FIRST_ERROR]], Field(min_length=1), FIRST_ERROR]
 Cell = bool | int | float | str | None
 _ColumnNames = Annotated[tuple[str, ...], BeforeValidator(_parse_names)]
 _Texts = Annotated[tuple[str, ...], BeforeValidator(parse_list)]
@@ -248,7 +248,7 @@ class NewDataset(RequestModel):
     inputs: Annotated[Rows, Field(description="One row of numbers per example, all of the same length.")]
     targets: Annotated[Rows | None, Field(description="Target outputs, one row per example (regression).")] = None
     labels: Annotated[
-        list[Label] | None,
+        Annotated[list[Label], FIRST_ERROR] | None,
         Field(
             min_length=1,
             description="Class of each example (classification), instead of targets. Encoded as one-hot targets over "
@@ -256,11 +256,11 @@ class NewDataset(RequestModel):
         ),
     ] = None
     classes: Annotated[
-        list[Label] | None,
+        Annotated[list[Label], FIRST_ERROR] | None,
         Field(min_length=2, description="All classes in order; by default those that occur, sorted."),
     ] = None
     weights: Annotated[
-        list[float] | None,
+        Annotated[list[float], FIRST_ERROR] | None,
         Field(description="Sample weight of each row, at least 0; by default all rows weigh the same."),
     ] = None
     unlabeled: Annotated[bool, Field(description=_UNLABELED)] = False
@@ -280,7 +280,7 @@ class NewTable(IngestFields):
         }
     )
 
-    rows: Annotated[list[dict[str, Cell]], Field(min_length=1, description="One object per example.")]
+    rows: Annotated[list[dict[str, Cell]], Field(min_length=1, description="One object per example."), FIRST_ERROR]
 
 
 class NewUpload(IngestFields):

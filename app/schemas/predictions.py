@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema
 
-from nabla.app.schemas.common import Name, Reference, RequestModel, VersionReference
+from nabla.app.schemas.common import FIRST_ERROR, Name, Reference, RequestModel, VersionReference
 from nabla.app.schemas.jobs import ErrorView
 from nabla.engine.data.schema import Classes, ClassLabel
 from nabla.engine.literals import MAX_CONFUSION_CLASSES, BatchState, FileFormat, RowSelection
@@ -46,7 +46,7 @@ class NewLivePrediction(RequestModel):
     """Raw rows to predict; they are preprocessed like the training data."""
 
     inputs: Annotated[
-        list[Annotated[list[Value], Field(min_length=1)]] | None,
+        Annotated[list[Annotated[list[Value], Field(min_length=1), FIRST_ERROR]], FIRST_ERROR] | None,
         Field(
             min_length=1,
             description="One row per example: a number for each input of the network; for a network trained on a "
@@ -54,7 +54,7 @@ class NewLivePrediction(RequestModel):
         ),
     ] = None
     rows: Annotated[
-        list[dict[str, Value]] | None,
+        Annotated[list[dict[str, Value]], FIRST_ERROR] | None,
         Field(
             min_length=1,
             description="One object per example with the value of each column, instead of inputs.",
