@@ -25,6 +25,9 @@ from nabla.engine.typing import AnyArray, Float64Array, RowIndices
 
 _BATCH_ROWS = 2**16
 
+# Maximum bytes of a block, whose rows may be few and whose texts long.
+_BLOCK_BYTES = 2**25
+
 
 def write_arrow_file(sink: Sink, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
     """Write an uncompressed Arrow IPC file, whose batches can be memory-mapped.
@@ -118,10 +121,6 @@ def _write_ipc(
                 writer.write_batch(batch.slice(start, _BATCH_ROWS))
                 file.write_pending()
     file.write_pending()
-
-
-# Maximum bytes of a block, whose rows may be few and whose texts long.
-_BLOCK_BYTES = 2**25
 
 
 class StoredTable:

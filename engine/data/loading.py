@@ -27,6 +27,13 @@ _BLOCK_NUMBERS = 2**22
 # Smaller results are kept in memory.
 _MIN_FILE_BYTES = 64 * 2**20
 
+RowHashes = npt.NDArray[np.uint64]
+_BLOCK_ROWS = 2**16
+# Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014: the finalizer of SplitMix64.
+_MULTIPLIERS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
+_SHIFTS = (np.uint64(30), np.uint64(27), np.uint64(31))
+_INCREMENT = np.uint64(0x9E3779B97F4A7C15)
+
 
 @dataclass(frozen=True)
 class OpenDataset:
@@ -256,15 +263,6 @@ def _load_array(directory: Path, name: str, on_tick: Callable[[], object] = lamb
         return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
     except Exception as error:  # NumPy raises errors of many kinds for a damaged header
         raise Damaged(f"The stored file {directory.name}/{path.name} cannot be read.") from error
-
-
-RowHashes = npt.NDArray[np.uint64]
-
-_BLOCK_ROWS = 2**16
-# Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014: the finalizer of SplitMix64.
-_MULTIPLIERS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
-_SHIFTS = (np.uint64(30), np.uint64(27), np.uint64(31))
-_INCREMENT = np.uint64(0x9E3779B97F4A7C15)
 
 
 def hash_rows(raw: RawDataset) -> RowHashes:

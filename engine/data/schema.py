@@ -35,6 +35,23 @@ MAX_DISTINCT, MAX_DISTINCT_TOTAL = 1_000, 2**22
 # Numbers of pixels of common data sets: the digits of scikit-learn, and MNIST.
 _IMAGE_INPUTS = (8 * 8, 28 * 28)
 
+# For each type that a network expects, other types of data that may be read as it. Each value decides: only 0 and 1
+# are booleans, and only texts such as 2024-05-31 are dates.
+_READABLE_AS: dict[ColumnType, tuple[ColumnType, ...]] = {
+    "number": ("boolean",),
+    "boolean": ("number",),
+    "category": ("number", "boolean"),
+    "date": ("category",),
+}
+_BOOLEAN_NAMES = frozenset({"true", "false", "0", "1"})
+MIN_ROWS_OF_IDENTIFIERS = 20
+"""In a smaller table, consecutive numbers or a different text in each row may be a coincidence."""
+MIN_IDENTIFIER_SHARE = 0.9
+"""Share of different texts among the present ones from which on a column identifies the rows."""
+_IDENTIFIER_WORDS = frozenset(
+    {"id", "idx", "index", "key", "row", "rownames", "rowname", "rownum", "number", "no", "nr", "num", "#"}
+)
+
 
 def may_be_image(inputs: int, types: Iterable[ColumnType] = ()) -> bool:
     """Return whether inputs may be the pixels of a square image, by their number and the types of their columns."""
@@ -74,17 +91,6 @@ class Column:
     def inputs(self) -> int:
         """Number of network inputs that the column takes."""
         return len(self.categories) if self.type == "category" else 1 + 2 * len(self.periods)
-
-
-# For each type that a network expects, other types of data that may be read as it. Each value decides: only 0 and 1
-# are booleans, and only texts such as 2024-05-31 are dates.
-_READABLE_AS: dict[ColumnType, tuple[ColumnType, ...]] = {
-    "number": ("boolean",),
-    "boolean": ("number",),
-    "category": ("number", "boolean"),
-    "date": ("category",),
-}
-_BOOLEAN_NAMES = frozenset({"true", "false", "0", "1"})
 
 
 def describe_column_mismatch(
@@ -263,16 +269,6 @@ class Profile:
     columns: tuple[ColumnProfile, ...]
     classes: dict[str, int] | None
     warnings: tuple[str, ...]
-
-
-MIN_ROWS_OF_IDENTIFIERS = 20
-"""In a smaller table, consecutive numbers or a different text in each row may be a coincidence."""
-MIN_IDENTIFIER_SHARE = 0.9
-"""Share of different texts among the present ones from which on a column identifies the rows."""
-
-_IDENTIFIER_WORDS = frozenset(
-    {"id", "idx", "index", "key", "row", "rownames", "rowname", "rownum", "number", "no", "nr", "num", "#"}
-)
 
 
 def is_identifier_name(name: str) -> bool:

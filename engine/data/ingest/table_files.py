@@ -27,7 +27,6 @@ from nabla.engine.data.ingest.formats.detection import (
     label_errors,
     label_sources,
 )
-from nabla.engine.data.ingest.formats.json import read_json
 from nabla.engine.data.ingest.formats.types import ReadHints, read_adaptively
 from nabla.engine.data.ingest.tables import RowSource, store_table
 from nabla.engine.data.ingest_options import (
@@ -43,6 +42,10 @@ from nabla.engine.data.preview import to_cell
 from nabla.engine.data.schema import Cell, normalize_name
 from nabla.engine.errors import InvalidInput
 from nabla.engine.literals import DataFormat
+
+_MAX_ROWS = 10
+_TABLE_FORMATS = ("csv", "tsv", "parquet", "arrow", "ndjson", "json")
+_TARGET_NAMES = re.compile(r"label|class|target|species|category|outcome|y|digit", re.IGNORECASE)
 
 
 def store_table_files(
@@ -162,11 +165,6 @@ def _read_batches(
             yield from normalize_columns(batches, field)
 
 
-_MAX_ROWS = 10
-_TABLE_FORMATS = ("csv", "tsv", "parquet", "arrow", "ndjson", "json")
-_TARGET_NAMES = re.compile(r"label|class|target|species|category|outcome|y|digit", re.IGNORECASE)
-
-
 def preview_table(
     sources: Sequence[SourceFile], options: IngestOptions, directory: Path, on_progress: Callable[[Progress], None]
 ) -> TablePreview:
@@ -191,7 +189,7 @@ def preview_table(
     format, _ = detected[0]
     if format not in _TABLE_FORMATS:
         return TablePreview(format)
-    if format == "json" and isinstance(read_json(sources[0], tracker, known_encoding(sources[0], options)), dict):
+    if format == "json" and isinstance(json.read_json(sources[0], tracker, known_encoding(sources[0], options)), dict):
         return TablePreview(format)  # arrays
     tables, options, notes = open_tables(sources, detected, options, directory, tracker)
     hints = ReadHints(encoding=options.encoding, text_columns=frozenset(options.target))

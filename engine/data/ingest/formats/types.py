@@ -25,6 +25,13 @@ Result = TypeVar("Result")
 ColumnTypes = Mapping[str, pa.DataType]
 """Known types to read columns as, by name."""
 
+Categoricals = Mapping[str, bool]
+"""Columns that are declared to be categories, each with whether its dictionary has all of them in their order."""
+_KEY = b"nabla.categories"
+# Longer dictionaries are those of a whole system, not of a column.
+_MAX_CATEGORIES = 10_000
+_MAX_METADATA_BYTES = 2**22
+
 
 @dataclass(frozen=True)
 class ReadHints:
@@ -151,15 +158,6 @@ def to_numpy(values: pa.Array) -> AnyArray:
     if values.null_count or pyarrow.types.is_boolean(values.type):
         return np.asarray(values.to_numpy(zero_copy_only=False))
     return np.from_dlpack(values)  # to_numpy imports pandas if it is installed, which takes longer than a small file
-
-
-Categoricals = Mapping[str, bool]
-"""Columns that are declared to be categories, each with whether its dictionary has all of them in their order."""
-
-_KEY = b"nabla.categories"
-# Longer dictionaries are those of a whole system, not of a column.
-_MAX_CATEGORIES = 10_000
-_MAX_METADATA_BYTES = 2**22
 
 
 def find_categoricals(schema: pa.Schema) -> Categoricals:
