@@ -4,6 +4,7 @@ import asyncio
 import ctypes
 import gc
 import logging
+import os
 import signal
 import socket
 from collections.abc import Callable
@@ -50,6 +51,7 @@ def serve(settings: Settings, listener: socket.socket) -> bool:
         StorageFailed: The data directory cannot be used.
     """
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    os.umask(0o077)  # other users cannot read what the service and its processes write
     app = create_app(settings)
     config = uvicorn.Config(
         BrowserProtection(app, settings.allowed_hosts),

@@ -13,6 +13,7 @@ from nabla.app.inference_v2.repository import ModelRepository
 from nabla.app.predictions.arrow import ArrowPredictions
 from nabla.app.predictions.batching import PredictionBatcher
 from nabla.app.settings import Settings
+from nabla.engine.errors import StorageFailed
 from nabla.engine.nn.cuda.devices import GpuInventory, detect_gpus
 from nabla.engine.services.arrow_predictions import ArrowCodec
 from nabla.engine.services.batch_predictions import BatchPredictions
@@ -52,6 +53,10 @@ class EngineServices:
         """Why no job would start now, as a sentence; None if one would."""
         if self.jobs.failure is not None:
             return self.jobs.failure
+        try:
+            self.data_dir.require_in_place()
+        except StorageFailed as error:
+            return str(error)
         if any(slot.state == "ready" for slot in self.jobs.slots):
             return None
         states = ", ".join(f"{slot.name} is {slot.state}" for slot in self.jobs.slots)

@@ -1,7 +1,9 @@
 """The data directory: its lock, its layout, and the removal of files that no record refers to."""
 
 import fcntl
+import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,10 +28,10 @@ class DataDir:
     """
 
     def __init__(self, path: Path) -> None:
-        """Create the directory if it does not exist, and take its lock.
+        """Create the directory if it does not exist, take its lock, and close it to other users.
 
         Raises:
-            StorageFailed: It cannot be written, or another service uses it.
+            StorageFailed: It cannot be written, belongs to another user, or another service uses it.
         """
         self.path = path.absolute()
         self._networks = self.path / "networks"
@@ -37,18 +39,23 @@ class DataDir:
         self._uploads = self.path / "uploads"
         self._batch_predictions = self.path / "batches"
         self._requests = self.path / "requests"
+        self._lock_path = self.path / "lock"
         children = (self._networks, self._datasets, self._uploads, self._batch_predictions, self._requests)
         try:
             for directory in (self.path, *children):
                 directory.mkdir(parents=True, exist_ok=True)
                 durable_files.sync_dir(directory.parent)
-            self._lock = (self.path / "lock").open("w")
+            _require_own(self.path, *children)
+            for directory in children:
+                directory.chmod(0o700)
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._lock = os.open(self._lock_path, flags, 0o600)
         except OSError as error:
             raise StorageFailed(f"The data directory {self.path} cannot be used: {error.strerror}.") from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            self._lock.close()
+            os.close(self._lock)
             raise StorageFailed(f"Another service uses the data directory {self.path}.") from error
 
     @property
@@ -111,8 +118,13 @@ class DataDir:
                 if not is_referenced(directory.name, file.name):
                     file.unlink(missing_ok=True)
 
+    def require_in_place(self) -> None:
+        """Raise StorageFailed if the directory is no longer where it was opened."""
+        durable_files.require_in_place(self._lock, self._lock_path)
+
     def probe(self) -> None:
-        """Raise StorageFailed unless a file can be written."""
+        """Raise StorageFailed unless the directory is in its place, and a file can be written."""
+        self.require_in_place()
         path = self.path / f"{durable_files.UNFINISHED_PREFIX}probe"
         durable_files.write_file(path, lambda file: file.write(bytes(_PROBE_BYTES))).unlink()
 
@@ -135,7 +147,17 @@ class DataDir:
 
     def close(self) -> None:
         """Release the lock."""
-        self._lock.close()
+        os.close(self._lock)
+
+
+def _require_own(path: Path, *children: Path) -> None:
+    """Raise StorageFailed if a directory is another user's, or if one that the service creates is a link."""
+    for directory in (path, *children):
+        status = directory.stat(follow_symlinks=directory == path)
+        if not stat.S_ISDIR(status.st_mode):
+            raise StorageFailed(f"{directory} is no directory.")
+        if status.st_uid not in ((os.geteuid(), 0) if directory == path else (os.geteuid(),)):
+            raise StorageFailed(f"{directory} belongs to another user (uid {status.st_uid}).")
 
 
 def remove_orphaned_files(registry: Registry, data_dir: DataDir) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import apsw
 
+from nabla.engine import durable_files
 from nabla.engine.errors import Damaged, StorageFailed, StorageFull
 from nabla.engine.storage import checksum_vfs, migrations
 
@@ -110,6 +111,7 @@ class Journal:
                 self._connection.execute("BEGIN IMMEDIATE")
                 try:
                     yield
+                    self._commit_counter.require_in_place()
                     self._commit()
                 except BaseException as error:
                     self.failed = isinstance(error, apsw.IOError)
@@ -388,6 +390,10 @@ class CommitCounter:
         if len(numbers) < len(cells):
             log.warning("%s is partly damaged, so lost commits of the journal may go undetected", self.path.name)
         return max(numbers, default=None)
+
+    def require_in_place(self) -> None:
+        """Raise StorageFailed if the file is no longer where it was opened."""
+        durable_files.require_in_place(self._descriptor, self.path)
 
     def write(self, number: int) -> None:
         """Write a number; a failure is logged."""
