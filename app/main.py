@@ -10,8 +10,8 @@ from fastapi_offline import FastAPIOffline
 from nabla.app import __version__, dashboard
 from nabla.app.api import datasets, inference_v2, jobs, networks, predictions, system
 from nabla.app.http import errors
-from nabla.app.http.body_limits import BodyLimitMiddleware
 from nabla.app.http.errors import document_errors
+from nabla.app.http.middleware import BodyLimitMiddleware
 from nabla.app.http.raw_route import prioritise_raw_routes
 from nabla.app.services import Services, open_engine
 from nabla.app.settings import Settings

@@ -15,7 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from nabla.app.http.browser_protection import BrowserProtection
+from nabla.app.http.middleware import BrowserProtection
 from nabla.app.main import create_app
 from nabla.app.settings import Settings
 

@@ -12,7 +12,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -269,19 +269,6 @@ def remove_unfinished(directory: Path) -> None:
             shutil.rmtree(leftover, ignore_errors=True)
         else:
             leftover.unlink(missing_ok=True)
-
-
-def require_in_place(descriptor: int, path: Path) -> None:
-    """Raise StorageFailed if the file at `path` is no longer the one that is open as `descriptor`.
-
-    What is written into a directory that was moved, removed or hidden by a mount is not found at the next start.
-    """
-    opened = os.fstat(descriptor)
-    with suppress(OSError):
-        found = path.stat(follow_symlinks=False)
-        if (found.st_dev, found.st_ino) == (opened.st_dev, opened.st_ino):
-            return
-    raise StorageFailed(f"The data directory {path.parent} was moved, removed, replaced or unmounted.")
 
 
 def sync_dir(directory: Path) -> None:

@@ -18,7 +18,6 @@ from pydantic_core import InitErrorDetails
 from starlette.exceptions import HTTPException
 
 from nabla.app.dependencies import After, DatasetId, IdempotentDep, Limit, ServicesDep, error_field
-from nabla.app.http.body_limits import parse_json_body, stream_body
 from nabla.app.http.errors import error_responses
 from nabla.app.http.files import (
     FILE_BODY,
@@ -35,6 +34,7 @@ from nabla.app.http.files import (
 )
 from nabla.app.http.headers import ContentDigest, Prefer, parse_prefer_wait
 from nabla.app.http.idempotency import IdempotentRequest
+from nabla.app.http.middleware import parse_json_body, stream_body
 from nabla.app.proposal import propose_training
 from nabla.app.schemas.common import Page
 from nabla.app.schemas.datasets import (

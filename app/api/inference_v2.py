@@ -9,8 +9,8 @@ from starlette.concurrency import run_in_threadpool
 from nabla.app import __version__
 from nabla.app.api.predictions import MAX_INLINE_BYTES, load_model
 from nabla.app.dependencies import ServicesDep, VersionId, parse_version_ref
-from nabla.app.http.body_limits import read_tensor_body, reserve_memory
 from nabla.app.http.errors import STATUS_DESCRIPTIONS
+from nabla.app.http.middleware import read_tensor_body, reserve_memory
 from nabla.app.http.raw_route import raw_post
 from nabla.app.inference_v2.codec import (
     JSON_LENGTH_HEADER,

@@ -22,10 +22,10 @@ from nabla.app.dependencies import (
     resolve_job,
     resolve_owned_datasets,
 )
-from nabla.app.http.body_limits import reserve_memory, stream_body
 from nabla.app.http.errors import error_responses
 from nabla.app.http.files import OCTET_STREAM, download_response
 from nabla.app.http.headers import encode_warnings, negotiate_media_type, parse_media_type
+from nabla.app.http.middleware import reserve_memory, stream_body
 from nabla.app.http.raw_route import raw_post
 from nabla.app.predictions.decoding import (
     BODY_FIELD,

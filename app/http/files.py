@@ -14,8 +14,8 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from nabla.app.http.body_limits import stream_body
 from nabla.app.http.headers import ContentDigest, parse_media_type
+from nabla.app.http.middleware import stream_body
 from nabla.app.schemas.common import Name
 from nabla.engine import durable_files
 from nabla.engine.data.ingest_options import FieldName

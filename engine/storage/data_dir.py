@@ -10,6 +10,7 @@ from pathlib import Path
 
 from nabla.engine import durable_files
 from nabla.engine.errors import StorageFailed, StorageFull
+from nabla.engine.storage.journal import require_in_place
 from nabla.engine.storage.registry import Registry
 
 _PROBE_BYTES = 2**20
@@ -120,7 +121,7 @@ class DataDir:
 
     def require_in_place(self) -> None:
         """Raise StorageFailed if the directory is no longer where it was opened."""
-        durable_files.require_in_place(self._lock, self._lock_path)
+        require_in_place(self._lock, self._lock_path)
 
     def probe(self) -> None:
         """Raise StorageFailed unless the directory is in its place, and a file can be written."""

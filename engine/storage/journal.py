@@ -14,7 +14,6 @@ from typing import Any
 
 import apsw
 
-from nabla.engine import durable_files
 from nabla.engine.errors import Damaged, StorageFailed, StorageFull
 from nabla.engine.storage import checksum_vfs, migrations
 
@@ -367,6 +366,19 @@ _DIGEST_BYTES = 8
 _CELL_BYTES = _NUMBER.size + _DIGEST_BYTES
 
 
+def require_in_place(descriptor: int, path: Path) -> None:
+    """Raise StorageFailed if the file at `path` is no longer the one that is open as `descriptor`.
+
+    What is written into a directory that was moved, removed or hidden by a mount is not found at the next start.
+    """
+    opened = os.fstat(descriptor)
+    with suppress(OSError):
+        found = path.stat(follow_symlinks=False)
+        if (found.st_dev, found.st_ino) == (opened.st_dev, opened.st_ino):
+            return
+    raise StorageFailed(f"The data directory {path.parent} was moved, removed, replaced or unmounted.")
+
+
 class CommitCounter:
     """A file with the number of the journal's last commit.
 
@@ -393,7 +405,7 @@ class CommitCounter:
 
     def require_in_place(self) -> None:
         """Raise StorageFailed if the file is no longer where it was opened."""
-        durable_files.require_in_place(self._descriptor, self.path)
+        require_in_place(self._descriptor, self.path)
 
     def write(self, number: int) -> None:
         """Write a number; a failure is logged."""

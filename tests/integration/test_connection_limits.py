@@ -44,7 +44,7 @@ def receive_all(connection: socket.socket) -> bytes:
 def test_endless_head_is_rejected(service: RunningService) -> None:
     for line in (b"X-Long: " + b"x" * 2**17, b"X: y\r\n" * 2**15):
         with connect(service) as connection:
-            connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n" + line)
+            connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: [::]\r\n" + line)
             assert b" 431 " in receive_all(connection)
     assert service.get("/health/live") == {"status": "live"}
 
@@ -54,7 +54,7 @@ def test_endless_head_is_rejected(service: RunningService) -> None:
     [
         b"",
         b"GET /health",
-        b"POST /v1/networks HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{",
+        b"POST /v1/networks HTTP/1.1\r\nHost: [::]\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{",
     ],
 )
 def test_silent_client_is_disconnected(start_service: StartService, partial_request: bytes) -> None:
@@ -83,7 +83,7 @@ def test_client_of_a_quiet_event_stream_stays_connected(start_service: StartServ
     service.post(f"/v1/jobs/{blocking['id']}/cancel")
 
 
-ALIVE = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+ALIVE = b"GET /health/live HTTP/1.1\r\nHost: [::]\r\n\r\n"
 
 
 def test_client_with_too_many_pipelined_requests_is_disconnected(service: RunningService) -> None:
@@ -106,7 +106,7 @@ def test_client_that_does_not_read_is_disconnected(start_service: StartService) 
     layers = [{"units": 2000, "activation": "identity"}]
     network = scenarios.create_network(service, cost="quadratic", inputs=1, layers=layers)["id"]
     body = b'{"inputs": [' + b"[0], " * 9999 + b"[0]]}"
-    head = f"POST /v1/networks/{network}/predictions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    head = f"POST /v1/networks/{network}/predictions HTTP/1.1\r\nHost: [::]\r\nContent-Type: application/json\r\n"
     with connect(service) as connection:
         connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         assert is_open(service, connection)
@@ -130,7 +130,7 @@ def test_empty_lines_do_not_keep_a_connection_open(start_service: StartService, 
 
 def test_body_does_not_count_as_the_next_head(service: RunningService) -> None:
     body = b" " * 120_000 + b"{}"
-    head = b"POST /v1/networks HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    head = b"POST /v1/networks HTTP/1.1\r\nHost: [::]\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
     with connect(service) as connection:
         connection.sendall(head % len(body) + body + ALIVE[:20])
         connection.sendall(ALIVE[20:])

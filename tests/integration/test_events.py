@@ -120,7 +120,7 @@ def test_slow_subscriber_delays_nothing_and_misses_nothing(service: RunningServi
     job = scenarios.submit_job(service, epochs=40_000)
     with socket.create_connection(("127.0.0.1", httpx.URL(service.url).port or 0)) as slow:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**17)
-        slow.sendall(f"GET /v1/jobs/{job['id']}/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        slow.sendall(f"GET /v1/jobs/{job['id']}/events HTTP/1.1\r\nHost: [::]\r\nConnection: close\r\n\r\n".encode())
         assert service.wait_for_job(job["id"]).state == "succeeded"
         slow.settimeout(TIMEOUT_SECONDS)
         content = b"".join(iter(lambda: slow.recv(2**20), b""))

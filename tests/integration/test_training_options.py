@@ -139,7 +139,7 @@ def test_time_limit_with_weights_worse_than_at_the_start_publishes_nothing(servi
     # The best output for labels that contradict each other is ½, from which a high learning rate only leads away.
     dataset = scenarios.create_dataset(service, inputs=[[0, 0]] * 4, labels=["no", "yes", "no", "yes"])["id"]
     job = scenarios.submit_job(
-        service, dataset_id=dataset, batch_size=1, epochs=10**9, learning_rate=1e3, max_seconds=0.05
+        service, dataset_id=dataset, batch_size=1, epochs=10**9, learning_rate=1e3, max_seconds=0.5
     )
     failed = service.wait_for_job(job["id"])
     assert failed.error is not None

@@ -392,7 +392,9 @@ def test_deletion_during_ingest(start_service: StartService) -> None:
 def test_client_disconnect_is_logged_without_traceback(start_service: StartService) -> None:
     service = start_service()
     service.wait_until_ready()
-    head = "POST /v1/datasets?target=pays HTTP/1.1\r\nHost: x\r\nContent-Type: text/csv\r\nContent-Length: 900\r\n\r\n"
+    head = (
+        "POST /v1/datasets?target=pays HTTP/1.1\r\nHost: [::]\r\nContent-Type: text/csv\r\nContent-Length: 900\r\n\r\n"
+    )
     with socket.create_connection(("127.0.0.1", int(service.url.rpartition(":")[2]))) as connection:
         connection.sendall(head.encode() + b"a,pays\n")
     deadline = time.monotonic() + TIMEOUT_SECONDS
@@ -417,7 +419,8 @@ def test_repeated_option_is_rejected(service: RunningService) -> None:
 def test_interrupted_upload_leaves_no_files(service: RunningService) -> None:
     port = int(service.url.rpartition(":")[2])
     head = (
-        "POST /v1/datasets?target=pays HTTP/1.1\r\nHost: x\r\nContent-Type: text/csv\r\nContent-Length: 9000000\r\n\r\n"
+        "POST /v1/datasets?target=pays HTTP/1.1\r\nHost: [::]\r\n"
+        "Content-Type: text/csv\r\nContent-Length: 9000000\r\n\r\n"
     )
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(head.encode() + b"a,pays\n" + b"1,2\n" * 1_000_000)
