@@ -24,6 +24,7 @@ X = np.array([[0.1, 2], [3, 4], [5, 6]])
 def store_dataset(directory: Path, **arrays: Any) -> Dataset:
     """Store the arrays, with X as the default inputs, in the directory `ds`."""
     examples = build_examples(arrays.pop("inputs", X), **arrays)
+    directory.mkdir(exist_ok=True)
     return store_examples(directory / "ds", examples, id="ds", name="d", created_at=datetime.now(UTC))
 
 
