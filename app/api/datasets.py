@@ -128,7 +128,7 @@ async def _create_from_json(
     await digest.update(body)
     digest.verify()
     keys = await to_thread.run_sync(_object_keys, body)
-    if len(keys) > _MAX_KEYS:  # an error for each of them would take minutes and gigabytes
+    if len(keys) > _MAX_KEYS:  # an error object for each takes seconds and hundreds of megabytes
         raise InvalidInput("body", f"The object has {len(keys)} members; fields of a dataset are expected.")
     if "upload" in keys:
         return await _open_upload(await parse_json_body(request, NewUpload), body, services, idempotent)

@@ -27,7 +27,7 @@ _DASHBOARD_POLICY = "; ".join(
     )
 )
 # Inline scripts of the documentation set the theme and configure the search, one of Swagger UI starts it.
-_GUIDE_POLICY = "; ".join(
+_DOCS_POLICY = "; ".join(
     (
         "default-src 'self'",
         "script-src 'self' 'unsafe-inline'",
@@ -44,7 +44,7 @@ _DASHBOARD_HEADERS = {
     # The GZip middleware leaves it out of a 304 and of small files.
     "Vary": "Accept-Encoding",
 }
-_GUIDE_HEADERS = {"Content-Security-Policy": _GUIDE_POLICY}
+_DOCS_HEADERS = {"Content-Security-Policy": _DOCS_POLICY}
 _REVALIDATE = "no-cache"
 _IMMUTABLE = "max-age=31536000, immutable"
 # FileResponse sends chunks of this size. Compressing one takes 2 ms, which is spent in a thread, off the event loop.
@@ -127,7 +127,7 @@ router.mount("/dashboard", _add_middleware(StaticFiles(directory=_DASHBOARD_DIR)
 def mount_guide(app: FastAPI, site: Path = GUIDE_SITE) -> None:
     """Add the documentation to the service, or a page that says how to build it."""
     if (site / "index.html").is_file():
-        app.mount(GUIDE_PATH, HeadersMiddleware(StaticFiles(directory=site, html=True), _GUIDE_HEADERS))
+        app.mount(GUIDE_PATH, HeadersMiddleware(StaticFiles(directory=site, html=True), _DOCS_HEADERS))
     else:
         app.add_api_route(f"{GUIDE_PATH}/{{path:path}}", _guide_not_built, include_in_schema=False)
 
@@ -136,7 +136,7 @@ def protect_swagger_ui(app: FastAPI) -> None:
     """Add a policy to the pages of Swagger UI."""
     for route in app.routes:
         if isinstance(route, Route) and route.path in (app.swagger_ui_oauth2_redirect_url, "/docs"):
-            route.app = HeadersMiddleware(route.app, _GUIDE_HEADERS)
+            route.app = HeadersMiddleware(route.app, _DOCS_HEADERS)
 
 
 async def _guide_not_built() -> HTMLResponse:

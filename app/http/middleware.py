@@ -6,7 +6,6 @@ import zlib
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 from fastapi import Request
 from pydantic import BaseModel
@@ -267,7 +266,7 @@ def _check_origin(method: str, headers: Headers) -> str | None:
     if site is not None:
         is_same_origin = site in ("same-origin", "none")
     else:
-        is_same_origin = origin is None or urlsplit(origin).netloc.lower() == headers["host"].lower()
+        is_same_origin = origin is None or origin.partition("://")[2].lower() == headers["host"].lower()
     if is_same_origin:
         return None
     return f"Pages of another origin ({origin or site}) cannot change anything here."

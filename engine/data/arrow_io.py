@@ -15,8 +15,7 @@ import pyarrow.ipc
 import pyarrow.parquet
 
 from nabla.engine import durable_files
-from nabla.engine.data.column_values import ColumnValues
-from nabla.engine.data.dataset import rows_per_block
+from nabla.engine.data.dataset import ColumnValues, rows_per_block
 from nabla.engine.data.schema import Column, StoredType
 from nabla.engine.data.table_features import epoch_days
 from nabla.engine.durable_files import Buffer, Sink
@@ -182,9 +181,9 @@ class _ArrowValues(ColumnValues):
         if offsets[-1] > offsets[0]:
             yield memoryview(filled.buffers()[2])[offsets[0] : offsets[-1]]
 
-    def distinct_pairs(self, others: ColumnValues) -> Iterator[tuple[Any, Any]]:
-        assert isinstance(others, _ArrowValues)
-        columns = {"value": self._values, "other": others._values}
+    def distinct_pairs(self, other: ColumnValues) -> Iterator[tuple[Any, Any]]:
+        assert isinstance(other, _ArrowValues)
+        columns = {"value": self._values, "other": other._values}
         pairs = pa.table(columns).group_by([*columns]).aggregate([])
         return zip(*(pairs[name].to_pylist() for name in columns), strict=True)
 

@@ -1,10 +1,12 @@
-"""Stored datasets: their record, checks that they fit a network, and the files in which they are stored."""
+"""Stored datasets: their record, checks that they fit a network, their files, and the values of their columns."""
 
 import hashlib
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -13,10 +15,10 @@ from nabla.engine import durable_files
 from nabla.engine.data.examples import Examples, are_distributions
 from nabla.engine.data.ingest_options import NO_TARGETS, DatasetContent, TargetSummary
 from nabla.engine.data.preprocessing import PreprocessingConfig
-from nabla.engine.data.schema import Classes, Column, class_names, find_class_codes, format_names
+from nabla.engine.data.schema import Classes, Column, StoredType, class_names, find_class_codes, format_names
 from nabla.engine.errors import Damaged, InvalidInput
 from nabla.engine.nn.architecture import Architecture
-from nabla.engine.typing import AnyArray, FloatArray
+from nabla.engine.typing import AnyArray, Float64Array, FloatArray
 
 _NO_PREPROCESSING = PreprocessingConfig()
 # Maximum rows and numbers of a block: up to 32 MiB.
@@ -276,3 +278,45 @@ def _summarize_targets(examples: Examples) -> TargetSummary:
 
 def _magnitude(matrix: FloatArray) -> float:
     return max(abs(float(matrix.min())), abs(float(matrix.max())))
+
+
+class ColumnValues(ABC):
+    """The values of a column in a block of rows.
+
+    Attributes:
+        type: Their type.
+    """
+
+    type: StoredType
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return the number of rows."""
+
+    @abstractmethod
+    def to_list(self) -> list[Any]:
+        """Return the values as Python objects; None for missing ones."""
+
+    @abstractmethod
+    def to_float64(self) -> Float64Array:
+        """Return numbers, booleans or dates (as days since 1970-01-01), with NaN for missing values."""
+
+    @abstractmethod
+    def present_numbers(self) -> AnyArray:
+        """Return the numbers, booleans or dates that are not missing, in the precision in which they are stored."""
+
+    @abstractmethod
+    def count_texts(self) -> Iterable[tuple[str, int]]:
+        """Return the distinct texts with their numbers of rows."""
+
+    @abstractmethod
+    def count_missing_texts(self) -> int:
+        """Return the number of rows without a text."""
+
+    @abstractmethod
+    def text_buffers(self) -> Iterable[bytes | memoryview]:
+        """Return buffers that are equal for equal texts and only for these."""
+
+    @abstractmethod
+    def distinct_pairs(self, other: "ColumnValues") -> Iterable[tuple[Any, Any]]:
+        """Return the distinct pairs of these values with those of another column of the same kind of dataset."""

@@ -4,8 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from nabla.engine.data.column_values import ColumnValues
-from nabla.engine.data.dataset import Dataset
+from nabla.engine.data.dataset import ColumnValues, Dataset
 from nabla.engine.data.schema import (
     MIN_IDENTIFIER_SHARE,
     MIN_ROWS_OF_IDENTIFIERS,

@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from nabla.engine.data.column_values import ColumnValues
-from nabla.engine.data.dataset import Dataset, find_stored_file
+from nabla.engine.data.dataset import ColumnValues, Dataset, find_stored_file
+from nabla.engine.data.dataset_reader import open_reader
 from nabla.engine.data.ingest_options import Progress
-from nabla.engine.data.preview import open_reader
 from nabla.engine.data.profile_warnings import LeakageDetector, iter_warnings
 from nabla.engine.data.schema import (
     HISTOGRAM_BINS,

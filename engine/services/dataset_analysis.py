@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 
 from nabla.engine import durable_files
 from nabla.engine.data.dataset import Dataset
+from nabla.engine.data.dataset_reader import open_reader
 from nabla.engine.data.ingest_options import SplitSpec
-from nabla.engine.data.preview import open_reader
 from nabla.engine.data.schema import Cell, ColumnHeader, Profile
 from nabla.engine.errors import StorageFailed
 from nabla.engine.records import ids

@@ -43,12 +43,16 @@ class DataDir:
         self._lock_path = self.path / "lock"
         children = (self._networks, self._datasets, self._uploads, self._batch_predictions, self._requests)
         try:
-            for directory in (self.path, *children):
-                directory.mkdir(parents=True, exist_ok=True)
-                durable_files.sync_dir(directory.parent)
-            _require_own(self.path, *children)
+            self.path.mkdir(parents=True, exist_ok=True)
+            durable_files.sync_dir(self.path.parent)
+            _require_owner(self.path, self.path.stat(), os.geteuid(), 0)
             for directory in children:
+                directory.mkdir(exist_ok=True)
+                _require_owner(directory, directory.lstat(), os.geteuid())
                 directory.chmod(0o700)
+            durable_files.sync_dir(self.path)
+            for file in self.path.glob("journal.*"):  # an earlier version made them readable for all
+                file.chmod(0o600)
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             self._lock = os.open(self._lock_path, flags, 0o600)
         except OSError as error:
@@ -151,14 +155,12 @@ class DataDir:
         os.close(self._lock)
 
 
-def _require_own(path: Path, *children: Path) -> None:
-    """Raise StorageFailed if a directory is another user's, or if one that the service creates is a link."""
-    for directory in (path, *children):
-        status = directory.stat(follow_symlinks=directory == path)
-        if not stat.S_ISDIR(status.st_mode):
-            raise StorageFailed(f"{directory} is no directory.")
-        if status.st_uid not in ((os.geteuid(), 0) if directory == path else (os.geteuid(),)):
-            raise StorageFailed(f"{directory} belongs to another user (uid {status.st_uid}).")
+def _require_owner(directory: Path, status: os.stat_result, *users: int) -> None:
+    """Raise StorageFailed if a path is no directory, or belongs to none of these users."""
+    if not stat.S_ISDIR(status.st_mode):
+        raise StorageFailed(f"{directory} is no directory, but a link or a file.")
+    if status.st_uid not in users:
+        raise StorageFailed(f"{directory} belongs to another user (uid {status.st_uid}).")
 
 
 def remove_orphaned_files(registry: Registry, data_dir: DataDir) -> None:

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from nabla.engine import durable_files
-from nabla.engine.data.preview import open_reader
+from nabla.engine.data.dataset_reader import open_reader
 from nabla.engine.errors import StorageFailed
 from nabla.engine.services.networks import NetworkService
 from nabla.engine.storage.data_dir import DataDir, remove_orphaned_files

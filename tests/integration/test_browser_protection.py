@@ -64,6 +64,7 @@ def test_every_operation_rejects_foreign_hosts(service: RunningService, operatio
         {"sec-fetch-site": "cross-site"},
         {"origin": FOREIGN},
         {"origin": "null"},
+        {"origin": "http://["},
         {"origin": "http://127.0.0.1:1"},
     ],
     ids=str,

@@ -73,7 +73,7 @@ class PreviewTable(WritingTask[PreviewResult], frozen=True):
     def run(self, on_progress: OnProgress) -> PreviewResult:
         """Read the table."""
         with requires_extra("file", "Tables"):
-            from nabla.engine.data.ingest.table_files import preview_table
+            from nabla.engine.data.ingest.table_preview import preview_table
 
         return PreviewResult(preview_table(self.sources, self.reading, Path(self.output_dir), on_progress))
 
@@ -135,7 +135,7 @@ class SplitDataset(Task[StoredDatasets], frozen=True):
 
 ROLES = {
     "ingest": Role(
-        (IngestDataset, PreviewTable), ("nabla.engine.data.ingest.ingest", "nabla.engine.data.ingest.table_files")
+        (IngestDataset, PreviewTable), ("nabla.engine.data.ingest.ingest", "nabla.engine.data.ingest.table_preview")
     ),
     "profile": Role((ProfileDataset, SplitDataset), ("nabla.engine.data.profiling", "nabla.engine.data.splitting")),
 }

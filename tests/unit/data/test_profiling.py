@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 
 from nabla.engine.data.dataset import Dataset
+from nabla.engine.data.dataset_reader import open_reader
 from nabla.engine.data.ingest_options import Progress
-from nabla.engine.data.preview import open_reader
 from nabla.engine.data.profiling import Distribution, profile_dataset
 from nabla.engine.data.schema import ColumnProfile, Profile
 from nabla.engine.errors import InvalidInput

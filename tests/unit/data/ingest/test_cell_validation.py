@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from nabla.engine.data.preview import open_reader
+from nabla.engine.data.dataset_reader import open_reader
 from nabla.engine.data.profiling import profile_dataset
 from nabla.engine.data.request_rows import parse_records
 from nabla.engine.data.table_features import TableFeatures

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nabla.engine import durable_files
-from nabla.engine.data.column_values import ColumnValues
-from nabla.engine.data.dataset import Dataset, find_stored_file, rows_per_block
+from nabla.engine.data.dataset import ColumnValues, Dataset, find_stored_file, rows_per_block
 from nabla.engine.data.schema import Cell, ColumnHeader, Role
 from nabla.engine.errors import Damaged
 from nabla.engine.extras import requires_extra
@@ -148,8 +147,8 @@ class _ArrayValues(ColumnValues):
         texts = [text.encode() for text in self.to_list()]
         return np.array([len(text) for text in texts], np.int64).data, b"".join(texts)
 
-    def distinct_pairs(self, others: ColumnValues) -> Iterable[tuple[Any, Any]]:
-        return set(zip(self.to_list(), others.to_list(), strict=True))
+    def distinct_pairs(self, other: ColumnValues) -> Iterable[tuple[Any, Any]]:
+        return set(zip(self.to_list(), other.to_list(), strict=True))
 
 
 class _LabelArray:
